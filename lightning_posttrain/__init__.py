@@ -1,0 +1,50 @@
+"""Lightning callbacks that evaluate and explain a classifier on every validation and test.
+
+Synopsis::
+
+    from lightning.pytorch import Trainer
+    from lightning_posttrain import posttrain_suite
+
+    trainer = Trainer(callbacks=posttrain_suite(class_names=["cat", "dog"]))
+    trainer.fit(model, datamodule)
+    trainer.test(model, datamodule)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from lightning_posttrain.__about__ import __version__
+
+if TYPE_CHECKING:
+    from lightning_posttrain.callbacks.classification import ClassificationMetrics
+    from lightning_posttrain.callbacks.confusion import ConfusionMatrix
+    from lightning_posttrain.callbacks.saliency import SaliencyMaps
+    from lightning_posttrain.callbacks.suite import posttrain_suite
+
+__all__ = [
+    "ClassificationMetrics",
+    "ConfusionMatrix",
+    "SaliencyMaps",
+    "__version__",
+    "posttrain_suite",
+]
+
+# imported when first asked for, so that the functional parts load without Lightning
+_HOMES = {
+    "ClassificationMetrics": "lightning_posttrain.callbacks.classification",
+    "ConfusionMatrix": "lightning_posttrain.callbacks.confusion",
+    "SaliencyMaps": "lightning_posttrain.callbacks.saliency",
+    "posttrain_suite": "lightning_posttrain.callbacks.suite",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

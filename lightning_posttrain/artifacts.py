@@ -1,0 +1,49 @@
+"""What a sink may receive. A renderer makes these, a sink writes them; neither knows the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from torch import Tensor
+
+Cell: TypeAlias = "str | int | float | None"
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """A picture: ``pixels (H, W, 3)``, uint8 RGB."""
+
+    pixels: Tensor
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under named columns; ``note`` is a sentence below them. None is a value that is not defined.
+
+    A table that only a program would read whole is for files only.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+    files_only: bool = False
+
+
+@dataclass(frozen=True)
+class File:
+    """Bytes for a file, for sinks that keep files. ``suffix`` names the format, as ``".json"``."""
+
+    content: bytes
+    suffix: str
+
+
+Artifact: TypeAlias = "Image | Table | File"
+
+
+@dataclass(frozen=True, eq=False)
+class Tagged:
+    """An artifact and the name under which sinks keep it, as ``"confusion_matrix"``."""
+
+    tag: str
+    artifact: Artifact

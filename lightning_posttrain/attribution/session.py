@@ -1,0 +1,128 @@
+"""The one context in which gradients are taken from a user's model outside of training."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+@contextlib.contextmanager
+def gradient_session(module: nn.Module, seed: int = 0) -> Iterator[None]:
+    """Allow gradients through ``module`` in eval mode, and leave it, and the program, as they were.
+
+    Inside, inference mode and autocast are off, parameters are frozen, gradients are on, compiled parts run
+    eagerly (a compiled graph ignores hooks), and the random number generators start from ``seed``. On leaving,
+    restored: the training flag of each submodule, ``requires_grad`` and ``.grad`` of each parameter, buffers,
+    tensors made in inference mode, and the generators of Python, NumPy, the CPU and the module's device.
+
+    Args:
+        module: the model, unwrapped.
+        seed: the same for every epoch makes maps that differ only by what was learnt.
+
+    Example:
+        >>> net = nn.Linear(2, 1)
+        >>> with torch.inference_mode(), gradient_session(net):
+        ...     x = torch.ones(1, 2, requires_grad=True)
+        ...     gradient, = torch.autograd.grad(net(x).sum(), x)
+        >>> torch.equal(gradient, net.weight)
+        True
+    """
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(torch.autocast(device.type, enabled=False))
+        stack.enter_context(_isolated_rng(device, seed))
+        stack.enter_context(_eager())
+        stack.enter_context(_without_inference_tensors(module))
+        stack.enter_context(_kept(module))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", module="captum.*")
+        yield
+
+
+@contextlib.contextmanager
+def _kept(module: nn.Module) -> Iterator[None]:
+    """Eval mode and frozen parameters inside; flags, gradients and buffers put back after."""
+    flags = [(part, part.training) for part in module.modules()]
+    parameters = [(p, p.requires_grad, p.grad) for p in module.parameters()]
+    buffers = [(b, b._version, b.detach().clone()) for b in module.buffers()]
+    try:
+        for part, _ in flags:
+            part.training = False
+        for parameter, _, _ in parameters:
+            parameter.requires_grad_(False)
+            parameter.grad = None  # a backward would add to it in place
+        yield
+    finally:
+        for part, training in flags:
+            part.training = training
+        for parameter, requires_grad, grad in parameters:
+            parameter.requires_grad_(requires_grad)
+            parameter.grad = grad
+        for buffer, version, value in buffers:
+            if buffer._version != version:
+                with torch.no_grad():
+                    buffer.copy_(value)
+
+
+@contextlib.contextmanager
+def _isolated_rng(device: torch.device, seed: int) -> Iterator[None]:
+    """Seed every generator inside, restore it after; ``torch.manual_seed`` would reach other devices too."""
+    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    backend = None if device.type == "cpu" else torch.get_device_module(device)
+    accelerator = backend.get_rng_state() if backend else None
+    try:
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.default_generator.manual_seed(seed)
+        if backend:
+            backend.manual_seed(seed)
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_rng_state(cpu)
+        if backend:
+            backend.set_rng_state(accelerator)
+
+
+@contextlib.contextmanager
+def _eager() -> Iterator[None]:
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
+@contextlib.contextmanager
+def _without_inference_tensors(module: nn.Module) -> Iterator[None]:
+    """Swap tensors that the module made in inference mode, which autograd refuses, for clones."""
+    swapped: list[tuple[dict[str, Any], str, Any, Any]] = []
+    for part in module.modules():
+        for store in (part._parameters, part._buffers, part.__dict__):
+            for name, value in list(store.items()):
+                if _is_inference(value):
+                    clone = _cloned(value)
+                    swapped.append((store, name, value, clone))
+                    store[name] = clone
+    try:
+        yield
+    finally:
+        for store, name, value, clone in swapped:
+            if store.get(name) is clone:
+                store[name] = value
+
+
+def _is_inference(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_inference()
+
+
+def _cloned(value: Tensor) -> Tensor:
+    clone = value.detach().clone()
+    return nn.Parameter(clone, requires_grad=value.requires_grad) if isinstance(value, nn.Parameter) else clone

@@ -1,0 +1,260 @@
+"""The base of every callback: joins the evaluation stream, logs, draws, and never costs a run."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
+
+from lightning.pytorch import LightningModule, Trainer
+
+from lightning_posttrain.artifacts import File, Tagged
+from lightning_posttrain.batch import EvalBatch, ScoreKind, Task
+from lightning_posttrain.capture import Reading
+from lightning_posttrain.loaders import stage_of
+from lightning_posttrain.results import Result
+from lightning_posttrain.sinks import find_sinks
+from lightning_posttrain.stream import Evaluation, EvaluationStream, Needs
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback as _LightningCallback
+else:
+
+    def _callback_bases() -> tuple[type, ...]:
+        """``Callback`` of both namespaces: a Trainer and a LightningCLI know only their own."""
+        bases = []
+        for namespace in ("lightning.pytorch", "pytorch_lightning"):
+            with contextlib.suppress(ModuleNotFoundError):
+                bases.append(importlib.import_module(namespace).Callback)
+        return tuple(bases)
+
+    class _LightningCallback(*_callback_bases()):
+        pass
+
+
+Stage = Literal["val", "test"]
+
+
+class EvaluationOptions(TypedDict, total=False):
+    """What every callback takes; said on ``StreamCallback``."""
+
+    class_names: Sequence[str] | None
+    num_classes: int | None
+    task: Task
+    scores: ScoreKind
+    scores_fn: Callable[[Any, Any], Any] | None
+    target_fn: Callable[[Any], Any] | None
+    inputs_fn: Callable[[Any], Any] | None
+    stages: Sequence[Stage]
+    on_error: Literal["warn", "raise"]
+
+
+class StreamCallback(_LightningCallback):
+    """Base of all callbacks that read the evaluation stream.
+
+    Args:
+        class_names: a name for each class, in order. Default: the dataset's ``classes``, else the indices.
+        num_classes: number of classes. Default: told from the scores of the first batch.
+        task: ``"multiclass"``: scores ``(N, C)``. ``"binary"``: scores ``(N,)``, ``(N, 1)`` or ``(N, 2)``,
+            where one score speaks for class 1.
+        scores: whether the network gives ``"logits"`` or ``"probabilities"``.
+        scores_fn: from the step's outputs and the batch to the scores, where they are not found by themselves.
+        target_fn: from the batch to class indices ``(N,)``. Default: second of a tuple, or a dict's usual key.
+        inputs_fn: from the batch to the inputs. Default: first of a tuple, or a dict's usual key.
+        stages: which of ``"val"`` and ``"test"``.
+        on_error: ``"warn"``: what goes wrong in explaining, drawing or writing is said once, and the run goes
+            on. ``"raise"``: it ends the run. A configuration that would give wrong figures always raises.
+
+    Attributes:
+        results: the last result of each stage by ``"val"`` and ``"test"``, and ``"val/dataloader_1"`` for a
+            second dataloader; the same on every rank, except for explanations, which are made on the first.
+    """
+
+    tag: ClassVar[str]
+
+    def __init__(
+        self,
+        *,
+        class_names: Sequence[str] | None = None,
+        num_classes: int | None = None,
+        task: Task = "multiclass",
+        scores: ScoreKind = "logits",
+        scores_fn: Callable[[Any, Any], Any] | None = None,
+        target_fn: Callable[[Any], Any] | None = None,
+        inputs_fn: Callable[[Any], Any] | None = None,
+        stages: Sequence[Stage] = ("val", "test"),
+        on_error: Literal["warn", "raise"] = "warn",
+    ) -> None:
+        super().__init__()
+        names = None if class_names is None else _distinct(class_names)
+        _one_of("task", task, ("multiclass", "binary"))
+        _one_of("scores", scores, ("logits", "probabilities"))
+        _one_of("on_error", on_error, ("warn", "raise"))
+        for stage in stages:
+            _one_of("stages", stage, ("val", "test"))
+        if names is not None and num_classes not in (None, len(names)):
+            raise ValueError(f"`class_names` has {len(names)} names, but `num_classes` is {num_classes}.")
+        self.class_names = names
+        self.stages = tuple(stages)
+        self.on_error = on_error
+        self.results: dict[str, Any] = {}
+        # names do not narrow the reading, so that callbacks with and without them share one
+        self.reading = Reading(task, scores, num_classes, scores_fn, target_fn, inputs_fn)
+
+    # what a final callback says
+
+    def metrics(self) -> Needs:
+        """The metrics it needs of the stream, by name."""
+        return {}
+
+    def check(self, module: LightningModule, batch: EvalBatch) -> None:
+        """Raise where the arguments do not go with the first batch."""
+        names = self.class_names
+        if names is not None and len(names) != batch.num_classes:
+            raise ValueError(
+                f"`class_names` has {len(names)} names, but the scores have {batch.num_classes} classes. "
+                "Pass one name for each class, in the order of the columns."
+            )
+
+    def observe(self, key: str, batch: EvalBatch) -> None:
+        """See a batch; for what is no metric."""
+
+    @abstractmethod
+    def summarize(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> Result | None:
+        """The result of a finished epoch."""
+
+    def scalars(self, result: Any) -> dict[str, float]:
+        """What of the result is logged for curves and monitors."""
+        figures: dict[str, float] = result.scalars()
+        return figures
+
+    @abstractmethod
+    def show(self, result: Any, title: str) -> Iterable[Tagged]:
+        """The artifacts of a result."""
+
+    # hooks
+
+    def takes(self, trainer: Trainer) -> bool:
+        """Whether batches of the present stage are wanted; a sanity check counts as validation."""
+        return stage_of(trainer) in self.stages
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Join the stream."""
+        if stage in ("fit", "validate", "test"):
+            EvaluationStream.of(trainer).join(self, trainer)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave the stream."""
+        EvaluationStream.of(trainer).leave(self)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave the stream; Lightning calls no ``teardown`` then."""
+        EvaluationStream.of(trainer).leave(self)
+
+    def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if (stream := EvaluationStream.of(trainer)).leads(self):
+            stream.begin(pl_module)
+
+    def _listen(self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any) -> None:
+        if (stream := EvaluationStream.of(trainer)).leads(self):
+            stream.listen()
+
+    def _add(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, _i: int, dataloader_idx: int = 0
+    ) -> None:
+        if (stream := EvaluationStream.of(trainer)).leads(self):
+            stream.add(trainer, module, outputs, batch, dataloader_idx)
+
+    def _report(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.takes(trainer) and not trainer.sanity_checking:
+            for evaluation in EvaluationStream.of(trainer).finish(trainer, pl_module, self.reading):
+                self._report_one(trainer, pl_module, evaluation)
+
+    def _end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if (stream := EvaluationStream.of(trainer)).leads(self):
+            stream.end()
+
+    on_validation_start = on_test_start = _begin
+    on_validation_batch_start = on_test_batch_start = _listen
+    on_validation_batch_end = on_test_batch_end = _add
+    on_validation_epoch_end = on_test_epoch_end = _report
+    on_validation_end = on_test_end = _end
+
+    # reporting
+
+    def _report_one(self, trainer: Trainer, module: LightningModule, evaluation: Evaluation) -> None:
+        names = self.class_names or evaluation.class_names or tuple(map(str, range(evaluation.num_classes)))
+        result = self.summarize(module, evaluation, names)
+        if result is None:
+            return
+        self.results[evaluation.key] = result
+        self._log(trainer, module, {_tag(trainer, k, evaluation): v for k, v in self.scalars(result).items()})
+        if trainer.is_global_zero:
+            for note in result.notes:
+                EvaluationStream.of(trainer).say_once(f"{evaluation.key}: {note}.", note.lstrip("0123456789"))
+            if not trainer.fast_dev_run:
+                self._write(trainer, evaluation, result)
+
+    def _log(self, trainer: Trainer, module: LightningModule, scalars: dict[str, float]) -> None:
+        if not trainer.barebones:
+            # every rank holds the same value: nothing to sum, and each may monitor it
+            options = {"on_step": False, "on_epoch": True, "sync_dist": False, "batch_size": 1}
+            module.log_dict(scalars, add_dataloader_idx=False, **options)
+
+    def _write(self, trainer: Trainer, evaluation: Evaluation, result: Result) -> None:
+        folder = Path(EvaluationStream.of(trainer).folder) / "posttrain"
+        step = step_of(trainer)
+        with self.guarded(trainer, f"draw or write into {folder}", "Check that the folder can be written to."):
+            record = {"epoch": trainer.current_epoch, "step": step, **result.to_dict()}
+            shown = [*self.show(result, evaluation.key), Tagged(self.tag, _json(record))]
+            for sink in find_sinks(trainer.loggers, folder):
+                for tag, artifact in ((tagged.tag, tagged.artifact) for tagged in shown):
+                    sink.write(_tag(trainer, tag, evaluation), artifact, step)
+
+    @contextlib.contextmanager
+    def guarded(self, trainer: Trainer, what: str, cure: str) -> Iterator[None]:
+        """A diagnostic never costs a run: an error inside is said once as a warning."""
+        try:
+            yield
+        except Exception as error:
+            if self.on_error == "raise":
+                raise
+            name = type(self).__name__
+            EvaluationStream.of(trainer).say_once(
+                f"{name} could not {what}: {type(error).__name__}: {error}. The run goes on. {cure} "
+                "on_error='raise' shows where it happened.",
+                f"{name} {what} {type(error).__name__}",
+            )
+
+
+def step_of(trainer: Trainer) -> int:
+    """The step under which Lightning itself logs the epoch's scalars, so that pictures stand beside them."""
+    loop = getattr(getattr(trainer, "fit_loop", None), "epoch_loop", None)
+    return int(getattr(loop, "_batches_that_stepped", trainer.global_step))
+
+
+def _json(record: dict[str, Any]) -> File:
+    """One line for each key: easy on the eye, and no line for each number of a matrix."""
+    lines = (json.dumps({key: value}, ensure_ascii=False, allow_nan=False)[1:-1] for key, value in record.items())
+    return File("{{\n  {}\n}}\n".format(",\n  ".join(lines)).encode(), ".json")
+
+
+def _tag(trainer: Trainer, quantity: str, evaluation: Evaluation) -> str:
+    return f"{stage_of(trainer)}/{quantity}{evaluation.suffix}"
+
+
+def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+    texts = tuple(map(str, names))
+    twice = [name for name in texts if texts.count(name) > 1]
+    if twice or not texts:
+        raise ValueError(f"`class_names` has {twice[0]!r} twice." if twice else "`class_names` is empty.")
+    return texts
+
+
+def _one_of(argument: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"`{argument}` is {value!r}, wanted {' or '.join(map(repr, allowed))}.")

@@ -1,0 +1,155 @@
+"""Saliency maps of a few fixed samples."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, final
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+from typing_extensions import Unpack
+
+from lightning_posttrain.artifacts import Tagged
+from lightning_posttrain.attribution import METHODS, attribute, find_cam_layer, gradient_session
+from lightning_posttrain.attribution.samples import FixedSamples
+from lightning_posttrain.batch import EvalBatch, describe, to_logits
+from lightning_posttrain.callbacks.base import EvaluationOptions, StreamCallback
+from lightning_posttrain.functional.images import is_image, to_display
+from lightning_posttrain.results import Saliency
+from lightning_posttrain.stream import Evaluation
+
+
+@final
+class SaliencyMaps(StreamCallback):
+    """Draws, after every validation and test, why the model predicts what it predicts, for a few fixed images.
+
+    A row of the grid is a sample: its input, one map for each method, and one map laid over the input. The
+    samples are chosen by class from the first validation, as its batches go by. The module is left as it was:
+    weights, gradients, flags, buffers and random numbers.
+
+    Args:
+        methods: of ``"saliency"``, ``"input_x_gradient"``, ``"integrated_gradients"``, ``"grad_cam"``.
+        samples: how many, at most.
+        layer: dotted name of the layer for ``"grad_cam"``. Default: the last one that gives maps of at least
+            4 × 4, told from a forward.
+        forward_fn: from the module and inputs to scores, where the step does more than ``module(inputs)``.
+        seed: of the random numbers inside the explanation, the same every epoch.
+        **options: what every callback takes, see ``StreamCallback``.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> trainer = Trainer(callbacks=SaliencyMaps(methods=["saliency"], samples=4), logger=False)
+    """
+
+    tag = "saliency"
+
+    def __init__(
+        self,
+        *,
+        methods: Sequence[str] = ("saliency", "input_x_gradient", "integrated_gradients", "grad_cam"),
+        samples: int = 8,
+        layer: str | None = None,
+        forward_fn: Callable[[Any, Any], Any] | None = None,
+        seed: int = 0,
+        **options: Unpack[EvaluationOptions],
+    ) -> None:
+        super().__init__(**options)
+        unknown = [method for method in methods if method not in METHODS]
+        if unknown or not methods:
+            raise ValueError(f"`methods` has {unknown or 'none'}, wanted some of {', '.join(METHODS)}.")
+        if samples < 1:
+            raise ValueError(f"`samples` is {samples}, wanted at least 1.")
+        self.methods = tuple(methods)
+        self.samples = samples
+        self.layer = layer
+        self.forward_fn = forward_fn
+        self.seed = seed
+        self._chosen: dict[str, FixedSamples] = {}
+        self._unfit = ""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Join the stream; samples are chosen anew in each run."""
+        super().setup(trainer, pl_module, stage)
+        self._chosen, self._unfit = {}, ""
+
+    def check(self, module: LightningModule, batch: EvalBatch) -> None:
+        """Raise for a layer that is not there; say once that the inputs are no images."""
+        super().check(module, batch)
+        if self.layer is not None and self.layer not in dict(module.named_modules()):
+            names = ", ".join(name for name, _ in module.named_modules() if name)
+            raise ValueError(f"`layer` is {self.layer!r}, wanted one of {names}.")
+        if not self._unfit and not (isinstance(batch.inputs, Tensor) and is_image(tuple(batch.inputs.shape))):
+            self._unfit = describe(batch.inputs)
+            warnings.warn(
+                f"SaliencyMaps draws images, (N, C, H, W) or (N, H, W, C) with 1 or 3 channels, or (N, H, W); the "
+                f"inputs are {self._unfit}. Nothing is drawn. Pass inputs_fn=lambda batch: ... to say where images "
+                "are, or leave SaliencyMaps out.",
+                stacklevel=2,
+            )
+
+    def observe(self, key: str, batch: EvalBatch) -> None:
+        """Choose samples."""
+        if not self._unfit:
+            chosen = self._chosen.setdefault(key, FixedSamples(self.samples, batch.num_classes))
+            chosen.offer(batch.inputs, batch.target, batch.counted, batch.index)
+
+    def summarize(
+        self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]
+    ) -> Saliency | None:
+        """Explain the samples, on the first rank."""
+        chosen = self._chosen.get(evaluation.key)
+        if chosen is not None:
+            chosen.close()
+        if not chosen or not module.trainer.is_global_zero:
+            return None
+        cure = "Pass forward_fn=lambda module, inputs: ... that gives the scores, other methods, or layer=..."
+        with self.guarded(module.trainer, "explain the samples", cure):
+            return self._explain(module, self._scorer(module, evaluation), chosen, names)
+        return None
+
+    def _scorer(self, module: LightningModule, evaluation: Evaluation) -> Callable[[Tensor], Tensor]:
+        forward_fn, reading = self.forward_fn, self.reading
+        if forward_fn is None:
+            return evaluation.scorer
+        return lambda inputs: to_logits(forward_fn(module, inputs), reading.task, reading.scores)
+
+    def _explain(
+        self,
+        module: LightningModule,
+        scorer: Callable[[Tensor], Tensor],
+        chosen: FixedSamples,
+        names: tuple[str, ...],
+    ) -> Saliency:
+        images, target, index = chosen.stacked()
+        with gradient_session(module, self.seed):
+            inputs = images.to(module.device)
+            inputs = inputs if inputs.is_floating_point() else inputs.float()
+            layer = self.layer
+            if layer is None and any(METHODS[method].needs_layer for method in self.methods):
+                layer = find_cam_layer(module, lambda: scorer(inputs))
+            with torch.no_grad():
+                probability, predicted = scorer(inputs).softmax(dim=1).max(dim=1)
+            where = None if layer is None else module.get_submodule(layer)
+            maps, skipped = attribute(self.methods, scorer, inputs, predicted, where)
+        return Saliency(
+            images=to_display(images),
+            maps=maps,
+            titles={name: METHODS[name].title for name in maps},
+            signed=frozenset(name for name in maps if METHODS[name].signed),
+            target=target,
+            predicted=predicted.cpu(),
+            probability=probability.float().cpu(),
+            index=index,
+            class_names=names,
+            layer=layer,
+            skipped=skipped,
+        )
+
+    def show(self, result: Saliency, title: str) -> Iterator[Tagged]:
+        """The grid, and who is in it."""
+        from lightning_posttrain.render.saliency import saliency_image, saliency_table
+
+        yield Tagged(self.tag, saliency_image(result, title=title))
+        yield Tagged(self.tag, saliency_table(result))

@@ -1,0 +1,33 @@
+"""The suite: one line for a Trainer."""
+
+from __future__ import annotations
+
+from typing_extensions import Unpack
+
+from lightning_posttrain.callbacks.base import EvaluationOptions, StreamCallback
+from lightning_posttrain.callbacks.classification import ClassificationMetrics
+from lightning_posttrain.callbacks.confusion import ConfusionMatrix
+from lightning_posttrain.callbacks.saliency import SaliencyMaps
+
+
+def posttrain_suite(**options: Unpack[EvaluationOptions]) -> list[StreamCallback]:
+    """The callbacks that a classifier wants, with working defaults.
+
+    Nothing needs to be said: the number of classes, their names (from the dataset's ``classes``) and the image
+    layout are told from the first batch, before training where Lightning's sanity check runs.
+
+    Args:
+        **options: ``class_names``, ``num_classes``, ``task`` (``"multiclass"`` or ``"binary"``), ``scores``
+            (``"logits"`` or ``"probabilities"``), ``scores_fn(outputs, batch)``, ``target_fn(batch)``,
+            ``inputs_fn(batch)``, ``stages`` (of ``"val"`` and ``"test"``), ``on_error`` (``"warn"`` or
+            ``"raise"``); each is said on ``StreamCallback``.
+
+    Returns:
+        ``ClassificationMetrics``, ``ConfusionMatrix`` and ``SaliencyMaps``; take the list apart to set their own
+        arguments.
+
+    Example:
+        >>> [type(callback).__name__ for callback in posttrain_suite(class_names=["cat", "dog"])]
+        ['ClassificationMetrics', 'ConfusionMatrix', 'SaliencyMaps']
+    """
+    return [ClassificationMetrics(**options), ConfusionMatrix(**options), SaliencyMaps(**options)]

@@ -1,0 +1,58 @@
+"""What is looked at once, on the first batch of an epoch, before any figure is believed."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor
+
+from lightning_posttrain.batch import EvalBatch
+from lightning_posttrain.capture import Reading
+
+
+def check_batch(batch: EvalBatch, scores: Tensor, target: Tensor, reading: Reading) -> None:
+    """Raise where the values of a batch contradict what was said of them.
+
+    Args:
+        batch: the batch as it was read.
+        scores: its scores as the network gave them.
+        target: its targets as the loader gave them.
+        reading: what was said.
+
+    Raises:
+        ValueError: targets that are no class, soft targets, or probabilities outside 0 to 1.
+    """
+    if target.is_floating_point() and bool((target != target.round()).any()):
+        raise ValueError("`target` holds fractions, wanted 0 or 1. Pass target_fn=lambda batch: ... that rounds.")
+    bad = batch.target[batch.real & ~batch.in_range]
+    if bad.numel():
+        raise ValueError(
+            f"`target` holds {bad[0].item()}, wanted 0 to {batch.num_classes - 1} for scores with "
+            f"{batch.num_classes} classes. Pass target_fn=lambda batch: ... that renumbers, or num_classes=..."
+        )
+    if reading.scores == "probabilities":
+        _check_probabilities(scores)
+    elif _sums_to_one(scores):
+        warnings.warn(
+            "every row of the scores is a probability vector, but `scores` is 'logits', under which they pass "
+            "through softmax once more. Pass scores='probabilities'.",
+            stacklevel=2,
+        )
+
+
+def _check_probabilities(scores: Tensor) -> None:
+    outside = scores[(scores < 0) | (scores > 1)]
+    if outside.numel():
+        raise ValueError(
+            f"scores='probabilities', but the scores hold {outside[0].item():.3g}, wanted 0 to 1. "
+            "Pass scores='logits' for a network without softmax or sigmoid at its end."
+        )
+
+
+def _sums_to_one(scores: Tensor) -> bool:
+    if scores.ndim != 2 or scores.shape[1] < 2:
+        return False
+    one = torch.ones((), dtype=torch.float32, device=scores.device)
+    sums = scores.float().sum(dim=1)
+    return bool((scores >= 0).all() & torch.isclose(sums, one, atol=1e-2).all())

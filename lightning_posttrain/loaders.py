@@ -1,0 +1,92 @@
+"""What a trainer's dataloaders are called, and which rows of the dataset a batch holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+from torch.utils.data import DistributedSampler, SequentialSampler
+
+
+def stage_of(trainer: Trainer) -> str:
+    """``"test"`` or ``"val"``."""
+    return "test" if trainer.testing else "val"
+
+
+class NamedLoader(NamedTuple):
+    """A dataloader of the present stage.
+
+    ``suffix`` follows a quantity in a tag: nothing for the first loader, else ``/dataloader_1`` or the name
+    under which the user gave it. ``expected`` is False where it is known, or possible, that no batch comes.
+    """
+
+    suffix: str
+    loader: Any
+    expected: bool
+
+
+def named_loaders(trainer: Trainer) -> list[NamedLoader]:
+    """The dataloaders of the trainer's present stage."""
+    given = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
+    batches = trainer.num_test_batches if trainer.testing else trainer.num_val_batches
+    listed = given if isinstance(given, Sequence) else [given]
+    named = given if isinstance(given, Mapping) else {f"dataloader_{i}": one for i, one in enumerate(listed)}
+    return [
+        NamedLoader(f"/{name}" if i else "", loader, i < len(batches) and 0 < batches[i] < math.inf)
+        for i, (name, loader) in enumerate(named.items())
+    ]
+
+
+def dataset_classes(loader: Any, num_classes: int) -> tuple[str, ...] | None:
+    """The names in ``dataset.classes``, as torchvision's and many other datasets carry them, if they fit."""
+    classes = getattr(getattr(loader, "dataset", None), "classes", None)
+    if isinstance(classes, (list, tuple)) and len(classes) == num_classes == len(set(map(str, classes))):
+        return tuple(map(str, classes))
+    return None
+
+
+class Rows(NamedTuple):
+    """``valid (N,)`` bool, or None where no row repeats; ``index (N,)`` int64, or None where not known."""
+
+    valid: Tensor | None
+    index: Tensor | None
+
+
+class RowCounter:
+    """Counts a loader's rows through one epoch.
+
+    ``DistributedSampler`` gives rank ``r`` of ``R`` the positions ``r, r + R, ...`` of a list that it first
+    pads with repeats to a multiple of ``R``; what lies beyond the dataset's length is such a repeat.
+    """
+
+    def __init__(self, loader: Any) -> None:
+        self._sampler = _sampler(loader)
+        self._next = 0
+
+    def take(self, rows: int, device: torch.device) -> Rows:
+        """The next ``rows`` rows, in tensors on ``device``."""
+        first, self._next = self._next, self._next + rows
+        position = torch.arange(first, first + rows, device=device)
+        sampler = self._sampler
+        if _strided(sampler):
+            position = position * sampler.num_replicas + sampler.rank
+            plain = type(sampler) is DistributedSampler and not sampler.shuffle
+            return Rows(position < len(sampler.dataset), position if plain else None)
+        return Rows(None, position if isinstance(sampler, SequentialSampler) else None)
+
+
+def _sampler(loader: Any) -> Any:
+    inner = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
+    return inner if inner is not None else getattr(loader, "sampler", None)
+
+
+def _strided(sampler: Any) -> bool:
+    # Lightning's DistributedSamplerWrapper strides over the wrapped sampler's own list; another subclass
+    # with an order of its own is not known to pad at the end
+    plain = type(sampler).__iter__ is DistributedSampler.__iter__
+    wrapper = type(sampler).__name__ == "DistributedSamplerWrapper"
+    return isinstance(sampler, DistributedSampler) and (plain or wrapper)

@@ -1,0 +1,132 @@
+"""What every picture is drawn with: a sheet, text that fits, and colours.
+
+TensorBoard shows an image 350 CSS pixels wide whatever its size, by nearest neighbour. So pictures are
+``WIDTH`` wide, twice that, and their text is seldom below ``TEXT`` pixels high.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image as PILImage
+from PIL import ImageDraw, ImageFont
+
+from lightning_posttrain.artifacts import Image
+
+WIDTH = 700
+TEXT = 22
+INK, PALE = (32, 33, 36), (128, 134, 139)
+
+Color = tuple[int, int, int]
+Pixels = NDArray[np.uint8]
+
+
+class Canvas:
+    """A white sheet of ``width`` × ``height`` pixels.
+
+    Args:
+        height: in pixels.
+        width: in pixels.
+    """
+
+    def __init__(self, height: int, width: int = WIDTH) -> None:
+        self._sheet = PILImage.new("RGB", (width, height), "white")
+        self._draw = ImageDraw.Draw(self._sheet)
+
+    def text(
+        self, x: float, y: float, text: str, *, size: int = TEXT, anchor: str = "la", color: Color = INK
+    ) -> None:
+        """Write ``text`` with its ``anchor`` (Pillow's two letters) at ``(x, y)``."""
+        self._draw.text((x, y), text, fill=color, font=font(size, covering(text)), anchor=anchor)
+
+    def upright(self, x: float, y: float, text: str, *, size: int = TEXT, color: Color = INK) -> None:
+        """Write ``text`` from bottom to top, its end centred on ``x`` and starting at ``y`` from below."""
+        face = font(size, covering(text))
+        width, height = int(face.getlength(text)) + 2, int(size * 1.4)
+        label = PILImage.new("RGB", (width, height), "white")
+        ImageDraw.Draw(label).text((0, height / 2), text, fill=color, font=face, anchor="lm")
+        turned = label.rotate(90, expand=True)
+        self._sheet.paste(turned, (int(x - height / 2), int(y - width)))
+
+    def box(self, x: float, y: float, width: float, height: float, color: Color) -> None:
+        """Fill a rectangle."""
+        self._draw.rectangle((x, y, x + width - 1, y + height - 1), fill=color)
+
+    def paste(self, x: int, y: int, pixels: Pixels) -> None:
+        """Place ``pixels (H, W, 3)``."""
+        self._sheet.paste(PILImage.fromarray(pixels), (x, y))
+
+    def image(self) -> Image:
+        """The finished picture."""
+        return Image(torch.from_numpy(np.asarray(self._sheet).copy()))
+
+
+@cache
+def font(size: int, path: str) -> ImageFont.FreeTypeFont:
+    """A font at a size in pixels."""
+    return ImageFont.truetype(path, size)
+
+
+@cache
+def covering(text: str) -> str:
+    """Path of DejaVu Sans, which matplotlib ships, or of an installed font that has more of ``text``."""
+    ours = str(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
+    if not _missing(text, ours):
+        return ours
+    from matplotlib import font_manager
+
+    installed = sorted({entry.fname for entry in font_manager.fontManager.ttflist})
+    return min([ours, *installed], key=lambda path: _missing(text, path))
+
+
+def _missing(text: str, path: str) -> int:
+    known = _characters(path)
+    return sum(ord(character) not in known for character in text if not character.isspace())
+
+
+@cache
+def _characters(path: str) -> frozenset[int]:
+    from matplotlib.ft2font import FT2Font
+
+    return frozenset(FT2Font(path).get_charmap())
+
+
+def width_of(text: str, size: int = TEXT) -> float:
+    """Width of ``text`` in pixels."""
+    return font(size, covering(text)).getlength(text)
+
+
+def shorten(text: str, room: float, size: int = TEXT) -> str:
+    """``text``, or its beginning and an ellipsis where it is wider than ``room`` pixels."""
+    if width_of(text, size) <= room:
+        return text
+    kept = text
+    while kept and width_of(kept + "…", size) > room:
+        kept = kept[:-1]
+    return kept.rstrip() + "…"
+
+
+def colored(values: NDArray[np.floating], name: str) -> Pixels:
+    """Map values in 0 to 1, of any shape, to colours of a matplotlib colormap."""
+    table = (mpl.colormaps[name](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
+    steps = np.nan_to_num(np.clip(values, 0, 1)) * 255
+    chosen: Pixels = table[steps.round().astype(np.intp)]
+    return chosen
+
+
+def resized(pixels: Pixels, height: int, width: int, how: Literal["nearest", "smooth"] = "nearest") -> Pixels:
+    """Scale ``pixels (H, W, 3)`` or ``(H, W)``."""
+    method = PILImage.Resampling.NEAREST if how == "nearest" else PILImage.Resampling.BICUBIC
+    return np.asarray(PILImage.fromarray(pixels).resize((width, height), method))
+
+
+def ink_on(color: Color) -> Color:
+    """Black or white, whichever reads better on ``color``."""
+    luminance = (0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]) / 255
+    return INK if luminance > 0.55 else (255, 255, 255)

@@ -1,0 +1,62 @@
+"""TensorBoard, through a ``SummaryWriter`` or anything that has its methods."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, final
+
+from lightning_posttrain.artifacts import Artifact, Cell, Image, Table
+
+
+@final
+class TensorBoardSink:
+    """Writes images and, as Markdown, tables; files have no place here.
+
+    Args:
+        experiment: has ``add_image`` and ``add_text``.
+        max_rows: a longer table ends with a line that says where the rest is.
+    """
+
+    def __init__(self, experiment: Any, *, max_rows: int = 100) -> None:
+        self._experiment = experiment
+        self._max_rows = max_rows
+
+    def write(self, tag: str, artifact: Artifact, step: int) -> None:
+        """Write to the event file."""
+        if isinstance(artifact, Image):
+            self._experiment.add_image(tag, artifact.pixels.numpy(), step, dataformats="HWC")
+        elif isinstance(artifact, Table) and not artifact.files_only:
+            self._experiment.add_text(tag, markdown(artifact, self._max_rows), step)
+
+
+def markdown(table: Table, max_rows: int) -> str:
+    """A table in TensorBoard's Markdown.
+
+    Example:
+        >>> print(markdown(Table(("class", "F1"), (("a|b", 0.5),), "All."), 10))
+        | class | F1 |
+        |---|---|
+        | a\\|b | 0.5000 |
+        <BLANKLINE>
+        All.
+    """
+    lines = [_line(table.columns), "|" + "---|" * len(table.columns), *map(_line, table.rows[:max_rows])]
+    hidden = len(table.rows) - max_rows
+    rest = f"{hidden} more rows stand in the CSV file. " if hidden > 0 else ""
+    return "\n".join([*lines, "", rest + _escaped(table.note)]).rstrip()
+
+
+def _line(cells: tuple[Cell, ...]) -> str:
+    return "| " + " | ".join(map(_cell, cells)) + " |"
+
+
+def _cell(value: Cell) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}" if math.isfinite(value) else "–"
+    return "–" if value is None else _escaped(str(value))
+
+
+def _escaped(text: str) -> str:
+    """``text`` with Markdown's and HTML's marks made plain."""
+    plain = text.replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
+    return "".join(f"\\{c}" if c in "\\|*_`[]#" else c for c in plain)

@@ -1,0 +1,272 @@
+"""The evaluation stream: one per trainer, through which every batch goes once, whoever asks.
+
+Callbacks join it and name the metrics they need; equal requests get the same metric. It owns the tap, sums
+the states of all metrics over ranks in one collective for each dtype, and hands out the results.
+"""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor
+
+from lightning_posttrain.batch import EvalBatch, find_inputs, find_target, to_logits, to_target
+from lightning_posttrain.capture import Reading, ScoreFinder
+from lightning_posttrain.checks import check_batch
+from lightning_posttrain.loaders import RowCounter, dataset_classes, named_loaders, stage_of
+from lightning_posttrain.metrics import EvaluationMetric
+from lightning_posttrain.results import Result
+from lightning_posttrain.tap import Tap
+
+Needs = Mapping[str, type[EvaluationMetric]]
+
+
+class Member(Protocol):
+    """What the stream asks of a callback."""
+
+    @property
+    def reading(self) -> Reading:
+        """How it reads a batch."""
+
+    def takes(self, trainer: Trainer) -> bool:
+        """Whether it wants the batches of the trainer's present stage."""
+
+    def metrics(self) -> Needs:
+        """The metrics it needs, by the name it will ask for."""
+
+    def check(self, module: LightningModule, batch: EvalBatch) -> None:
+        """Raise where its arguments do not go with the first batch."""
+
+    def observe(self, key: str, batch: EvalBatch) -> None:
+        """See a batch of the loader named ``key``, as ``"val"`` or ``"val/dataloader_1"``."""
+
+
+@dataclass(eq=False)
+class Part:
+    """What has been accumulated for one loader under one reading."""
+
+    num_classes: int
+    metrics: dict[type[EvaluationMetric], EvaluationMetric] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """One loader's finished epoch, as a callback gets it.
+
+    Args:
+        key: stage, and loader where it is not the first, as ``"val"`` or ``"test/dataloader_1"``.
+        suffix: what follows a quantity in a tag, as ``""`` or ``"/dataloader_1"``.
+        num_classes: ``C``.
+        class_names: names that the dataset itself carries, or None.
+        results: by metric class.
+        scorer: from inputs to logits ``(N, C)``, through the module as it is.
+    """
+
+    key: str
+    suffix: str
+    num_classes: int
+    class_names: tuple[str, ...] | None
+    results: Mapping[type[EvaluationMetric], Result]
+    scorer: Callable[[Any], Tensor]
+
+    def result(self, kind: type[EvaluationMetric]) -> Any:
+        """The result of a metric that was asked for."""
+        return self.results[kind]
+
+
+class EvaluationStream:
+    """Reads every batch of an evaluation once, for all callbacks of a trainer."""
+
+    _streams: weakref.WeakKeyDictionary[Trainer, EvaluationStream] = weakref.WeakKeyDictionary()
+
+    @classmethod
+    def of(cls, trainer: Trainer) -> EvaluationStream:
+        """The trainer's stream, made when first asked for."""
+        return cls._streams.setdefault(trainer, cls())
+
+    def __init__(self) -> None:
+        self.folder = ""
+        self._members: list[Member] = []
+        self._tap = Tap()
+        self._finders: dict[Reading, ScoreFinder] = {}
+        self._counters: dict[int, RowCounter] = {}
+        self._parts: dict[tuple[int, Reading], Part] = {}
+        self._finished: dict[Reading, list[Evaluation]] | None = None
+        self._said: set[str] = set()
+
+    def join(self, member: Member, trainer: Trainer) -> None:
+        """Register a callback for the run that begins; all ranks together."""
+        if not self._members:
+            self.folder = str(trainer.log_dir or trainer.default_root_dir)  # a broadcast
+        if member not in self._members:
+            self._members.append(member)
+
+    def leave(self, member: Member) -> None:
+        """Forget a callback; with the last one, the hooks and all state."""
+        if member in self._members:
+            self._members.remove(member)
+        if not self._members:
+            self.end()
+            self._finders, self._said = {}, set()
+
+    def leads(self, member: Member) -> bool:
+        """Whether this callback, the first of all, is the one whose hooks drive the stream."""
+        return self._members[:1] == [member]
+
+    def begin(self, module: LightningModule) -> None:
+        """Start an epoch."""
+        self._forget()
+        self._tap.attach(module)
+
+    def end(self) -> None:
+        """End an epoch: no hook stays, no state either."""
+        self._forget()
+        self._tap.detach()
+
+    def listen(self) -> None:
+        """Listen to the batch that comes."""
+        self._tap.listen()
+
+    def add(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, loader: int) -> None:
+        """Read a batch and fold it into every metric."""
+        firings = self._tap.take()
+        if loader not in self._counters:
+            self._counters[loader] = RowCounter(named_loaders(trainer)[loader].loader)
+        rows = None
+        for reading, readers in self._readers(trainer).items():
+            given = find_target(batch, reading.target_fn)
+            target = to_target(given, reading.task)
+            inputs = find_inputs(batch, reading.inputs_fn)
+            finder = self._finders.setdefault(reading, ScoreFinder(reading))
+            forward = _second_forward(trainer, module, inputs)
+            scores = finder.find(outputs, batch, inputs, len(target), firings, forward).detach()
+            rows = rows or self._counters[loader].take(len(target), scores.device)
+            logits = to_logits(scores, reading.task, reading.scores)
+            eval_batch = EvalBatch(logits, target.to(scores.device), rows.valid, rows.index, inputs, loader)
+            if (loader, reading) not in self._parts:
+                check_batch(eval_batch, scores, given, reading)
+                for member in readers:
+                    member.check(module, eval_batch)
+                self._parts[loader, reading] = _part(eval_batch.num_classes, readers, scores.device)
+            if not trainer.sanity_checking:
+                self._fold(self._parts[loader, reading], readers, eval_batch, _key(trainer, loader))
+
+    def _fold(self, part: Part, readers: list[Member], batch: EvalBatch, key: str) -> None:
+        for metric in part.metrics.values():
+            metric.update(batch)
+        for member in readers:
+            member.observe(key, batch)
+
+    def finish(self, trainer: Trainer, module: LightningModule, reading: Reading) -> list[Evaluation]:
+        """The evaluation of every loader, worked out once an epoch; all ranks together."""
+        if self._finished is None:
+            with torch.inference_mode(False), torch.no_grad():
+                readings = self._readers(trainer)
+                places = [(i, reading) for i in range(len(named_loaders(trainer))) for reading in readings]
+                self._agree(trainer, module, places)
+                parts = [self._parts[place] for place in places if place in self._parts]
+                _sum_over_ranks(trainer, [metric for part in parts for metric in part.metrics.values()])
+                self._finished = {reading: self._evaluations(trainer, module, reading) for reading in readings}
+        return self._finished[reading]
+
+    def say_once(self, text: str, key: str = "") -> None:
+        """Warn, unless the same has been said in this run."""
+        if (key or text) not in self._said:
+            self._said.add(key or text)
+            warnings.warn(text, stacklevel=3)
+
+    def _forget(self) -> None:
+        self._counters, self._parts, self._finished = {}, {}, None
+
+    def _readers(self, trainer: Trainer) -> dict[Reading, list[Member]]:
+        members = [member for member in self._members if member.takes(trainer)]
+        readings = dict.fromkeys(member.reading for member in members)
+        return {reading: [member for member in members if member.reading == reading] for reading in readings}
+
+    def _agree(self, trainer: Trainer, module: LightningModule, places: list[tuple[int, Reading]]) -> None:
+        """Give a rank that saw no batch of a loader the metrics that the other ranks have for it."""
+        if trainer.world_size == 1:
+            return
+        mine = [self._parts[place].num_classes if place in self._parts else 0 for place in places]
+        bounds = torch.tensor([mine, [-n if n else -(2**31) for n in mine]], device=module.device)
+        largest, smallest = trainer.strategy.reduce(bounds, reduce_op="max").tolist()
+        for place, most, least in zip(places, largest, smallest, strict=True):
+            if most and most != -least:
+                raise ValueError(f"ranks see {-least} and {most} classes; pass num_classes=...")
+            if most and place not in self._parts:
+                self._parts[place] = _part(most, self._readers(trainer)[place[1]], module.device)
+
+    def _evaluations(self, trainer: Trainer, module: LightningModule, reading: Reading) -> list[Evaluation]:
+        evaluations = []
+        for i, (suffix, loader, expected) in enumerate(named_loaders(trainer)):
+            part = self._parts.get((i, reading))
+            if part is None:
+                if not expected:
+                    self.say_once(f"lightning_posttrain: {_key(trainer, i)} had no batch; nothing is reported for it.")
+                continue
+            evaluations.append(
+                Evaluation(
+                    key=_key(trainer, i),
+                    suffix=suffix,
+                    num_classes=part.num_classes,
+                    class_names=dataset_classes(loader, part.num_classes),
+                    results={kind: metric.result() for kind, metric in part.metrics.items()},
+                    scorer=_scorer(module, self._finders.get(reading), reading, part.num_classes),
+                )
+            )
+        return evaluations
+
+
+def _key(trainer: Trainer, loader: int) -> str:
+    return stage_of(trainer) + named_loaders(trainer)[loader].suffix
+
+
+def _part(num_classes: int, readers: Sequence[Member], device: torch.device) -> Part:
+    kinds = dict.fromkeys(kind for member in readers for kind in member.metrics().values())
+    with torch.inference_mode(False):  # a state made in inference mode could not be changed outside it
+        return Part(num_classes, {kind: kind(num_classes, sync_on_compute=False).to(device) for kind in kinds})
+
+
+def _sum_over_ranks(trainer: Trainer, metrics: Sequence[EvaluationMetric]) -> None:
+    """Sum every state of every metric over ranks, all states of a dtype in one collective."""
+    if trainer.world_size == 1:
+        return
+    states = [(metric, name, state) for metric in metrics for name, state in metric.metric_state.items()]
+    for dtype in dict.fromkeys(state.dtype for *_, state in states):
+        chosen = [entry for entry in states if entry[2].dtype == dtype]
+        flat = torch.cat([state.reshape(-1) for *_, state in chosen])
+        pieces = trainer.strategy.reduce(flat, reduce_op="sum").split([state.numel() for *_, state in chosen])
+        for (metric, name, state), piece in zip(chosen, pieces, strict=True):
+            setattr(metric, name, piece.view_as(state))
+
+
+def _second_forward(trainer: Trainer, module: LightningModule, inputs: Any) -> Callable[[], Any]:
+    """A function that runs the module on the inputs as its step would, and leaves the RNGs alone."""
+
+    def forward() -> Any:
+        if inputs is None:
+            raise ValueError("no inputs found in the batch; pass inputs_fn=lambda batch: ...")
+        with torch.no_grad(), isolate_rng(), trainer.precision_plugin.forward_context():
+            return module(inputs)
+
+    return forward
+
+
+def _scorer(
+    module: LightningModule, finder: ScoreFinder | None, reading: Reading, num_classes: int
+) -> Callable[[Any], Tensor]:
+    """A function from inputs to logits, through the module that the step itself gives them to."""
+    entry = module.get_submodule(finder.entry if finder else "")
+    picker = ScoreFinder(replace(reading, num_classes=num_classes))
+
+    def scores(inputs: Any) -> Tensor:
+        return to_logits(picker.pick(entry(inputs), len(inputs)), reading.task, reading.scores)
+
+    return scores
