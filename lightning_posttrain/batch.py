@@ -145,7 +145,8 @@ def to_target(target: Any, task: Task) -> Tensor:
         raise ValueError(f"`target` has shape {shape}, wanted class indices of shape (N,). {_TARGET_CURE}")
     if target.is_floating_point() and task != "binary":
         raise ValueError(f"`target` is {target.dtype}, wanted integer class indices. {_TARGET_CURE}")
-    return target.long()
+    indices: Tensor = target.long()
+    return indices
 
 
 _TARGET_CURE = (

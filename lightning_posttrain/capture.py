@@ -7,61 +7,18 @@ forward. Where more than one tensor could be meant it raises and shows the cure;
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
-from lightning_posttrain.batch import ScoreKind, Task, count_classes, describe, fits
+from lightning_posttrain.batch import describe, to_logits
+from lightning_posttrain.reading import SCORE_KEYS, Candidate, Reading, leaves
 from lightning_posttrain.tap import Firing
-
-SCORE_KEYS: dict[ScoreKind, tuple[str, ...]] = {
-    "logits": ("logits", "scores", "y_hat", "preds", "predictions", "pred", "prediction", "outputs", "output"),
-    "probabilities": ("probabilities", "probs", "scores", "y_hat", "preds", "predictions", "outputs", "output"),
-}
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How class scores, targets and inputs are read from a batch; equal readings are done once."""
-
-    task: Task = "multiclass"
-    scores: ScoreKind = "logits"
-    num_classes: int | None = None
-    scores_fn: Callable[[Any, Any], Any] | None = None
-    target_fn: Callable[[Any], Any] | None = None
-    inputs_fn: Callable[[Any], Any] | None = None
-
-    def fits(self, tensor: Tensor, rows: int) -> bool:
-        """Whether ``tensor`` can be the class scores of ``rows`` targets."""
-        if not fits(tensor, rows, self.task):
-            return False
-        return self.num_classes is None or count_classes(tensor, self.task) == self.num_classes
-
-
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """A tensor that could be the class scores, and where it was found, in words."""
-
-    origin: str
-    tensor: Tensor
-
-
-def leaves(value: Any, keys: tuple[str, ...], origin: str) -> Iterator[Candidate]:
-    """Every tensor in ``value``; of a dict with a usual key, only what stands there."""
-    if isinstance(value, Tensor):
-        yield Candidate(origin, value)
-    elif isinstance(value, Mapping):
-        named = [key for key in keys if key in value][:1]
-        for key in named or value:
-            yield from leaves(value[key], keys, f"{origin}[{key!r}]")
-    elif isinstance(value, (tuple, list)):
-        for i, item in enumerate(value):
-            yield from leaves(item, keys, f"{origin}[{i}]")
-    elif is_dataclass(value) and not isinstance(value, type):
-        yield from leaves({part.name: getattr(value, part.name) for part in fields(value)}, keys, origin)
 
 
 class ScoreFinder:
@@ -79,7 +36,13 @@ class ScoreFinder:
         self._keys = SCORE_KEYS[reading.scores]
 
     def find(
-        self, outputs: Any, batch: Any, inputs: Any, rows: int, firings: list[Firing], forward: Callable[[], Any]
+        self,
+        outputs: Any,
+        batch: Any,
+        inputs: Any,
+        rows: int,
+        firings: list[Firing],
+        forward: Callable[[], Any],
     ) -> Tensor:
         """The scores of one batch, as the network gave them.
 
@@ -124,9 +87,7 @@ class ScoreFinder:
         bare = isinstance(outputs, Tensor) and self.reading.fits(outputs, rows)
         return outputs if bare else None
 
-    def _heard(
-        self, outputs: Any, rows: int, firings: list[Firing], forward: Callable[[], Any]
-    ) -> Tensor | None:
+    def _heard(self, outputs: Any, rows: int, firings: list[Firing], forward: Callable[[], Any]) -> Tensor | None:
         found = self._final(outputs, rows, firings)
         if len(found) <= 1:
             return found[0].tensor if found else None
@@ -205,7 +166,9 @@ class ScoreFinder:
 
     def _wanted(self, rows: int) -> str:
         classes = "C" if self.reading.num_classes is None else str(self.reading.num_classes)
-        shape = f"({rows},), ({rows}, 1) or ({rows}, 2)" if self.reading.task == "binary" else f"({rows}, {classes})"
+        shape = (
+            f"({rows},), ({rows}, 1) or ({rows}, 2)" if self.reading.task == "binary" else f"({rows}, {classes})"
+        )
         return f"floating-point {self.reading.scores} of shape {shape} for task={self.reading.task!r}"
 
 
@@ -225,3 +188,28 @@ def _unclear(found: list[Candidate], rows: int) -> str:
 
 def _same(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and torch.allclose(a.float(), b.float(), rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+def second_forward(trainer: Trainer, module: LightningModule, inputs: Any) -> Callable[[], Any]:
+    """A function that runs the module on the inputs as its step would, and leaves the RNGs alone."""
+
+    def forward() -> Any:
+        if inputs is None:
+            raise ValueError("no inputs found in the batch; pass inputs_fn=lambda batch: ...")
+        with torch.no_grad(), isolate_rng(), trainer.precision_plugin.forward_context():
+            return module(inputs)
+
+    return forward
+
+
+def scorer(
+    module: LightningModule, finder: ScoreFinder | None, reading: Reading, num_classes: int
+) -> Callable[[Any], Tensor]:
+    """A function from inputs to logits, through the module that the step itself gives them to."""
+    entry = module.get_submodule(finder.entry if finder else "")
+    picker = ScoreFinder(replace(reading, num_classes=num_classes))
+
+    def scores(inputs: Any) -> Tensor:
+        return to_logits(picker.pick(entry(inputs), len(inputs)), reading.task, reading.scores)
+
+    return scores

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_posttrain.batch import EvalBatch
-from lightning_posttrain.capture import Reading
+from lightning_posttrain.reading import Reading
 
 
 def check_batch(batch: EvalBatch, scores: Tensor, target: Tensor, reading: Reading) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -49,7 +50,8 @@ def dataset_classes(loader: Any, num_classes: int) -> tuple[str, ...] | None:
     return None
 
 
-class Rows(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Rows:
     """``valid (N,)`` bool, or None where no row repeats; ``index (N,)`` int64, or None where not known."""
 
     valid: Tensor | None

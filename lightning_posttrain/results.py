@@ -19,7 +19,11 @@ class Result(Protocol):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences that a reader of the figures must know, as rows that were left out."""
+        """Sentences that stand beside the figures."""
+
+    @property
+    def alerts(self) -> tuple[str, ...]:
+        """Those of the notes that are also said as a warning, as rows that were left out."""
 
     def scalars(self) -> dict[str, float]:
         """The figures worth a curve, by the name that follows the stage in a tag."""
@@ -51,9 +55,15 @@ class Confusion:
         return counts / counts.sum(dim=1, keepdim=True)
 
     @property
-    def notes(self) -> tuple[str, ...]:
+    def alerts(self) -> tuple[str, ...]:
         """Which rows are not in ``counts``, and why."""
-        return _left_out(self.nonfinite, self.out_of_range)
+        causes = ((self.nonfinite, "scores are NaN or infinite"), (self.out_of_range, "target is no class"))
+        return tuple(f"{count} rows left out: their {cause}" for count, cause in causes if count)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The alerts."""
+        return self.alerts
 
     def scalars(self) -> dict[str, float]:
         """Nothing: a matrix has no single figure; those are in ``ClassificationReport``."""
@@ -69,7 +79,8 @@ class Confusion:
         }
 
 
-class ConfusedPair(NamedTuple):
+@dataclass(frozen=True)
+class ConfusedPair:
     """One cell off the diagonal of a confusion matrix; ``share`` is of the actual class."""
 
     actual: str
@@ -98,7 +109,8 @@ class ClassificationReport:
         weighted: their means weighted by support.
         accuracy: share of rows whose class was predicted.
         balanced_accuracy: mean recall of the classes that have rows.
-        notes: what a reader must know.
+        undefined: which figures are not defined, or 0 by convention, and of which classes.
+        alerts: which rows were left out, and why.
     """
 
     class_names: tuple[str, ...]
@@ -108,7 +120,13 @@ class ClassificationReport:
     weighted: ClassScores
     accuracy: float
     balanced_accuracy: float
-    notes: tuple[str, ...] = ()
+    undefined: tuple[str, ...] = ()
+    alerts: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """All that a reader of the table must know."""
+        return (*self.alerts, *self.undefined)
 
     def scalars(self) -> dict[str, float]:
         """The eight figures of the whole set, as ``f1_macro``."""
@@ -182,6 +200,11 @@ class Saliency:
     skipped: dict[str, str] = field(default_factory=dict)
 
     @property
+    def alerts(self) -> tuple[str, ...]:
+        """None: a missing map is said in the picture."""
+        return ()
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Which methods are missing, and why."""
         return tuple(f"{method}: {reason}" for method, reason in self.skipped.items())
@@ -217,8 +240,3 @@ def undefined_to_none(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [undefined_to_none(item) for item in value]
     return value
-
-
-def _left_out(nonfinite: int, out_of_range: int) -> tuple[str, ...]:
-    causes = ((nonfinite, "scores are NaN or infinite"), (out_of_range, "target is no class"))
-    return tuple(f"{count} rows left out: their {cause}" for count, cause in causes if count)

@@ -9,19 +9,20 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from lightning_posttrain.batch import EvalBatch, find_inputs, find_target, to_logits, to_target
-from lightning_posttrain.capture import Reading, ScoreFinder
+from lightning_posttrain.capture import ScoreFinder, scorer, second_forward
 from lightning_posttrain.checks import check_batch
 from lightning_posttrain.loaders import RowCounter, dataset_classes, named_loaders, stage_of
 from lightning_posttrain.metrics import EvaluationMetric
+from lightning_posttrain.ranks import agreed_classes, sum_over_ranks
+from lightning_posttrain.reading import Reading
 from lightning_posttrain.results import Result
 from lightning_posttrain.tap import Tap
 
@@ -84,7 +85,7 @@ class Evaluation:
 class EvaluationStream:
     """Reads every batch of an evaluation once, for all callbacks of a trainer."""
 
-    _streams: weakref.WeakKeyDictionary[Trainer, EvaluationStream] = weakref.WeakKeyDictionary()
+    _streams: ClassVar[weakref.WeakKeyDictionary[Trainer, EvaluationStream]] = weakref.WeakKeyDictionary()
 
     @classmethod
     def of(cls, trainer: Trainer) -> EvaluationStream:
@@ -145,7 +146,7 @@ class EvaluationStream:
             target = to_target(given, reading.task)
             inputs = find_inputs(batch, reading.inputs_fn)
             finder = self._finders.setdefault(reading, ScoreFinder(reading))
-            forward = _second_forward(trainer, module, inputs)
+            forward = second_forward(trainer, module, inputs)
             scores = finder.find(outputs, batch, inputs, len(target), firings, forward).detach()
             rows = rows or self._counters[loader].take(len(target), scores.device)
             logits = to_logits(scores, reading.task, reading.scores)
@@ -172,8 +173,9 @@ class EvaluationStream:
                 places = [(i, reading) for i in range(len(named_loaders(trainer))) for reading in readings]
                 self._agree(trainer, module, places)
                 parts = [self._parts[place] for place in places if place in self._parts]
-                _sum_over_ranks(trainer, [metric for part in parts for metric in part.metrics.values()])
-                self._finished = {reading: self._evaluations(trainer, module, reading) for reading in readings}
+                sum_over_ranks(trainer, [metric for part in parts for metric in part.metrics.values()])
+                evaluations = (self._evaluations(trainer, module, reading) for reading in readings)
+                self._finished = dict(zip(readings, evaluations, strict=True))
         return self._finished[reading]
 
     def say_once(self, text: str, key: str = "") -> None:
@@ -192,14 +194,8 @@ class EvaluationStream:
 
     def _agree(self, trainer: Trainer, module: LightningModule, places: list[tuple[int, Reading]]) -> None:
         """Give a rank that saw no batch of a loader the metrics that the other ranks have for it."""
-        if trainer.world_size == 1:
-            return
         mine = [self._parts[place].num_classes if place in self._parts else 0 for place in places]
-        bounds = torch.tensor([mine, [-n if n else -(2**31) for n in mine]], device=module.device)
-        largest, smallest = trainer.strategy.reduce(bounds, reduce_op="max").tolist()
-        for place, most, least in zip(places, largest, smallest, strict=True):
-            if most and most != -least:
-                raise ValueError(f"ranks see {-least} and {most} classes; pass num_classes=...")
+        for place, most in zip(places, agreed_classes(trainer, mine), strict=True):
             if most and place not in self._parts:
                 self._parts[place] = _part(most, self._readers(trainer)[place[1]], module.device)
 
@@ -209,7 +205,7 @@ class EvaluationStream:
             part = self._parts.get((i, reading))
             if part is None:
                 if not expected:
-                    self.say_once(f"lightning_posttrain: {_key(trainer, i)} had no batch; nothing is reported for it.")
+                    self.say_once(f"lightning_posttrain: {_key(trainer, i)} had no batch and has no report.")
                 continue
             evaluations.append(
                 Evaluation(
@@ -218,7 +214,7 @@ class EvaluationStream:
                     num_classes=part.num_classes,
                     class_names=dataset_classes(loader, part.num_classes),
                     results={kind: metric.result() for kind, metric in part.metrics.items()},
-                    scorer=_scorer(module, self._finders.get(reading), reading, part.num_classes),
+                    scorer=scorer(module, self._finders.get(reading), reading, part.num_classes),
                 )
             )
         return evaluations
@@ -231,42 +227,5 @@ def _key(trainer: Trainer, loader: int) -> str:
 def _part(num_classes: int, readers: Sequence[Member], device: torch.device) -> Part:
     kinds = dict.fromkeys(kind for member in readers for kind in member.metrics().values())
     with torch.inference_mode(False):  # a state made in inference mode could not be changed outside it
-        return Part(num_classes, {kind: kind(num_classes, sync_on_compute=False).to(device) for kind in kinds})
-
-
-def _sum_over_ranks(trainer: Trainer, metrics: Sequence[EvaluationMetric]) -> None:
-    """Sum every state of every metric over ranks, all states of a dtype in one collective."""
-    if trainer.world_size == 1:
-        return
-    states = [(metric, name, state) for metric in metrics for name, state in metric.metric_state.items()]
-    for dtype in dict.fromkeys(state.dtype for *_, state in states):
-        chosen = [entry for entry in states if entry[2].dtype == dtype]
-        flat = torch.cat([state.reshape(-1) for *_, state in chosen])
-        pieces = trainer.strategy.reduce(flat, reduce_op="sum").split([state.numel() for *_, state in chosen])
-        for (metric, name, state), piece in zip(chosen, pieces, strict=True):
-            setattr(metric, name, piece.view_as(state))
-
-
-def _second_forward(trainer: Trainer, module: LightningModule, inputs: Any) -> Callable[[], Any]:
-    """A function that runs the module on the inputs as its step would, and leaves the RNGs alone."""
-
-    def forward() -> Any:
-        if inputs is None:
-            raise ValueError("no inputs found in the batch; pass inputs_fn=lambda batch: ...")
-        with torch.no_grad(), isolate_rng(), trainer.precision_plugin.forward_context():
-            return module(inputs)
-
-    return forward
-
-
-def _scorer(
-    module: LightningModule, finder: ScoreFinder | None, reading: Reading, num_classes: int
-) -> Callable[[Any], Tensor]:
-    """A function from inputs to logits, through the module that the step itself gives them to."""
-    entry = module.get_submodule(finder.entry if finder else "")
-    picker = ScoreFinder(replace(reading, num_classes=num_classes))
-
-    def scores(inputs: Any) -> Tensor:
-        return to_logits(picker.pick(entry(inputs), len(inputs)), reading.task, reading.scores)
-
-    return scores
+        made = {kind: kind(num_classes, sync_on_compute=False).to(device) for kind in kinds}
+    return Part(num_classes, made)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import torch
 from captum.attr import InputXGradient, IntegratedGradients, LayerGradCam, Saliency
 from torch import Tensor, nn
 

@@ -105,7 +105,8 @@ def _without_inference_tensors(module: nn.Module) -> Iterator[None]:
     """Swap tensors that the module made in inference mode, which autograd refuses, for clones."""
     swapped: list[tuple[dict[str, Any], str, Any, Any]] = []
     for part in module.modules():
-        for store in (part._parameters, part._buffers, part.__dict__):
+        stores: tuple[dict[str, Any], ...] = (part._parameters, part._buffers, part.__dict__)
+        for store in stores:
             for name, value in list(store.items()):
                 if _is_inference(value):
                     clone = _cloned(value)

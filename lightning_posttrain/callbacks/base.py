@@ -8,14 +8,15 @@ import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 
 from lightning_posttrain.artifacts import File, Tagged
 from lightning_posttrain.batch import EvalBatch, ScoreKind, Task
-from lightning_posttrain.capture import Reading
+from lightning_posttrain.callbacks.options import Stage, distinct, one_of
 from lightning_posttrain.loaders import stage_of
+from lightning_posttrain.reading import Reading
 from lightning_posttrain.results import Result
 from lightning_posttrain.sinks import find_sinks
 from lightning_posttrain.stream import Evaluation, EvaluationStream, Needs
@@ -34,23 +35,6 @@ else:
 
     class _LightningCallback(*_callback_bases()):
         pass
-
-
-Stage = Literal["val", "test"]
-
-
-class EvaluationOptions(TypedDict, total=False):
-    """What every callback takes; said on ``StreamCallback``."""
-
-    class_names: Sequence[str] | None
-    num_classes: int | None
-    task: Task
-    scores: ScoreKind
-    scores_fn: Callable[[Any, Any], Any] | None
-    target_fn: Callable[[Any], Any] | None
-    inputs_fn: Callable[[Any], Any] | None
-    stages: Sequence[Stage]
-    on_error: Literal["warn", "raise"]
 
 
 class StreamCallback(_LightningCallback):
@@ -90,12 +74,12 @@ class StreamCallback(_LightningCallback):
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
         super().__init__()
-        names = None if class_names is None else _distinct(class_names)
-        _one_of("task", task, ("multiclass", "binary"))
-        _one_of("scores", scores, ("logits", "probabilities"))
-        _one_of("on_error", on_error, ("warn", "raise"))
+        names = None if class_names is None else distinct(class_names)
+        one_of("task", task, ("multiclass", "binary"))
+        one_of("scores", scores, ("logits", "probabilities"))
+        one_of("on_error", on_error, ("warn", "raise"))
         for stage in stages:
-            _one_of("stages", stage, ("val", "test"))
+            one_of("stages", stage, ("val", "test"))
         if names is not None and num_classes not in (None, len(names)):
             raise ValueError(f"`class_names` has {len(names)} names, but `num_classes` is {num_classes}.")
         self.class_names = names
@@ -164,10 +148,16 @@ class StreamCallback(_LightningCallback):
             stream.listen()
 
     def _add(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, _i: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         if (stream := EvaluationStream.of(trainer)).leads(self):
-            stream.add(trainer, module, outputs, batch, dataloader_idx)
+            stream.add(trainer, pl_module, outputs, batch, dataloader_idx)
 
     def _report(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.takes(trainer) and not trainer.sanity_checking:
@@ -194,16 +184,15 @@ class StreamCallback(_LightningCallback):
         self.results[evaluation.key] = result
         self._log(trainer, module, {_tag(trainer, k, evaluation): v for k, v in self.scalars(result).items()})
         if trainer.is_global_zero:
-            for note in result.notes:
-                EvaluationStream.of(trainer).say_once(f"{evaluation.key}: {note}.", note.lstrip("0123456789"))
-            if not trainer.fast_dev_run:
+            for alert in result.alerts:
+                EvaluationStream.of(trainer).say_once(f"{evaluation.key}: {alert}.", alert.lstrip("0123456789"))
+            if not getattr(trainer, "fast_dev_run", False):  # Lightning then writes nothing either
                 self._write(trainer, evaluation, result)
 
     def _log(self, trainer: Trainer, module: LightningModule, scalars: dict[str, float]) -> None:
         if not trainer.barebones:
             # every rank holds the same value: nothing to sum, and each may monitor it
-            options = {"on_step": False, "on_epoch": True, "sync_dist": False, "batch_size": 1}
-            module.log_dict(scalars, add_dataloader_idx=False, **options)
+            module.log_dict(scalars, on_step=False, on_epoch=True, add_dataloader_idx=False, batch_size=1)
 
     def _write(self, trainer: Trainer, evaluation: Evaluation, result: Result) -> None:
         folder = Path(EvaluationStream.of(trainer).folder) / "posttrain"
@@ -245,16 +234,3 @@ def _json(record: dict[str, Any]) -> File:
 
 def _tag(trainer: Trainer, quantity: str, evaluation: Evaluation) -> str:
     return f"{stage_of(trainer)}/{quantity}{evaluation.suffix}"
-
-
-def _distinct(names: Sequence[str]) -> tuple[str, ...]:
-    texts = tuple(map(str, names))
-    twice = [name for name in texts if texts.count(name) > 1]
-    if twice or not texts:
-        raise ValueError(f"`class_names` has {twice[0]!r} twice." if twice else "`class_names` is empty.")
-    return texts
-
-
-def _one_of(argument: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"`{argument}` is {value!r}, wanted {' or '.join(map(repr, allowed))}.")

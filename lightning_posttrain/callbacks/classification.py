@@ -10,7 +10,8 @@ from lightning.pytorch import LightningModule
 from typing_extensions import Unpack
 
 from lightning_posttrain.artifacts import Tagged
-from lightning_posttrain.callbacks.base import EvaluationOptions, StreamCallback
+from lightning_posttrain.callbacks.base import StreamCallback
+from lightning_posttrain.callbacks.options import EvaluationOptions
 from lightning_posttrain.functional.classification import classification_report
 from lightning_posttrain.metrics import ConfusionCounts
 from lightning_posttrain.results import ClassificationReport

@@ -10,7 +10,8 @@ from lightning.pytorch import LightningModule
 from typing_extensions import Unpack
 
 from lightning_posttrain.artifacts import Tagged
-from lightning_posttrain.callbacks.base import EvaluationOptions, StreamCallback
+from lightning_posttrain.callbacks.base import StreamCallback
+from lightning_posttrain.callbacks.options import EvaluationOptions
 from lightning_posttrain.functional.confusion import most_confused
 from lightning_posttrain.metrics import ConfusionCounts
 from lightning_posttrain.results import Confusion
@@ -47,7 +48,8 @@ class ConfusionMatrix(StreamCallback):
 
     def summarize(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> Confusion:
         """The counts, with names."""
-        return replace(evaluation.result(ConfusionCounts), class_names=names)
+        confusion: Confusion = evaluation.result(ConfusionCounts)
+        return replace(confusion, class_names=names)
 
     def show(self, result: Confusion, title: str) -> Iterator[Tagged]:
         """Two pictures and two tables."""

@@ -15,7 +15,8 @@ from lightning_posttrain.artifacts import Tagged
 from lightning_posttrain.attribution import METHODS, attribute, find_cam_layer, gradient_session
 from lightning_posttrain.attribution.samples import FixedSamples
 from lightning_posttrain.batch import EvalBatch, describe, to_logits
-from lightning_posttrain.callbacks.base import EvaluationOptions, StreamCallback
+from lightning_posttrain.callbacks.base import StreamCallback
+from lightning_posttrain.callbacks.options import EvaluationOptions
 from lightning_posttrain.functional.images import is_image, to_display
 from lightning_posttrain.results import Saliency
 from lightning_posttrain.stream import Evaluation
@@ -95,19 +96,18 @@ class SaliencyMaps(StreamCallback):
             chosen = self._chosen.setdefault(key, FixedSamples(self.samples, batch.num_classes))
             chosen.offer(batch.inputs, batch.target, batch.counted, batch.index)
 
-    def summarize(
-        self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]
-    ) -> Saliency | None:
+    def summarize(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> Saliency | None:
         """Explain the samples, on the first rank."""
         chosen = self._chosen.get(evaluation.key)
         if chosen is not None:
             chosen.close()
-        if not chosen or not module.trainer.is_global_zero:
+        if chosen is None or not len(chosen) or not module.trainer.is_global_zero:
             return None
         cure = "Pass forward_fn=lambda module, inputs: ... that gives the scores, other methods, or layer=..."
+        result = None
         with self.guarded(module.trainer, "explain the samples", cure):
-            return self._explain(module, self._scorer(module, evaluation), chosen, names)
-        return None
+            result = self._explain(module, self._scorer(module, evaluation), chosen, names)
+        return result
 
     def _scorer(self, module: LightningModule, evaluation: Evaluation) -> Callable[[Tensor], Tensor]:
         forward_fn, reading = self.forward_fn, self.reading

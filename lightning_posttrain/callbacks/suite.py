@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from typing_extensions import Unpack
 
-from lightning_posttrain.callbacks.base import EvaluationOptions, StreamCallback
 from lightning_posttrain.callbacks.classification import ClassificationMetrics
 from lightning_posttrain.callbacks.confusion import ConfusionMatrix
+from lightning_posttrain.callbacks.options import EvaluationOptions
 from lightning_posttrain.callbacks.saliency import SaliencyMaps
 
 
-def posttrain_suite(**options: Unpack[EvaluationOptions]) -> list[StreamCallback]:
+def posttrain_suite(**options: Unpack[EvaluationOptions]) -> list[Any]:
     """The callbacks that a classifier wants, with working defaults.
 
     Nothing needs to be said: the number of classes, their names (from the dataset's ``classes``) and the image

@@ -42,7 +42,8 @@ def classification_report(confusion: Confusion) -> ClassificationReport:
         weighted=weighted,
         accuracy=float(right.sum() / counts.sum()),
         balanced_accuracy=float(macro.recall),
-        notes=(*confusion.notes, *_undefined(confusion, support, predicted)),
+        undefined=_undefined(confusion, support, predicted),
+        alerts=confusion.alerts,
     )
 
 

@@ -34,12 +34,16 @@ class EvaluationMetric(Metric, ABC):
     def update(self, batch: EvalBatch) -> None:
         """Add a batch, without a synchronisation with the host."""
 
+    def states(self) -> dict[str, Tensor]:
+        """The states as they are on this rank."""
+        return {name: state for name, state in self.metric_state.items() if isinstance(state, Tensor)}
+
     def compute(self) -> dict[str, Tensor]:
         """The states, summed over ranks.
 
         A frozen dataclass cannot be returned here: torchmetrics rebuilds what ``compute`` gives it.
         """
-        return dict(self.metric_state)
+        return self.states()
 
     @abstractmethod
     def result(self) -> Result:

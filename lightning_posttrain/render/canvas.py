@@ -28,15 +28,16 @@ Pixels = NDArray[np.uint8]
 
 
 class Canvas:
-    """A white sheet of ``width`` × ``height`` pixels.
+    """A sheet of ``width`` × ``height`` pixels.
 
     Args:
         height: in pixels.
         width: in pixels.
+        color: of the sheet.
     """
 
-    def __init__(self, height: int, width: int = WIDTH) -> None:
-        self._sheet = PILImage.new("RGB", (width, height), "white")
+    def __init__(self, height: int, width: int = WIDTH, color: Color = (255, 255, 255)) -> None:
+        self._sheet = PILImage.new("RGB", (width, height), color)
         self._draw = ImageDraw.Draw(self._sheet)
 
     def text(
@@ -64,7 +65,11 @@ class Canvas:
 
     def image(self) -> Image:
         """The finished picture."""
-        return Image(torch.from_numpy(np.asarray(self._sheet).copy()))
+        return Image(torch.from_numpy(self.pixels()))
+
+    def pixels(self) -> Pixels:
+        """What has been drawn ``(H, W, 3)``."""
+        return np.array(self._sheet)
 
 
 @cache

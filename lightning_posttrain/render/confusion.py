@@ -81,7 +81,8 @@ def _layout(names: tuple[str, ...]) -> _Layout:
 
 
 def _shares(confusion: Confusion) -> NDArray[np.float64]:
-    return np.nan_to_num(confusion.normalized.numpy())
+    shares: NDArray[np.float64] = confusion.normalized.numpy()
+    return np.nan_to_num(shares)
 
 
 def _colors(confusion: Confusion) -> Pixels:
@@ -109,7 +110,10 @@ def _boxes(layout: _Layout, count: int) -> list[tuple[tuple[int, int], tuple[int
     """Whole-pixel rectangle of each cell."""
     edges = [round(i * layout.cell) for i in range(count + 1)]
     return [
-        ((i, j), (layout.left + edges[j], layout.top + edges[i], edges[j + 1] - edges[j], edges[i + 1] - edges[i]))
+        (
+            (i, j),
+            (layout.left + edges[j], layout.top + edges[i], edges[j + 1] - edges[j], edges[i + 1] - edges[i]),
+        )
         for i in range(count)
         for j in range(count)
     ]
@@ -117,7 +121,10 @@ def _boxes(layout: _Layout, count: int) -> list[tuple[tuple[int, int], tuple[int
 
 def _numbers(canvas: Canvas, confusion: Confusion, layout: _Layout, normalized: bool) -> None:
     colors, shares, counts = _colors(confusion), _shares(confusion), confusion.counts.numpy()
-    texts = {cell: _percent(shares[cell]) if normalized else _count(counts[cell]) for cell in np.ndindex(counts.shape)}
+    texts = {
+        (i, j): _percent(float(shares[i, j])) if normalized else _count(int(counts[i, j]))
+        for i, j in np.ndindex(*counts.shape)
+    }
     widest = max(texts.values(), key=len)
     size = layout.size
     while size >= SMALLEST and width_of(widest, size) > layout.cell - 4:
@@ -183,4 +190,5 @@ def pairs_table(confusion: Confusion, pairs: Sequence[ConfusedPair]) -> Table:
     total = int(confusion.counts.sum())
     wrong = total - int(confusion.counts.diag().sum())
     note = " ".join([f"{wrong} of {total} rows are wrong.", *(f"{n[0].upper()}{n[1:]}." for n in confusion.notes)])
-    return Table(("actual", "predicted", "count", "share of actual"), tuple(tuple(pair) for pair in pairs), note)
+    rows = tuple((pair.actual, pair.predicted, pair.count, pair.share) for pair in pairs)
+    return Table(("actual", "predicted", "count", "share of actual"), rows, note)

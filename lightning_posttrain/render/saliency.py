@@ -65,10 +65,13 @@ def _two_lines(text: str) -> list[str]:
 def _caption(canvas: Canvas, saliency: Saliency, i: int, top: int) -> None:
     index, actual, predicted, probability = saliency.rows()[i]
     number = "" if index is None else f"#{index}  "
-    right = actual == predicted
-    said = f"{number}{predicted} {probability:.0%}" + ("" if right else f", actual {actual}")
-    color: Color = RIGHT if right else WRONG
+    said = f"{number}{predicted} ({_percent(probability)}), actual {actual}"
+    color: Color = RIGHT if actual == predicted else WRONG
     canvas.text(GAP, top + CAPTION - 8, shorten(said, WIDTH - 2 * GAP), anchor="ls", color=color)
+
+
+def _percent(probability: float) -> str:
+    return ">99.9%" if 0.9995 <= probability < 1 else f"{probability:.1%}"
 
 
 def _cells(saliency: Saliency, i: int, picture: NDArray[np.float32], height: int, width: int) -> list[Pixels]:
@@ -80,6 +83,10 @@ def _cells(saliency: Saliency, i: int, picture: NDArray[np.float32], height: int
 
 
 def _drawn(values: NDArray[np.float32], signed: bool, height: int, width: int) -> Pixels:
+    if not values.any():
+        empty = Canvas(height, width, color=(236, 237, 239))
+        empty.text(width / 2, height / 2, "all zero", size=19, anchor="mm", color=PALE)
+        return empty.pixels()
     scaled = _scaled(values)
     colors = colored((scaled + 1) / 2, "RdBu_r") if signed else colored(scaled, "viridis")
     return resized(colors, height, width)
@@ -90,8 +97,8 @@ def _overlay(plain: Pixels, values: NDArray[np.float32], height: int, width: int
     level = resized((strength * 255).round().astype(np.uint8), height, width, "smooth").astype(np.float32) / 255
     gray = plain.mean(axis=2, keepdims=True)
     opacity = 0.75 * level[..., None]
-    mixed = (1 - opacity) * gray + opacity * colored(level, "inferno")
-    return mixed.round().astype(np.uint8)
+    mixed: Pixels = np.round((1 - opacity) * gray + opacity * colored(level, "inferno")).astype(np.uint8)
+    return mixed
 
 
 def _scaled(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -103,10 +110,13 @@ def _scaled(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _foot(canvas: Canvas, saliency: Saliency, top: int) -> None:
-    text = "red: for the class, blue: against; scale of each map its own" if saliency.signed else "scale of each map its own"
+    signs = "red: for the class, blue: against; " if saliency.signed else ""
+    text = f"{signs}each map on its own scale"
     canvas.text(GAP, top + 4, text, size=19, color=PALE)
-    extra = [f"Grad-CAM of {saliency.layer}"] if saliency.layer else []
-    canvas.text(GAP, top + 32, shorten("; ".join([*extra, *saliency.notes]), WIDTH - 2 * GAP, 19), size=19, color=PALE)
+    extra = [f"Grad-CAM at layer {saliency.layer}"] if saliency.layer else []
+    canvas.text(
+        GAP, top + 32, shorten("; ".join([*extra, *saliency.notes]), WIDTH - 2 * GAP, 19), size=19, color=PALE
+    )
 
 
 def saliency_table(saliency: Saliency) -> Table:

@@ -30,13 +30,13 @@ class TensorBoardSink:
 
 
 def markdown(table: Table, max_rows: int) -> str:
-    """A table in TensorBoard's Markdown.
+    r"""A table in TensorBoard's Markdown.
 
     Example:
         >>> print(markdown(Table(("class", "F1"), (("a|b", 0.5),), "All."), 10))
         | class | F1 |
         |---|---|
-        | a\\|b | 0.5000 |
+        | a\|b | 0.5000 |
         <BLANKLINE>
         All.
     """

@@ -1,0 +1,39 @@
+"""The options that every callback takes, and how they are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypedDict
+
+from lightning_posttrain.batch import ScoreKind, Task
+
+Stage = Literal["val", "test"]
+
+
+class EvaluationOptions(TypedDict, total=False):
+    """What every callback takes; said on ``StreamCallback``."""
+
+    class_names: Sequence[str] | None
+    num_classes: int | None
+    task: Task
+    scores: ScoreKind
+    scores_fn: Callable[[Any, Any], Any] | None
+    target_fn: Callable[[Any], Any] | None
+    inputs_fn: Callable[[Any], Any] | None
+    stages: Sequence[Stage]
+    on_error: Literal["warn", "raise"]
+
+
+def distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """``names`` as they will be shown; raises ``ValueError`` where two are the same."""
+    texts = tuple(map(str, names))
+    twice = [name for name in texts if texts.count(name) > 1]
+    if twice or not texts:
+        raise ValueError(f"`class_names` has {twice[0]!r} twice." if twice else "`class_names` is empty.")
+    return texts
+
+
+def one_of(argument: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Raise ``ValueError`` where ``value`` is not allowed for ``argument``."""
+    if value not in allowed:
+        raise ValueError(f"`{argument}` is {value!r}, wanted {' or '.join(map(repr, allowed))}.")

@@ -1,0 +1,44 @@
+"""What ranks tell each other at the end of an epoch; every rank calls these, in the same order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from lightning.pytorch import Trainer
+
+from lightning_posttrain.metrics import EvaluationMetric
+
+
+def agreed_classes(trainer: Trainer, mine: Sequence[int]) -> list[int]:
+    """For each place the number of classes that ranks saw there; 0 where none saw a batch.
+
+    Args:
+        trainer: its strategy does the reduction.
+        mine: what this rank saw, 0 where nothing.
+
+    Raises:
+        ValueError: ranks saw different numbers.
+    """
+    if trainer.world_size == 1:
+        return list(mine)
+    # the largest of the negated numbers is the smallest; a rank that saw nothing must not be it
+    bounds = torch.tensor([mine, [-n if n else -(2**31) for n in mine]], device=trainer.strategy.root_device)
+    largest, smallest = trainer.strategy.reduce(bounds, reduce_op="max").tolist()
+    for most, least in zip(largest, smallest, strict=True):
+        if most and most != -least:
+            raise ValueError(f"`num_classes` is {-least} on one rank and {most} on another; pass num_classes=...")
+    return list(largest)
+
+
+def sum_over_ranks(trainer: Trainer, metrics: Sequence[EvaluationMetric]) -> None:
+    """Sum every state of every metric over ranks, all states of a dtype in one collective."""
+    if trainer.world_size == 1:
+        return
+    states = [(metric, name, state) for metric in metrics for name, state in metric.states().items()]
+    for dtype in dict.fromkeys(state.dtype for *_, state in states):
+        chosen = [entry for entry in states if entry[2].dtype == dtype]
+        flat = torch.cat([state.reshape(-1) for *_, state in chosen])
+        pieces = trainer.strategy.reduce(flat, reduce_op="sum").split([state.numel() for *_, state in chosen])
+        for (metric, name, state), piece in zip(chosen, pieces, strict=True):
+            setattr(metric, name, piece.view_as(state))

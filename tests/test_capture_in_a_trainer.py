@@ -1,0 +1,332 @@
+"""Figures under every way in which users write their step, beside scikit-learn on predictions collected by hand."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from lightning_posttrain import ClassificationMetrics, ConfusionMatrix
+from tests import reference, toys
+
+
+def evaluated(net, data, stage="validate", **trainer_options):
+    """Both callbacks' results after one run over ``data``."""
+    callbacks = [ClassificationMetrics(on_error="raise"), ConfusionMatrix(on_error="raise")]
+    trainer = toys.quiet(callbacks, **trainer_options)
+    if stage == "fit":
+        trainer.fit(net, toys.loader(), toys.loader(data))
+    else:
+        getattr(trainer, stage)(net, toys.loader(data), verbose=False)
+    return [callback.results["test" if stage == "test" else "val"] for callback in callbacks]
+
+
+def assert_right(results, net, data):
+    actual, predicted = toys.predictions(net, data)
+    expected = reference.report(actual, predicted, toys.CLASSES)
+    report, confusion = results
+    reference.assert_equal(report, expected)
+    assert confusion.counts.dtype == torch.int64
+    assert confusion.counts.tolist() == expected["counts"].tolist()
+
+
+@pytest.mark.parametrize("stage", ["fit", "validate", "test"])
+@pytest.mark.parametrize("call", toys.CALLS)
+@pytest.mark.parametrize("style", toys.STYLES)
+def test_figures_equal_scikit_learns(style, call, stage):
+    net, data = toys.make(style, call), toys.images()
+    assert_right(evaluated(net, data, stage), net, data)
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
+@pytest.mark.parametrize("stage", ["fit", "test"])
+def test_low_and_high_precision(precision, stage):
+    net, data = toys.Net(), toys.images()
+    report, _ = evaluated(net, data, stage, precision=precision)
+    net.eval()
+    x, y = data.tensors
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16-mixed"):
+        predicted = net(x.to(net.dtype)).argmax(1)
+    reference.assert_equal(report, reference.report(y, predicted, toys.CLASSES))
+
+
+@pytest.mark.parametrize("stage", ["fit", "validate", "test"])
+@pytest.mark.parametrize("call", ["self(x)", "self.model(x)", "self.forward(x)"])
+def test_a_compiled_module(call, stage):
+    torch._dynamo.reset()
+    net, data = toys.Net(call=call), toys.images()
+    results = evaluated(torch.compile(net, backend="eager"), data, stage, max_epochs=2)
+    assert_right(results, net, data)
+
+
+def test_a_compiled_child():
+    torch._dynamo.reset()
+    net, data = toys.Net(), toys.images()
+    net.model = torch.compile(net.model, backend="eager")
+    assert_right(evaluated(net, data, "fit", max_epochs=2), net, data)
+
+
+def test_a_module_compiled_and_run_before_the_hooks_were_there_is_run_twice_with_one_warning():
+    torch._dynamo.reset()
+    net, data = toys.Net(), toys.images()
+    compiled = torch.compile(net, backend="eager")
+    toys.quiet().validate(compiled, toys.loader(data), verbose=False)
+    with pytest.warns(UserWarning, match="runs the module a second time") as caught:
+        results = evaluated(compiled, data)
+    assert sum("second time" in str(w.message) for w in caught) == 1
+    assert_right(results, net, data)
+
+
+class Batches(toys.Net):
+    """Takes batches in the form that ``part`` makes of ``(x, y)``."""
+
+    def __init__(self, unpack, call="self(x)"):
+        super().__init__(call=call)
+        self.unpack = unpack
+
+    def step(self, batch, stage):
+        x, y = self.unpack(batch)
+        self.log(f"{stage}/loss", F.cross_entropy(self.logits(x), y))
+
+
+class Mapped(torch.utils.data.Dataset):
+    def __init__(self, data, form):
+        self.data, self.form = data, form
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, i):
+        return self.form(*self.data[i])
+
+
+FORMS = {
+    "dict": (lambda x, y: {"image": x, "label": y}, lambda b: (b["image"], b["label"]), {}),
+    "dict of Hugging Face": (
+        lambda x, y: {"pixel_values": x, "labels": y},
+        lambda b: (b["pixel_values"], b["labels"]),
+        {},
+    ),
+    "triple": (lambda x, y: (x, y, 0), lambda b: (b[0], b[1]), {}),
+    "own names": (
+        lambda x, y: {"foto": x, "was": y},
+        lambda b: (b["foto"], b["was"]),
+        {"target_fn": lambda b: b["was"], "inputs_fn": lambda b: b["foto"]},
+    ),
+    "one-hot": (
+        lambda x, y: (x, F.one_hot(y, toys.CLASSES)),
+        lambda b: (b[0], b[1].argmax(1)),
+        {"target_fn": lambda b: b[1].argmax(1)},
+    ),
+    "column of targets": (lambda x, y: (x, y[None]), lambda b: (b[0], b[1][:, 0]), {}),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_batches_in_every_form(form):
+    make, unpack, options = FORMS[form]
+    net, data = Batches(unpack), toys.images()
+    matrix = ConfusionMatrix(on_error="raise", **options)
+    toys.quiet(matrix).validate(net, toys.loader(Mapped(data, make)), verbose=False)
+    actual, predicted = toys.predictions(net, data)
+    expected = reference.report(actual, predicted, toys.CLASSES)
+    assert matrix.results["val"].counts.tolist() == expected["counts"].tolist()
+
+
+def test_scores_fn_comes_first():
+    net, data = toys.Net("dict"), toys.images()
+    matrix = ConfusionMatrix(scores_fn=lambda outputs, batch: -outputs["logits"])
+    toys.quiet(matrix).test(net, toys.loader(data), verbose=False)
+    net.eval()
+    predicted = (-net(data.tensors[0])).argmax(1)
+    expected = reference.report(data.tensors[1], predicted, toys.CLASSES)
+    assert matrix.results["test"].counts.tolist() == expected["counts"].tolist()
+
+
+class Features(toys.Net):
+    """Its forward gives features, of a shape that scores could have; the head is called in the step."""
+
+    def __init__(self):
+        super().__init__()
+        self.model[-1] = nn.Linear(6 * 64, 32)
+        self.head = nn.Linear(32, toys.CLASSES)
+
+    def logits(self, x):
+        return self.head(self(x))
+
+
+def test_features_that_a_head_takes_in_are_no_scores():
+    net, data = Features(), toys.images()
+    matrix = ConfusionMatrix()
+    toys.quiet(matrix).validate(net, toys.loader(data), verbose=False)
+    assert matrix.results["val"].counts.shape == (toys.CLASSES, toys.CLASSES)
+    net.eval()
+    expected = reference.report(data.tensors[1], net.logits(data.tensors[0]).argmax(1), toys.CLASSES)
+    assert matrix.results["val"].counts.tolist() == expected["counts"].tolist()
+
+
+class FocalLoss(nn.Module):
+    def forward(self, logits, target):
+        return ((1 - logits.softmax(1).gather(1, target[:, None])) ** 2).mean()
+
+
+class WithLossModule(toys.Net):
+    """The loss is a child that takes the scores in."""
+
+    def __init__(self, call):
+        super().__init__(call=call)
+        self.criterion = FocalLoss()
+
+    def step(self, batch, stage):
+        self.log(f"{stage}/loss", self.criterion(self.logits(batch[0]), batch[1]))
+
+
+@pytest.mark.parametrize("call", ["self(x)", "self.model(x)", "self.forward(x)"])
+def test_a_loss_module_that_takes_the_scores_in_hides_them_not(call):
+    net, data = WithLossModule(call), toys.images()
+    assert_right(evaluated(net, data), net, data)
+
+
+class Heads(toys.Net):
+    """Two heads; what the step returns is up to ``answer``."""
+
+    def __init__(self, sizes, answer=lambda a, b: None):
+        super().__init__()
+        self.model[-1] = nn.Linear(6 * 64, 32)
+        self.heads = nn.ModuleDict({"species": nn.Linear(32, sizes[0]), "colour": nn.Linear(32, sizes[1])})
+        self.answer = answer
+
+    def forward(self, x):
+        h = self.model(x)
+        return {name: head(h) for name, head in self.heads.items()}
+
+    def step(self, batch, stage):
+        both = self(batch[0])
+        return self.answer(both["species"], both["colour"])
+
+
+@pytest.mark.parametrize("sizes", [(4, 6), (4, 4)])
+def test_several_heads_raise_with_the_cure_before_training_begins(sizes):
+    trainer = toys.quiet(ConfusionMatrix())
+    with pytest.raises(ValueError, match=r"cannot tell which output.*species.*\(10, 4\).*colour.*scores_fn="):
+        trainer.fit(Heads(sizes), toys.loader(), toys.loader())
+    assert trainer.global_step == 0
+
+
+@pytest.mark.parametrize(
+    ("sizes", "answer", "options"),
+    [
+        ((4, 6), lambda a, b: None, {"num_classes": 4}),
+        ((4, 4), lambda a, b: {"logits": a, "aux": b}, {}),
+        ((4, 4), lambda a, b: {"a": a, "b": b}, {"scores_fn": lambda outputs, batch: outputs["a"]}),
+    ],
+)
+def test_each_cure_for_several_heads_works(sizes, answer, options):
+    net, data = Heads(sizes, answer), toys.images()
+    matrix = ConfusionMatrix(**options)
+    toys.quiet(matrix).validate(net, toys.loader(data), verbose=False)
+    net.eval()
+    predicted = net(data.tensors[0])["species"].argmax(1)
+    expected = reference.report(data.tensors[1], predicted, toys.CLASSES)
+    assert matrix.results["val"].counts.tolist() == expected["counts"].tolist()
+
+
+class TwoForwards(toys.Net):
+    """Looks at each batch twice, as it is and turned."""
+
+    def step(self, batch, stage):
+        self(batch[0])
+        self(batch[0].flip(-1))
+
+
+def test_two_different_forwards_raise():
+    with pytest.raises(ValueError, match=r"`forward` \(10, 4\), `forward` \(call 2\) \(10, 4\)"):
+        toys.quiet(ConfusionMatrix()).validate(TwoForwards(), toys.loader(), verbose=False)
+
+
+class SameForwardTwice(toys.Net):
+    def step(self, batch, stage):
+        self(batch[0])
+        return super().step(batch, stage)
+
+
+def test_the_same_forward_twice_is_no_ambiguity():
+    net, data = SameForwardTwice(), toys.images()
+    assert_right(evaluated(net, data), net, data)
+
+
+class NoScores(toys.Net):
+    def forward(self, x):
+        return x.mean()
+
+    def step(self, batch, stage):
+        self(batch[0])
+
+
+def test_no_scores_at_all_raise_with_what_was_seen():
+    with pytest.raises(ValueError, match=r"no class scores found, wanted .*\(10, C\).*the module gave a tensor \(\)"):
+        toys.quiet(ConfusionMatrix()).validate(NoScores(), toys.loader(), verbose=False)
+
+
+@pytest.mark.parametrize("columns", [0, 1, 2])
+@pytest.mark.parametrize("scores", ["logits", "probabilities"])
+def test_a_binary_task_with_one_score_or_two(columns, scores):
+    class Binary(toys.Net):
+        def __init__(self):
+            super().__init__(classes=max(columns, 1))
+
+        def forward(self, x):
+            z = super().forward(x) * 3
+            z = z if columns else z[:, 0]
+            if scores == "logits":
+                return z
+            return z.softmax(1) if columns == 2 else z.sigmoid()
+
+        def step(self, batch, stage):
+            self(batch[0])
+
+    net, data = Binary(), toys.images(classes=2)
+    matrix = ConfusionMatrix(task="binary", scores=scores)
+    toys.quiet(matrix).validate(net, toys.loader(data), verbose=False)
+    with torch.no_grad():
+        z = net.eval()(data.tensors[0])
+    threshold = 0 if scores == "logits" else 0.5
+    predicted = z.argmax(1) if columns == 2 else (z.reshape(-1) > threshold).long()
+    expected = reference.report(data.tensors[1], predicted, 2)
+    assert matrix.results["val"].counts.tolist() == expected["counts"].tolist()
+
+
+def test_limit_val_batches_and_several_validations_in_an_epoch():
+    net, data = toys.Net(), toys.images()
+    report, confusion = evaluated(net, data, "fit", limit_val_batches=2, val_check_interval=0.5)
+    assert confusion.counts.sum() == 20
+
+
+def test_several_dataloaders_each_have_a_result_and_a_tag():
+    net, first, second = toys.Net(), toys.images(), toys.images(23, seed=5)
+    metrics = ClassificationMetrics(on_error="raise")
+    trainer = toys.quiet(metrics)
+    trainer.validate(net, [toys.loader(first), toys.loader(second)], verbose=False)
+    for key, data in (("val", first), ("val/dataloader_1", second)):
+        actual, predicted = toys.predictions(net, data)
+        reference.assert_equal(metrics.results[key], reference.report(actual, predicted, toys.CLASSES))
+    logged = trainer.callback_metrics
+    assert logged["val/accuracy"] == pytest.approx(metrics.results["val"].accuracy)
+    assert logged["val/accuracy/dataloader_1"] == pytest.approx(metrics.results["val/dataloader_1"].accuracy)
+
+
+def test_dataloaders_in_a_dict_go_by_their_names():
+    matrix = ConfusionMatrix(on_error="raise")
+    loaders = {"clean": toys.loader(), "shifted": toys.loader(toys.images(23, seed=5))}
+    toys.quiet(matrix).validate(toys.Net(), loaders, verbose=False)
+    assert set(matrix.results) == {"val", "val/shifted"}
+
+
+def test_one_trainer_for_fit_then_validate_then_test():
+    net, data = toys.Net(), toys.images()
+    matrix = ConfusionMatrix(on_error="raise")
+    trainer = toys.quiet(matrix)
+    trainer.fit(net, toys.loader(), toys.loader(data))
+    trainer.validate(net, toys.loader(data), verbose=False)
+    trainer.test(net, toys.loader(toys.images(15)), verbose=False)
+    assert matrix.results["val"].counts.sum() == 37
+    assert matrix.results["test"].counts.sum() == 15
