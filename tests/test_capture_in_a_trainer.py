@@ -263,7 +263,9 @@ class NoScores(toys.Net):
 
 
 def test_no_scores_at_all_raise_with_what_was_seen():
-    with pytest.raises(ValueError, match=r"no class scores found, wanted .*\(10, C\).*the module gave a tensor \(\)"):
+    with pytest.raises(
+        ValueError, match=r"no class scores found, wanted .*\(10, C\).*the module gave a tensor \(\)"
+    ):
         toys.quiet(ConfusionMatrix()).validate(NoScores(), toys.loader(), verbose=False)
 
 

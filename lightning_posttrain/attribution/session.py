@@ -53,7 +53,7 @@ def _kept(module: nn.Module) -> Iterator[None]:
     """Eval mode and frozen parameters inside; flags, gradients and buffers put back after."""
     flags = [(part, part.training) for part in module.modules()]
     parameters = [(p, p.requires_grad, p.grad) for p in module.parameters()]
-    buffers = [(b, b._version, b.detach().clone()) for b in module.buffers()]
+    buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
     try:
         for part, _ in flags:
             part.training = False
@@ -67,8 +67,9 @@ def _kept(module: nn.Module) -> Iterator[None]:
         for parameter, requires_grad, grad in parameters:
             parameter.requires_grad_(requires_grad)
             parameter.grad = grad
-        for buffer, version, value in buffers:
-            if buffer._version != version:
+        for buffer, value in buffers:
+            # by value: batch normalisation writes its statistics without a new version of the tensor
+            if not torch.equal(buffer, value):
                 with torch.no_grad():
                     buffer.copy_(value)
 

@@ -26,7 +26,21 @@ class TensorBoardSink:
         if isinstance(artifact, Image):
             self._experiment.add_image(tag, artifact.pixels.numpy(), step, dataformats="HWC")
         elif isinstance(artifact, Table) and not artifact.files_only:
-            self._experiment.add_text(tag, markdown(artifact, self._max_rows), step)
+            self._text(tag, markdown(artifact, self._max_rows), step)
+
+    def _text(self, tag: str, text: str, step: int) -> None:
+        """``add_text`` puts "/text_summary" behind the tag and a frame around the text; this does not."""
+        writer = getattr(self._experiment, "_get_file_writer", lambda: None)()
+        if writer is None:
+            self._experiment.add_text(tag, text, step)
+            return
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.compat.proto.tensor_pb2 import TensorProto
+        from tensorboard.plugins.text.metadata import create_summary_metadata
+
+        tensor = TensorProto(dtype="DT_STRING", string_val=[text.encode()])
+        metadata = create_summary_metadata(display_name="", description="")
+        writer.add_summary(Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=tensor)]), step)
 
 
 def markdown(table: Table, max_rows: int) -> str:

@@ -1,0 +1,40 @@
+# `make demo` and `make test` set up everything they need in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+
+.PHONY: demo test check lint types doctest slow
+
+demo: .venv/demo
+	$(BIN)/python examples/digits.py
+
+test: .venv/test
+	$(BIN)/python -m pytest
+
+# what contributors run before they commit
+check: lint types doctest test slow
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/dev
+	$(BIN)/mypy
+
+doctest: .venv/test
+	$(BIN)/python -m pytest --doctest-modules lightning_posttrain
+
+# examples, and TensorBoard in a browser where a chromium is installed
+slow: .venv/browser
+	$(BIN)/python -m pytest -m "slow or browser"
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/demo: EXTRAS = examples
+.venv/test: EXTRAS = test
+.venv/dev: EXTRAS = test,examples,dev
+.venv/browser: EXTRAS = test,examples,browser
+.venv/demo .venv/test .venv/dev .venv/browser: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) --editable ".[$(EXTRAS)]"
+	@touch $@
