@@ -299,7 +299,7 @@ def test_a_binary_task_with_one_score_or_two(columns, scores):
 
 def test_limit_val_batches_and_several_validations_in_an_epoch():
     net, data = toys.Net(), toys.images()
-    report, confusion = evaluated(net, data, "fit", limit_val_batches=2, val_check_interval=0.5)
+    _, confusion = evaluated(net, data, "fit", limit_val_batches=2, val_check_interval=0.5)
     assert confusion.counts.sum() == 20
 
 

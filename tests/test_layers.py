@@ -14,7 +14,7 @@ BOTTOM = {"__about__", "artifacts", "batch", "results"}
 LIGHTNING = {"capture", "loaders", "ranks", "stream"}
 STREAM = {*LIGHTNING, "checks", "reading", "tap"}
 MAY = {
-    **{name: BOTTOM for name in BOTTOM},
+    **dict.fromkeys(BOTTOM, BOTTOM),
     "functional": BOTTOM | {"functional"},
     "metrics": BOTTOM | {"functional", "metrics"},
     "attribution": BOTTOM | {"functional", "attribution"},

@@ -104,10 +104,10 @@ class SaliencyMaps(StreamCallback):
         if chosen is None or not len(chosen) or not module.trainer.is_global_zero:
             return None
         cure = "Pass forward_fn=lambda module, inputs: ... that gives the scores, other methods, or layer=..."
-        result = None
+        explained: list[Saliency] = []
         with self.guarded(module.trainer, "explain the samples", cure):
-            result = self._explain(module, self._scorer(module, evaluation), chosen, names)
-        return result
+            explained.append(self._explain(module, self._scorer(module, evaluation), chosen, names))
+        return explained[0] if explained else None
 
     def _scorer(self, module: LightningModule, evaluation: Evaluation) -> Callable[[Tensor], Tensor]:
         forward_fn, reading = self.forward_fn, self.reading

@@ -44,10 +44,12 @@ class Canvas:
         self, x: float, y: float, text: str, *, size: int = TEXT, anchor: str = "la", color: Color = INK
     ) -> None:
         """Write ``text`` with its ``anchor`` (Pillow's two letters) at ``(x, y)``."""
+        text = one_line(text)
         self._draw.text((x, y), text, fill=color, font=font(size, covering(text)), anchor=anchor)
 
     def upright(self, x: float, y: float, text: str, *, size: int = TEXT, color: Color = INK) -> None:
         """Write ``text`` from bottom to top, its end centred on ``x`` and starting at ``y`` from below."""
+        text = one_line(text)
         face = font(size, covering(text))
         width, height = int(face.getlength(text)) + 2, int(size * 1.4)
         label = PILImage.new("RGB", (width, height), "white")
@@ -102,8 +104,14 @@ def _characters(path: str) -> frozenset[int]:
     return frozenset(FT2Font(path).get_charmap())
 
 
+def one_line(text: str) -> str:
+    """``text`` with every run of white space and control characters as one space."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 def width_of(text: str, size: int = TEXT) -> float:
     """Width of ``text`` in pixels."""
+    text = one_line(text)
     return font(size, covering(text)).getlength(text)
 
 

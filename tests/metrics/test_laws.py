@@ -1,6 +1,7 @@
 """Laws that hold for every metric: a new one is covered by a line in ``METRICS``."""
 
 import pickle
+from itertools import pairwise
 
 import pytest
 import torch
@@ -44,7 +45,7 @@ def assert_same(a, b):
 def test_any_split_into_batches_and_ranks_gives_the_same_state(kind, count, cuts, seed):
     whole = rows(count, seed)
     edges = [0, *sorted(min(cut, count) for cut in cuts), count]
-    pieces = [part(whole, slice(a, b)) for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [part(whole, slice(a, b)) for a, b in pairwise(edges)]
     assert_same(state(kind, [whole]), state(kind, pieces))
     ranks = [state(kind, pieces[r::2]) for r in (0, 1)]
     assert_same(state(kind, [whole]), {name: ranks[0][name] + ranks[1][name] for name in ranks[0]})
