@@ -1,0 +1,113 @@
+"""Runs Trainers on two or three forked ranks and writes what each rank found; run by ``test_ddp.py``.
+
+python -m tests.two_ranks FOLDER
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch import Callback, seed_everything
+from lightning.pytorch.loggers import CSVLogger
+from torch.utils.data import DataLoader, IterableDataset
+
+from lightning_posttrain import posttrain_suite
+from tests import toys
+
+
+class Record(Callback):
+    """Writes the rank's results and what a monitor on it would see."""
+
+    def __init__(self, suite, path):
+        self.suite, self.path = suite, path
+
+    def _write(self, trainer, pl_module):
+        if trainer.sanity_checking:
+            return
+        metrics, matrix, saliency = self.suite
+        key = "test" if trainer.testing else "val"
+        found = {
+            "counts": matrix.results[key].counts.tolist(),
+            "report": metrics.results[key].to_dict(),
+            "monitored": {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(f"{key}/")},
+            "explained": key in saliency.results,
+        }
+        self.path.with_suffix(f".rank{trainer.global_rank}.json").write_text(json.dumps(found))
+
+    on_validation_end = on_test_end = _write
+
+
+def data(rows):
+    return toys.images(rows, seed=3)
+
+
+class FirstRankOnly(IterableDataset):
+    """All rows on the first rank, none on the others."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __iter__(self):
+        return iter(data(self.rows) if not dist.get_rank() else ())
+
+
+def evaluate(folder, rows, stage, world, shuffle):
+    suite = posttrain_suite(on_error="raise")
+    path = folder / f"{stage}-{rows}-{world}-{shuffle}"
+    trainer = toys.quiet(
+        [*suite, Record(suite, path)],
+        strategy="ddp_fork",
+        devices=world,
+        default_root_dir=path,
+        logger=CSVLogger(path),
+        log_every_n_steps=1,
+    )
+    seed_everything(0, verbose=False)
+    loader = (
+        DataLoader(FirstRankOnly(rows), batch_size=4)
+        if shuffle is None
+        else toys.loader(data(rows), batch_size=4, shuffle=shuffle)
+    )
+    if stage == "fit":
+        frozen = toys.Net()
+        frozen.configure_optimizers = lambda: torch.optim.SGD(frozen.parameters(), lr=0.0)
+        trainer.fit(frozen, toys.loader(batch_size=8), loader)
+    else:
+        getattr(trainer, stage)(toys.Net(), loader, verbose=False)
+
+
+def train(folder, watched):
+    class Save(Callback):
+        def on_train_end(self, trainer, pl_module):
+            if trainer.is_global_zero:
+                torch.save(pl_module.state_dict(), folder / f"weights-{watched}.pt")
+
+    suite = posttrain_suite(on_error="raise") if watched else []
+    seed_everything(0, verbose=False)
+    trainer = toys.quiet([*suite, Save()], strategy="ddp_fork", devices=2, max_epochs=2, default_root_dir=folder)
+    trainer.fit(toys.Net(), toys.loader(batch_size=8, shuffle=True), toys.loader(batch_size=8))
+
+
+def main(folder):
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    for rows, stage, world, shuffle in (
+        (37, "fit", 2, False),
+        (37, "validate", 2, True),
+        (37, "test", 3, False),
+        (3, "test", 2, False),
+        (2, "validate", 3, False),
+        (9, "validate", 2, None),
+    ):
+        evaluate(folder, rows, stage, world, shuffle)
+    for watched in (False, True):
+        train(folder, watched)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
