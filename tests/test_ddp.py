@@ -1,6 +1,7 @@
 """Ranks of a gloo group, forked by Lightning in a process of their own."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -25,9 +26,15 @@ def folder(tmp_path_factory):
         capture_output=True,
         text=True,
         timeout=250,
+        check=False,
     )
     assert run.returncode == 0, run.stderr[-3000:]
     return folder
+
+
+def ours(monitored):
+    """What a monitor sees of our figures; NaN is no figure, and the loss is the user's."""
+    return {name: value for name, value in monitored.items() if "loss" not in name and not math.isnan(value)}
 
 
 @pytest.mark.parametrize(
@@ -57,9 +64,7 @@ def test_every_rank_has_the_counts_of_a_single_process(folder, rows, stage, worl
     for other in found[1:]:
         assert other["counts"] == found[0]["counts"]
         assert other["report"] == found[0]["report"]
-        assert {k: v for k, v in other["monitored"].items() if "loss" not in k and v == v} == {
-            k: v for k, v in found[0]["monitored"].items() if "loss" not in k and v == v
-        }
+        assert ours(other["monitored"]) == ours(found[0]["monitored"])
     assert [one["explained"] for one in found] == [True] + [False] * (world - 1)
 
 

@@ -36,7 +36,7 @@ def test_pictures_stand_at_the_steps_of_the_scalars(events, picture):
 
 
 def test_tables_are_text_under_their_own_tags(events):
-    for table in ("classification_report", "confused_pairs", "saliency"):
+    for table in ("classification_report", "confused_pairs", "saliency_samples"):
         assert events["tensors"][f"val/{table}"] == [3, 7, 11]
 
 

@@ -152,4 +152,4 @@ class SaliencyMaps(StreamCallback):
         from lightning_posttrain.render.saliency import saliency_image, saliency_table
 
         yield Tagged(self.tag, saliency_image(result, title=title))
-        yield Tagged(self.tag, saliency_table(result))
+        yield Tagged(f"{self.tag}_samples", saliency_table(result))

@@ -86,6 +86,16 @@ def test_it_leaves_the_latest_result_as_files_that_parse(kind, tmp_path):
 
 
 @each
+def test_what_a_logger_shows_has_a_tag_of_its_own(kind):
+    callback = kind()
+    toys.quiet(callback).validate(toys.Net(), toys.loader(), verbose=False)
+    shown = list(callback.show(callback.results["val"], "val"))
+    visible = [t.tag for t in shown if not getattr(t.artifact, "files_only", False)]
+    assert visible
+    assert len(visible) == len(set(visible))  # TensorBoard knows a tag as one kind of data
+
+
+@each
 def test_its_results_are_plain_data(kind):
     callback = kind()
     toys.quiet(callback).validate(toys.Net(), toys.loader(), verbose=False)
