@@ -44,7 +44,10 @@ def named_loaders(trainer: Trainer) -> list[NamedLoader]:
 
 def dataset_classes(loader: Any, num_classes: int) -> tuple[str, ...] | None:
     """The names in ``dataset.classes``, as torchvision's and many other datasets carry them, if they fit."""
-    classes = getattr(getattr(loader, "dataset", None), "classes", None)
+    dataset: Any = getattr(loader, "dataset", None)
+    while not hasattr(dataset, "classes") and hasattr(dataset, "dataset"):  # a Subset, as of random_split
+        dataset = dataset.dataset
+    classes = getattr(dataset, "classes", None)
     if isinstance(classes, (list, tuple)) and len(classes) == num_classes == len(set(map(str, classes))):
         return tuple(map(str, classes))
     return None

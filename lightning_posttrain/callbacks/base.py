@@ -197,12 +197,13 @@ class StreamCallback(_LightningCallback):
     def _write(self, trainer: Trainer, evaluation: Evaluation, result: Result) -> None:
         folder = Path(EvaluationStream.of(trainer).folder) / "posttrain"
         step = step_of(trainer)
-        with self.guarded(trainer, f"draw or write into {folder}", "Check that the folder can be written to."):
-            record = {"epoch": trainer.current_epoch, "step": step, **result.to_dict()}
-            shown = [*self.show(result, evaluation.key), Tagged(self.tag, _json(record))]
-            for sink in find_sinks(trainer.loggers, folder):
-                for tag, artifact in ((tagged.tag, tagged.artifact) for tagged in shown):
-                    sink.write(_tag(trainer, tag, evaluation), artifact, step)
+        shown = [Tagged(self.tag, _json({"epoch": trainer.current_epoch, "step": step, **result.to_dict()}))]
+        with self.guarded(trainer, "draw", "What was drawn before is kept."):
+            shown.extend(self.show(result, evaluation.key))
+        for sink in find_sinks(trainer.loggers, folder):
+            with self.guarded(trainer, f"write to {sink}", "Check that it can be written to."):
+                for tagged in shown:
+                    sink.write(_tag(trainer, tagged.tag, evaluation), tagged.artifact, step)
 
     @contextlib.contextmanager
     def guarded(self, trainer: Trainer, what: str, cure: str) -> Iterator[None]:

@@ -19,7 +19,7 @@ from lightning_posttrain.callbacks.base import StreamCallback
 from lightning_posttrain.callbacks.options import EvaluationOptions
 from lightning_posttrain.functional.images import is_image, to_display
 from lightning_posttrain.results import Saliency
-from lightning_posttrain.stream import Evaluation
+from lightning_posttrain.stream import Evaluation, EvaluationStream
 
 
 @final
@@ -101,13 +101,24 @@ class SaliencyMaps(StreamCallback):
         chosen = self._chosen.get(evaluation.key)
         if chosen is not None:
             chosen.close()
-        if chosen is None or not len(chosen) or not module.trainer.is_global_zero:
+        if chosen is None or not len(chosen) or self._sharded(module) or not module.trainer.is_global_zero:
             return None
         cure = "Pass forward_fn=lambda module, inputs: ... that gives the scores, other methods, or layer=..."
         explained: list[Saliency] = []
         with self.guarded(module.trainer, "explain the samples", cure):
             explained.append(self._explain(module, self._scorer(module, evaluation), chosen, names))
         return explained[0] if explained else None
+
+    def _sharded(self, module: LightningModule) -> bool:
+        """Whether a forward on one rank would wait for the others: FSDP, tensor parallel, DeepSpeed stage 3."""
+        marks = ("full_tensor", "_local_shard", "ds_id")
+        sharded = any(hasattr(parameter, mark) for parameter in module.parameters() for mark in marks)
+        if sharded:
+            text = (
+                "SaliencyMaps explains on the first rank, which does not hold the sharded module. Nothing is drawn."
+            )
+            EvaluationStream.of(module.trainer).say_once(text)
+        return sharded
 
     def _scorer(self, module: LightningModule, evaluation: Evaluation) -> Callable[[Tensor], Tensor]:
         forward_fn, reading = self.forward_fn, self.reading

@@ -12,3 +12,6 @@ class Sink(Protocol):
 
     def write(self, tag: str, artifact: Artifact, step: int) -> None:
         """Keep ``artifact`` under ``tag``, as ``"val/confusion_matrix"``; ignore a kind that has no place here."""
+
+    def __str__(self) -> str:
+        """Where that is, in a person's words."""

@@ -18,6 +18,6 @@ def find_sinks(loggers: Iterable[Any], folder: Path) -> list[Sink]:
         loggers: the trainer's; only on the first rank, as others have no experiment.
         folder: for the files.
     """
-    experiments = (getattr(logger, "experiment", None) for logger in loggers)
+    experiments = [getattr(logger, "experiment", None) for logger in loggers]
     can = [e for e in experiments if hasattr(e, "add_image") and hasattr(e, "add_text")]
     return [FolderSink(folder), *map(TensorBoardSink, can)]

@@ -25,6 +25,9 @@ class FolderSink:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    def __str__(self) -> str:
+        return str(self.folder)
+
     def write(self, tag: str, artifact: Artifact, step: int) -> None:
         """Write a file, replacing an older one of the same tag; ``step`` has no place in its name."""
         suffix, content = _encode(artifact)

@@ -21,6 +21,9 @@ class TensorBoardSink:
         self._experiment = experiment
         self._max_rows = max_rows
 
+    def __str__(self) -> str:
+        return "TensorBoard"
+
     def write(self, tag: str, artifact: Artifact, step: int) -> None:
         """Write to the event file."""
         if isinstance(artifact, Image):

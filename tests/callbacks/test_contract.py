@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import pytorch_lightning
 import torch
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 import lightning_posttrain
@@ -249,12 +250,32 @@ def test_a_folder_that_cannot_be_written_costs_a_warning_not_the_run(tmp_path, m
     monkeypatch.setattr(FolderSink, "write", refuse)
     suite = posttrain_suite()
     with pytest.warns(
-        UserWarning, match=r"could not draw or write into .*PermissionError.*The run goes on"
+        UserWarning, match=r"could not write to .*posttrain: PermissionError.*The run goes on"
     ) as caught:
         toys.quiet(suite, max_epochs=3).fit(toys.Net(), toys.loader(), toys.loader())
     said = [str(w.message) for w in caught if "could not" in str(w.message)]
     assert sorted(text.split()[0] for text in said) == sorted(kind.__name__ for kind in CALLBACKS)
     assert all(set(callback.results) == {"val"} for callback in suite)
+
+
+def test_a_folder_that_cannot_be_written_keeps_nothing_from_tensorboard(tmp_path):
+    logger = TensorBoardLogger(tmp_path)
+    Path(logger.log_dir).mkdir(parents=True)
+    (Path(logger.log_dir) / "posttrain").write_text("in the way")
+    with pytest.warns(UserWarning, match="ConfusionMatrix could not write to"):
+        toys.quiet(ConfusionMatrix(), logger=logger).validate(toys.Net(), toys.loader(), verbose=False)
+    logger.save()
+    assert "val/confusion_matrix" in EventAccumulator(logger.log_dir).Reload().Tags()["images"]
+
+
+def test_what_cannot_be_drawn_is_said_and_the_figures_are_written_all_the_same(tmp_path, monkeypatch):
+    def stumble(*args, **options):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr("lightning_posttrain.render.confusion.confusion_image", stumble)
+    with pytest.warns(UserWarning, match="ConfusionMatrix could not draw: MemoryError: no room"):
+        toys.quiet(ConfusionMatrix()).validate(toys.Net(), toys.loader(), verbose=False)
+    assert (tmp_path / "posttrain" / "val" / "confusion_matrix.json").exists()
 
 
 def test_a_file_in_the_place_of_the_folder_is_such_a_case(tmp_path):

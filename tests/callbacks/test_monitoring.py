@@ -1,6 +1,7 @@
 import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from torch.utils.data import random_split
 
 from lightning_posttrain import ClassificationMetrics
 from tests import toys
@@ -58,9 +59,11 @@ def test_with_many_classes_only_the_headline_is_logged():
 def test_names_come_from_the_dataset_where_it_has_them():
     data = toys.images()
     data.classes = ["cat", "dog", "owl", "fox"]
+    part = random_split(data, [20, 17])[0]
     metrics = ClassificationMetrics()
-    toys.quiet(metrics).validate(toys.Net(), toys.loader(data), verbose=False)
-    assert metrics.results["val"].class_names == ("cat", "dog", "owl", "fox")
+    for dataset in (data, part):
+        toys.quiet(metrics).validate(toys.Net(), toys.loader(dataset), verbose=False)
+        assert metrics.results["val"].class_names == ("cat", "dog", "owl", "fox")
 
 
 def test_resuming_from_a_checkpoint_works_with_and_without_us(tmp_path):
