@@ -17,7 +17,7 @@ from torch import Tensor
 Task = Literal["multiclass", "binary"]
 ScoreKind = Literal["logits", "probabilities"]
 
-INPUT_KEYS = ("inputs", "input", "x", "images", "image", "pixel_values", "features", "data")
+INPUT_KEYS = ("inputs", "input", "x", "images", "image", "img", "pixel_values", "features", "data")
 TARGET_KEYS = ("targets", "target", "labels", "label", "y", "classes", "class")
 
 
@@ -28,10 +28,9 @@ class EvalBatch:
     Args:
         scores: logits ``(N, C)``, at least float32; for a binary task ``C`` is 2.
         target: class index ``(N,)``, int64.
-        valid: ``(N,)`` bool, False for rows that a distributed sampler repeated.
+        valid: ``(N,)`` bool, False for rows that a distributed sampler repeated, or that are to be ignored.
         index: position in the dataset ``(N,)``, or None where the sampler does not tell.
         inputs: what the network was given, as the batch holds it.
-        dataloader_idx: which of several dataloaders the batch came from.
 
     Example:
         >>> batch = EvalBatch(scores=torch.tensor([[2.0, 1.0], [0.0, float("nan")]]), target=torch.tensor([0, 1]))
@@ -44,7 +43,6 @@ class EvalBatch:
     valid: Tensor | None = None
     index: Tensor | None = None
     inputs: Any = None
-    dataloader_idx: int = 0
 
     @property
     def num_classes(self) -> int:
@@ -76,7 +74,7 @@ class EvalBatch:
 
     @cached_property
     def real(self) -> Tensor:
-        """``(N,)`` bool, True for rows of the dataset, False for repeats; all True where nothing repeats."""
+        """``valid``, all True where it is None."""
         return torch.ones_like(self.target, dtype=torch.bool) if self.valid is None else self.valid
 
     @cached_property
@@ -112,7 +110,8 @@ def count_classes(scores: Tensor, task: Task) -> int:
 def to_logits(scores: Tensor, task: Task, kind: ScoreKind) -> Tensor:
     """Bring scores of any allowed shape and kind to logits ``(N, C)``.
 
-    One binary logit ``z`` becomes ``(0, z)``, whose softmax is ``(1 - sigmoid(z), sigmoid(z))``.
+    One binary logit ``z`` becomes ``(-z/2, z/2)``, whose softmax is ``(1 - sigmoid(z), sigmoid(z))``, and whose
+    gradients speak for either class.
 
     Example:
         >>> to_logits(torch.tensor([0.5, 0.75]), "binary", "probabilities").softmax(1)
@@ -127,7 +126,7 @@ def to_logits(scores: Tensor, task: Task, kind: ScoreKind) -> Tensor:
     column = scores.reshape(-1)
     if kind == "probabilities":
         return torch.stack([torch.log1p(-column), column.log()], dim=1)
-    return torch.stack([torch.zeros_like(column), column], dim=1)
+    return torch.stack([-column / 2, column / 2], dim=1)
 
 
 def to_target(target: Any, task: Task) -> Tensor:
@@ -150,8 +149,8 @@ def to_target(target: Any, task: Task) -> Tensor:
 
 
 _TARGET_CURE = (
-    "Pass target_fn=lambda batch: ... that returns class indices, "
-    "for one-hot labels target_fn=lambda batch: batch[1].argmax(1)."
+    "Pass target_fn=lambda batch: ... that returns class indices, for one-hot labels "
+    "target_fn=lambda batch: batch[1].argmax(1). Several labels for a row are not supported."
 )
 
 
@@ -159,10 +158,13 @@ def find_target(batch: Any, target_fn: Callable[[Any], Any] | None) -> Any:
     """The targets of a batch: ``target_fn(batch)``, the second of a tuple, or a dict's usual key.
 
     Raises:
-        ValueError: none of these is there.
+        ValueError: none of these is there, or more than one thing could be meant.
     """
     if target_fn is not None:
         return target_fn(batch)
+    others = _rivals(batch)
+    if others:
+        raise ValueError(f"targets could be {' or '.join(others)} of a batch. Pass target_fn=lambda batch: ...")
     found = _part(batch, TARGET_KEYS, 1)
     if found is None:
         raise ValueError(
@@ -183,6 +185,21 @@ def _part(batch: Any, keys: Sequence[str], position: int) -> Any:
     if isinstance(batch, (tuple, list)) and len(batch) >= 2:
         return batch[position]
     return None
+
+
+def _rivals(batch: Any) -> list[str]:
+    """What could be the targets, where that is more than one thing."""
+    if isinstance(batch, Mapping):
+        found = {repr(key): batch[key] for key in TARGET_KEYS if isinstance(batch.get(key), Tensor)}
+    elif isinstance(batch, (tuple, list)) and len(batch) > 2:
+        found = {f"position {i}": part for i, part in enumerate(batch) if i and _indices(part)}
+    else:
+        return []
+    return list(found) if len({id(part) for part in found.values()}) > 1 else []
+
+
+def _indices(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.ndim == 1 and value.dtype in (torch.int64, torch.int32)
 
 
 def describe(value: Any) -> str:

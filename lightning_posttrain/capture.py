@@ -7,64 +7,89 @@ forward. Where more than one tensor could be meant it raises and shows the cure;
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
-from lightning_posttrain.batch import describe, to_logits
-from lightning_posttrain.reading import SCORE_KEYS, Candidate, Reading, leaves
-from lightning_posttrain.tap import Firing
+from lightning_posttrain.batch import describe
+from lightning_posttrain.reading import SCORE_KEYS, Candidate, Reading, leaves, named_parts
+from lightning_posttrain.tap import Firing, outermost
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What is known of one step.
+
+    Args:
+        outputs: what it returned.
+        batch: the batch, as the step left it.
+        inputs: the inputs, as the loader gave them.
+        target: the targets, as the loader gave them.
+        firings: what the tap heard.
+        forward: runs the module once more on the inputs.
+    """
+
+    outputs: Any
+    batch: Any
+    inputs: Any
+    target: Tensor
+    firings: list[Firing]
+    forward: Callable[[], Any]
+
+    @property
+    def rows(self) -> int:
+        """Number of targets."""
+        return len(self.target)
+
+    @cached_property
+    def called(self) -> list[Firing]:
+        """What was heard of the modules that the step itself called."""
+        # under DDP the step runs inside the module's __call__, whose hook then sees what the step returned
+        return outermost([firing for firing in self.firings if firing[2] is not self.outputs])
+
+    @property
+    def went_past_forward(self) -> bool:
+        """Whether the step called parts of the module and not the module."""
+        return all(name for name, *_ in self.called)
 
 
 class ScoreFinder:
-    """Finds the scores of batch after batch under one ``Reading``.
+    """Finds the scores of step after step under one ``Reading``.
 
     Args:
         reading: what the user said.
+
+    Attributes:
+        entry: dotted name of the module that turned the inputs into the scores; "" for the LightningModule.
+        names: dotted names of the modules that the step itself called.
     """
 
     def __init__(self, reading: Reading) -> None:
         self.reading = reading
         self.entry = ""
-        """Dotted name of the module that turned the batch's inputs into the scores."""
+        self.names: set[str] = set()
         self._choice = ""
+        self._warned = False
         self._keys = SCORE_KEYS[reading.scores]
 
-    def find(
-        self,
-        outputs: Any,
-        batch: Any,
-        inputs: Any,
-        rows: int,
-        firings: list[Firing],
-        forward: Callable[[], Any],
-    ) -> Tensor:
-        """The scores of one batch, as the network gave them.
-
-        Args:
-            outputs: what the step returned.
-            batch: the batch.
-            inputs: the inputs in it.
-            rows: its number of targets.
-            firings: what the tap heard.
-            forward: runs the module once more on the inputs.
+    def find(self, step: Step) -> Tensor:
+        """The scores of one step, as the network gave them.
 
         Raises:
             ValueError: no tensor, or more than one, can be the scores.
         """
         if self.reading.scores_fn is not None:
-            return self._given(self.reading.scores_fn(outputs, batch), rows)
-        scores = self._returned(outputs, rows)
+            return self._given(step)
+        scores = self._returned(step)
         if scores is None:
-            scores = self._heard(outputs, rows, firings, forward)
+            scores = self._heard(step)
         if scores is None:
-            scores = self._asked(outputs, rows, firings, forward)
-        self._note_entry(scores, inputs, firings)
+            scores = self._asked(step)
+        self._note_entry(scores, step)
         return scores
 
     def pick(self, value: Any, rows: int) -> Tensor:
@@ -74,101 +99,123 @@ class ScoreFinder:
             raise ValueError(_unclear(found, rows) if found else f"no class scores in {describe(value)}")
         return found[0].tensor
 
-    def _given(self, scores: Any, rows: int) -> Tensor:
-        if not isinstance(scores, Tensor) or not self.reading.fits(scores, rows):
-            raise ValueError(f"`scores_fn` returned {describe(scores)}, wanted {self._wanted(rows)}.")
+    def _given(self, step: Step) -> Tensor:
+        assert self.reading.scores_fn is not None
+        try:
+            scores = self.reading.scores_fn(step.outputs, step.batch)
+        except Exception as error:
+            raise ValueError(
+                f"`scores_fn` raised {type(error).__name__}: {error}. Its arguments are what the step returned, here "
+                f"{describe(step.outputs)}, and the batch, here {describe(step.batch)}."
+            ) from error
+        if not isinstance(scores, Tensor) or not self.reading.fits(scores, step.rows):
+            raise ValueError(f"`scores_fn` returned {describe(scores)}, wanted {self._wanted(step.rows)}.")
         return scores
 
-    def _returned(self, outputs: Any, rows: int) -> Tensor | None:
-        if isinstance(outputs, Mapping):
-            named = (outputs[key] for key in self._keys if key in outputs)
-            tensors = (value for value in named if isinstance(value, Tensor))
-            return next((tensor for tensor in tensors if self.reading.fits(tensor, rows)), None)
-        bare = isinstance(outputs, Tensor) and self.reading.fits(outputs, rows)
-        return outputs if bare else None
+    def _returned(self, step: Step) -> Tensor | None:
+        outputs, rows = step.outputs, step.rows
+        if isinstance(outputs, Tensor):
+            return outputs if self.reading.fits(outputs, rows) else None
+        parts = named_parts(outputs)
+        named = (parts[key] for key in self._keys if key in parts and isinstance(parts[key], Tensor))
+        return next((tensor for tensor in named if self.reading.fits(tensor, rows)), None)
 
-    def _heard(self, outputs: Any, rows: int, firings: list[Firing], forward: Callable[[], Any]) -> Tensor | None:
-        found = self._final(outputs, rows, firings)
-        if len(found) <= 1:
-            return found[0].tensor if found else None
+    def _heard(self, step: Step) -> Tensor | None:
+        found = self._final(step)
+        if not found:
+            return None
         chosen = next((c for c in found if c.origin == self._choice), None)
         if chosen is None:
-            chosen = self._told_apart(found, firings, rows, forward)
+            chosen = self._undoubted(found[0], step) if len(found) == 1 else self._told_apart(found, step)
             self._choice = chosen.origin
         return chosen.tensor
 
-    def _final(self, outputs: Any, rows: int, firings: list[Firing]) -> list[Candidate]:
-        """Fitting outputs that no later module took in: not what is inside the forward, nor features."""
-        # under DDP the step itself runs inside the module's __call__, whose hook then sees its return value
-        firings = [firing for firing in firings if firing[2] is not outputs]
-        roots = [i for i, (name, *_) in enumerate(firings) if name == ""]
-        last = roots[-1] if roots else -1
-        outer = [firing for i, firing in enumerate(firings) if firing[0] == "" or i > last]
+    def _undoubted(self, candidate: Candidate, step: Step) -> Candidate:
+        """The only candidate, unless the module's own forward, which the step went past, gives other columns."""
+        reference = self._by_forward(step) if step.went_past_forward else None
+        if reference is None or reference.tensor.shape[1:] == candidate.tensor.shape[1:]:
+            return candidate
+        raise ValueError(_unclear([candidate, reference], step.rows))
+
+    def _told_apart(self, found: list[Candidate], step: Step) -> Candidate:
+        """The candidate that the module's own forward gives, or any where all are equal."""
+        reference = self._by_forward(step) if step.went_past_forward else found[-1]
+        if reference is None:
+            raise ValueError(_unclear(found, step.rows))
+        equal = [candidate for candidate in found if _same(candidate.tensor, reference.tensor)]
+        if not equal or (not step.went_past_forward and len(equal) < len(found)):
+            raise ValueError(_unclear(found if equal else [*found, reference], step.rows))
+        return equal[-1]
+
+    def _by_forward(self, step: Step) -> Candidate | None:
+        """What the module gives when it is run once more, if that can be done and is clear."""
+        try:
+            return Candidate("`forward`, run once more,", self.pick(step.forward(), step.rows))
+        except Exception:  # whatever the user's forward raises means the same: no help from it
+            return None
+
+    def _final(self, step: Step) -> list[Candidate]:
+        """Fitting outputs of the modules that the step itself called, without features that a head took in."""
+        self.names.update(name for name, *_ in step.called)
         calls: dict[str, int] = {}
         found: dict[int, Candidate] = {}
-        for name, argument, output in outer:
+        for name, args, output in step.called:
             calls[name] = calls.get(name, 0) + 1
             again = f" (call {calls[name]})" if calls[name] > 1 else ""
-            fitting = self._fitting(output, f"`{name or 'forward'}`{again}", rows)
-            if fitting:  # a loss takes the scores in, too, but gives none
-                found.pop(id(argument), None)
+            fitting = self._fitting(output, f"`{name or 'forward'}`{again}", step.rows)
+            taken = next((found[id(arg)].tensor for arg in args if id(arg) in found), None)
+            # told the true class, it is a loss or a head with a margin; of the shape of what it took in, a softmax
+            told = any(arg is step.target for arg in args)
+            if told or any(taken is not None and c.tensor.shape == taken.shape for c in fitting):
+                continue
+            if taken is not None and fitting:
+                found.pop(id(taken))
             found.update({id(candidate.tensor): candidate for candidate in fitting})
         return list(found.values())
 
-    def _told_apart(
-        self, found: list[Candidate], firings: list[Firing], rows: int, forward: Callable[[], Any]
-    ) -> Candidate:
-        """The candidate that the module's own forward gives, or all of them where they are equal."""
-        reference = found[-1].tensor
-        if not any(name == "" for name, *_ in firings):
-            try:
-                reference = self.pick(forward(), rows)
-            except Exception as error:  # whatever the user's forward raises means the same: no help from it
-                raise ValueError(_unclear(found, rows)) from error
-            found = [candidate for candidate in found if _same(candidate.tensor, reference)]
-        elif not all(_same(candidate.tensor, reference) for candidate in found):
-            raise ValueError(_unclear(found, rows))
-        if not found:
-            raise ValueError(_unclear([Candidate("`forward`", reference)], rows))
-        return found[-1]
-
-    def _asked(self, outputs: Any, rows: int, firings: list[Firing], forward: Callable[[], Any]) -> Tensor:
-        heard = ", ".join(f"`{name or 'forward'}`: {describe(output)}" for name, _, output in firings)
+    def _asked(self, step: Step) -> Tensor:
+        wanted = f"no class scores found, wanted {self._wanted(step.rows)}"
         try:
-            value = forward()
+            value = step.forward()
         except Exception as error:
+            shown = ", ".join(f"`{name or 'forward'}`: {describe(output)}" for name, _, output in step.called)
             raise ValueError(
-                f"no class scores found, wanted {self._wanted(rows)}. The step returned {describe(outputs)}; "
-                f"modules called in it gave {heard or 'nothing'}; calling the module on the batch's inputs "
-                f"raised {type(error).__name__}: {error}. {_CURE}"
+                f"{wanted}. The step returned {describe(step.outputs)}; modules in it gave {shown or 'nothing'}; "
+                f"calling the module on the batch's inputs raised {type(error).__name__}: {error}. {_CURE}"
             ) from error
-        found = self._fitting(value, "the module's output", rows)
+        found = self._fitting(value, "the module's output", step.rows)
         if len(found) != 1:
             shown = ", ".join(describe(leaf.tensor) for leaf in leaves(value, self._keys, "")) or describe(value)
-            nothing = f"no class scores found, wanted {self._wanted(rows)}; the module gave {shown}. {_CURE}"
-            raise ValueError(_unclear(found, rows) if found else nothing)
-        if self._choice != "second forward":
-            self._choice = "second forward"
-            warnings.warn(
-                "lightning_posttrain saw no class scores and runs the module a second time on every batch. "
-                f'To save that time, return {{"logits": logits}} from the step. {_CURE}',
-                stacklevel=2,
-            )
+            nothing = f"{wanted}; the module gave {shown}. {_CURE}"
+            raise ValueError(_unclear(found, step.rows) if found else nothing)
+        self._warn_of_second_forward()
         return found[0].tensor
 
-    def _fitting(self, value: Any, origin: str, rows: int) -> list[Candidate]:
-        return [leaf for leaf in leaves(value, self._keys, origin) if self.reading.fits(leaf.tensor, rows)]
+    def _warn_of_second_forward(self) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                "lightning_posttrain saw no class scores in the step and runs the module a second time on every "
+                "batch. The figures are those of module(inputs), whatever else the step does. To have the step's own, "
+                f'and to save the time, return {{"logits": logits}} from it. {_CURE}',
+                stacklevel=2,
+            )
 
-    def _note_entry(self, scores: Tensor, inputs: Any, firings: list[Firing]) -> None:
-        for name, argument, output in firings:
-            if argument is inputs and any(leaf.tensor is scores for leaf in leaves(output, (), "")):
+    def _fitting(self, value: Any, origin: str, rows: int) -> list[Candidate]:
+        found = leaves(value, self._keys, origin)
+        if rows == 1 and self.reading.task == "binary":  # squeezed, in a last batch of one row
+            found = (Candidate(leaf.origin, _unsqueezed(leaf.tensor)) for leaf in found)
+        return [leaf for leaf in found if self.reading.fits(leaf.tensor, rows)]
+
+    def _note_entry(self, scores: Tensor, step: Step) -> None:
+        for name, args, output in step.firings:
+            taken = any(arg is step.inputs for arg in args)
+            if taken and any(leaf.tensor is scores for leaf in leaves(output, (), "")):
                 self.entry = name
 
     def _wanted(self, rows: int) -> str:
         classes = "C" if self.reading.num_classes is None else str(self.reading.num_classes)
-        shape = (
-            f"({rows},), ({rows}, 1) or ({rows}, 2)" if self.reading.task == "binary" else f"({rows}, {classes})"
-        )
+        shape = f"({rows},), ({rows}, 1) or ({rows}, 2)" if self.reading.task == "binary" else f"({rows}, {classes})"
         return f"floating-point {self.reading.scores} of shape {shape} for task={self.reading.task!r}"
 
 
@@ -186,30 +233,9 @@ def _unclear(found: list[Candidate], rows: int) -> str:
     )
 
 
+def _unsqueezed(tensor: Tensor) -> Tensor:
+    return tensor[None] if tensor.ndim == 0 else tensor
+
+
 def _same(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and torch.allclose(a.float(), b.float(), rtol=1e-4, atol=1e-5, equal_nan=True)
-
-
-def second_forward(trainer: Trainer, module: LightningModule, inputs: Any) -> Callable[[], Any]:
-    """A function that runs the module on the inputs as its step would, and leaves the RNGs alone."""
-
-    def forward() -> Any:
-        if inputs is None:
-            raise ValueError("no inputs found in the batch; pass inputs_fn=lambda batch: ...")
-        with torch.no_grad(), isolate_rng(), trainer.precision_plugin.forward_context():
-            return module(inputs)
-
-    return forward
-
-
-def scorer(
-    module: LightningModule, finder: ScoreFinder | None, reading: Reading, num_classes: int
-) -> Callable[[Any], Tensor]:
-    """A function from inputs to logits, through the module that the step itself gives them to."""
-    entry = module.get_submodule(finder.entry if finder else "")
-    picker = ScoreFinder(replace(reading, num_classes=num_classes))
-
-    def scores(inputs: Any) -> Tensor:
-        return to_logits(picker.pick(entry(inputs), len(inputs)), reading.task, reading.scores)
-
-    return scores

@@ -33,10 +33,10 @@ def check_batch(batch: EvalBatch, scores: Tensor, target: Tensor, reading: Readi
         )
     if reading.scores == "probabilities":
         _check_probabilities(scores)
-    elif _sums_to_one(scores):
+    elif _look_like_probabilities(scores):
         warnings.warn(
-            "every row of the scores is a probability vector, but `scores` is 'logits', under which they pass "
-            "through softmax once more. Pass scores='probabilities'.",
+            "the scores of the first batch look like probabilities, but `scores` is 'logits'. If the network ends in a "
+            "softmax or sigmoid, pass scores='probabilities'.",
             stacklevel=2,
         )
 
@@ -50,9 +50,10 @@ def _check_probabilities(scores: Tensor) -> None:
         )
 
 
-def _sums_to_one(scores: Tensor) -> bool:
-    if scores.ndim != 2 or scores.shape[1] < 2:
-        return False
-    one = torch.ones((), dtype=torch.float32, device=scores.device)
-    sums = scores.float().sum(dim=1)
-    return bool((scores >= 0).all() & torch.isclose(sums, one, atol=1e-2).all())
+def _look_like_probabilities(scores: Tensor) -> bool:
+    """Rows that sum to one, or single scores of which none is below 0 or above 1: seldom so by chance."""
+    inside = (scores >= 0) & (scores <= 1)
+    if scores.ndim == 2 and scores.shape[1] >= 2:
+        sums = scores.float().sum(dim=1)
+        return bool(inside.all() & torch.isclose(sums, torch.ones_like(sums), atol=1e-2).all())
+    return scores.numel() >= 8 and bool(inside.all())

@@ -11,27 +11,8 @@ from torch import Tensor
 from lightning_posttrain.batch import ScoreKind, Task, count_classes, fits
 
 SCORE_KEYS: dict[ScoreKind, tuple[str, ...]] = {
-    "logits": (
-        "logits",
-        "scores",
-        "y_hat",
-        "preds",
-        "predictions",
-        "pred",
-        "prediction",
-        "outputs",
-        "output",
-    ),
-    "probabilities": (
-        "probabilities",
-        "probs",
-        "scores",
-        "y_hat",
-        "preds",
-        "predictions",
-        "outputs",
-        "output",
-    ),
+    "logits": ("logits", "scores", "y_hat", "preds", "predictions", "pred", "prediction"),
+    "probabilities": ("probabilities", "probs", "scores", "y_hat", "preds", "predictions"),
 }
 
 
@@ -45,6 +26,7 @@ class Reading:
     scores_fn: Callable[[Any, Any], Any] | None = None
     target_fn: Callable[[Any], Any] | None = None
     inputs_fn: Callable[[Any], Any] | None = None
+    ignore_index: int | None = None
 
     def fits(self, tensor: Tensor, rows: int) -> bool:
         """Whether ``tensor`` can be the class scores of ``rows`` targets."""
@@ -62,15 +44,25 @@ class Candidate:
 
 
 def leaves(value: Any, keys: tuple[str, ...], origin: str) -> Iterator[Candidate]:
-    """Every tensor in ``value``; of a dict with a usual key, only what stands there."""
+    """Every tensor in ``value``; of what has a usual key or attribute, only what stands there."""
     if isinstance(value, Tensor):
         yield Candidate(origin, value)
-    elif isinstance(value, Mapping):
-        named = [key for key in keys if key in value][:1]
-        for key in named or value:
-            yield from leaves(value[key], keys, f"{origin}[{key!r}]")
-    elif isinstance(value, (tuple, list)):
-        for i, item in enumerate(value):
-            yield from leaves(item, keys, f"{origin}[{i}]")
-    elif is_dataclass(value) and not isinstance(value, type):
-        yield from leaves({part.name: getattr(value, part.name) for part in fields(value)}, keys, origin)
+        return
+    parts = named_parts(value)
+    named = [key for key in keys if key in parts][:1]
+    for key in named or parts:
+        yield from leaves(parts[key], keys, f"{origin}[{key!r}]")
+
+
+def named_parts(value: Any) -> Mapping[Any, Any]:
+    """The parts of a dict, tuple, list, dataclass or object with scores, by key, position or attribute."""
+    if isinstance(value, Mapping):
+        return value
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return dict(value._asdict())
+    if isinstance(value, (tuple, list)):
+        return dict(enumerate(value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return {part.name: getattr(value, part.name) for part in fields(value)}
+    usual = (key for keys in SCORE_KEYS.values() for key in keys)
+    return {key: getattr(value, key) for key in usual if isinstance(getattr(value, key, None), Tensor)}

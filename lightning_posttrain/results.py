@@ -58,7 +58,20 @@ class Confusion:
     def alerts(self) -> tuple[str, ...]:
         """Which rows are not in ``counts``, and why."""
         causes = ((self.nonfinite, "scores are NaN or infinite"), (self.out_of_range, "target is no class"))
-        return tuple(f"{count} rows left out: their {cause}" for count, cause in causes if count)
+        left_out = tuple(f"{count} rows left out: their {cause}" for count, cause in causes if count)
+        return (*left_out, *self._unlikely())
+
+    def _unlikely(self) -> tuple[str, ...]:
+        """A doubt where many rows have no target in the upper half of unnamed classes: features have such columns."""
+        support = self.counts.sum(dim=1)
+        half = len(support) // 2
+        named = self.class_names != tuple(map(str, range(len(support))))
+        if named or half < 4 or int(support[:half].sum()) < 30 or bool(support[half:].any()):
+            return ()
+        return (
+            f"no row has a target from {half} to {len(support) - 1}: if what was taken for scores are features, "
+            'return {"logits": logits} from the step or pass num_classes=...',
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -17,9 +17,10 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_posttrain.batch import EvalBatch, find_inputs, find_target, to_logits, to_target
-from lightning_posttrain.capture import ScoreFinder, scorer, second_forward
+from lightning_posttrain.capture import ScoreFinder, Step
 from lightning_posttrain.checks import check_batch
-from lightning_posttrain.loaders import RowCounter, dataset_classes, named_loaders, stage_of
+from lightning_posttrain.forward import scorer, second_forward
+from lightning_posttrain.loaders import RowCounter, Rows, dataset_classes, named_loaders, stage_of
 from lightning_posttrain.metrics import EvaluationMetric
 from lightning_posttrain.ranks import agreed_classes, sum_over_ranks
 from lightning_posttrain.reading import Reading
@@ -35,6 +36,10 @@ class Member(Protocol):
     @property
     def reading(self) -> Reading:
         """How it reads a batch."""
+
+    @property
+    def slot(self) -> tuple[str, str | None]:
+        """What its tags begin with; two callbacks with the same one would write over each other."""
 
     def takes(self, trainer: Trainer) -> bool:
         """Whether it wants the batches of the trainer's present stage."""
@@ -62,7 +67,7 @@ class Evaluation:
     """One loader's finished epoch, as a callback gets it.
 
     Args:
-        key: stage, and loader where it is not the first, as ``"val"`` or ``"test/dataloader_1"``.
+        stage: ``"val"`` or ``"test"``.
         suffix: what follows a quantity in a tag, as ``""`` or ``"/dataloader_1"``.
         num_classes: ``C``.
         class_names: names that the dataset itself carries, or None.
@@ -70,12 +75,17 @@ class Evaluation:
         scorer: from inputs to logits ``(N, C)``, through the module as it is.
     """
 
-    key: str
+    stage: str
     suffix: str
     num_classes: int
     class_names: tuple[str, ...] | None
     results: Mapping[type[EvaluationMetric], Result]
     scorer: Callable[[Any], Tensor]
+
+    @property
+    def key(self) -> str:
+        """Stage, and loader where it is not the first, as ``"val"`` or ``"test/dataloader_1"``."""
+        return self.stage + self.suffix
 
     def result(self, kind: type[EvaluationMetric]) -> Any:
         """The result of a metric that was asked for."""
@@ -97,13 +107,22 @@ class EvaluationStream:
         self._members: list[Member] = []
         self._tap = Tap()
         self._finders: dict[Reading, ScoreFinder] = {}
+        self._given: dict[Reading, tuple[Any, Any]] = {}
         self._counters: dict[int, RowCounter] = {}
         self._parts: dict[tuple[int, Reading], Part] = {}
         self._finished: dict[Reading, list[Evaluation]] | None = None
         self._said: set[str] = set()
+        self._taken: dict[str, set[str]] = {}
 
     def join(self, member: Member, trainer: Trainer) -> None:
-        """Register a callback for the run that begins; all ranks together."""
+        """Register a callback for the run that begins; all ranks together.
+
+        Raises:
+            ValueError: another callback of the same kind and name is there already.
+        """
+        if any(other is not member and other.slot == member.slot for other in self._members):
+            kind, name = member.slot
+            raise ValueError(f"two {kind} with `name` {name!r} would write over each other; pass name=... to one.")
         if not self._members:
             self.folder = str(trainer.log_dir or trainer.default_root_dir)  # a broadcast
         if member not in self._members:
@@ -115,7 +134,7 @@ class EvaluationStream:
             self._members.remove(member)
         if not self._members:
             self.end()
-            self._finders, self._said = {}, set()
+            self._finders, self._said, self._taken = {}, set(), {}
 
     def leads(self, member: Member) -> bool:
         """Whether this callback, the first of all, is the one whose hooks drive the stream."""
@@ -124,15 +143,21 @@ class EvaluationStream:
     def begin(self, module: LightningModule) -> None:
         """Start an epoch."""
         self._forget()
-        self._tap.attach(module)
+        # once it is known what the step calls, nothing else needs to be listened to
+        called = {name for finder in self._finders.values() for name in finder.names}
+        self._tap.attach(module, {"", *called} if self._finders else None)
 
     def end(self) -> None:
         """End an epoch: no hook stays, no state either."""
         self._forget()
         self._tap.detach()
 
-    def listen(self) -> None:
-        """Listen to the batch that comes."""
+    def listen(self, trainer: Trainer, batch: Any) -> None:
+        """Read what the loader gave, which the step may change, and listen to the step."""
+        self._given = {
+            reading: (find_target(batch, reading.target_fn), find_inputs(batch, reading.inputs_fn))
+            for reading in self._readers(trainer)
+        }
         self._tap.listen()
 
     def add(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, loader: int) -> None:
@@ -142,15 +167,12 @@ class EvaluationStream:
             self._counters[loader] = RowCounter(named_loaders(trainer)[loader].loader)
         rows = None
         for reading, readers in self._readers(trainer).items():
-            given = find_target(batch, reading.target_fn)
+            given, inputs = self._given[reading]
             target = to_target(given, reading.task)
-            inputs = find_inputs(batch, reading.inputs_fn)
-            finder = self._finders.setdefault(reading, ScoreFinder(reading))
-            forward = second_forward(trainer, module, inputs)
-            scores = finder.find(outputs, batch, inputs, len(target), firings, forward).detach()
+            step = Step(outputs, batch, inputs, given, firings, second_forward(trainer, module, inputs))
+            scores = self._finders.setdefault(reading, ScoreFinder(reading)).find(step).detach()
             rows = rows or self._counters[loader].take(len(target), scores.device)
-            logits = to_logits(scores, reading.task, reading.scores)
-            eval_batch = EvalBatch(logits, target.to(scores.device), rows.valid, rows.index, inputs, loader)
+            eval_batch = _eval_batch(scores, target.to(scores.device), rows, reading, inputs)
             if (loader, reading) not in self._parts:
                 check_batch(eval_batch, scores, given, reading)
                 for member in readers:
@@ -184,8 +206,12 @@ class EvaluationStream:
             self._said.add(key or text)
             warnings.warn(text, stacklevel=3)
 
+    def taken_names(self, trainer: Trainer) -> set[str]:
+        """What the module itself logged before the first report of the stage; all ranks together."""
+        return self._taken.setdefault(stage_of(trainer), set(trainer.callback_metrics))
+
     def _forget(self) -> None:
-        self._counters, self._parts, self._finished = {}, {}, None
+        self._given, self._counters, self._parts, self._finished = {}, {}, {}, None
 
     def _readers(self, trainer: Trainer) -> dict[Reading, list[Member]]:
         members = [member for member in self._members if member.takes(trainer)]
@@ -209,7 +235,7 @@ class EvaluationStream:
                 continue
             evaluations.append(
                 Evaluation(
-                    key=_key(trainer, i),
+                    stage=stage_of(trainer),
                     suffix=suffix,
                     num_classes=part.num_classes,
                     class_names=dataset_classes(loader, part.num_classes),
@@ -222,6 +248,14 @@ class EvaluationStream:
 
 def _key(trainer: Trainer, loader: int) -> str:
     return stage_of(trainer) + named_loaders(trainer)[loader].suffix
+
+
+def _eval_batch(scores: Tensor, target: Tensor, rows: Rows, reading: Reading, inputs: Any) -> EvalBatch:
+    valid = rows.valid
+    if reading.ignore_index is not None:
+        kept = target != reading.ignore_index
+        valid = kept if valid is None else valid & kept
+    return EvalBatch(to_logits(scores, reading.task, reading.scores), target, valid, rows.index, inputs)
 
 
 def _part(num_classes: int, readers: Sequence[Member], device: torch.device) -> Part:

@@ -1,22 +1,22 @@
-"""Listen to what a module and its children return while a batch is evaluated."""
+"""Listen to what a module and its parts return while a batch is evaluated."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 from torch.nn.modules.loss import _Loss
 from torchmetrics import Metric
 
-Firing: TypeAlias = "tuple[str, Any, Any]"
-"""Dotted name of a module ("" for the LightningModule), its first argument, its output."""
+Firing: TypeAlias = "tuple[str, tuple[Any, ...], Any]"
+"""Dotted name of a module ("" for the LightningModule), its positional arguments, its output."""
 
 
 class Tap:
-    """Forward hooks on a module and its children that listen only while a batch is evaluated.
+    """Forward hooks that listen only while a batch is evaluated.
 
-    Outputs are kept in a chain of tuples, which ``torch.compile`` traces without a graph break or a new
+    What they hear is kept in a chain of tuples, which ``torch.compile`` traces without a graph break or a new
     guard. Tensors of more than two dimensions are no class scores and are not kept alive.
     """
 
@@ -25,11 +25,11 @@ class Tap:
         self._listening = False
         self._chain: Any = None
 
-    def attach(self, module: nn.Module) -> None:
-        """Place the hooks; does nothing where they are already there."""
+    def attach(self, module: nn.Module, names: Collection[str] | None = None) -> None:
+        """Place hooks on a module and all of its parts, or on those named; nothing where there are hooks already."""
         if not self._handles:
-            places = [("", module), *_callables(module)]
-            self._handles = [child.register_forward_hook(self._hook(name)) for name, child in places]
+            places = [(name, part) for name, part in _parts(module) if names is None or name in names]
+            self._handles = [part.register_forward_hook(self._hook(name)) for name, part in places]
 
     def detach(self) -> None:
         """Remove the hooks and forget what they heard."""
@@ -47,21 +47,34 @@ class Tap:
         link, self._chain, self._listening = self._chain, None, False
         firings: list[Firing] = []
         while link is not None:
-            *firing, link = link
-            firings.append((firing[0], firing[1], firing[2]))
+            name, args, output, link = link
+            firings.append((name, args, output))
         return firings[::-1]
 
     def _hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(_module: nn.Module, args: Any, output: Any) -> None:
             if self._listening and not (isinstance(output, Tensor) and output.ndim > 2):
-                self._chain = (name, args[0] if args else None, output, self._chain)
+                self._chain = (name, args, output, self._chain)
 
         return hook
 
 
-def _callables(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    for name, child in module.named_children():
-        if isinstance(child, (nn.ModuleList, nn.ModuleDict)):  # never called themselves
-            yield from _callables(child, f"{prefix}{name}.")
-        elif not isinstance(child, (_Loss, Metric)):
-            yield f"{prefix}{name}", child
+def _parts(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """A module and its parts, without losses and metrics, which give no scores."""
+    yield name, module
+    for child, part in module.named_children():
+        if not isinstance(part, (_Loss, Metric)):
+            yield from _parts(part, f"{name}.{child}".lstrip("."))
+
+
+def outermost(firings: list[Firing]) -> list[Firing]:
+    """Those that were not heard from inside another one: a module is heard after its parts."""
+    kept: list[Firing] = []
+    later: set[str] = set()
+    for firing in reversed(firings):
+        name = firing[0]
+        above = {name.rsplit(".", depth)[0] for depth in range(1, name.count(".") + 1)} | ({""} if name else set())
+        if not above & later:
+            kept.append(firing)
+        later.add(name)
+    return kept[::-1]

@@ -1,5 +1,7 @@
 """Figures under every way in which users write their step, beside scikit-learn on predictions collected by hand."""
 
+from collections import namedtuple
+
 import pytest
 import torch
 from torch import nn
@@ -83,8 +85,54 @@ class Grandchildren(toys.Net):
             x = part(x)
 
 
-def test_where_no_hook_fires_the_module_runs_twice_with_one_warning():
+def test_parts_of_a_child_are_heard():
     net, data = Grandchildren(), toys.images()
+    assert_right(evaluated(net, data, "fit", max_epochs=2), net, data)
+
+
+class NestedHead(toys.Net):
+    """Its forward gives features; the head that takes them in is a part of a child."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.ModuleDict({"body": self.model, "head": nn.Linear(32, toys.CLASSES)})
+        self.net["body"][-1] = nn.Linear(6 * 64, 32)
+
+    def logits(self, x):
+        return self.net["head"](self(x))
+
+
+def test_a_head_deep_inside_is_heard():
+    net, data = NestedHead(), toys.images()
+    matrix = ConfusionMatrix(on_error="raise")
+    toys.quiet(matrix, max_epochs=2).fit(net, toys.loader(), toys.loader(data))
+    net.eval()
+    expected = reference.report(data.tensors[1], net.logits(data.tensors[0]).argmax(1), toys.CLASSES)
+    assert matrix.results["val"].counts.tolist() == expected["counts"].tolist()
+
+
+class Functions(toys.Net):
+    """The last layer is a function, and the step goes past the forward."""
+
+    def __init__(self, flatten):
+        super().__init__()
+        self.model, self.last = self.model[:-2], self.model[-1].weight
+        self.flatten = flatten
+
+    def forward(self, x):
+        return F.linear(self.flatten(self.model(x)), self.last)
+
+    def step(self, batch, stage):
+        self.forward(batch[0])
+
+
+def test_features_before_a_functional_head_are_not_taken_for_scores():
+    with pytest.raises(ValueError, match=r"`flatten` \(10, 384\), `forward`, run once more, \(10, 4\)"):
+        evaluated(Functions(nn.Flatten()), toys.images())
+
+
+def test_where_no_hook_fires_the_module_runs_twice_with_one_warning():
+    net, data = Functions(lambda x: x.flatten(1)), toys.images()
     with pytest.warns(UserWarning, match="runs the module a second time") as caught:
         results = evaluated(net, data)
     assert sum("second time" in str(w.message) for w in caught) == 1
@@ -121,7 +169,8 @@ FORMS = {
         lambda b: (b["pixel_values"], b["labels"]),
         {},
     ),
-    "triple": (lambda x, y: (x, y, 0), lambda b: (b[0], b[1]), {}),
+    "triple": (lambda x, y: (x, y, 0.5), lambda b: (b[0], b[1]), {}),
+    "triple with an index": (lambda x, y: (x, y, 0), lambda b: (b[0], b[1]), {"target_fn": lambda b: b[1]}),
     "own names": (
         lambda x, y: {"foto": x, "was": y},
         lambda b: (b["foto"], b["was"]),
@@ -201,6 +250,167 @@ def test_a_loss_module_that_takes_the_scores_in_hides_them_not(call):
     assert_right(evaluated(net, data), net, data)
 
 
+class Elementwise(nn.Module):
+    """A loss for each row and class: of the shape of the scores."""
+
+    def __init__(self, targets):
+        super().__init__()
+        self.targets = targets
+
+    def forward(self, logits, target=None):
+        return -logits.log_softmax(1)
+
+
+class LossOfTheShapeOfScores(WithLossModule):
+    def __init__(self, call, targets):
+        super().__init__(call)
+        self.criterion = Elementwise(targets)
+
+    def step(self, batch, stage):
+        logits = self.logits(batch[0])
+        self.criterion(logits, batch[1]) if self.criterion.targets else self.criterion(logits)
+
+
+@pytest.mark.parametrize("targets", [True, False])
+@pytest.mark.parametrize("call", ["self(x)", "self.model(x)"])
+def test_what_takes_the_scores_in_and_keeps_their_shape_is_no_head(call, targets):
+    net, data = LossOfTheShapeOfScores(call, targets), toys.images()
+    assert_right(evaluated(net, data), net, data)
+
+
+class Margin(toys.Net):
+    """A head that is told the true class and puts a margin on it, as in face recognition."""
+
+    def __init__(self):
+        super().__init__()
+        self.model[-1] = nn.Linear(6 * 64, 32)
+        self.head = nn.Linear(32, toys.CLASSES)
+        self.margin = Told(self.head)
+
+    def forward(self, x):
+        return self.head(self.model(x))
+
+    def step(self, batch, stage):
+        self(batch[0])
+        self.margin(self.model(batch[0]), batch[1])
+
+
+class Told(nn.Module):
+    def __init__(self, head):
+        super().__init__()
+        self.head = head
+
+    def forward(self, features, target):
+        return self.head(features) + 100 * nn.functional.one_hot(target, toys.CLASSES)
+
+
+def test_a_head_that_is_told_the_targets_gives_no_scores():
+    net, data = Margin(), toys.images()
+    assert_right(evaluated(net, data), net, data)
+
+
+class Popping(toys.Net):
+    """Takes the targets out of the batch, as is the habit with Hugging Face's."""
+
+    def step(self, batch, stage):
+        y = batch.pop("labels")
+        self.log(f"{stage}/loss", F.cross_entropy(self.logits(batch["pixel_values"]), y))
+
+
+def test_a_step_may_take_the_targets_out_of_its_batch():
+    net, data = Popping(), toys.images()
+    matrix = ConfusionMatrix(on_error="raise")
+    form = FORMS["dict of Hugging Face"][0]
+    toys.quiet(matrix).validate(net, toys.loader(Mapped(data, form)), verbose=False)
+    assert matrix.results["val"].counts.sum() == len(data)
+
+
+class Output:
+    def __init__(self, logits):
+        self.logits, self.hidden = logits, torch.zeros(len(logits), 9)
+
+
+Named = namedtuple("Named", ["hidden", "logits"])
+
+
+@pytest.mark.parametrize("wrap", [Output, lambda z: Named(torch.zeros(len(z), 9), z)])
+def test_an_object_with_logits_says_which_tensor_is_meant(wrap):
+    class Wrapped(toys.Net):
+        def forward(self, x):
+            return wrap(self.model(x))
+
+        def step(self, batch, stage):
+            self(batch[0])
+
+    net, data = Wrapped(), toys.images()
+    matrix = ConfusionMatrix()
+    toys.quiet(matrix).validate(net, toys.loader(data), verbose=False)
+    net.eval()
+    expected = reference.report(data.tensors[1], net(data.tensors[0]).logits.argmax(1), toys.CLASSES)
+    assert matrix.results["val"].counts.tolist() == expected["counts"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda x, y: (x, 3, y), "targets could be position 1 or position 2"),
+        (lambda x, y: {"image": x, "label": y, "target": y + 0}, "targets could be 'target' or 'label'"),
+    ],
+)
+def test_two_things_that_could_be_the_targets_raise(make, match):
+    with pytest.raises(ValueError, match=match):
+        toys.quiet(ConfusionMatrix()).validate(toys.Net(), toys.loader(Mapped(toys.images(), make)), verbose=False)
+
+
+def test_features_under_a_vague_key_of_the_outputs_are_no_scores():
+    class Vague(toys.Net):
+        def step(self, batch, stage):
+            self(batch[0])
+            return {"output": torch.zeros(len(batch[0]), 50)}
+
+    net, data = Vague(), toys.images()
+    assert_right(evaluated(net, data), net, data)
+
+
+def test_a_scores_fn_that_stumbles_says_what_it_was_given():
+    with pytest.raises(ValueError, match=r"`scores_fn` raised TypeError.*what the step returned, here None"):
+        toys.quiet(ConfusionMatrix(scores_fn=lambda outputs, batch: outputs["a"])).validate(
+            toys.Net("none"), toys.loader(), verbose=False
+        )
+
+
+def test_rows_of_ignore_index_enter_no_figure():
+    x, y = toys.images().tensors
+    y = torch.where(torch.arange(len(y)) % 3 == 0, -100, y)
+
+    class Ignoring(toys.Net):
+        def step(self, batch, stage):
+            self(batch[0])
+
+    net, data = Ignoring(), torch.utils.data.TensorDataset(x, y)
+    matrix = ConfusionMatrix(ignore_index=-100)
+    toys.quiet(matrix).validate(net, toys.loader(data), verbose=False)
+    actual, predicted = toys.predictions(net, data)
+    expected = reference.report(actual[actual >= 0], predicted[actual >= 0], toys.CLASSES)
+    assert matrix.results["val"].counts.tolist() == expected["counts"].tolist()
+
+
+def test_columns_that_no_target_names_are_doubted():
+    class Features64(toys.Net):
+        """Scores by a function of features that are all that can be heard."""
+
+        def __init__(self):
+            super().__init__(classes=64)
+
+        def step(self, batch, stage):
+            F.linear(self(batch[0]), torch.ones(toys.CLASSES, 64))
+
+    with pytest.warns(
+        UserWarning, match="no row has a target from 32 to 63: if what was taken for scores are features"
+    ):
+        toys.quiet(ConfusionMatrix()).validate(Features64(), toys.loader(), verbose=False)
+
+
 class Heads(toys.Net):
     """Two heads; what the step returns is up to ``answer``."""
 
@@ -278,9 +488,7 @@ class NoScores(toys.Net):
 
 
 def test_no_scores_at_all_raise_with_what_was_seen():
-    with pytest.raises(
-        ValueError, match=r"no class scores found, wanted .*\(10, C\).*the module gave a tensor \(\)"
-    ):
+    with pytest.raises(ValueError, match=r"no class scores found, wanted .*\(10, C\).*the module gave a tensor \(\)"):
         toys.quiet(ConfusionMatrix()).validate(NoScores(), toys.loader(), verbose=False)
 
 

@@ -50,8 +50,7 @@ def ours(monitored):
 )
 def test_every_rank_has_the_counts_of_a_single_process(folder, rows, stage, world, shuffle):
     found = [
-        json.loads((folder / f"{stage}-{rows}-{world}-{shuffle}.rank{rank}.json").read_text())
-        for rank in range(world)
+        json.loads((folder / f"{stage}-{rows}-{world}-{shuffle}.rank{rank}.json").read_text()) for rank in range(world)
     ]
     seed_everything(0, verbose=False)
     net = toys.Net()

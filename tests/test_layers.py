@@ -11,8 +11,8 @@ import lightning_posttrain
 
 ROOT = Path(lightning_posttrain.__file__).parent
 BOTTOM = {"__about__", "artifacts", "batch", "results"}
-LIGHTNING = {"capture", "loaders", "ranks", "stream"}
-STREAM = {*LIGHTNING, "checks", "reading", "tap"}
+LIGHTNING = {"forward", "loaders", "ranks", "stream"}
+STREAM = {*LIGHTNING, "capture", "checks", "reading", "tap"}
 MAY = {
     **dict.fromkeys(BOTTOM, BOTTOM),
     "functional": BOTTOM | {"functional"},

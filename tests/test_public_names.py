@@ -12,9 +12,7 @@ PACKAGES = ["", *(f".{m.name}" for m in pkgutil.iter_modules(lightning_posttrain
 def test_public_names_are_sorted_and_there(package):
     module = importlib.import_module(f"lightning_posttrain{package}")
     names = getattr(module, "__all__", [])
-    assert list(names) == sorted(
-        names, key=lambda name: (not name.isupper(), name)
-    )  # constants first, as ruff sorts
+    assert list(names) == sorted(names, key=lambda name: (not name.isupper(), name))  # constants first, as ruff sorts
     assert all(hasattr(module, name) for name in names)
 
 

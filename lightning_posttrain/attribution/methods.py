@@ -104,9 +104,7 @@ METHODS = {
     # Shrikumar et al., 2016, arXiv:1605.01713
     "input_x_gradient": Method("Input × gradient", signed=True, needs_layer=False, maps=_input_x_gradient),
     # Sundararajan et al., 2017, arXiv:1703.01365, from a baseline of zeros
-    "integrated_gradients": Method(
-        "Integrated gradients", signed=True, needs_layer=False, maps=_integrated_gradients
-    ),
+    "integrated_gradients": Method("Integrated gradients", signed=True, needs_layer=False, maps=_integrated_gradients),
     # Selvaraju et al., 2017, arXiv:1610.02391
     "grad_cam": Method("Grad-CAM", signed=False, needs_layer=True, maps=_grad_cam),
 }

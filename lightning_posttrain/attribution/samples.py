@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -20,21 +22,30 @@ class FixedSamples:
     def __init__(self, count: int, num_classes: int) -> None:
         self._count = count
         self._quota = -(-count // num_classes)
-        self._kept: list[tuple[int, Tensor, int | None]] = []
-        self._spare: list[tuple[int, Tensor, int | None]] = []
+        self._kept: list[_Sample] = []
+        self._spare: list[_Sample] = []
         self._closed = False
 
-    def offer(self, inputs: Tensor, target: Tensor, usable: Tensor, index: Tensor | None) -> None:
-        """Choose from a batch: ``inputs (N, ...)``, ``target (N,)``, ``usable (N,)`` bool, ``index (N,)``."""
+    def offer(
+        self, inputs: Tensor, scores: Tensor, target: Tensor, usable: Tensor, index: Tensor | None = None
+    ) -> None:
+        """Choose from a batch.
+
+        Args:
+            inputs: ``(N, ...)``.
+            scores: ``(N, C)``.
+            target: ``(N,)``.
+            usable: ``(N,)`` bool.
+            index: positions in the dataset ``(N,)``, or None.
+        """
         if self._closed:
             return
         positions = [None] * len(target) if index is None else index.tolist()
         for i, (label, fine) in enumerate(zip(target.tolist(), usable.tolist(), strict=True)):
-            wanted = sum(kept[0] == label for kept in self._kept) < self._quota
+            wanted = sum(kept.target == label for kept in self._kept) < self._quota
             place = self._kept if wanted else self._spare
             if fine and len(place) < self._count:
-                with torch.inference_mode(False):
-                    place.append((label, inputs[i].detach().cpu().clone(), positions[i]))
+                place.append(_Sample(label, _copy(inputs[i]), _copy(scores[i]), positions[i]))
             if len(self._kept) == self._count:
                 self.close()
                 return
@@ -43,13 +54,41 @@ class FixedSamples:
         """End the choice: where classes are missing, others fill their room; the order is by class."""
         if not self._closed:
             room = self._count - len(self._kept)
-            self._kept = sorted([*self._kept, *self._spare[:room]], key=lambda kept: kept[0])
+            self._kept = sorted([*self._kept, *self._spare[:room]], key=lambda kept: kept.target)
             self._spare, self._closed = [], True
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def stacked(self) -> tuple[Tensor, Tensor, tuple[int | None, ...]]:
-        """Inputs ``(K, ...)``, targets ``(K,)`` and positions in the dataset."""
-        labels, inputs, positions = zip(*self._kept, strict=True)
-        return torch.stack(inputs), torch.tensor(labels), positions
+    @property
+    def inputs(self) -> Tensor:
+        """``(K, ...)``."""
+        return torch.stack([kept.inputs for kept in self._kept])
+
+    @property
+    def scores(self) -> Tensor:
+        """What the step gave for them when they were chosen ``(K, C)``."""
+        return torch.stack([kept.scores for kept in self._kept])
+
+    @property
+    def target(self) -> Tensor:
+        """``(K,)``."""
+        return torch.tensor([kept.target for kept in self._kept])
+
+    @property
+    def index(self) -> tuple[int | None, ...]:
+        """Positions in the dataset."""
+        return tuple(kept.index for kept in self._kept)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    target: int
+    inputs: Tensor
+    scores: Tensor
+    index: int | None
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    with torch.inference_mode(False):  # a copy made in it could not be differentiated
+        return tensor.detach().cpu().clone()

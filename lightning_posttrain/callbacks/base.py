@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from lightning_posttrain.artifacts import File, Tagged
 from lightning_posttrain.batch import EvalBatch, ScoreKind, Task
+from lightning_posttrain.callbacks.logging import log_scalars, step_of
 from lightning_posttrain.callbacks.options import Stage, distinct, one_of
 from lightning_posttrain.loaders import stage_of
 from lightning_posttrain.reading import Reading
@@ -41,6 +43,7 @@ class StreamCallback(_LightningCallback):
     """Base of all callbacks that read the evaluation stream.
 
     Args:
+        name: goes before the quantity in tags and file names, ``val/<name>/accuracy``; for two of a kind.
         class_names: a name for each class, in order. Default: the dataset's ``classes``, else the indices.
         num_classes: number of classes. Default: told from the scores of the first batch.
         task: ``"multiclass"``: scores ``(N, C)``. ``"binary"``: scores ``(N,)``, ``(N, 1)`` or ``(N, 2)``,
@@ -49,6 +52,7 @@ class StreamCallback(_LightningCallback):
         scores_fn: from the step's outputs and the batch to the scores, where they are not found by themselves.
         target_fn: from the batch to class indices ``(N,)``. Default: second of a tuple, or a dict's usual key.
         inputs_fn: from the batch to the inputs. Default: first of a tuple, or a dict's usual key.
+        ignore_index: target of rows that enter no figure, as ``-100``.
         stages: which of ``"val"`` and ``"test"``.
         on_error: ``"warn"``: what goes wrong in explaining, drawing or writing is said once, and the run goes
             on. ``"raise"``: it ends the run. A configuration that would give wrong figures always raises.
@@ -63,6 +67,7 @@ class StreamCallback(_LightningCallback):
     def __init__(
         self,
         *,
+        name: str | None = None,
         class_names: Sequence[str] | None = None,
         num_classes: int | None = None,
         task: Task = "multiclass",
@@ -70,6 +75,7 @@ class StreamCallback(_LightningCallback):
         scores_fn: Callable[[Any, Any], Any] | None = None,
         target_fn: Callable[[Any], Any] | None = None,
         inputs_fn: Callable[[Any], Any] | None = None,
+        ignore_index: int | None = None,
         stages: Sequence[Stage] = ("val", "test"),
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
@@ -78,16 +84,23 @@ class StreamCallback(_LightningCallback):
         one_of("task", task, ("multiclass", "binary"))
         one_of("scores", scores, ("logits", "probabilities"))
         one_of("on_error", on_error, ("warn", "raise"))
-        for stage in stages:
+        listed: tuple[str, ...] = (stages,) if isinstance(stages, str) else tuple(stages)
+        for stage in listed:
             one_of("stages", stage, ("val", "test"))
         if names is not None and num_classes not in (None, len(names)):
             raise ValueError(f"`class_names` has {len(names)} names, but `num_classes` is {num_classes}.")
         self.class_names = names
-        self.stages = tuple(stages)
+        self.name = name
+        self.stages = listed
         self.on_error = on_error
         self.results: dict[str, Any] = {}
         # names do not narrow the reading, so that callbacks with and without them share one
-        self.reading = Reading(task, scores, num_classes, scores_fn, target_fn, inputs_fn)
+        self.reading = Reading(task, scores, num_classes, scores_fn, target_fn, inputs_fn, ignore_index)
+
+    @property
+    def slot(self) -> tuple[str, str | None]:
+        """What its tags begin with."""
+        return type(self).__name__, self.name
 
     # what a final callback says
 
@@ -143,9 +156,11 @@ class StreamCallback(_LightningCallback):
         if (stream := EvaluationStream.of(trainer)).leads(self):
             stream.begin(pl_module)
 
-    def _listen(self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any) -> None:
+    def _listen(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
         if (stream := EvaluationStream.of(trainer)).leads(self):
-            stream.listen()
+            stream.listen(trainer, batch)
 
     def _add(
         self,
@@ -182,17 +197,14 @@ class StreamCallback(_LightningCallback):
         if result is None:
             return
         self.results[evaluation.key] = result
-        self._log(trainer, module, {_tag(trainer, k, evaluation): v for k, v in self.scalars(result).items()})
+        scalars = self.scalars(result)
+        if scalars and not trainer.barebones:
+            log_scalars(trainer, module, {self._tag(k, evaluation): value for k, value in scalars.items()})
         if trainer.is_global_zero:
             for alert in result.alerts:
-                EvaluationStream.of(trainer).say_once(f"{evaluation.key}: {alert}.", alert.lstrip("0123456789"))
+                EvaluationStream.of(trainer).say_once(f"{evaluation.key}: {alert}.", re.sub(r"\d+", "", alert))
             if not getattr(trainer, "fast_dev_run", False):  # Lightning then writes nothing either
                 self._write(trainer, evaluation, result)
-
-    def _log(self, trainer: Trainer, module: LightningModule, scalars: dict[str, float]) -> None:
-        if not trainer.barebones:
-            # every rank holds the same value: nothing to sum, and each may monitor it
-            module.log_dict(scalars, on_step=False, on_epoch=True, add_dataloader_idx=False, batch_size=1)
 
     def _write(self, trainer: Trainer, evaluation: Evaluation, result: Result) -> None:
         folder = Path(EvaluationStream.of(trainer).folder) / "posttrain"
@@ -203,7 +215,11 @@ class StreamCallback(_LightningCallback):
         for sink in find_sinks(trainer.loggers, folder):
             with self.guarded(trainer, f"write to {sink}", "Check that it can be written to."):
                 for tagged in shown:
-                    sink.write(_tag(trainer, tagged.tag, evaluation), tagged.artifact, step)
+                    sink.write(self._tag(tagged.tag, evaluation), tagged.artifact, step)
+
+    def _tag(self, quantity: str, evaluation: Evaluation) -> str:
+        name = f"{self.name}/" if self.name else ""
+        return f"{evaluation.stage}/{name}{quantity}{evaluation.suffix}"
 
     @contextlib.contextmanager
     def guarded(self, trainer: Trainer, what: str, cure: str) -> Iterator[None]:
@@ -221,17 +237,7 @@ class StreamCallback(_LightningCallback):
             )
 
 
-def step_of(trainer: Trainer) -> int:
-    """The step under which Lightning itself logs the epoch's scalars, so that pictures stand beside them."""
-    loop = getattr(getattr(trainer, "fit_loop", None), "epoch_loop", None)
-    return int(getattr(loop, "_batches_that_stepped", trainer.global_step))
-
-
 def _json(record: dict[str, Any]) -> File:
     """One line for each key: easy on the eye, and no line for each number of a matrix."""
     lines = (json.dumps({key: value}, ensure_ascii=False, allow_nan=False)[1:-1] for key, value in record.items())
     return File("{{\n  {}\n}}\n".format(",\n  ".join(lines)).encode(), ".json")
-
-
-def _tag(trainer: Trainer, quantity: str, evaluation: Evaluation) -> str:
-    return f"{stage_of(trainer)}/{quantity}{evaluation.suffix}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 from lightning_posttrain.batch import ScoreKind, Task
@@ -13,6 +13,7 @@ Stage = Literal["val", "test"]
 class EvaluationOptions(TypedDict, total=False):
     """What every callback takes; said on ``StreamCallback``."""
 
+    name: str | None
     class_names: Sequence[str] | None
     num_classes: int | None
     task: Task
@@ -20,16 +21,21 @@ class EvaluationOptions(TypedDict, total=False):
     scores_fn: Callable[[Any, Any], Any] | None
     target_fn: Callable[[Any], Any] | None
     inputs_fn: Callable[[Any], Any] | None
+    ignore_index: int | None
     stages: Sequence[Stage]
     on_error: Literal["warn", "raise"]
 
 
 def distinct(names: Sequence[str]) -> tuple[str, ...]:
     """``names`` as they will be shown; raises ``ValueError`` where two are the same."""
+    if isinstance(names, (str, Mapping)):
+        raise ValueError(f"`class_names` is a {type(names).__name__}, wanted a list with a name for each class.")
     texts = tuple(map(str, names))
     twice = [name for name in texts if texts.count(name) > 1]
-    if twice or not texts:
-        raise ValueError(f"`class_names` has {twice[0]!r} twice." if twice else "`class_names` is empty.")
+    if twice or not all(texts) or not texts:
+        raise ValueError(
+            f"`class_names` has {twice[0]!r} twice." if twice else "`class_names` has an empty name or none."
+        )
     return texts
 
 

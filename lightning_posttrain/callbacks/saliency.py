@@ -68,12 +68,13 @@ class SaliencyMaps(StreamCallback):
         self.forward_fn = forward_fn
         self.seed = seed
         self._chosen: dict[str, FixedSamples] = {}
-        self._unfit = ""
+        self._explained: set[str] = set()
+        self._unfit = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Join the stream; samples are chosen anew in each run."""
         super().setup(trainer, pl_module, stage)
-        self._chosen, self._unfit = {}, ""
+        self._chosen, self._explained, self._unfit = {}, set(), False
 
     def check(self, module: LightningModule, batch: EvalBatch) -> None:
         """Raise for a layer that is not there; say once that the inputs are no images."""
@@ -82,11 +83,12 @@ class SaliencyMaps(StreamCallback):
             names = ", ".join(name for name, _ in module.named_modules() if name)
             raise ValueError(f"`layer` is {self.layer!r}, wanted one of {names}.")
         if not self._unfit and not (isinstance(batch.inputs, Tensor) and is_image(tuple(batch.inputs.shape))):
-            self._unfit = describe(batch.inputs)
+            self._unfit = True
+            found = "not found in the batch" if batch.inputs is None else describe(batch.inputs)
             warnings.warn(
                 f"SaliencyMaps draws images, (N, C, H, W) or (N, H, W, C) with 1 or 3 channels, or (N, H, W); the "
-                f"inputs are {self._unfit}. Nothing is drawn. Pass inputs_fn=lambda batch: ... to say where images "
-                "are, or leave SaliencyMaps out.",
+                f"inputs are {found}. Nothing is drawn. Pass inputs_fn=lambda batch: ... to say where images are, or "
+                "leave SaliencyMaps out.",
                 stacklevel=2,
             )
 
@@ -94,19 +96,30 @@ class SaliencyMaps(StreamCallback):
         """Choose samples."""
         if not self._unfit:
             chosen = self._chosen.setdefault(key, FixedSamples(self.samples, batch.num_classes))
-            chosen.offer(batch.inputs, batch.target, batch.counted, batch.index)
+            chosen.offer(batch.inputs, batch.scores, batch.target, batch.counted, batch.index)
 
     def summarize(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> Saliency | None:
         """Explain the samples, on the first rank."""
         chosen = self._chosen.get(evaluation.key)
         if chosen is not None:
             chosen.close()
-        if chosen is None or not len(chosen) or self._sharded(module) or not module.trainer.is_global_zero:
+        if (
+            self._unfit
+            or chosen is None
+            or not len(chosen)
+            or self._sharded(module)
+            or not module.trainer.is_global_zero
+        ):
             return None
         cure = "Pass forward_fn=lambda module, inputs: ... that gives the scores, other methods, or layer=..."
         explained: list[Saliency] = []
         with self.guarded(module.trainer, "explain the samples", cure):
-            explained.append(self._explain(module, self._scorer(module, evaluation), chosen, names))
+            with gradient_session(module, self.seed):
+                scorer = self._scorer(module, evaluation)
+                if evaluation.key not in self._explained:
+                    self._compare(scorer, chosen, module)
+                explained.append(self._explain(module, scorer, chosen, names))
+            self._explained.add(evaluation.key)
         return explained[0] if explained else None
 
     def _sharded(self, module: LightningModule) -> bool:
@@ -114,9 +127,7 @@ class SaliencyMaps(StreamCallback):
         marks = ("full_tensor", "_local_shard", "ds_id")
         sharded = any(hasattr(parameter, mark) for parameter in module.parameters() for mark in marks)
         if sharded:
-            text = (
-                "SaliencyMaps explains on the first rank, which does not hold the sharded module. Nothing is drawn."
-            )
+            text = "SaliencyMaps explains on the first rank, which does not hold the sharded module. Nothing is drawn."
             EvaluationStream.of(module.trainer).say_once(text)
         return sharded
 
@@ -126,6 +137,21 @@ class SaliencyMaps(StreamCallback):
             return evaluation.scorer
         return lambda inputs: to_logits(forward_fn(module, inputs), reading.task, reading.scores)
 
+    def _compare(self, scorer: Callable[[Tensor], Tensor], chosen: FixedSamples, module: LightningModule) -> None:
+        """Raise, and explain nothing in this run, where the samples' scores are not those that the step gave."""
+        with torch.no_grad():
+            found = scorer(_on_device(chosen, module)).cpu()
+        wanted = chosen.scores
+        spread = wanted[wanted.isfinite()].max() - wanted[wanted.isfinite()].min()
+        # a tenth: the step may have run in a lower precision
+        if not bool(((found - wanted).abs() <= 0.1 * spread + 1e-3)[wanted.isfinite()].all()):
+            self._unfit = True
+            raise ValueError(
+                "module(inputs) gives other scores than the step did for the same samples. The step changes its "
+                "inputs, the forward is random or wants another dtype, or weights were swapped in between, as by a "
+                "weight averaging that stands before this callback"
+            )
+
     def _explain(
         self,
         module: LightningModule,
@@ -133,26 +159,23 @@ class SaliencyMaps(StreamCallback):
         chosen: FixedSamples,
         names: tuple[str, ...],
     ) -> Saliency:
-        images, target, index = chosen.stacked()
-        with gradient_session(module, self.seed):
-            inputs = images.to(module.device)
-            inputs = inputs if inputs.is_floating_point() else inputs.float()
-            layer = self.layer
-            if layer is None and any(METHODS[method].needs_layer for method in self.methods):
-                layer = find_cam_layer(module, lambda: scorer(inputs))
-            with torch.no_grad():
-                probability, predicted = scorer(inputs).softmax(dim=1).max(dim=1)
-            where = None if layer is None else module.get_submodule(layer)
-            maps, skipped = attribute(self.methods, scorer, inputs, predicted, where)
+        inputs = _on_device(chosen, module)
+        layer = self.layer
+        if layer is None and any(METHODS[method].needs_layer for method in self.methods):
+            layer = find_cam_layer(module, lambda: scorer(inputs))
+        with torch.no_grad():
+            probability, predicted = scorer(inputs).softmax(dim=1).max(dim=1)
+        where = None if layer is None else module.get_submodule(layer)
+        maps, skipped = attribute(self.methods, scorer, inputs, predicted, where)
         return Saliency(
-            images=to_display(images),
+            images=to_display(chosen.inputs),
             maps=maps,
             titles={name: METHODS[name].title for name in maps},
             signed=frozenset(name for name in maps if METHODS[name].signed),
-            target=target,
+            target=chosen.target,
             predicted=predicted.cpu(),
             probability=probability.float().cpu(),
-            index=index,
+            index=chosen.index,
             class_names=names,
             layer=layer,
             skipped=skipped,
@@ -164,3 +187,8 @@ class SaliencyMaps(StreamCallback):
 
         yield Tagged(self.tag, saliency_image(result, title=title))
         yield Tagged(f"{self.tag}_samples", saliency_table(result))
+
+
+def _on_device(chosen: FixedSamples, module: LightningModule) -> Tensor:
+    inputs = chosen.inputs.to(module.device)
+    return inputs if inputs.is_floating_point() else inputs.float()

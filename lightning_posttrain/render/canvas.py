@@ -40,9 +40,7 @@ class Canvas:
         self._sheet = PILImage.new("RGB", (width, height), color)
         self._draw = ImageDraw.Draw(self._sheet)
 
-    def text(
-        self, x: float, y: float, text: str, *, size: int = TEXT, anchor: str = "la", color: Color = INK
-    ) -> None:
+    def text(self, x: float, y: float, text: str, *, size: int = TEXT, anchor: str = "la", color: Color = INK) -> None:
         """Write ``text`` with its ``anchor`` (Pillow's two letters) at ``(x, y)``."""
         text = one_line(text)
         self._draw.text((x, y), text, fill=color, font=font(size, covering(text)), anchor=anchor)

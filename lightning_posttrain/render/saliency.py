@@ -114,9 +114,7 @@ def _foot(canvas: Canvas, saliency: Saliency, top: int) -> None:
     text = f"{signs}each map on its own scale"
     canvas.text(GAP, top + 4, text, size=19, color=PALE)
     extra = [f"Grad-CAM at layer {saliency.layer}"] if saliency.layer else []
-    canvas.text(
-        GAP, top + 32, shorten("; ".join([*extra, *saliency.notes]), WIDTH - 2 * GAP, 19), size=19, color=PALE
-    )
+    canvas.text(GAP, top + 32, shorten("; ".join([*extra, *saliency.notes]), WIDTH - 2 * GAP, 19), size=19, color=PALE)
 
 
 def saliency_table(saliency: Saliency) -> Table:

@@ -33,9 +33,7 @@ def test_on_a_linear_model_each_method_is_its_closed_form(name):
 class Cnn(nn.Module):
     def __init__(self):
         super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(3, 5, 3, padding=1), nn.ReLU(), nn.Conv2d(5, 8, 3, padding=1), nn.GELU()
-        )
+        self.body = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), nn.ReLU(), nn.Conv2d(5, 8, 3, padding=1), nn.GELU())
         self.head = nn.Linear(8, 4)
 
     def forward(self, x):

@@ -60,7 +60,10 @@ def test_class_names_of_the_wrong_length_raise_before_training(kind):
     ("options", "match"),
     [
         ({"class_names": ["a", "a"]}, "`class_names` has 'a' twice"),
-        ({"class_names": []}, "`class_names` is empty"),
+        ({"class_names": []}, "`class_names` has an empty name or none"),
+        ({"class_names": ["a", ""]}, "`class_names` has an empty name or none"),
+        ({"class_names": "ab"}, "`class_names` is a str, wanted a list"),
+        ({"class_names": {0: "a", 1: "b"}}, "`class_names` is a dict, wanted a list"),
         ({"class_names": ["a", "b"], "num_classes": 3}, "`class_names` has 2 names, but `num_classes` is 3"),
         ({"task": "multilabel"}, "`task` is 'multilabel', wanted 'multiclass' or 'binary'"),
         ({"scores": "softmax"}, "`scores` is 'softmax', wanted 'logits' or 'probabilities'"),
@@ -148,7 +151,7 @@ def test_probabilities_taken_for_logits_are_warned_about():
         def forward(self, x):
             return super().forward(x).softmax(1)
 
-    with pytest.warns(UserWarning, match="every row of the scores is a probability vector.*scores='probabilities'"):
+    with pytest.warns(UserWarning, match="look like probabilities.*scores='probabilities'"):
         toys.quiet(ConfusionMatrix()).validate(Softmax(), toys.loader(), verbose=False)
 
 
@@ -180,9 +183,7 @@ def test_inputs_that_are_no_images_turn_the_saliency_maps_off_with_one_warning()
 
     rows = toys.loader(TensorDataset(torch.rand(20, 30), torch.arange(20) % 4))
     suite = posttrain_suite(on_error="raise")
-    with pytest.warns(
-        UserWarning, match=r"SaliencyMaps draws images.*the inputs are a tensor \(10, 30\)"
-    ) as caught:
+    with pytest.warns(UserWarning, match=r"SaliencyMaps draws images.*the inputs are a tensor \(10, 30\)") as caught:
         toys.quiet(suite, max_epochs=2).fit(Rows(), rows, rows)
     assert sum("SaliencyMaps" in str(w.message) for w in caught) == 1
     assert suite[0].results["val"].support.sum() == 20
@@ -201,9 +202,7 @@ def test_an_explanation_that_fails_costs_a_warning_and_nothing_else():
         raise RuntimeError("no way through")
 
     suite = [ClassificationMetrics(), SaliencyMaps(forward_fn=stumble)]
-    with pytest.warns(
-        UserWarning, match="SaliencyMaps could not explain the samples: RuntimeError: no way"
-    ) as caught:
+    with pytest.warns(UserWarning, match="SaliencyMaps could not explain the samples: RuntimeError: no way") as caught:
         toys.quiet(suite, max_epochs=2).fit(toys.Net(), toys.loader(), toys.loader())
     assert sum("could not" in str(w.message) for w in caught) == 1
     assert set(suite[0].results) == {"val"}

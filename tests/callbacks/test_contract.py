@@ -249,9 +249,7 @@ def test_a_folder_that_cannot_be_written_costs_a_warning_not_the_run(tmp_path, m
 
     monkeypatch.setattr(FolderSink, "write", refuse)
     suite = posttrain_suite()
-    with pytest.warns(
-        UserWarning, match=r"could not write to .*posttrain: PermissionError.*The run goes on"
-    ) as caught:
+    with pytest.warns(UserWarning, match=r"could not write to .*posttrain: PermissionError.*The run goes on") as caught:
         toys.quiet(suite, max_epochs=3).fit(toys.Net(), toys.loader(), toys.loader())
     said = [str(w.message) for w in caught if "could not" in str(w.message)]
     assert sorted(text.split()[0] for text in said) == sorted(kind.__name__ for kind in CALLBACKS)
@@ -300,7 +298,7 @@ def test_two_callbacks_share_one_capture_and_one_metric(monkeypatch):
     update = ConfusionCounts.update
     monkeypatch.setattr(ConfusionCounts, "update", lambda self, batch: updates.append(1) or update(self, batch))
     names = ["a", "b", "c", "d"]
-    callbacks = [ClassificationMetrics(), ConfusionMatrix(class_names=names), ConfusionMatrix()]
+    callbacks = [ClassificationMetrics(), ConfusionMatrix(class_names=names), ConfusionMatrix(name="other")]
     toys.quiet(callbacks).validate(toys.Net(), toys.loader(), verbose=False)
     assert len(updates) == 4
     assert callbacks[1].results["val"].class_names == tuple(names)

@@ -6,7 +6,7 @@ from lightning_posttrain.functional import channel_dim, is_image, to_display
 
 @pytest.mark.parametrize(
     ("shape", "dim"),
-    [((2, 1, 8, 8), 1), ((2, 3, 9, 7), 1), ((2, 9, 7, 3), 3), ((2, 9, 7, 1), 3), ((2, 9, 7), None)],
+    [((2, 1, 8, 8), 1), ((2, 3, 9, 7), 1), ((2, 9, 7, 3), 3), ((2, 9, 7, 1), 3), ((2, 9, 8), None)],
 )
 def test_every_layout_is_recognised_and_shown_with_its_own_height_and_width(shape, dim):
     assert is_image(shape)

@@ -48,9 +48,7 @@ def test_any_number_of_methods_fills_the_width(count):
 def test_captions_give_position_prediction_probability_and_actual_class(monkeypatch):
     texts = []
     write = drawing.Canvas.text
-    monkeypatch.setattr(
-        drawing.Canvas, "text", lambda s, x, y, t, **o: texts.append((t, o)) or write(s, x, y, t, **o)
-    )
+    monkeypatch.setattr(drawing.Canvas, "text", lambda s, x, y, t, **o: texts.append((t, o)) or write(s, x, y, t, **o))
     saliency_image(explained(), title="val")
     captions = {text: options["color"] for text, options in texts if "actual" in text}
     assert captions == {
