@@ -118,7 +118,9 @@ def to_logits(scores: Tensor, task: Task, kind: ScoreKind) -> Tensor:
         tensor([[0.5000, 0.5000],
                 [0.2500, 0.7500]])
     """
-    if scores.dtype in (torch.float16, torch.bfloat16):
+    if kind == "probabilities" and scores.device.type != "mps":
+        scores = scores.double()  # the logarithm of float32 makes ties of what were none
+    elif scores.dtype in (torch.float16, torch.bfloat16):
         scores = scores.float()
     single = task == "binary" and (scores.ndim == 1 or scores.shape[1] == 1)
     if not single:

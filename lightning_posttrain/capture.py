@@ -7,54 +7,15 @@ forward. Where more than one tensor could be meant it raises and shows the cure;
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lightning_posttrain.batch import describe
-from lightning_posttrain.reading import SCORE_KEYS, Candidate, Reading, leaves, named_parts
-from lightning_posttrain.tap import Firing, outermost
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """What is known of one step.
-
-    Args:
-        outputs: what it returned.
-        batch: the batch, as the step left it.
-        inputs: the inputs, as the loader gave them.
-        target: the targets, as the loader gave them.
-        firings: what the tap heard.
-        forward: runs the module once more on the inputs.
-    """
-
-    outputs: Any
-    batch: Any
-    inputs: Any
-    target: Tensor
-    firings: list[Firing]
-    forward: Callable[[], Any]
-
-    @property
-    def rows(self) -> int:
-        """Number of targets."""
-        return len(self.target)
-
-    @cached_property
-    def called(self) -> list[Firing]:
-        """What was heard of the modules that the step itself called."""
-        # under DDP the step runs inside the module's __call__, whose hook then sees what the step returned
-        return outermost([firing for firing in self.firings if firing[2] is not self.outputs])
-
-    @property
-    def went_past_forward(self) -> bool:
-        """Whether the step called parts of the module and not the module."""
-        return all(name for name, *_ in self.called)
+from lightning_posttrain.batch import describe, to_logits
+from lightning_posttrain.reading import HINT_KEYS, SAID_KEYS, Reading, leaves, named_parts
+from lightning_posttrain.step import Candidate, Step
+from lightning_posttrain.tap import Firing
 
 
 class ScoreFinder:
@@ -74,7 +35,7 @@ class ScoreFinder:
         self.names: set[str] = set()
         self._choice = ""
         self._warned = False
-        self._keys = SCORE_KEYS[reading.scores]
+        self._keys = (*SAID_KEYS[reading.scores], *HINT_KEYS)
 
     def find(self, step: Step) -> Tensor:
         """The scores of one step, as the network gave them.
@@ -94,7 +55,7 @@ class ScoreFinder:
 
     def pick(self, value: Any, rows: int) -> Tensor:
         """The one tensor in a module's output that can be the scores of ``rows`` rows."""
-        found = self._fitting(value, "the module's output", rows)
+        found = self._fitting("", value, rows)
         if len(found) != 1:
             raise ValueError(_unclear(found, rows) if found else f"no class scores in {describe(value)}")
         return found[0].tensor
@@ -113,12 +74,21 @@ class ScoreFinder:
         return scores
 
     def _returned(self, step: Step) -> Tensor | None:
-        outputs, rows = step.outputs, step.rows
-        if isinstance(outputs, Tensor):
-            return outputs if self.reading.fits(outputs, rows) else None
-        parts = named_parts(outputs)
-        named = (parts[key] for key in self._keys if key in parts and isinstance(parts[key], Tensor))
-        return next((tensor for tensor in named if self.reading.fits(tensor, rows)), None)
+        """Scores among what the step returned: believed under a key that says so, else if no module contradicts."""
+        parts = {"": step.outputs} if isinstance(step.outputs, Tensor) else named_parts(step.outputs)
+        keys = ("", *self._keys)
+        there = [key for key in keys if isinstance(parts.get(key), Tensor) and self.reading.fits(parts[key], step.rows)]
+        if not there:
+            return None
+        key = next((key for key in there if key in SAID_KEYS[self.reading.scores]), there[0])
+        scores: Tensor = parts[key]
+        if key not in SAID_KEYS[self.reading.scores] and self._choice != "returned":
+            heard = self._final(step)
+            if heard and not any(self._agree(scores, candidate.tensor) for candidate in heard):
+                returned = Candidate("the step's return", f"[{key!r}]" if key else "", scores)
+                raise ValueError(_unclear([returned, *heard], step.rows))
+            self._choice = "returned"
+        return scores
 
     def _heard(self, step: Step) -> Tensor | None:
         found = self._final(step)
@@ -131,38 +101,57 @@ class ScoreFinder:
         return chosen.tensor
 
     def _undoubted(self, candidate: Candidate, step: Step) -> Candidate:
-        """The only candidate, unless the module's own forward, which the step went past, gives other columns."""
-        reference = self._by_forward(step) if step.went_past_forward else None
-        if reference is None or reference.tensor.shape[1:] == candidate.tensor.shape[1:]:
+        """The only candidate, unless the module's own forward, which the step went past, predicts otherwise."""
+        reference = self._by_forward(step)[0] if step.went_past_forward else None
+        if reference is None or self._agree(reference.tensor, candidate.tensor):
             return candidate
         raise ValueError(_unclear([candidate, reference], step.rows))
 
     def _told_apart(self, found: list[Candidate], step: Step) -> Candidate:
-        """The candidate that the module's own forward gives, or any where all are equal."""
-        reference = self._by_forward(step) if step.went_past_forward else found[-1]
+        """The candidate that the module's own forward gives, or the last of equal calls of one module."""
+        if step.went_past_forward:
+            return self._like_forward(found, step)
+        last = found[-1]
+        equal = all(_same(candidate.tensor, last.tensor) for candidate in found)
+        own = [candidate for candidate in found if candidate.module == ""]
+        if not equal or len({candidate.path for candidate in own}) != 1:
+            raise ValueError(_unclear(found, step.rows))
+        return own[-1]
+
+    def _like_forward(self, found: list[Candidate], step: Step) -> Candidate:
+        reference, givers = self._by_forward(step)
         if reference is None:
             raise ValueError(_unclear(found, step.rows))
         equal = [candidate for candidate in found if _same(candidate.tensor, reference.tensor)]
-        if not equal or (not step.went_past_forward and len(equal) < len(found)):
-            raise ValueError(_unclear(found if equal else [*found, reference], step.rows))
+        # a copy, as a teacher or a second head before training, may give the same
+        equal = [candidate for candidate in equal if candidate.module in givers] or equal
+        if not equal:
+            raise ValueError(_unclear([*found, reference], step.rows))
         return equal[-1]
 
-    def _by_forward(self, step: Step) -> Candidate | None:
-        """What the module gives when it is run once more, if that can be done and is clear."""
+    def _by_forward(self, step: Step) -> tuple[Candidate | None, set[str]]:
+        """What the module gives when it is run once more, and the parts that gave it; None if that is not clear."""
         try:
-            return Candidate("`forward`, run once more,", self.pick(step.forward(), step.rows))
+            value, firings = step.forward()
+            scores = self.pick(value, step.rows)
         except Exception:  # whatever the user's forward raises means the same: no help from it
-            return None
+            return None, set()
+        givers = {name for name, _, output in firings if any(tensor is scores for _, tensor in leaves(output, ()))}
+        return Candidate("", "", scores, ", run once more,"), givers
 
     def _final(self, step: Step) -> list[Candidate]:
-        """Fitting outputs of the modules that the step itself called, without features that a head took in."""
+        """Fitting outputs of the modules that the step called, without features that a head took in."""
+        found = self._untaken(step.called, step) or self._untaken(step.called_by_forward, step)
         self.names.update(name for name, *_ in step.called)
+        self.names.update(candidate.module for candidate in found)
+        return found
+
+    def _untaken(self, firings: list[Firing], step: Step) -> list[Candidate]:
         calls: dict[str, int] = {}
         found: dict[int, Candidate] = {}
-        for name, args, output in step.called:
+        for name, args, output in firings:
             calls[name] = calls.get(name, 0) + 1
-            again = f" (call {calls[name]})" if calls[name] > 1 else ""
-            fitting = self._fitting(output, f"`{name or 'forward'}`{again}", step.rows)
+            fitting = self._fitting(name, output, step.rows, f" (call {calls[name]})" if calls[name] > 1 else "")
             taken = next((found[id(arg)].tensor for arg in args if id(arg) in found), None)
             # told the true class, it is a loss or a head with a margin; of the shape of what it took in, a softmax
             told = any(arg is step.target for arg in args)
@@ -176,16 +165,16 @@ class ScoreFinder:
     def _asked(self, step: Step) -> Tensor:
         wanted = f"no class scores found, wanted {self._wanted(step.rows)}"
         try:
-            value = step.forward()
+            value, _ = step.forward()
         except Exception as error:
             shown = ", ".join(f"`{name or 'forward'}`: {describe(output)}" for name, _, output in step.called)
             raise ValueError(
                 f"{wanted}. The step returned {describe(step.outputs)}; modules in it gave {shown or 'nothing'}; "
                 f"calling the module on the batch's inputs raised {type(error).__name__}: {error}. {_CURE}"
             ) from error
-        found = self._fitting(value, "the module's output", step.rows)
+        found = self._fitting("", value, step.rows)
         if len(found) != 1:
-            shown = ", ".join(describe(leaf.tensor) for leaf in leaves(value, self._keys, "")) or describe(value)
+            shown = ", ".join(describe(tensor) for _, tensor in leaves(value, self._keys)) or describe(value)
             nothing = f"{wanted}; the module gave {shown}. {_CURE}"
             raise ValueError(_unclear(found, step.rows) if found else nothing)
         self._warn_of_second_forward()
@@ -201,16 +190,20 @@ class ScoreFinder:
                 stacklevel=2,
             )
 
-    def _fitting(self, value: Any, origin: str, rows: int) -> list[Candidate]:
-        found = leaves(value, self._keys, origin)
-        if rows == 1 and self.reading.task == "binary":  # squeezed, in a last batch of one row
-            found = (Candidate(leaf.origin, _unsqueezed(leaf.tensor)) for leaf in found)
-        return [leaf for leaf in found if self.reading.fits(leaf.tensor, rows)]
+    def _fitting(self, module: str, value: Any, rows: int, remark: str = "") -> list[Candidate]:
+        squeezed = rows == 1 and self.reading.task == "binary"  # in a last batch of one row
+        found = [(path, _unsqueezed(t) if squeezed else t) for path, t in leaves(value, self._keys)]
+        return [Candidate(module, path, t, remark) for path, t in found if self.reading.fits(t, rows)]
+
+    def _agree(self, a: Tensor, b: Tensor) -> bool:
+        """Whether two tensors that could be scores predict the same classes."""
+        first, second = (to_logits(scores, self.reading.task, self.reading.scores) for scores in (a, b))
+        return first.shape == second.shape and torch.equal(first.argmax(1), second.argmax(1))
 
     def _note_entry(self, scores: Tensor, step: Step) -> None:
         for name, args, output in step.firings:
             taken = any(arg is step.inputs for arg in args)
-            if taken and any(leaf.tensor is scores for leaf in leaves(output, (), "")):
+            if taken and any(tensor is scores for _, tensor in leaves(output, ())):
                 self.entry = name
 
     def _wanted(self, rows: int) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -14,18 +15,46 @@ from torch import Tensor
 from lightning_posttrain.batch import to_logits
 from lightning_posttrain.capture import ScoreFinder
 from lightning_posttrain.reading import Reading
+from lightning_posttrain.tap import Firing, Tap
 
 
-def second_forward(trainer: Trainer, module: LightningModule, inputs: Any) -> Callable[[], Any]:
-    """A function that runs the module on the inputs as its step would, and leaves the RNGs alone."""
+def second_forward(
+    trainer: Trainer, module: LightningModule, inputs: Any, tap: Tap
+) -> Callable[[], tuple[Any, list[Firing]]]:
+    """A function that runs the module on the inputs as its step would; its output, and what the tap heard.
 
-    def forward() -> Any:
+    It leaves the random number generators and the module's log alone.
+    """
+
+    def forward() -> tuple[Any, list[Firing]]:
         if inputs is None:
             raise ValueError("no inputs found in the batch; pass inputs_fn=lambda batch: ...")
-        with torch.no_grad(), isolate_rng(), trainer.precision_plugin.forward_context():
-            return module(inputs)
+        tap.listen()
+        try:
+            with torch.no_grad(), isolate_rng(), muted(module), trainer.precision_plugin.forward_context():
+                value = module(inputs)
+        finally:
+            firings = tap.take()
+        return value, firings
 
     return forward
+
+
+@contextmanager
+def muted(module: LightningModule) -> Iterator[None]:
+    """Let a forward that logs do so to nowhere: what it sees here is not the step's batch."""
+    before = vars(module).get("log")
+    vars(module)["log"] = _nowhere
+    try:
+        yield
+    finally:
+        vars(module).pop("log")
+        if before is not None:
+            vars(module)["log"] = before
+
+
+def _nowhere(*_args: Any, **_options: Any) -> None:
+    """Stands for ``LightningModule.log``."""
 
 
 def scorer(

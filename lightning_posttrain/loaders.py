@@ -33,6 +33,8 @@ class NamedLoader(NamedTuple):
 def named_loaders(trainer: Trainer) -> list[NamedLoader]:
     """The dataloaders of the trainer's present stage."""
     given = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
+    if _joined(trainer):
+        return [NamedLoader("", None, True)]
     batches = trainer.num_test_batches if trainer.testing else trainer.num_val_batches
     listed = given if isinstance(given, Sequence) else [given]
     named = given if isinstance(given, Mapping) else {f"dataloader_{i}": one for i, one in enumerate(listed)}
@@ -40,6 +42,16 @@ def named_loaders(trainer: Trainer) -> list[NamedLoader]:
         NamedLoader(f"/{name}" if i else "", loader, i < len(batches) and 0 < batches[i] < math.inf)
         for i, (name, loader) in enumerate(named.items())
     ]
+
+
+def _joined(trainer: Trainer) -> bool:
+    """Whether each batch holds something of every loader, as of a ``CombinedLoader`` that is not sequential."""
+    if trainer.testing:
+        loop: Any = trainer.test_loop
+    else:
+        loop = trainer.validate_loop if trainer.validating else trainer.fit_loop.epoch_loop.val_loop
+    combined = getattr(loop, "_combined_loader", None)
+    return getattr(combined, "_mode", "sequential") != "sequential"
 
 
 def dataset_classes(loader: Any, num_classes: int) -> tuple[str, ...] | None:

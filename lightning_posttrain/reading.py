@@ -10,10 +10,10 @@ from torch import Tensor
 
 from lightning_posttrain.batch import ScoreKind, Task, count_classes, fits
 
-SCORE_KEYS: dict[ScoreKind, tuple[str, ...]] = {
-    "logits": ("logits", "scores", "y_hat", "preds", "predictions", "pred", "prediction"),
-    "probabilities": ("probabilities", "probs", "scores", "y_hat", "preds", "predictions"),
-}
+SAID_KEYS: dict[ScoreKind, tuple[str, ...]] = {"logits": ("logits",), "probabilities": ("probabilities", "probs")}
+"""Keys that say what stands under them."""
+HINT_KEYS = ("scores", "y_hat", "preds", "predictions", "pred", "prediction")
+"""Keys under which scores stand as a rule, but also confidences, classes or losses."""
 
 
 @dataclass(frozen=True)
@@ -35,23 +35,15 @@ class Reading:
         return self.num_classes is None or count_classes(tensor, self.task) == self.num_classes
 
 
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """A tensor that could be the class scores, and where it was found, in words."""
-
-    origin: str
-    tensor: Tensor
-
-
-def leaves(value: Any, keys: tuple[str, ...], origin: str) -> Iterator[Candidate]:
-    """Every tensor in ``value``; of what has a usual key or attribute, only what stands there."""
+def leaves(value: Any, keys: tuple[str, ...], path: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Path and tensor of every tensor in ``value``; of what has a usual key or attribute, only what stands there."""
     if isinstance(value, Tensor):
-        yield Candidate(origin, value)
+        yield path, value
         return
     parts = named_parts(value)
     named = [key for key in keys if key in parts][:1]
     for key in named or parts:
-        yield from leaves(parts[key], keys, f"{origin}[{key!r}]")
+        yield from leaves(parts[key], keys, f"{path}[{key!r}]")
 
 
 def named_parts(value: Any) -> Mapping[Any, Any]:
@@ -64,5 +56,5 @@ def named_parts(value: Any) -> Mapping[Any, Any]:
         return dict(enumerate(value))
     if is_dataclass(value) and not isinstance(value, type):
         return {part.name: getattr(value, part.name) for part in fields(value)}
-    usual = (key for keys in SCORE_KEYS.values() for key in keys)
+    usual = (key for keys in (*SAID_KEYS.values(), HINT_KEYS) for key in keys)
     return {key: getattr(value, key) for key in usual if isinstance(getattr(value, key, None), Tensor)}

@@ -8,50 +8,25 @@ from __future__ import annotations
 
 import warnings
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_posttrain.batch import EvalBatch, find_inputs, find_target, to_logits, to_target
-from lightning_posttrain.capture import ScoreFinder, Step
+from lightning_posttrain.capture import ScoreFinder
 from lightning_posttrain.checks import check_batch
+from lightning_posttrain.evaluation import Evaluation, Member
 from lightning_posttrain.forward import scorer, second_forward
 from lightning_posttrain.loaders import RowCounter, Rows, dataset_classes, named_loaders, stage_of
 from lightning_posttrain.metrics import EvaluationMetric
 from lightning_posttrain.ranks import agreed_classes, sum_over_ranks
 from lightning_posttrain.reading import Reading
-from lightning_posttrain.results import Result
+from lightning_posttrain.step import Step
 from lightning_posttrain.tap import Tap
-
-Needs = Mapping[str, type[EvaluationMetric]]
-
-
-class Member(Protocol):
-    """What the stream asks of a callback."""
-
-    @property
-    def reading(self) -> Reading:
-        """How it reads a batch."""
-
-    @property
-    def slot(self) -> tuple[str, str | None]:
-        """What its tags begin with; two callbacks with the same one would write over each other."""
-
-    def takes(self, trainer: Trainer) -> bool:
-        """Whether it wants the batches of the trainer's present stage."""
-
-    def metrics(self) -> Needs:
-        """The metrics it needs, by the name it will ask for."""
-
-    def check(self, module: LightningModule, batch: EvalBatch) -> None:
-        """Raise where its arguments do not go with the first batch."""
-
-    def observe(self, key: str, batch: EvalBatch) -> None:
-        """See a batch of the loader named ``key``, as ``"val"`` or ``"val/dataloader_1"``."""
 
 
 @dataclass(eq=False)
@@ -60,36 +35,6 @@ class Part:
 
     num_classes: int
     metrics: dict[type[EvaluationMetric], EvaluationMetric] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """One loader's finished epoch, as a callback gets it.
-
-    Args:
-        stage: ``"val"`` or ``"test"``.
-        suffix: what follows a quantity in a tag, as ``""`` or ``"/dataloader_1"``.
-        num_classes: ``C``.
-        class_names: names that the dataset itself carries, or None.
-        results: by metric class.
-        scorer: from inputs to logits ``(N, C)``, through the module as it is.
-    """
-
-    stage: str
-    suffix: str
-    num_classes: int
-    class_names: tuple[str, ...] | None
-    results: Mapping[type[EvaluationMetric], Result]
-    scorer: Callable[[Any], Tensor]
-
-    @property
-    def key(self) -> str:
-        """Stage, and loader where it is not the first, as ``"val"`` or ``"test/dataloader_1"``."""
-        return self.stage + self.suffix
-
-    def result(self, kind: type[EvaluationMetric]) -> Any:
-        """The result of a metric that was asked for."""
-        return self.results[kind]
 
 
 class EvaluationStream:
@@ -113,6 +58,7 @@ class EvaluationStream:
         self._finished: dict[Reading, list[Evaluation]] | None = None
         self._said: set[str] = set()
         self._taken: dict[str, set[str]] = {}
+        self._checked: set[tuple[str, Reading]] = set()
 
     def join(self, member: Member, trainer: Trainer) -> None:
         """Register a callback for the run that begins; all ranks together.
@@ -120,6 +66,8 @@ class EvaluationStream:
         Raises:
             ValueError: another callback of the same kind and name is there already.
         """
+        if trainer.callbacks.count(member) > 1:  # type: ignore[attr-defined]
+            raise ValueError(f"the same {member.slot[0]} stands twice among the callbacks; make one for each place.")
         if any(other is not member and other.slot == member.slot for other in self._members):
             kind, name = member.slot
             raise ValueError(f"two {kind} with `name` {name!r} would write over each other; pass name=... to one.")
@@ -134,7 +82,7 @@ class EvaluationStream:
             self._members.remove(member)
         if not self._members:
             self.end()
-            self._finders, self._said, self._taken = {}, set(), {}
+            self._finders, self._said, self._taken, self._checked = {}, set(), {}, set()
 
     def leads(self, member: Member) -> bool:
         """Whether this callback, the first of all, is the one whose hooks drive the stream."""
@@ -169,19 +117,28 @@ class EvaluationStream:
         for reading, readers in self._readers(trainer).items():
             given, inputs = self._given[reading]
             target = to_target(given, reading.task)
-            step = Step(outputs, batch, inputs, given, firings, second_forward(trainer, module, inputs))
+            step = Step(outputs, batch, inputs, given, firings, second_forward(trainer, module, inputs, self._tap))
             scores = self._finders.setdefault(reading, ScoreFinder(reading)).find(step).detach()
             rows = rows or self._counters[loader].take(len(target), scores.device)
             eval_batch = _eval_batch(scores, target.to(scores.device), rows, reading, inputs)
-            if (loader, reading) not in self._parts:
+            key = _key(trainer, loader)
+            if (key, reading) not in self._checked:
                 check_batch(eval_batch, scores, given, reading)
                 for member in readers:
                     member.check(module, eval_batch)
-                self._parts[loader, reading] = _part(eval_batch.num_classes, readers, scores.device)
+                self._checked.add((key, reading))
             if not trainer.sanity_checking:
-                self._fold(self._parts[loader, reading], readers, eval_batch, _key(trainer, loader))
+                self._fold((loader, reading), readers, eval_batch, key)
 
-    def _fold(self, part: Part, readers: list[Member], batch: EvalBatch, key: str) -> None:
+    def _fold(self, place: tuple[int, Reading], readers: list[Member], batch: EvalBatch, key: str) -> None:
+        if place not in self._parts:
+            self._parts[place] = _part(batch.num_classes, readers, batch.scores.device)
+        part = self._parts[place]
+        if part.num_classes != batch.num_classes:
+            raise ValueError(
+                f"the scores of {key} have {part.num_classes} classes in one batch and {batch.num_classes} "
+                "in another; a figure over both has no meaning. Pass scores_fn=... that gives one number."
+            )
         for metric in part.metrics.values():
             metric.update(batch)
         for member in readers:
@@ -259,7 +216,7 @@ def _eval_batch(scores: Tensor, target: Tensor, rows: Rows, reading: Reading, in
 
 
 def _part(num_classes: int, readers: Sequence[Member], device: torch.device) -> Part:
-    kinds = dict.fromkeys(kind for member in readers for kind in member.metrics().values())
+    kinds = dict.fromkeys(kind for member in readers for kind in member.metrics())
     with torch.inference_mode(False):  # a state made in inference mode could not be changed outside it
         made = {kind: kind(num_classes, sync_on_compute=False).to(device) for kind in kinds}
     return Part(num_classes, made)

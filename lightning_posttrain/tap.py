@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.loss import _Loss
 from torchmetrics import Metric
@@ -17,7 +18,8 @@ class Tap:
     """Forward hooks that listen only while a batch is evaluated.
 
     What they hear is kept in a chain of tuples, which ``torch.compile`` traces without a graph break or a new
-    guard. Tensors of more than two dimensions are no class scores and are not kept alive.
+    guard. Outputs of more than two dimensions are no class scores and are not kept; arguments are, until the end of
+    the step, to tell what was taken in by whom.
     """
 
     def __init__(self) -> None:
@@ -27,9 +29,11 @@ class Tap:
 
     def attach(self, module: nn.Module, names: Collection[str] | None = None) -> None:
         """Place hooks on a module and all of its parts, or on those named; nothing where there are hooks already."""
-        if not self._handles:
-            places = [(name, part) for name, part in _parts(module) if names is None or name in names]
-            self._handles = [part.register_forward_hook(self._hook(name)) for name, part in places]
+        if self._handles:
+            return
+        for name, part in _parts(module, "", set()):
+            if names is None or name in names:
+                self._handles.append(part.register_forward_hook(self._hook(name)))
 
     def detach(self) -> None:
         """Remove the hooks and forget what they heard."""
@@ -59,12 +63,13 @@ class Tap:
         return hook
 
 
-def _parts(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """A module and its parts, without losses and metrics, which give no scores."""
-    yield name, module
-    for child, part in module.named_children():
-        if not isinstance(part, (_Loss, Metric)):
-            yield from _parts(part, f"{name}.{child}".lstrip("."))
+def _parts(module: nn.Module, name: str, seen: set[nn.Module]) -> Iterator[tuple[str, nn.Module]]:
+    """A module and its parts, without losses and metrics, which give no scores, and scripts, which take no hooks."""
+    if module not in seen and not isinstance(module, (_Loss, Metric, torch.jit.ScriptModule)):
+        seen.add(module)
+        yield name, module
+        for child, part in module.named_children():
+            yield from _parts(part, f"{name}.{child}".lstrip("."), seen)
 
 
 def outermost(firings: list[Firing]) -> list[Firing]:

@@ -25,7 +25,7 @@ def test_one_binary_score_becomes_two_columns_with_the_same_probability(shape):
     expected = torch.stack([1 - z.sigmoid(), z.sigmoid()], 1)
     torch.testing.assert_close(to_logits(z.view(shape), "binary", "logits").softmax(1), expected)
     found = to_logits(z.sigmoid().view(shape), "binary", "probabilities").softmax(1)
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found.float(), expected)
 
 
 def test_probabilities_of_zero_and_one_stay_so():

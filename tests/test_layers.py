@@ -11,8 +11,8 @@ import lightning_posttrain
 
 ROOT = Path(lightning_posttrain.__file__).parent
 BOTTOM = {"__about__", "artifacts", "batch", "results"}
-LIGHTNING = {"forward", "loaders", "ranks", "stream"}
-STREAM = {*LIGHTNING, "capture", "checks", "reading", "tap"}
+LIGHTNING = {"evaluation", "forward", "loaders", "ranks", "stream"}
+STREAM = {*LIGHTNING, "capture", "checks", "reading", "step", "tap"}
 MAY = {
     **dict.fromkeys(BOTTOM, BOTTOM),
     "functional": BOTTOM | {"functional"},

@@ -51,7 +51,8 @@ def attribute(
     """
 
     def scalar(rows: Tensor, classes: Tensor) -> Tensor:
-        return scorer(rows).gather(1, classes[:, None])[:, 0]
+        # a copy, as the user's forward may change its input in place
+        return scorer(rows.clone()).gather(1, classes[:, None])[:, 0]
 
     maps, skipped = {}, {}
     for name in methods:

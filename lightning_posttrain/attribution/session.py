@@ -53,7 +53,9 @@ def _kept(module: nn.Module) -> Iterator[None]:
     """Eval mode and frozen parameters inside; flags, gradients and buffers put back after."""
     flags = [(part, part.training) for part in module.modules()]
     parameters = [(p, p.requires_grad, p.grad) for p in module.parameters()]
-    buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
+    buffers = [
+        (part, name, buffer, _snapshot(buffer)) for part in module.modules() for name, buffer in part._buffers.items()
+    ]
     try:
         for part, _ in flags:
             part.training = False
@@ -67,9 +69,10 @@ def _kept(module: nn.Module) -> Iterator[None]:
         for parameter, requires_grad, grad in parameters:
             parameter.requires_grad_(requires_grad)
             parameter.grad = grad
-        for buffer, value in buffers:
+        for part, name, buffer, value in buffers:
+            part._buffers[name] = buffer  # a forward may have put another one there
             # by value: batch normalisation writes its statistics without a new version of the tensor
-            if not torch.equal(buffer, value):
+            if buffer is not None and value is not None and not _equal(buffer, value):
                 with torch.no_grad():
                     buffer.copy_(value)
 
@@ -109,7 +112,7 @@ def _without_inference_tensors(module: nn.Module) -> Iterator[None]:
         stores: tuple[dict[str, Any], ...] = (part._parameters, part._buffers, part.__dict__)
         for store in stores:
             for name, value in list(store.items()):
-                if _is_inference(value):
+                if name not in ("_parameters", "_buffers", "_modules") and _is_inference(value):
                     clone = _cloned(value)
                     swapped.append((store, name, value, clone))
                     store[name] = clone
@@ -122,9 +125,29 @@ def _without_inference_tensors(module: nn.Module) -> Iterator[None]:
 
 
 def _is_inference(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_is_inference, value.values()))
+    if type(value) in (list, tuple):
+        return any(map(_is_inference, value))
     return isinstance(value, Tensor) and value.is_inference()
 
 
-def _cloned(value: Tensor) -> Tensor:
+def _cloned(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _cloned(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(_cloned, value))
+    if not _is_inference(value):
+        return value
     clone = value.detach().clone()
     return nn.Parameter(clone, requires_grad=value.requires_grad) if isinstance(value, nn.Parameter) else clone
+
+
+def _snapshot(buffer: Tensor | None) -> Tensor | None:
+    """A copy; None for what a forward cannot change in place by the usual means: sparse and meta tensors."""
+    plain = buffer is not None and buffer.layout == torch.strided and not buffer.is_meta
+    return buffer.detach().clone() if buffer is not None and plain else None
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    return bool(((a == b) | (a.isnan() & b.isnan())).all())

@@ -8,7 +8,6 @@ import json
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from lightning.pytorch import LightningModule, Trainer
@@ -16,12 +15,13 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning_posttrain.artifacts import File, Tagged
 from lightning_posttrain.batch import EvalBatch, ScoreKind, Task
 from lightning_posttrain.callbacks.logging import log_scalars, step_of
-from lightning_posttrain.callbacks.options import Stage, distinct, one_of
+from lightning_posttrain.callbacks.options import Stage, distinct, hashable, one_of
+from lightning_posttrain.evaluation import Evaluation, Needs
 from lightning_posttrain.loaders import stage_of
 from lightning_posttrain.reading import Reading
 from lightning_posttrain.results import Result
-from lightning_posttrain.sinks import find_sinks
-from lightning_posttrain.stream import Evaluation, EvaluationStream, Needs
+from lightning_posttrain.sinks import Sink, find_sinks
+from lightning_posttrain.stream import EvaluationStream
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback as _LightningCallback
@@ -94,6 +94,8 @@ class StreamCallback(_LightningCallback):
         self.stages = listed
         self.on_error = on_error
         self.results: dict[str, Any] = {}
+        for argument, function in (("scores_fn", scores_fn), ("target_fn", target_fn), ("inputs_fn", inputs_fn)):
+            hashable(argument, function)
         # names do not narrow the reading, so that callbacks with and without them share one
         self.reading = Reading(task, scores, num_classes, scores_fn, target_fn, inputs_fn, ignore_index)
 
@@ -105,8 +107,8 @@ class StreamCallback(_LightningCallback):
     # what a final callback says
 
     def metrics(self) -> Needs:
-        """The metrics it needs of the stream, by name."""
-        return {}
+        """The metrics it needs of the stream."""
+        return ()
 
     def check(self, module: LightningModule, batch: EvalBatch) -> None:
         """Raise where the arguments do not go with the first batch."""
@@ -207,12 +209,15 @@ class StreamCallback(_LightningCallback):
                 self._write(trainer, evaluation, result)
 
     def _write(self, trainer: Trainer, evaluation: Evaluation, result: Result) -> None:
-        folder = Path(EvaluationStream.of(trainer).folder) / "posttrain"
+        folder = f"{EvaluationStream.of(trainer).folder.rstrip('/')}/posttrain"
         step = step_of(trainer)
         shown = [Tagged(self.tag, _json({"epoch": trainer.current_epoch, "step": step, **result.to_dict()}))]
         with self.guarded(trainer, "draw", "What was drawn before is kept."):
             shown.extend(self.show(result, evaluation.key))
-        for sink in find_sinks(trainer.loggers, folder):
+        sinks: list[Sink] = []
+        with self.guarded(trainer, "reach a logger", "Check the loggers."):
+            sinks.extend(find_sinks(trainer.loggers, folder))
+        for sink in sinks:
             with self.guarded(trainer, f"write to {sink}", "Check that it can be written to."):
                 for tagged in shown:
                     sink.write(self._tag(tagged.tag, evaluation), tagged.artifact, step)
@@ -240,4 +245,4 @@ class StreamCallback(_LightningCallback):
 def _json(record: dict[str, Any]) -> File:
     """One line for each key: easy on the eye, and no line for each number of a matrix."""
     lines = (json.dumps({key: value}, ensure_ascii=False, allow_nan=False)[1:-1] for key, value in record.items())
-    return File("{{\n  {}\n}}\n".format(",\n  ".join(lines)).encode(), ".json")
+    return File("{{\n  {}\n}}\n".format(",\n  ".join(lines)).encode(errors="backslashreplace"), ".json")

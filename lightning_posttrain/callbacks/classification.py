@@ -12,10 +12,10 @@ from typing_extensions import Unpack
 from lightning_posttrain.artifacts import Tagged
 from lightning_posttrain.callbacks.base import StreamCallback
 from lightning_posttrain.callbacks.options import EvaluationOptions
+from lightning_posttrain.evaluation import Evaluation, Needs
 from lightning_posttrain.functional.classification import classification_report
 from lightning_posttrain.metrics import ConfusionCounts
 from lightning_posttrain.results import ClassificationReport
-from lightning_posttrain.stream import Evaluation, Needs
 
 
 @final
@@ -46,7 +46,7 @@ class ClassificationMetrics(StreamCallback):
 
     def metrics(self) -> Needs:
         """Confusion counts."""
-        return {"confusion": ConfusionCounts}
+        return (ConfusionCounts,)
 
     def summarize(
         self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -23,7 +24,8 @@ def log_scalars(trainer: Trainer, module: LightningModule, scalars: Mapping[str,
             f"{name} is logged by the module itself; lightning_posttrain leaves it, and reports its own in files."
         )
     free = {name: value for name, value in scalars.items() if name not in taken}
-    with _as_if_before_the_epoch(trainer, module):
+    with _as_if_before_the_epoch(trainer, module), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*It is recommended to use `self.log.*sync_dist=True.*")
         module.log_dict(free, on_step=False, on_epoch=True, add_dataloader_idx=False, batch_size=1)
 
 

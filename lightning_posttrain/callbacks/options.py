@@ -43,3 +43,9 @@ def one_of(argument: str, value: object, allowed: tuple[str, ...]) -> None:
     """Raise ``ValueError`` where ``value`` is not allowed for ``argument``."""
     if value not in allowed:
         raise ValueError(f"`{argument}` is {value!r}, wanted {' or '.join(map(repr, allowed))}.")
+
+
+def hashable(argument: str, value: object) -> None:
+    """Raise ``ValueError`` where ``value`` cannot tell equal requests from others."""
+    if value is not None and type(value).__hash__ is None:
+        raise ValueError(f"`{argument}` is a {type(value).__name__} without a hash; pass a function.")

@@ -17,9 +17,11 @@ from lightning_posttrain.attribution.samples import FixedSamples
 from lightning_posttrain.batch import EvalBatch, describe, to_logits
 from lightning_posttrain.callbacks.base import StreamCallback
 from lightning_posttrain.callbacks.options import EvaluationOptions
+from lightning_posttrain.evaluation import Evaluation
+from lightning_posttrain.forward import muted
 from lightning_posttrain.functional.images import is_image, to_display
 from lightning_posttrain.results import Saliency
-from lightning_posttrain.stream import Evaluation, EvaluationStream
+from lightning_posttrain.stream import EvaluationStream
 
 
 @final
@@ -94,6 +96,7 @@ class SaliencyMaps(StreamCallback):
 
     def observe(self, key: str, batch: EvalBatch) -> None:
         """Choose samples."""
+        self._unfit = self._unfit or len(batch.inputs) != len(batch.target)
         if not self._unfit:
             chosen = self._chosen.setdefault(key, FixedSamples(self.samples, batch.num_classes))
             chosen.offer(batch.inputs, batch.scores, batch.target, batch.counted, batch.index)
@@ -114,7 +117,7 @@ class SaliencyMaps(StreamCallback):
         cure = "Pass forward_fn=lambda module, inputs: ... that gives the scores, other methods, or layer=..."
         explained: list[Saliency] = []
         with self.guarded(module.trainer, "explain the samples", cure):
-            with gradient_session(module, self.seed):
+            with gradient_session(module, self.seed), muted(module):
                 scorer = self._scorer(module, evaluation)
                 if evaluation.key not in self._explained:
                     self._compare(scorer, chosen, module)

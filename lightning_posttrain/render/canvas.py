@@ -6,13 +6,14 @@ TensorBoard shows an image 350 CSS pixels wide whatever its size, by nearest nei
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Literal
 
 import matplotlib as mpl
 import numpy as np
 import torch
+from matplotlib.ft2font import FT2Font
 from numpy.typing import NDArray
 from PIL import Image as PILImage
 from PIL import ImageDraw, ImageFont
@@ -21,6 +22,7 @@ from lightning_posttrain.artifacts import Image
 
 WIDTH = 700
 TEXT = 22
+_DEJAVU = str(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
 INK, PALE = (32, 33, 36), (128, 134, 139)
 
 Color = tuple[int, int, int]
@@ -78,28 +80,26 @@ def font(size: int, path: str) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(path, size)
 
 
-@cache
+@lru_cache(4096)
 def covering(text: str) -> str:
-    """Path of DejaVu Sans, which matplotlib ships, or of an installed font that has more of ``text``."""
-    ours = str(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
-    if not _missing(text, ours):
-        return ours
+    """Path of DejaVu Sans, which matplotlib ships, or of an installed font for the first character that it lacks."""
+    lacking = (c for c in text if not c.isspace() and not _face(_DEJAVU).get_char_index(ord(c)))
+    return next((_font_of(c) for c in lacking), _DEJAVU)
+
+
+@lru_cache(4096)
+def _font_of(character: str) -> str:
     from matplotlib import font_manager
 
     installed = sorted({entry.fname for entry in font_manager.fontManager.ttflist})
-    return min([ours, *installed], key=lambda path: _missing(text, path))
+    # the font of last resort has a box for every character
+    real = (path for path in installed if "LastResort" not in path)
+    return next((path for path in real if _face(path).get_char_index(ord(character))), _DEJAVU)
 
 
-def _missing(text: str, path: str) -> int:
-    known = _characters(path)
-    return sum(ord(character) not in known for character in text if not character.isspace())
-
-
-@cache
-def _characters(path: str) -> frozenset[int]:
-    from matplotlib.ft2font import FT2Font
-
-    return frozenset(FT2Font(path).get_charmap())
+@lru_cache(256)
+def _face(path: str) -> FT2Font:
+    return FT2Font(path)
 
 
 def one_line(text: str) -> str:
@@ -114,13 +114,19 @@ def width_of(text: str, size: int = TEXT) -> float:
 
 
 def shorten(text: str, room: float, size: int = TEXT) -> str:
-    """``text``, or its beginning and an ellipsis where it is wider than ``room`` pixels."""
+    """``text``, or its beginning and end where it is wider than ``room`` pixels."""
     if width_of(text, size) <= room:
         return text
-    kept = text
-    while kept and width_of(kept + "…", size) > room:
-        kept = kept[:-1]
-    return kept.rstrip() + "…"
+    # the beginning and the end, as names that differ do so at either
+    low, high = 0, len(text)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if width_of(_clipped(text, middle), size) <= room else (low, middle - 1)
+    return _clipped(text, low)
+
+
+def _clipped(text: str, kept: int) -> str:
+    return f"{text[: kept - kept // 3].rstrip()}…{text[len(text) - kept // 3 :].lstrip()}"
 
 
 def colored(values: NDArray[np.floating], name: str) -> Pixels:

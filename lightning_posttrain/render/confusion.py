@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from lightning_posttrain.artifacts import Image, Table
 from lightning_posttrain.render.canvas import (
-    INK,
     PALE,
     TEXT,
     WIDTH,
@@ -29,9 +28,8 @@ from lightning_posttrain.render.canvas import (
 )
 from lightning_posttrain.results import ConfusedPair, Confusion
 
-SMALLEST = 11
-LABEL_ROOM = 170
-CLASSES_NAMED = 40
+SMALLEST = 10
+LABEL_ROOM = 190
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,7 @@ class _Layout:
     side: int
     label: int
     every: int
+    upright: bool
 
 
 def confusion_image(confusion: Confusion, *, normalized: bool = False, title: str = "") -> Image:
@@ -55,29 +54,35 @@ def confusion_image(confusion: Confusion, *, normalized: bool = False, title: st
     """
     layout = _layout(confusion.class_names)
     canvas = Canvas(layout.top + layout.side + 84)
+    shade = _shares(confusion) if normalized or layout.size >= SMALLEST else _relative(confusion)
+    colors = _colors(shade)
     heading = "% of the actual class" if normalized else "counts"
     heading = f"confusion matrix, {heading}"
     canvas.text(12, 10, f"{title} · {heading}" if title else heading, size=TEXT)
-    _cells(canvas, confusion, layout)
+    _cells(canvas, colors, layout)
     if layout.size >= SMALLEST:
-        _numbers(canvas, confusion, layout, normalized)
+        _numbers(canvas, confusion, colors, layout, normalized)
     _labels(canvas, confusion.class_names, layout)
-    _legend(canvas, layout, confusion)
+    what = "share of the actual class" if normalized or layout.size >= SMALLEST else "count, logarithmic"
+    _legend(canvas, layout, confusion, what)
     return canvas.image()
 
 
 def _layout(names: tuple[str, ...]) -> _Layout:
     count = len(names)
-    every = 1 if count <= CLASSES_NAMED else 10 ** (len(str(count - 1)) - 1)
-    label = TEXT if count <= 20 else 14
+    label = min(TEXT, int(0.8 * (WIDTH - 100) / count))
+    if label >= SMALLEST and max(width_of(name, label) for name in names) > LABEL_ROOM:
+        label = max(SMALLEST, int(label * 0.75))
+    every = 1 if label >= SMALLEST else 10 ** (len(str(count - 1)) - 1)
+    label = label if every == 1 else 16
     shown = names if every == 1 else [str(count)]
     room = min(LABEL_ROOM, int(max(width_of(name, label) for name in shown)) + 6)
     left = 46 + room
     cell = min((WIDTH - left - 14) / count, 250)
     upright = any(width_of(name, label) > cell - 6 for name in shown) and every == 1
     top = 80 + (room if upright else 30)
-    size = min(TEXT, int(cell * 0.4))
-    return _Layout(left, top, cell, size, round(cell * count), label, every)
+    size = min(TEXT, int(cell * 0.5))
+    return _Layout(left, top, cell, size, round(cell * count), label, every, upright)
 
 
 def _shares(confusion: Confusion) -> NDArray[np.float64]:
@@ -85,8 +90,13 @@ def _shares(confusion: Confusion) -> NDArray[np.float64]:
     return np.nan_to_num(shares)
 
 
-def _colors(confusion: Confusion) -> Pixels:
-    share = _shares(confusion)
+def _relative(confusion: Confusion) -> NDArray[np.float64]:
+    """Counts over the largest, logarithmic, for matrices too large for numbers."""
+    counts = np.log1p(confusion.counts.numpy().astype(np.float64))
+    return counts / max(float(counts.max()), 1.0)
+
+
+def _colors(share: NDArray[np.float64]) -> Pixels:
     # a share of 1 % must be seen: errors by the square root of their share
     errors = colored(np.where(share > 0, 0.1 + 0.8 * np.sqrt(share), 0), "Oranges")
     right = colored(np.where(share > 0, 0.15 + 0.75 * share, 0), "Blues")
@@ -95,8 +105,7 @@ def _colors(confusion: Confusion) -> Pixels:
     return np.where(diagonal, right, errors).astype(np.uint8)
 
 
-def _cells(canvas: Canvas, confusion: Confusion, layout: _Layout) -> None:
-    colors = _colors(confusion)
+def _cells(canvas: Canvas, colors: Pixels, layout: _Layout) -> None:
     if layout.cell < 9:
         canvas.paste(layout.left, layout.top, resized(colors, layout.side, layout.side))
         return
@@ -119,8 +128,8 @@ def _boxes(layout: _Layout, count: int) -> list[tuple[tuple[int, int], tuple[int
     ]
 
 
-def _numbers(canvas: Canvas, confusion: Confusion, layout: _Layout, normalized: bool) -> None:
-    colors, shares, counts = _colors(confusion), _shares(confusion), confusion.counts.numpy()
+def _numbers(canvas: Canvas, confusion: Confusion, colors: Pixels, layout: _Layout, normalized: bool) -> None:
+    shares, counts = _shares(confusion), confusion.counts.numpy()
     texts = {
         (i, j): _percent(float(shares[i, j])) if normalized else _count(int(counts[i, j]))
         for i, j in np.ndindex(*counts.shape)
@@ -153,29 +162,33 @@ def _count(count: int) -> str:
 
 def _labels(canvas: Canvas, names: tuple[str, ...], layout: _Layout) -> None:
     size = layout.label
-    upright = layout.top > 110
     canvas.text(layout.left + layout.side / 2, 46, "predicted", anchor="ma", size=TEXT, color=PALE)
     canvas.upright(18, layout.top + layout.side / 2 + width_of("actual") / 2, "actual", size=TEXT, color=PALE)
     for i in range(0, len(names), layout.every):
         middle = (i + 0.5) * layout.cell
         name = shorten(names[i] if layout.every == 1 else str(i), LABEL_ROOM - 6, size)
         canvas.text(layout.left - 8, layout.top + middle, name, anchor="rm", size=size)
-        if upright:
+        if layout.upright:
             canvas.upright(layout.left + middle, layout.top - 8, name, size=size)
         else:
             canvas.text(layout.left + middle, layout.top - 8, name, anchor="ms", size=size)
 
 
-def _legend(canvas: Canvas, layout: _Layout, confusion: Confusion) -> None:
+def _legend(canvas: Canvas, layout: _Layout, confusion: Confusion, shade: str) -> None:
     y = layout.top + layout.side + 18
     canvas.box(12, y, 20, 20, (33, 113, 181))
     canvas.text(40, y + 10, "right", size=20, anchor="lm")
     canvas.box(112, y, 20, 20, (241, 105, 19))
-    canvas.text(140, y + 10, "error; shade: share of the actual class", size=20, anchor="lm")
-    if confusion.notes:
-        canvas.text(12, y + 40, shorten("; ".join(confusion.notes), WIDTH - 24, 18), size=18, color=INK)
-    elif layout.every > 1:
-        canvas.text(12, y + 40, "labels are class indices; names stand in the tables", size=18, color=PALE)
+    canvas.text(140, y + 10, f"error; shade: {shade}", size=20, anchor="lm")
+    canvas.text(12, y + 34, shorten(_remarks(confusion, layout), WIDTH - 24, 18), size=18, color=PALE)
+
+
+def _remarks(confusion: Confusion, layout: _Layout) -> str:
+    support = confusion.counts.sum(dim=1).tolist()
+    absent = [name for name, rows in zip(confusion.class_names, support, strict=True) if not rows]
+    remarks = [*confusion.notes, f"no rows of {', '.join(absent)}" if absent else ""]
+    remarks += ["labels are class indices; names stand in the tables"] if layout.every > 1 else []
+    return "; ".join(filter(None, remarks))
 
 
 def confusion_table(confusion: Confusion) -> Table:

@@ -38,7 +38,7 @@ def saliency_image(saliency: Saliency, *, title: str = "") -> Image:
 
 
 def _cell_height(rows: int, columns: int, width: int) -> int:
-    return int(np.clip(width * rows / columns, width / 3, width * 3))
+    return int(np.clip(width * rows / columns, width / 3, width * 1.5))
 
 
 def overlaid(saliency: Saliency) -> str | None:
@@ -51,7 +51,7 @@ def _head(canvas: Canvas, saliency: Saliency, title: str, width: int) -> None:
     canvas.text(GAP, 10, f"{title} · {heading}" if title else heading)
     titles = ["Input", *(saliency.titles[name] for name in saliency.maps)]
     over = overlaid(saliency)
-    titles.append(f"{saliency.titles[over]} overlay" if over else "")
+    titles.append(f"Overlay {saliency.titles[over]}" if over else "")
     for j, text in enumerate(titles):
         for k, line in enumerate(_two_lines(text)):
             canvas.text(GAP + j * (width + GAP), 48 + 25 * k, shorten(line, width + GAP, 19), size=19, color=PALE)
@@ -75,6 +75,20 @@ def _percent(probability: float) -> str:
 
 
 def _cells(saliency: Saliency, i: int, picture: NDArray[np.float32], height: int, width: int) -> list[Pixels]:
+    # the shape of the picture is kept, in the middle of the cell
+    inner = min(width / picture.shape[1], height / picture.shape[0])
+    size = max(1, round(inner * picture.shape[0])), max(1, round(inner * picture.shape[1]))
+    return [_framed(cell, height, width) for cell in _pictures(saliency, i, picture, *size)]
+
+
+def _framed(pixels: Pixels, height: int, width: int) -> Pixels:
+    frame = np.full((height, width, 3), 255, dtype=np.uint8)
+    top, left = (height - pixels.shape[0]) // 2, (width - pixels.shape[1]) // 2
+    frame[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+    return frame
+
+
+def _pictures(saliency: Saliency, i: int, picture: NDArray[np.float32], height: int, width: int) -> list[Pixels]:
     plain = resized((picture * 255).round().astype(np.uint8), height, width)
     maps = {name: values[i].numpy() for name, values in saliency.maps.items()}
     drawn = [_drawn(values, name in saliency.signed, height, width) for name, values in maps.items()]
@@ -114,6 +128,8 @@ def _foot(canvas: Canvas, saliency: Saliency, top: int) -> None:
     text = f"{signs}each map on its own scale"
     canvas.text(GAP, top + 4, text, size=19, color=PALE)
     extra = [f"Grad-CAM at layer {saliency.layer}"] if saliency.layer else []
+    if any(not values.flatten(1).any(dim=1).all() for values in saliency.maps.values()):
+        extra.append("all zero: nothing speaks for the class")
     canvas.text(GAP, top + 32, shorten("; ".join([*extra, *saliency.notes]), WIDTH - 2 * GAP, 19), size=19, color=PALE)
 
 

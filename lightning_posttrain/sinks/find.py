@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from lightning_posttrain.sinks.base import Sink
@@ -11,7 +10,7 @@ from lightning_posttrain.sinks.folder import FolderSink
 from lightning_posttrain.sinks.tensorboard import TensorBoardSink
 
 
-def find_sinks(loggers: Iterable[Any], folder: Path) -> list[Sink]:
+def find_sinks(loggers: Iterable[Any], folder: str) -> list[Sink]:
     """A folder, and each logger whose ``experiment`` has TensorBoard's ``add_image`` and ``add_text``.
 
     Args:

@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import tempfile
+import zlib
 from pathlib import Path
 from typing import final
 
@@ -19,32 +20,39 @@ class FolderSink:
     """Keeps the latest artifact of each tag as PNG, CSV or other file.
 
     Args:
-        folder: made when first written to. ``"val/confusion_matrix"`` becomes ``val/confusion_matrix.png`` in it.
+        folder: made when first written to; a path, or a URL that fsspec knows, as Lightning's own folders.
+            ``"val/confusion_matrix"`` becomes ``val/confusion_matrix.png`` in it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = str(folder)
 
     def __str__(self) -> str:
-        return str(self.folder)
+        return self.folder
 
     def write(self, tag: str, artifact: Artifact, step: int) -> None:
         """Write a file, replacing an older one of the same tag; ``step`` has no place in its name."""
         suffix, content = _encode(artifact)
-        parts = [safe_name(part) for part in tag.split("/")]
-        path = self.folder.joinpath(*parts)
-        _replace(path.with_name(path.name + suffix), content)
+        place = "/".join([self.folder, *map(safe_name, tag.split("/"))]) + suffix
+        if "://" in place:
+            _put(place, content)
+        else:
+            _replace(Path(place), content)
 
 
 def safe_name(name: str) -> str:
-    """``name`` with all that a file system may refuse, or read as a path, replaced by ``_``.
+    """``name`` as any file system takes it; where that changes it, with a mark that keeps it apart from others.
 
     Example:
-        >>> safe_name("a:b*"), safe_name("..")
-        ('a_b_', '_')
+        >>> safe_name("recall"), safe_name("a:b*"), safe_name("..")
+        ('recall', 'a_b_-6eb5a1f6', '-1a5a8f5d')
     """
-    kept = "".join(c if c.isprintable() and c not in '<>:"/\\|?*' else "_" for c in name)
-    return kept if kept.strip(". ") else "_"
+    kept = "".join(c if c.isprintable() and c not in '<>:"/\\|?*' else "_" for c in name)[:100].rstrip(". ")
+    reserved = kept.split(".")[0].lower() in _RESERVED
+    return kept if kept == name and not reserved else f"{kept}-{zlib.crc32(name.encode(errors='backslashreplace')):08x}"
+
+
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(1, 10))}
 
 
 def _encode(artifact: Artifact) -> tuple[str, bytes]:
@@ -60,7 +68,15 @@ def _encode(artifact: Artifact) -> tuple[str, bytes]:
 def _csv(table: Table) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text).writerows([table.columns, *table.rows])
-    return text.getvalue().encode()
+    return text.getvalue().encode(errors="backslashreplace")
+
+
+def _put(url: str, content: bytes) -> None:
+    """Object stores show a file when it is complete."""
+    import fsspec
+
+    with fsspec.open(url, "wb", auto_mkdir=True) as file:
+        file.write(content)
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -41,7 +41,7 @@ class TensorBoardSink:
         from tensorboard.compat.proto.tensor_pb2 import TensorProto
         from tensorboard.plugins.text.metadata import create_summary_metadata
 
-        tensor = TensorProto(dtype="DT_STRING", string_val=[text.encode()])
+        tensor = TensorProto(dtype="DT_STRING", string_val=[text.encode(errors="backslashreplace")])
         metadata = create_summary_metadata(display_name="", description="")
         writer.add_summary(Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=tensor)]), step)
 

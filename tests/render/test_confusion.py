@@ -64,7 +64,8 @@ def test_no_number_is_written_where_it_could_not_be_read(monkeypatch):
 
 
 def test_right_is_blue_and_errors_are_orange_with_the_share_of_the_row_as_shade():
-    colors = drawing._colors(Confusion(torch.tensor([[8, 2], [100, 900]]), ("a", "b"))).astype(int)
+    confusion = Confusion(torch.tensor([[8, 2], [100, 900]]), ("a", "b"))
+    colors = drawing._colors(drawing._shares(confusion)).astype(int)
     for diagonal in (colors[0, 0], colors[1, 1]):
         assert diagonal[2] > diagonal[0]
     for error in (colors[0, 1], colors[1, 0]):
@@ -73,7 +74,7 @@ def test_right_is_blue_and_errors_are_orange_with_the_share_of_the_row_as_shade(
 
 
 def test_a_class_without_rows_is_drawn_empty():
-    colors = drawing._colors(Confusion(torch.tensor([[0, 0], [0, 5]]), ("a", "b")))
+    colors = drawing._colors(drawing._shares(Confusion(torch.tensor([[0, 0], [0, 5]]), ("a", "b"))))
     assert colors[0, 0].tolist() == colors[0, 1].tolist() == [246, 247, 248]
 
 

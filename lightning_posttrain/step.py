@@ -1,0 +1,84 @@
+"""What is known of one step of the user's module, and what in it could be the class scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+
+from lightning_posttrain.tap import Firing, outermost
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A tensor that could be the class scores.
+
+    Args:
+        module: dotted name of the module that gave it, "" for the LightningModule.
+        path: where in the module's output it stands, as ``"['logits']"``.
+        tensor: the tensor.
+        remark: what else there is to say of where it comes from.
+    """
+
+    module: str
+    path: str
+    tensor: Tensor
+    remark: str = ""
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, in words."""
+        return f"`{self.module or 'forward'}`{self.path}{self.remark}"
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What is known of one step.
+
+    Args:
+        outputs: what it returned.
+        batch: the batch, as the step left it.
+        inputs: the inputs, as the loader gave them.
+        target: the targets, as the loader gave them.
+        firings: what the tap heard.
+        forward: runs the module once more on the inputs; its output, and what the tap heard.
+    """
+
+    outputs: Any
+    batch: Any
+    inputs: Any
+    target: Tensor
+    firings: list[Firing]
+    forward: Callable[[], tuple[Any, list[Firing]]]
+
+    @property
+    def rows(self) -> int:
+        """Number of targets."""
+        return len(self.target)
+
+    @cached_property
+    def called(self) -> list[Firing]:
+        """What was heard of the modules that the step itself called."""
+        return outermost(self._inside)
+
+    @cached_property
+    def called_by_forward(self) -> list[Firing]:
+        """What was heard of the modules that the module's forward called; for a forward that gives a loss."""
+        return outermost([firing for firing in self._inside if firing[0]])
+
+    @property
+    def _inside(self) -> list[Firing]:
+        # under DDP the step runs inside the module's __call__, whose hook then sees what the step took and returned
+        if self.firings:
+            name, args, output = self.firings[-1]
+            if name == "" and output is self.outputs and len(args) > 1 and isinstance(args[1], int):
+                return self.firings[:-1]
+        return self.firings
+
+    @property
+    def went_past_forward(self) -> bool:
+        """Whether the step called parts of the module and not the module."""
+        return all(name for name, *_ in self.called)
