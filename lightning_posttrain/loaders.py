@@ -104,6 +104,7 @@ def _sampler(loader: Any) -> Any:
 def _strided(sampler: Any) -> bool:
     # Lightning's DistributedSamplerWrapper strides over the wrapped sampler's own list; another subclass
     # with an order of its own is not known to pad at the end
+    if not isinstance(sampler, DistributedSampler):
+        return False
     plain = type(sampler).__iter__ is DistributedSampler.__iter__
-    wrapper = type(sampler).__name__ == "DistributedSamplerWrapper"
-    return isinstance(sampler, DistributedSampler) and (plain or wrapper)
+    return plain or type(sampler).__name__ == "DistributedSamplerWrapper"

@@ -164,8 +164,15 @@ class EvaluationStream:
             warnings.warn(text, stacklevel=3)
 
     def taken_names(self, trainer: Trainer) -> set[str]:
-        """What the module itself logged before the first report of the stage; all ranks together."""
-        return self._taken.setdefault(stage_of(trainer), set(trainer.callback_metrics))
+        """What the module itself logs: in the sanity check, in which we do not, or before the first report.
+
+        All ranks together, at the end of the sanity check and before each report.
+        """
+        stage = "sanity" if trainer.sanity_checking else stage_of(trainer)
+        if stage not in self._taken:
+            before = self._taken.get("sanity", set()) if stage == "val" else set()
+            self._taken[stage] = before | set(trainer.callback_metrics)
+        return self._taken[stage]
 
     def _forget(self) -> None:
         self._given, self._counters, self._parts, self._finished = {}, {}, {}, None

@@ -1,5 +1,6 @@
 """Figures under every way in which users write their step, beside scikit-learn on predictions collected by hand."""
 
+import copy
 from collections import namedtuple
 
 import pytest
@@ -8,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lightning_posttrain import ClassificationMetrics, ConfusionMatrix
+from lightning_posttrain.batch import to_logits
 from tests import reference, toys
 
 
@@ -555,3 +557,133 @@ def test_one_trainer_for_fit_then_validate_then_test():
     trainer.test(net, toys.loader(toys.images(15)), verbose=False)
     assert matrix.results["val"].counts.sum() == 37
     assert matrix.results["test"].counts.sum() == 15
+
+
+class Teaching(toys.Net):
+    """A teacher that starts as a copy of the student."""
+
+    def __init__(self, call):
+        super().__init__(call=call)
+        self.teacher = copy.deepcopy(self.model)
+        for parameter in self.teacher.parameters():
+            parameter.requires_grad_(False)
+
+    def step(self, batch, stage):
+        self.logits(batch[0])
+        self.teacher(batch[0])
+
+
+@pytest.mark.parametrize("call", ["self(x)", "self.model(x)"])
+def test_a_teacher_that_starts_as_a_copy_is_not_taken_for_the_student(call):
+    net, data = Teaching(call), toys.images()
+    assert_right(evaluated(net, data, "fit", max_epochs=3), net, data)
+
+
+class Adjusting(toys.Net):
+    """Its forward moves what the last layer gives."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.prior, self.answer = torch.tensor([0.0, 3.0, 0.0, -3.0]), answer
+        nn.init.constant_(self.model[-1].bias, 0.0)
+        self.model[-1].bias.data[1] = 2.0  # without the prior it is always the second class
+
+    def forward(self, x):
+        return self.model(x) - self.prior
+
+    def step(self, batch, stage):
+        return self.answer(self, batch[0])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda net, x: net(x),
+        lambda net, x: {"preds": net(x)},
+        lambda net, x: (net(x), None),
+        lambda net, x: {"logits": net.forward(x)},
+    ],
+)
+def test_what_the_step_returns_of_its_forward_is_taken_and_not_a_part_of_it(answer):
+    net, data = Adjusting(answer), toys.images()
+    assert_right(evaluated(net, data), net, data)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda net, x: net.forward(x).sum(),  # nothing but a part of it is heard
+        lambda net, x: {"preds": net(x) + 100 * F.one_hot(torch.arange(len(x)) % 4, 4)},
+        lambda net, x: net(x) + 100 * F.one_hot(torch.arange(len(x)) % 4, 4),
+    ],
+)
+def test_what_contradicts_the_modules_is_not_taken(answer):
+    with pytest.raises(ValueError, match="cannot tell which output holds the class scores"):
+        evaluated(Adjusting(answer), toys.images())
+
+
+class GivesLoss(toys.Net):
+    """Its forward takes the targets in, too, and gives the loss."""
+
+    def forward(self, x, y=None):
+        return F.cross_entropy(self.model(x), y)
+
+    def step(self, batch, stage):
+        self.log(f"{stage}/loss", self(*batch))
+
+
+def test_a_forward_that_gives_a_loss():
+    net, data = GivesLoss(), toys.images()
+    matrix = ConfusionMatrix()
+    toys.quiet(matrix).validate(net, toys.loader(data), verbose=False)
+    net.eval()
+    expected = reference.report(data.tensors[1], net.model(data.tensors[0]).argmax(1), toys.CLASSES)
+    assert matrix.results["val"].counts.tolist() == expected["counts"].tolist()
+
+
+def test_binary_losses_and_sigmoids_are_not_taken_for_logits():
+    class Losses(toys.Net):
+        def __init__(self):
+            super().__init__(classes=1)
+
+        def step(self, batch, stage):
+            return F.binary_cross_entropy_with_logits(self(batch[0])[:, 0], batch[1].float(), reduction="none")
+
+    class Sigmoid(toys.Net):
+        def __init__(self):
+            super().__init__(classes=1)
+
+        def forward(self, x):
+            return super().forward(x).sigmoid()
+
+        def step(self, batch, stage):
+            self(batch[0])
+
+    data = toys.loader(toys.images(classes=2))
+    with pytest.raises(ValueError, match="`the step's return` \\(10,\\), `forward` \\(10, 1\\)"):
+        toys.quiet(ConfusionMatrix(task="binary")).validate(Losses(), data, verbose=False)
+    with pytest.warns(UserWarning, match="look like probabilities"):
+        toys.quiet(ConfusionMatrix(task="binary")).validate(Sigmoid(), data, verbose=False)
+
+
+def test_a_last_batch_of_one_row_whose_score_is_squeezed():
+    class Squeezed(toys.Net):
+        def __init__(self):
+            super().__init__(classes=1)
+
+        def forward(self, x):
+            return super().forward(x).squeeze()
+
+        def step(self, batch, stage):
+            self(batch[0])
+
+    matrix = ConfusionMatrix(task="binary")
+    toys.quiet(matrix).validate(Squeezed(), toys.loader(toys.images(21, classes=2)), verbose=False)
+    assert matrix.results["val"].counts.sum() == 21
+
+
+def test_probabilities_keep_their_order():
+    torch.manual_seed(0)
+    p = torch.full((20_000, 100), 0.01) + 1e-9 * torch.randn(20_000, 100)
+    assert torch.equal(to_logits(p, "multiclass", "probabilities").argmax(1), p.argmax(1))
+    torch.testing.assert_close(to_logits(p, "multiclass", "probabilities").softmax(1).float(), p / p.sum(1, True))

@@ -29,7 +29,14 @@ def folder(tmp_path_factory):
         check=False,
     )
     assert run.returncode == 0, run.stderr[-3000:]
+    (folder / "stderr").write_text(run.stderr)
     return folder
+
+
+def test_nobody_is_told_to_sum_our_figures_over_ranks(folder):
+    said = (folder / "stderr").read_text()
+    assert "`self.log('val/loss', ..., sync_dist=True)`" in said  # the user's own
+    assert "accuracy" not in said
 
 
 def ours(monitored):

@@ -48,6 +48,19 @@ def test_a_batch_sampler_is_looked_into():
     assert rows_of(loader)[2] == list(range(10))
 
 
+def test_lightnings_wrapper_of_another_sampler_is_masked():
+    from lightning.fabric.utilities.distributed import DistributedSamplerWrapper
+
+    data = torch.arange(9)
+    counted = []
+    for rank in range(2):
+        sampler = DistributedSamplerWrapper(SequentialSampler(data), num_replicas=2, rank=rank, shuffle=False)
+        given, valid, index = rows_of(DataLoader(data, sampler=sampler, batch_size=2))
+        counted += [row for row, fine in zip(given, valid, strict=True) if fine]
+        assert index == [None] * len(given)
+    assert sorted(counted) == list(range(9))
+
+
 def test_a_sampler_with_an_order_of_its_own_is_not_masked():
     class Halves(DistributedSampler):
         def __iter__(self):

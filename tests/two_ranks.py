@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import sys
-import warnings
 from pathlib import Path
 
 import torch
@@ -94,7 +93,6 @@ def train(folder, watched):
 
 
 def main(folder):
-    warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     for rows, stage, world, shuffle in (
         (37, "fit", 2, False),

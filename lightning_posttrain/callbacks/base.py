@@ -183,6 +183,8 @@ class StreamCallback(_LightningCallback):
 
     def _end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if (stream := EvaluationStream.of(trainer)).leads(self):
+            if trainer.sanity_checking:
+                stream.taken_names(trainer)
             stream.end()
 
     on_validation_start = on_test_start = _begin

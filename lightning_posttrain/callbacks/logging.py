@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,8 +25,10 @@ def log_scalars(trainer: Trainer, module: LightningModule, scalars: Mapping[str,
             f"{name} is logged by the module itself; lightning_posttrain leaves it, and reports its own in files."
         )
     free = {name: value for name, value in scalars.items() if name not in taken}
-    with _as_if_before_the_epoch(trainer, module), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*It is recommended to use `self.log.*sync_dist=True.*")
+    if trainer.world_size > 1:  # Lightning would advise, later and for each name, to sum what is the same everywhere
+        ours = "|".join(map(re.escape, free))
+        warnings.filterwarnings("ignore", rf".*`self\.log\('({ours})', \.\.\., sync_dist=True\)`")
+    with _as_if_before_the_epoch(trainer, module):
         module.log_dict(free, on_step=False, on_epoch=True, add_dataloader_idx=False, batch_size=1)
 
 

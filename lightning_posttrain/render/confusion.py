@@ -73,7 +73,8 @@ def _layout(names: tuple[str, ...]) -> _Layout:
     label = min(TEXT, int(0.8 * (WIDTH - 100) / count))
     if label >= SMALLEST and max(width_of(name, label) for name in names) > LABEL_ROOM:
         label = max(SMALLEST, int(label * 0.75))
-    every = 1 if label >= SMALLEST else 10 ** (len(str(count - 1)) - 1)
+    steps = (step * 10**power for power in range(1, 9) for step in (1, 2, 5))
+    every = 1 if label >= SMALLEST else next(step for step in steps if count <= 10 * step)
     label = label if every == 1 else 16
     shown = names if every == 1 else [str(count)]
     room = min(LABEL_ROOM, int(max(width_of(name, label) for name in shown)) + 6)

@@ -82,3 +82,16 @@ def test_without_a_layer_grad_cam_is_skipped_with_the_reason():
         found = attribute(("saliency", "grad_cam"), net, x, torch.tensor([0, 1, 2]), None)
     assert list(found.maps) == ["saliency"]
     assert "layer=" in found.skipped["grad_cam"]
+
+
+def test_a_forward_that_changes_its_input_in_place_is_explained_all_the_same():
+    net, x = linear()
+    target = torch.tensor([0, 3, 1])
+
+    def centred(images):
+        return net(images.sub_(0.5))
+
+    with gradient_session(net):
+        maps = attribute(("saliency",), centred, x, target, None).maps["saliency"]
+        plain = attribute(("saliency",), net, x, target, None).maps["saliency"]
+    torch.testing.assert_close(maps, plain)

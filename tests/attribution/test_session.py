@@ -108,3 +108,54 @@ def test_a_compiled_module_runs_eagerly_so_that_hooks_fire():
         module(torch.ones(1, 3))
     handle.remove()
     assert fired
+
+
+class Reassigning(nn.Module):
+    """Puts another tensor in the place of its buffer, as moving averages do."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+        self.register_buffer("center", torch.zeros(2))
+        self.register_buffer("edges", torch.eye(3).to_sparse())
+        self.register_buffer("expanded", torch.tensor([float("nan")]).expand(4))
+        self.norm = nn.BatchNorm1d(2)
+
+    def forward(self, x):
+        y = self.norm(self.layer(x))
+        self.center = 0.9 * self.center + y.detach().mean(0)
+        return y - self.center
+
+
+def test_buffers_are_put_back_by_object_and_by_value_whatever_their_kind():
+    module = Reassigning()
+    before = module.center
+    values = before.clone(), module.norm.running_mean.clone()
+    with gradient_session(module):
+        module.train()
+        gradient(module, torch.rand(4, 3))
+    assert module.center is before
+    assert_same(list(values), [module.center, module.norm.running_mean])
+
+
+class Caching(nn.Module):
+    """Keeps what it made in a dict."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.cache = nn.Linear(3, 2), {}
+
+    def forward(self, x):
+        if "scale" not in self.cache:
+            self.cache["scale"] = [torch.full((3,), 2.0)]
+        return self.layer(x * self.cache["scale"][0])
+
+
+def test_tensors_made_in_inference_mode_are_found_in_containers_too():
+    module = Caching()
+    with torch.inference_mode():
+        module(torch.ones(1, 3))
+        cache = module.cache
+        with gradient_session(module):
+            gradient(module, torch.ones(1, 3))
+    assert module.cache is cache

@@ -23,6 +23,11 @@ def test_other_shapes_are_no_images(shape):
     assert not is_image(shape)
 
 
+def test_flat_images_and_whole_numbers():
+    assert to_display(torch.full((1, 1, 4, 4), 7.0)).isfinite().all()
+    assert to_display(torch.full((1, 1, 4, 4), 51, dtype=torch.uint8)).unique().tolist() == pytest.approx([0.2])
+
+
 def test_normalised_images_are_stretched_and_nan_is_black():
     shown = to_display(torch.tensor([[[[-2.0, 2.0], [0.0, float("nan")]]]]))
     assert shown.min() == 0

@@ -82,6 +82,20 @@ def test_a_long_table_says_where_the_rest_is():
     assert "| 100 |" not in experiment.said
 
 
+def test_names_that_a_file_system_takes_for_the_same_stay_apart(tmp_path):
+    sink = FolderSink(tmp_path)
+    for tag in ("x:y", "x?y", "nul", "a.", "a", "long" * 200):
+        sink.write(tag, File(tag.encode(), ".json"), 0)
+    assert {path.read_bytes().decode() for path in tmp_path.iterdir()} == {"x:y", "x?y", "nul", "a.", "a", "long" * 200}
+    assert not (tmp_path / "nul.json").exists()
+
+
+def test_a_folder_may_be_one_that_fsspec_knows():
+    fsspec = pytest.importorskip("fsspec")
+    FolderSink("memory://bucket/run").write("val/thing", File(b"{}", ".json"), 0)
+    assert fsspec.filesystem("memory").cat("/bucket/run/val/thing.json") == b"{}"
+
+
 def test_sinks_are_found_by_what_a_logger_can_do(tmp_path):
     class Board:
         def add_image(self, *args, **options): ...
@@ -91,5 +105,5 @@ def test_sinks_are_found_by_what_a_logger_can_do(tmp_path):
         def __init__(self, experiment):
             self.experiment = experiment
 
-    found = find_sinks([Logger(Board()), Logger(object()), object()], tmp_path)
+    found = find_sinks([Logger(Board()), Logger(object()), object()], str(tmp_path))
     assert [type(sink) for sink in found] == [FolderSink, TensorBoardSink]
