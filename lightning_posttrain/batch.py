@@ -114,7 +114,7 @@ def to_logits(scores: Tensor, task: Task, kind: ScoreKind) -> Tensor:
     gradients speak for either class.
 
     Example:
-        >>> to_logits(torch.tensor([0.5, 0.75]), "binary", "probabilities").softmax(1)
+        >>> to_logits(torch.tensor([0.5, 0.75]), "binary", "probabilities").softmax(1).float()
         tensor([[0.5000, 0.5000],
                 [0.2500, 0.7500]])
     """

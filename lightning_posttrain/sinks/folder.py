@@ -45,7 +45,7 @@ def safe_name(name: str) -> str:
 
     Example:
         >>> safe_name("recall"), safe_name("a:b*"), safe_name("..")
-        ('recall', 'a_b_-6eb5a1f6', '-1a5a8f5d')
+        ('recall', 'a_b_-0752efcf', '-9608161c')
     """
     kept = "".join(c if c.isprintable() and c not in '<>:"/\\|?*' else "_" for c in name)[:100].rstrip(". ")
     reserved = kept.split(".")[0].lower() in _RESERVED
