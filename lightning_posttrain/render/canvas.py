@@ -138,8 +138,10 @@ def colored(values: NDArray[np.floating], name: str) -> Pixels:
 
 
 def resized(pixels: Pixels, height: int, width: int, how: Literal["nearest", "smooth"] = "nearest") -> Pixels:
-    """Scale ``pixels (H, W, 3)`` or ``(H, W)``."""
+    """Scale ``pixels (H, W, 3)`` or ``(H, W)``; where they become fewer, each is a mean of those it stands for."""
     method = PILImage.Resampling.NEAREST if how == "nearest" else PILImage.Resampling.BICUBIC
+    if height < pixels.shape[0] or width < pixels.shape[1]:
+        method = PILImage.Resampling.BOX
     return np.asarray(PILImage.fromarray(pixels).resize((width, height), method))
 
 
