@@ -687,3 +687,27 @@ def test_probabilities_keep_their_order():
     p = torch.full((20_000, 100), 0.01) + 1e-9 * torch.randn(20_000, 100)
     assert torch.equal(to_logits(p, "multiclass", "probabilities").argmax(1), p.argmax(1))
     torch.testing.assert_close(to_logits(p, "multiclass", "probabilities").softmax(1).float(), p / p.sum(1, True))
+
+
+def test_probabilities_are_the_softmax_of_their_logits():
+    p = torch.rand(20, 5).softmax(1)
+    torch.testing.assert_close(to_logits(p, "multiclass", "probabilities").softmax(1).float(), p)
+
+
+def test_torchs_own_losses_are_never_scores():
+    class Losses(toys.Net):
+        """Its loss for each row takes in a part of the scores and other targets than the batch's."""
+
+        def __init__(self):
+            super().__init__(classes=1)
+            self.criterion = nn.BCEWithLogitsLoss(reduction="none")
+
+        def step(self, batch, stage):
+            self.criterion(self(batch[0])[:, 0], batch[1].float())
+
+    net, data = Losses(), toys.images(classes=2)
+    matrix = ConfusionMatrix(task="binary")
+    toys.quiet(matrix).validate(net, toys.loader(data), verbose=False)
+    net.eval()
+    expected = reference.report(data.tensors[1], (net(data.tensors[0])[:, 0] > 0).long(), 2)
+    assert matrix.results["val"].counts.tolist() == expected["counts"].tolist()

@@ -55,6 +55,14 @@ class FirstRankOnly(IterableDataset):
         return iter(data(self.rows) if not dist.get_rank() else ())
 
 
+class ReturnsFeatures(toys.Net):
+    """What the step returns has the shape of scores, and under DDP passes through the module's own hooks."""
+
+    def step(self, batch, stage):
+        super().step(batch, stage)
+        return {"features": batch[0].flatten(1)}
+
+
 def evaluate(folder, rows, stage, world, shuffle):
     suite = posttrain_suite(on_error="raise")
     path = folder / f"{stage}-{rows}-{world}-{shuffle}"
@@ -73,7 +81,7 @@ def evaluate(folder, rows, stage, world, shuffle):
         else toys.loader(data(rows), batch_size=4, shuffle=shuffle)
     )
     if stage == "fit":
-        frozen = toys.Net()
+        frozen = ReturnsFeatures(call="self.model(x)")
         frozen.configure_optimizers = lambda: torch.optim.SGD(frozen.parameters(), lr=0.0)
         trainer.fit(frozen, toys.loader(batch_size=8), loader)
     else:

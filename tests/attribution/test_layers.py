@@ -30,6 +30,11 @@ def test_maps_too_small_to_show_where_are_passed_over():
     assert found(net, 16) == "2"
 
 
+def test_where_all_maps_are_small_the_last_that_says_where_is_taken():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert found(net, 11) == "1"
+
+
 def test_a_net_without_maps_has_none_and_no_hook_stays():
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 2))
     assert found(net, 8) is None

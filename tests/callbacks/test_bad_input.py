@@ -36,6 +36,15 @@ def test_targets_that_are_no_classes_raise_before_training(target, match):
     assert trainer.global_step == 0
 
 
+def test_soft_targets_raise():
+    class Single(Watching):
+        def __init__(self):
+            super().__init__(classes=1)
+
+    with pytest.raises(ValueError, match="`target` holds fractions, wanted 0 or 1"):
+        toys.quiet(ConfusionMatrix(task="binary")).validate(Single(), changed(lambda y: y / 4), verbose=False)
+
+
 def test_a_target_out_of_range_in_a_later_batch_is_left_out_and_said_once():
     def late(y):
         return torch.cat([y[:20], torch.tensor([9]), y[21:]])

@@ -59,6 +59,12 @@ def test_with_many_classes_only_the_headline_is_logged():
 def test_names_come_from_the_dataset_where_it_has_them():
     data = toys.images()
     data.classes = ["cat", "dog", "owl", "fox"]
+    for others in (["cat", "dog"], ["cat", "cat", "owl", "fox"]):
+        data.classes = others
+        metrics = ClassificationMetrics()
+        toys.quiet(metrics).validate(toys.Net(), toys.loader(data), verbose=False)
+        assert metrics.results["val"].class_names == ("0", "1", "2", "3")
+    data.classes = ["cat", "dog", "owl", "fox"]
     part = random_split(data, [20, 17])[0]
     metrics = ClassificationMetrics()
     for dataset in (data, part):

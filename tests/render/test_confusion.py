@@ -73,6 +73,11 @@ def test_right_is_blue_and_errors_are_orange_with_the_share_of_the_row_as_shade(
     assert colors[0, 1].sum() < colors[1, 0].sum()  # 20 % is darker than 10 %, though 2 is less than 100
 
 
+def test_ink_is_dark_on_light_and_light_on_dark():
+    assert drawing.ink_on((250, 240, 230)) == (32, 33, 36)
+    assert drawing.ink_on((8, 48, 107)) == (255, 255, 255)
+
+
 def test_a_class_without_rows_is_drawn_empty():
     colors = drawing._colors(drawing._shares(Confusion(torch.tensor([[0, 0], [0, 5]]), ("a", "b"))))
     assert colors[0, 0].tolist() == colors[0, 1].tolist() == [246, 247, 248]
