@@ -1,5 +1,10 @@
 import pytest
 import torch
+from hypothesis import settings
+
+# how long an example takes says something of the machine, not of the code
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 @pytest.fixture(autouse=True)
