@@ -1,7 +1,6 @@
 """Every result: the page that says all that the package can tell.
 
-A result is data without a picture: frozen, on the CPU, with ``scalars()`` for curves and monitors and
-``to_dict()`` for JSON.
+A result is data without a picture: frozen, on the CPU, with figures for curves and plain data for JSON.
 """
 
 from __future__ import annotations
@@ -118,8 +117,7 @@ class ClassificationReport:
         class_names: ``C`` names.
         support: rows of each actual class ``(C,)``, int64.
         per_class: ``ClassScores`` of tensors ``(C,)`` float64; NaN where not defined.
-        macro: their means over the classes where they are defined.
-        weighted: their means weighted by support.
+        macro, weighted: their means over the classes where they are defined, plain and by support.
         accuracy: share of rows whose class was predicted.
         balanced_accuracy: mean recall of the classes that have rows.
         undefined: which figures are not defined, or 0 by convention, and of which classes.
@@ -229,19 +227,16 @@ class Saliency:
     def rows(self) -> list[tuple[int | None, str, str, float]]:
         """Dataset position, actual class, predicted class and probability of each sample."""
         names = self.class_names
-        pairs = zip(self.target.tolist(), self.predicted.tolist(), strict=True)
-        classes = ((names[actual], names[guess]) for actual, guess in pairs)
-        return [
-            (index, *pair, probability)
-            for index, pair, probability in zip(self.index, classes, self.probability.tolist(), strict=True)
-        ]
+        columns = (self.target.tolist(), self.predicted.tolist(), self.probability.tolist())
+        rows = zip(self.index, *columns, strict=True)
+        return [(index, names[actual], names[guess], probability) for index, actual, guess, probability in rows]
 
     def to_dict(self) -> dict[str, Any]:
         """The samples and what was drawn; the maps themselves stay in ``maps``."""
         keys = ("index", "actual", "predicted", "probability")
-        samples = [dict(zip(keys, row, strict=True)) for row in self.rows()]
+        samples = undefined_to_none([dict(zip(keys, row, strict=True)) for row in self.rows()])
         drawn = {"methods": list(self.maps), "layer": self.layer, "skipped": dict(self.skipped)}
-        return {"samples": undefined_to_none(samples), **drawn}
+        return {"samples": samples, **drawn}
 
 
 def undefined_to_none(value: Any) -> Any:
