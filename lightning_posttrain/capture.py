@@ -26,13 +26,11 @@ class ScoreFinder:
 
     Attributes:
         entry: dotted name of the module that turned the inputs into the scores; "" for the LightningModule.
-        names: dotted names of the modules that the step itself called.
     """
 
     def __init__(self, reading: Reading) -> None:
         self.reading = reading
         self.entry = ""
-        self.names: set[str] = set()
         self._choice = ""
         self._warned = False
         self._keys = (*SAID_KEYS[reading.scores], *HINT_KEYS)
@@ -82,12 +80,16 @@ class ScoreFinder:
             return None
         key = next((key for key in there if key in SAID_KEYS[self.reading.scores]), there[0])
         scores: Tensor = parts[key]
-        if key not in SAID_KEYS[self.reading.scores] and self._choice != "returned":
-            heard = self._final(step)
-            if heard and not any(self._agree(scores, candidate.tensor) for candidate in heard):
-                returned = Candidate("the step's return", f"[{key!r}]" if key else "", scores)
-                raise ValueError(_unclear([returned, *heard], step.rows))
-            self._choice = "returned"
+        if key in SAID_KEYS[self.reading.scores] or self._choice == "returned":
+            return scores
+        heard = self._final(step)
+        logits = [candidate.tensor for candidate in heard if _is_squashed(scores, candidate.tensor)]
+        if logits:
+            return logits[-1] if self.reading.scores == "logits" else scores
+        if heard and not any(self._agree(scores, candidate.tensor) for candidate in heard):
+            returned = Candidate("the step's return", f"[{key!r}]" if key else "", scores)
+            raise ValueError(_unclear([returned, *heard], step.rows))
+        self._choice = "returned" if not heard or self._tells(scores) else ""
         return scores
 
     def _heard(self, step: Step) -> Tensor | None:
@@ -97,7 +99,10 @@ class ScoreFinder:
         chosen = next((c for c in found if c.origin == self._choice), None)
         if chosen is None:
             chosen = self._undoubted(found[0], step) if len(found) == 1 else self._told_apart(found, step)
-            self._choice = chosen.origin
+            # calls that are equal before training may differ later, and constant predictions say nothing yet
+            own = sum(candidate.module == "" for candidate in found)
+            clear = own == 1 or (step.went_past_forward and self._tells(chosen.tensor))
+            self._choice = chosen.origin if clear else ""
         return chosen.tensor
 
     def _undoubted(self, candidate: Candidate, step: Step) -> Candidate:
@@ -113,8 +118,8 @@ class ScoreFinder:
             return self._like_forward(found, step)
         last = found[-1]
         equal = all(_same(candidate.tensor, last.tensor) for candidate in found)
-        own = [candidate for candidate in found if candidate.module == ""]
-        if not equal or len({candidate.path for candidate in own}) != 1:
+        own = [candidate for candidate in found if candidate.module == ""] or found
+        if not equal or len({(candidate.module, candidate.path) for candidate in own}) != 1:
             raise ValueError(_unclear(found, step.rows))
         return own[-1]
 
@@ -136,38 +141,45 @@ class ScoreFinder:
             scores = self.pick(value, step.rows)
         except Exception:  # whatever the user's forward raises means the same: no help from it
             return None, set()
-        givers = {name for name, _, output in firings if any(tensor is scores for _, tensor in leaves(output, ()))}
+        givers = {f.name for f in firings if any(tensor is scores for _, tensor in leaves(f.output, ()))}
         return Candidate("", "", scores, ", run once more,"), givers
 
     def _final(self, step: Step) -> list[Candidate]:
         """Fitting outputs of the modules that the step called, without features that a head took in."""
-        found = self._untaken(step.called, step) or self._untaken(step.called_by_forward, step)
-        self.names.update(name for name, *_ in step.called)
-        self.names.update(candidate.module for candidate in found)
-        return found
+        return self._untaken(step.called, step) or self._untaken(step.called_by_forward, step)
 
     def _untaken(self, firings: list[Firing], step: Step) -> list[Candidate]:
         calls: dict[str, int] = {}
-        found: dict[int, Candidate] = {}
-        for name, args, output in firings:
-            calls[name] = calls.get(name, 0) + 1
-            fitting = self._fitting(name, output, step.rows, f" (call {calls[name]})" if calls[name] > 1 else "")
-            taken = next((found[id(arg)].tensor for arg in args if id(arg) in found), None)
-            # told the true class, it is a loss or a head with a margin; of the shape of what it took in, a softmax
-            told = any(arg is step.target for arg in args)
-            if told or any(taken is not None and c.tensor.shape == taken.shape for c in fitting):
+        found: list[Candidate] = []
+        told: list[Candidate] = []
+        standing: list[tuple[Tensor, Candidate]] = []  # what kept the shape of a candidate stands for it
+        for firing in firings:
+            calls[firing.name] = calls.get(firing.name, 0) + 1
+            again = f" (call {calls[firing.name]})" if calls[firing.name] > 1 else ""
+            fitting = self._fitting(firing.name, firing.output, step.rows, again)
+            knows = any(arg is step.target for arg in firing.args)
+            args = [tensor for _, tensor in leaves(firing.args, ())]
+            here = [(candidate.tensor, candidate) for candidate in found] + standing
+            taken = [candidate for tensor, candidate in here if any(_is_of(arg, tensor) for arg in args)]
+            sizes = {candidate.tensor.numel() for candidate in taken}
+            kept = [candidate for candidate in fitting if candidate.tensor.numel() in sizes]
+            if kept and (knows or not firing.mixes):  # a loss for each score; a softmax, a temperature
+                standing += [(candidate.tensor, taken[0]) for candidate in kept]
                 continue
-            if taken is not None and fitting:
-                found.pop(id(taken))
-            found.update({id(candidate.tensor): candidate for candidate in fitting})
-        return list(found.values())
+            if knows:  # it was told the true class: perhaps it puts a margin on it
+                told += [*taken, *fitting]
+            elif fitting and not kept:  # a head: what it took in are features
+                found = [candidate for candidate in found if candidate not in taken]
+            found = [candidate for candidate in found if all(candidate.tensor is not c.tensor for c in fitting)]
+            found += fitting
+        return [candidate for candidate in found if candidate not in told] or found
 
     def _asked(self, step: Step) -> Tensor:
         wanted = f"no class scores found, wanted {self._wanted(step.rows)}"
         try:
             value, _ = step.forward()
         except Exception as error:
-            shown = ", ".join(f"`{name or 'forward'}`: {describe(output)}" for name, _, output in step.called)
+            shown = ", ".join(f"`{firing.name or 'forward'}`: {describe(firing.output)}" for firing in step.called)
             raise ValueError(
                 f"{wanted}. The step returned {describe(step.outputs)}; modules in it gave {shown or 'nothing'}; "
                 f"calling the module on the batch's inputs raised {type(error).__name__}: {error}. {_CURE}"
@@ -200,11 +212,16 @@ class ScoreFinder:
         first, second = (to_logits(scores, self.reading.task, self.reading.scores) for scores in (a, b))
         return first.shape == second.shape and torch.equal(first.argmax(1), second.argmax(1))
 
+    def _tells(self, scores: Tensor) -> bool:
+        """Whether scores predict more than one class, so that agreement with them means something."""
+        predicted = to_logits(scores, self.reading.task, self.reading.scores).argmax(1)
+        return bool((predicted != predicted[0]).any())
+
     def _note_entry(self, scores: Tensor, step: Step) -> None:
-        for name, args, output in step.firings:
-            taken = any(arg is step.inputs for arg in args)
-            if taken and any(tensor is scores for _, tensor in leaves(output, ())):
-                self.entry = name
+        for firing in step.firings:
+            taken = any(arg is step.inputs for arg in firing.args)
+            if taken and any(tensor is scores for _, tensor in leaves(firing.output, ())):
+                self.entry = firing.name
 
     def _wanted(self, rows: int) -> str:
         classes = "C" if self.reading.num_classes is None else str(self.reading.num_classes)
@@ -228,6 +245,26 @@ def _unclear(found: list[Candidate], rows: int) -> str:
 
 def _unsqueezed(tensor: Tensor) -> Tensor:
     return tensor[None] if tensor.ndim == 0 else tensor
+
+
+def _is_squashed(scores: Tensor, logits: Tensor) -> bool:
+    """Whether scores are the softmax or sigmoid of logits."""
+    if scores.numel() != logits.numel():
+        return False
+    single = logits.ndim == 1 or logits.shape[1] == 1
+    return _same(scores.reshape(logits.shape).to(logits.device), logits.sigmoid() if single else logits.softmax(1))
+
+
+def _is_of(argument: Any, tensor: Tensor) -> bool:
+    """Whether an argument is a tensor, or the same numbers in another shape."""
+    if argument is tensor:
+        return True
+    return (
+        isinstance(argument, Tensor)
+        and argument.layout == tensor.layout == torch.strided
+        and argument.numel() == tensor.numel() > 0
+        and argument.data_ptr() == tensor.data_ptr() != 0
+    )
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

@@ -67,18 +67,18 @@ class Step:
     @cached_property
     def called_by_forward(self) -> list[Firing]:
         """What was heard of the modules that the module's forward called; for a forward that gives a loss."""
-        return outermost([firing for firing in self._inside if firing[0]])
+        return outermost([firing for firing in self._inside if firing.name])
 
     @property
     def _inside(self) -> list[Firing]:
         # under DDP the step runs inside the module's __call__, whose hook then sees what the step took and returned
         if self.firings:
-            name, args, output = self.firings[-1]
-            if name == "" and output is self.outputs and len(args) > 1 and isinstance(args[1], int):
+            last = self.firings[-1]
+            if last.name == "" and last.output is self.outputs and len(last.args) > 1 and isinstance(last.args[1], int):
                 return self.firings[:-1]
         return self.firings
 
     @property
     def went_past_forward(self) -> bool:
         """Whether the step called parts of the module and not the module."""
-        return all(name for name, *_ in self.called)
+        return all(firing.name for firing in self.called)

@@ -91,9 +91,7 @@ class EvaluationStream:
     def begin(self, module: LightningModule) -> None:
         """Start an epoch."""
         self._forget()
-        # once it is known what the step calls, nothing else needs to be listened to
-        called = {name for finder in self._finders.values() for name in finder.names}
-        self._tap.attach(module, {"", *called} if self._finders else None)
+        self._tap.attach(module)
 
     def end(self) -> None:
         """End an epoch: no hook stays, no state either."""

@@ -2,38 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.loss import _Loss
 from torchmetrics import Metric
 
-Firing: TypeAlias = "tuple[str, tuple[Any, ...], Any]"
-"""Dotted name of a module ("" for the LightningModule), its positional arguments, its output."""
+
+@dataclass(frozen=True, eq=False)
+class Firing:
+    """One call of a module.
+
+    Args:
+        name: its dotted name, "" for the LightningModule.
+        args: its arguments, none where the output is not kept.
+        output: what it gave; None where that is a tensor of more than two dimensions.
+        mixes: whether it has a matrix of parameters, as a layer has and a softmax has not.
+        call: number of the call.
+        within: numbers of the calls that it was part of.
+    """
+
+    name: str
+    args: tuple[Any, ...]
+    output: Any
+    mixes: bool
+    call: int
+    within: tuple[int, ...]
 
 
 class Tap:
-    """Forward hooks that listen only while a batch is evaluated.
+    """Hooks that listen only while a batch is evaluated.
 
-    What they hear is kept in a chain of tuples, which ``torch.compile`` traces without a graph break or a new
-    guard. Outputs of more than two dimensions are no class scores and are not kept; arguments are, until the end of
-    the step, to tell what was taken in by whom.
+    What they hear is kept in a chain of tuples, which ``torch.compile`` traces without a graph break. A tensor of
+    more than two dimensions is no class scores and is not kept; arguments are, until the end of the step.
     """
 
     def __init__(self) -> None:
         self._handles: list[Any] = []
+        self._mixes: dict[str, bool] = {}
         self._listening = False
         self._chain: Any = None
 
-    def attach(self, module: nn.Module, names: Collection[str] | None = None) -> None:
-        """Place hooks on a module and all of its parts, or on those named; nothing where there are hooks already."""
+    def attach(self, module: nn.Module) -> None:
+        """Place hooks on a module and all of its parts; nothing where there are hooks already."""
         if self._handles:
             return
         for name, part in _parts(module, "", set()):
-            if names is None or name in names:
-                self._handles.append(part.register_forward_hook(self._hook(name)))
+            self._mixes[name] = any(parameter.ndim > 1 for parameter in part.parameters())
+            self._handles.append(part.register_forward_pre_hook(self._beginning(name)))
+            self._handles.append(part.register_forward_hook(self._ending(name), with_kwargs=True))
 
     def detach(self) -> None:
         """Remove the hooks and forget what they heard."""
@@ -47,39 +67,61 @@ class Tap:
         self._chain, self._listening = None, True
 
     def take(self) -> list[Firing]:
-        """Stop listening; what was heard, oldest first."""
+        """Stop listening; what was heard, oldest first, a module after its parts."""
         link, self._chain, self._listening = self._chain, None, False
-        firings: list[Firing] = []
+        events = []
         while link is not None:
-            name, args, output, link = link
-            firings.append((name, args, output))
-        return firings[::-1]
+            *event, link = link
+            events.append(event)
+        return self._calls(events[::-1])
 
-    def _hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(_module: nn.Module, args: Any, output: Any) -> None:
-            if self._listening and not (isinstance(output, Tensor) and output.ndim > 2):
-                self._chain = (name, args, output, self._chain)
+    def _calls(self, events: list[Any]) -> list[Firing]:
+        firings: list[Firing] = []
+        begun: list[tuple[int, str]] = []
+        for number, (name, args, output) in enumerate(events):
+            if args is None:
+                begun.append((number, name))
+                continue
+            while begun and begun[-1][1] != name:  # a call that ended with an exception has no end
+                begun.pop()
+            call = begun.pop()[0] if begun else number
+            firings.append(Firing(name, args, output, self._mixes[name], call, tuple(n for n, _ in begun)))
+        return firings
+
+    def _beginning(self, name: str) -> Callable[[nn.Module, Any], None]:
+        def hook(_module: nn.Module, _args: Any) -> None:
+            if self._listening:
+                self._chain = (name, None, None, self._chain)
+
+        return hook
+
+    def _ending(self, name: str) -> Callable[[nn.Module, Any, Any, Any], None]:
+        def hook(_module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            if self._listening:
+                wide = isinstance(output, Tensor) and output.ndim > 2
+                given = () if wide else (*args, *kwargs.values())
+                self._chain = (name, given, None if wide else output, self._chain)
 
         return hook
 
 
 def _parts(module: nn.Module, name: str, seen: set[nn.Module]) -> Iterator[tuple[str, nn.Module]]:
-    """A module and its parts, without losses and metrics, which give no scores, and scripts, which take no hooks."""
-    if module not in seen and not isinstance(module, (_Loss, Metric, torch.jit.ScriptModule)):
+    """A module and its parts that can give scores, without scripts, which take no hooks."""
+    if module not in seen and not isinstance(module, (_Loss, Metric, torch.jit.ScriptModule)) and not _plain(module):
         seen.add(module)
         yield name, module
         for child, part in module.named_children():
             yield from _parts(part, f"{name}.{child}".lstrip("."), seen)
 
 
+def _plain(module: nn.Module) -> bool:
+    """Whether it is one of torch's own functions in the form of a module, as a ReLU, a softmax, a pooling."""
+    return type(module).__module__.startswith("torch.nn.modules") and not any(
+        (module._modules, module._parameters, module._buffers)
+    )
+
+
 def outermost(firings: list[Firing]) -> list[Firing]:
-    """Those that were not heard from inside another one: a module is heard after its parts."""
-    kept: list[Firing] = []
-    later: set[str] = set()
-    for firing in reversed(firings):
-        name = firing[0]
-        above = {name.rsplit(".", depth)[0] for depth in range(1, name.count(".") + 1)} | ({""} if name else set())
-        if not above & later:
-            kept.append(firing)
-        later.add(name)
-    return kept[::-1]
+    """Those that were not part of another one."""
+    calls = {firing.call for firing in firings}
+    return [firing for firing in firings if calls.isdisjoint(firing.within)]

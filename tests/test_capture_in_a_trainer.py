@@ -116,9 +116,9 @@ def test_a_head_deep_inside_is_heard():
 class Functions(toys.Net):
     """The last layer is a function, and the step goes past the forward."""
 
-    def __init__(self, flatten):
+    def __init__(self, flatten, width=384):
         super().__init__()
-        self.model, self.last = self.model[:-2], self.model[-1].weight
+        self.model, self.last = self.model[:-2], nn.Parameter(torch.randn(toys.CLASSES, width))
         self.flatten = flatten
 
     def forward(self, x):
@@ -129,8 +129,9 @@ class Functions(toys.Net):
 
 
 def test_features_before_a_functional_head_are_not_taken_for_scores():
-    with pytest.raises(ValueError, match=r"`flatten` \(10, 384\), `forward`, run once more, \(10, 4\)"):
-        evaluated(Functions(nn.Flatten()), toys.images())
+    features = nn.Sequential(nn.Flatten(), nn.Linear(384, 32))
+    with pytest.raises(ValueError, match=r"`flatten` \(10, 32\), `forward`, run once more, \(10, 4\)"):
+        evaluated(Functions(features, 32), toys.images())
 
 
 def test_where_no_hook_fires_the_module_runs_twice_with_one_warning():
@@ -711,3 +712,170 @@ def test_torchs_own_losses_are_never_scores():
     net.eval()
     expected = reference.report(data.tensors[1], (net(data.tensors[0])[:, 0] > 0).long(), 2)
     assert matrix.results["val"].counts.tolist() == expected["counts"].tolist()
+
+
+class Wired(toys.Net):
+    """Its step is ``wiring(module, x, y)``, which gives the scores, and what the step returns."""
+
+    def __init__(self, wiring, forward=None, **parts):
+        super().__init__()
+        self.wiring, self.own = wiring, forward
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 8))
+        self.head = nn.Linear(8, toys.CLASSES)
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x, *others):
+        if self.own is None:
+            raise NotImplementedError
+        return self.own(self, x, *others)
+
+    def training_step(self, batch, batch_idx):
+        return F.cross_entropy(self.wiring(self, *batch)[0], batch[1])
+
+    def step(self, batch, stage):
+        return self.wiring(self, *batch)[1]
+
+
+def full(net, x, *others):
+    return net.head(net.body(x))
+
+
+def features(net, x, *others):
+    return net.body(x)
+
+
+RIGHT = {
+    "features viewed, no forward": (lambda m, x, y: (m.head(m.body(x).view(len(x), -1)), None), None),
+    "features detached, no forward": (lambda m, x, y: (m.head(m.body(x).detach()), None), None),
+    "features normalised by a module": (lambda m, x, y: (m.head(m.norm(m.body(x))), None), None),
+    "head called by keyword": (lambda m, x, y: (m.head(input=m.body(x)), None), None),
+    "two sets of features in one head": (lambda m, x, y: (m.both(m.body(x), m.second(x)), None), None),
+    "forward gives the class": (
+        lambda m, x, y: (m.model(x), (m(x), None)[1]),
+        lambda m, x: m.model(x).argmax(1),
+    ),
+    "softmax returned as preds": (lambda m, x, y: ((z := m(x)), {"preds": z.softmax(1)}), full),
+    "a gate inside maps": (lambda m, x, y: ((z := m.gated(x).mean((2, 3))), {"logits": z}), None),
+    "a head as wide as the classes beside a full forward": (
+        lambda m, x, y: (m.square(m.narrow(x)), None),
+        lambda m, x: m.square(m.narrow(x)),
+    ),
+    "forward told the targets gives loss and scores": (
+        lambda m, x, y: (m(x, y)[1], None),
+        lambda m, x, y: (F.cross_entropy(z := full(m, x), y), z),
+    ),
+}
+
+
+class Both(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(16, toys.CLASSES)
+
+    def forward(self, a, b):
+        return self.layer(torch.cat([a, b], 1))
+
+
+class Gate(nn.Module):
+    """Squeeze and excite: two-dimensional outputs inside of maps."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(1, 8, 3), nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 8))
+        self.out = nn.Conv2d(8, toys.CLASSES, 1)
+
+    def forward(self, x):
+        x = self.conv(x)
+        return self.out(x * self.fc(x.mean((2, 3)))[..., None, None].sigmoid())
+
+
+def wired(case):
+    torch.manual_seed(0)
+    return Wired(
+        *case,
+        norm=nn.BatchNorm1d(8),
+        second=nn.Sequential(nn.Flatten(), nn.Linear(64, 8)),
+        both=Both(),
+        gated=Gate(),
+        narrow=nn.Sequential(nn.Flatten(), nn.Linear(64, toys.CLASSES)),
+        square=nn.Linear(toys.CLASSES, toys.CLASSES),
+    )
+
+
+@torch.no_grad()
+def wanted_of(net, data):
+    x, y = data.tensors
+    return reference.report(y, net.eval().wiring(net, x, y)[0].argmax(1), toys.CLASSES)
+
+
+@pytest.mark.parametrize("stage", ["validate", "fit"])
+@pytest.mark.parametrize("name", RIGHT)
+def test_ways_to_wire_a_step(name, stage):
+    net, data = wired(RIGHT[name]), toys.images()
+    matrix = ConfusionMatrix(on_error="raise")
+    trainer = toys.quiet(matrix, max_epochs=2)
+    if stage == "fit":
+        trainer.fit(net, toys.loader(), toys.loader(data))
+    else:
+        trainer.validate(net, toys.loader(data), verbose=False)
+    assert matrix.results["val"].counts.tolist() == wanted_of(net, data)["counts"].tolist()
+
+
+UNCLEAR = {
+    "margin head behind an embedding": (lambda m, x, y: (m.margin(m(x), y), None), features),
+    "a part of the forward called before it": (
+        lambda m, x, y: (m.model(x), (m(x.flip(-1)), None)[1]),
+        lambda m, x: m.model(x),
+    ),
+    "embedding asked for after the scores": (lambda m, x, y: (m.head(m.body(x)), (m(x), None)[1]), features),
+    "a head as wide as the classes": (lambda m, x, y: (m.square(m.narrow(x)), None), None),
+    "a head as wide as the classes behind forward": (
+        lambda m, x, y: (m.square(m(x)), None),
+        lambda m, x: m.narrow(x),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNCLEAR)
+def test_what_could_be_read_in_two_ways_raises(name):
+    net = wired(UNCLEAR[name])
+    net.margin = Told(nn.Linear(8, toys.CLASSES))
+    with pytest.raises(ValueError, match="cannot tell which output holds the class scores"):
+        toys.quiet(ConfusionMatrix()).validate(net, toys.loader(), verbose=False)
+
+
+def test_views_that_are_equal_before_training_are_told_apart_as_soon_as_they_differ():
+    def averaged(m, x, y):
+        return (m(x) + m(x.flip(-2))) / 2, None
+
+    net = wired((averaged, lambda m, x: m.model(x)))
+    nn.init.zeros_(net.model[-1].weight)
+    nn.init.zeros_(net.model[-1].bias)
+    with pytest.raises(ValueError, match=r"`forward` \(call 2\)"):
+        toys.quiet(ConfusionMatrix()).fit(net, toys.loader(), toys.loader())
+
+
+def test_a_step_that_calls_another_head_later_is_followed():
+    net = wired((lambda m, x, y: ((m.head if m.current_epoch < 1 else m.other)(m.body(x)), None), None))
+    net.other, data = nn.Linear(8, toys.CLASSES), toys.images()
+    matrix = ConfusionMatrix(on_error="raise")
+    toys.quiet(matrix, max_epochs=3).fit(net, toys.loader(), toys.loader(data))
+    assert matrix.results["val"].counts.tolist() == wanted_of(net, data)["counts"].tolist()
+
+
+def test_sigmoids_returned_as_preds_are_read_by_the_logits_that_they_are_of():
+    class Binary(toys.Net):
+        def __init__(self):
+            super().__init__(classes=1)
+
+        def step(self, batch, stage):
+            return {"preds": self(batch[0])[:, 0].sigmoid()}
+
+    net, data = Binary(), toys.images(classes=2)
+    for scores in ("logits", "probabilities"):
+        matrix = ConfusionMatrix(task="binary", scores=scores)
+        toys.quiet(matrix).validate(net, toys.loader(data), verbose=False)
+        net.eval()
+        expected = reference.report(data.tensors[1], (net(data.tensors[0])[:, 0] > 0).long(), 2)
+        assert matrix.results["val"].counts.tolist() == expected["counts"].tolist()

@@ -71,12 +71,13 @@ class SaliencyMaps(StreamCallback):
         self.seed = seed
         self._chosen: dict[str, FixedSamples] = {}
         self._explained: set[str] = set()
+        self._refused: set[str] = set()
         self._unfit = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Join the stream; samples are chosen anew in each run."""
         super().setup(trainer, pl_module, stage)
-        self._chosen, self._explained, self._unfit = {}, set(), False
+        self._chosen, self._explained, self._refused, self._unfit = {}, set(), set(), False
 
     def check(self, module: LightningModule, batch: EvalBatch) -> None:
         """Raise for a layer that is not there; say once that the inputs are no images."""
@@ -108,6 +109,7 @@ class SaliencyMaps(StreamCallback):
             chosen.close()
         if (
             self._unfit
+            or evaluation.key in self._refused
             or chosen is None
             or not len(chosen)
             or self._sharded(module)
@@ -120,7 +122,7 @@ class SaliencyMaps(StreamCallback):
             with gradient_session(module, self.seed), muted(module):
                 scorer = self._scorer(module, evaluation)
                 if evaluation.key not in self._explained:
-                    self._compare(scorer, chosen, module)
+                    self._compare(evaluation.key, scorer, chosen, module)
                 explained.append(self._explain(module, scorer, chosen, names))
             self._explained.add(evaluation.key)
         return explained[0] if explained else None
@@ -140,7 +142,9 @@ class SaliencyMaps(StreamCallback):
             return evaluation.scorer
         return lambda inputs: to_logits(forward_fn(module, inputs), reading.task, reading.scores)
 
-    def _compare(self, scorer: Callable[[Tensor], Tensor], chosen: FixedSamples, module: LightningModule) -> None:
+    def _compare(
+        self, key: str, scorer: Callable[[Tensor], Tensor], chosen: FixedSamples, module: LightningModule
+    ) -> None:
         """Raise, and explain nothing in this run, where the samples' scores are not those that the step gave."""
         with torch.no_grad():
             found = scorer(_on_device(chosen, module)).cpu()
@@ -148,7 +152,7 @@ class SaliencyMaps(StreamCallback):
         spread = wanted[wanted.isfinite()].max() - wanted[wanted.isfinite()].min()
         # a tenth: the step may have run in a lower precision
         if not bool(((found - wanted).abs() <= 0.1 * spread + 1e-3)[wanted.isfinite()].all()):
-            self._unfit = True
+            self._refused.add(key)
             raise ValueError(
                 "module(inputs) gives other scores than the step did for the same samples. The step changes its "
                 "inputs, the forward is random or wants another dtype, or weights were swapped in between, as by a "
@@ -193,5 +197,5 @@ class SaliencyMaps(StreamCallback):
 
 
 def _on_device(chosen: FixedSamples, module: LightningModule) -> Tensor:
-    inputs = chosen.inputs.to(module.device)
-    return inputs if inputs.is_floating_point() else inputs.float()
+    dtypes = (parameter.dtype for parameter in module.parameters() if parameter.is_floating_point())
+    return chosen.inputs.to(module.device, next(dtypes, torch.float32))

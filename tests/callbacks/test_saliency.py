@@ -181,3 +181,13 @@ def test_without_maps_grad_cam_is_missing_with_the_reason_and_the_rest_is_there(
     result = explained(toys.Inline())
     assert set(result.maps) == set(METHODS) - {"grad_cam"}
     assert "name one with layer=" in result.notes[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_images_of_another_precision_than_the_module(dtype):
+    class Casting(Watching):
+        def step(self, batch, stage):
+            self(batch[0].float())
+
+    x, y = toys.images().tensors
+    assert set(explained(Casting(), TensorDataset(x.to(dtype), y)).maps) == set(METHODS)
