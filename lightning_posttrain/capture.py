@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lightning_posttrain.batch import describe, to_logits
 from lightning_posttrain.reading import HINT_KEYS, SAID_KEYS, Reading, leaves, named_parts
-from lightning_posttrain.step import Candidate, Step
+from lightning_posttrain.step import Candidate, Step, is_of, is_squashed, same, unsqueezed
 from lightning_posttrain.tap import Firing
 
 
@@ -83,7 +83,7 @@ class ScoreFinder:
         if key in SAID_KEYS[self.reading.scores] or self._choice == "returned":
             return scores
         heard = self._final(step)
-        logits = [candidate.tensor for candidate in heard if _is_squashed(scores, candidate.tensor)]
+        logits = [candidate.tensor for candidate in heard if is_squashed(scores, candidate.tensor)]
         if logits:
             return logits[-1] if self.reading.scores == "logits" else scores
         if heard and not any(self._agree(scores, candidate.tensor) for candidate in heard):
@@ -117,7 +117,7 @@ class ScoreFinder:
         if step.went_past_forward:
             return self._like_forward(found, step)
         last = found[-1]
-        equal = all(_same(candidate.tensor, last.tensor) for candidate in found)
+        equal = all(same(candidate.tensor, last.tensor) for candidate in found)
         own = [candidate for candidate in found if candidate.module == ""] or found
         if not equal or len({(candidate.module, candidate.path) for candidate in own}) != 1:
             raise ValueError(_unclear(found, step.rows))
@@ -127,7 +127,7 @@ class ScoreFinder:
         reference, givers = self._by_forward(step)
         if reference is None:
             raise ValueError(_unclear(found, step.rows))
-        equal = [candidate for candidate in found if _same(candidate.tensor, reference.tensor)]
+        equal = [candidate for candidate in found if same(candidate.tensor, reference.tensor)]
         # a copy, as a teacher or a second head before training, may give the same
         equal = [candidate for candidate in equal if candidate.module in givers] or equal
         if not equal:
@@ -160,7 +160,7 @@ class ScoreFinder:
             knows = any(arg is step.target for arg in firing.args)
             args = [tensor for _, tensor in leaves(firing.args, ())]
             here = [(candidate.tensor, candidate) for candidate in found] + standing
-            taken = [candidate for tensor, candidate in here if any(_is_of(arg, tensor) for arg in args)]
+            taken = [candidate for tensor, candidate in here if any(is_of(arg, tensor) for arg in args)]
             sizes = {candidate.tensor.numel() for candidate in taken}
             kept = [candidate for candidate in fitting if candidate.tensor.numel() in sizes]
             if kept and (knows or not firing.mixes):  # a loss for each score; a softmax, a temperature
@@ -204,7 +204,7 @@ class ScoreFinder:
 
     def _fitting(self, module: str, value: Any, rows: int, remark: str = "") -> list[Candidate]:
         squeezed = rows == 1 and self.reading.task == "binary"  # in a last batch of one row
-        found = [(path, _unsqueezed(t) if squeezed else t) for path, t in leaves(value, self._keys)]
+        found = [(path, unsqueezed(t) if squeezed else t) for path, t in leaves(value, self._keys)]
         return [Candidate(module, path, t, remark) for path, t in found if self.reading.fits(t, rows)]
 
     def _agree(self, a: Tensor, b: Tensor) -> bool:
@@ -241,31 +241,3 @@ def _unclear(found: list[Candidate], rows: int) -> str:
         f"cannot tell which output holds the class scores of {rows} rows: {shown}. "
         f'Return {{"logits": logits}} from the step. {_CURE}'
     )
-
-
-def _unsqueezed(tensor: Tensor) -> Tensor:
-    return tensor[None] if tensor.ndim == 0 else tensor
-
-
-def _is_squashed(scores: Tensor, logits: Tensor) -> bool:
-    """Whether scores are the softmax or sigmoid of logits."""
-    if scores.numel() != logits.numel():
-        return False
-    single = logits.ndim == 1 or logits.shape[1] == 1
-    return _same(scores.reshape(logits.shape).to(logits.device), logits.sigmoid() if single else logits.softmax(1))
-
-
-def _is_of(argument: Any, tensor: Tensor) -> bool:
-    """Whether an argument is a tensor, or the same numbers in another shape."""
-    if argument is tensor:
-        return True
-    return (
-        isinstance(argument, Tensor)
-        and argument.layout == tensor.layout == torch.strided
-        and argument.numel() == tensor.numel() > 0
-        and argument.data_ptr() == tensor.data_ptr() != 0
-    )
-
-
-def _same(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and torch.allclose(a.float(), b.float(), rtol=1e-4, atol=1e-5, equal_nan=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lightning_posttrain.tap import Firing, outermost
@@ -82,3 +83,33 @@ class Step:
     def went_past_forward(self) -> bool:
         """Whether the step called parts of the module and not the module."""
         return all(firing.name for firing in self.called)
+
+
+def unsqueezed(tensor: Tensor) -> Tensor:
+    """A tensor with at least one dimension."""
+    return tensor[None] if tensor.ndim == 0 else tensor
+
+
+def is_squashed(scores: Tensor, logits: Tensor) -> bool:
+    """Whether scores are the softmax or sigmoid of logits."""
+    if scores.numel() != logits.numel():
+        return False
+    single = logits.ndim == 1 or logits.shape[1] == 1
+    return same(scores.reshape(logits.shape).to(logits.device), logits.sigmoid() if single else logits.softmax(1))
+
+
+def is_of(argument: Any, tensor: Tensor) -> bool:
+    """Whether an argument is a tensor, or the same numbers in another shape."""
+    if argument is tensor:
+        return True
+    return (
+        isinstance(argument, Tensor)
+        and argument.layout == tensor.layout == torch.strided
+        and argument.numel() == tensor.numel() > 0
+        and argument.data_ptr() == tensor.data_ptr() != 0
+    )
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors have the same shape and, but for rounding, the same values."""
+    return a.shape == b.shape and torch.allclose(a.float(), b.float(), rtol=1e-4, atol=1e-5, equal_nan=True)
