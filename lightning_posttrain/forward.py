@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from lightning_posttrain.batch import to_logits
+from lightning_posttrain.buffers import kept_buffers
 from lightning_posttrain.capture import ScoreFinder
 from lightning_posttrain.reading import Reading
 from lightning_posttrain.tap import Firing, Tap
@@ -23,7 +24,7 @@ def second_forward(
 ) -> Callable[[], tuple[Any, list[Firing]]]:
     """A function that runs the module on the inputs as its step would; its output, and what the tap heard.
 
-    It leaves the random number generators and the module's log alone.
+    It leaves the random number generators, the module's buffers and its log alone.
     """
 
     def forward() -> tuple[Any, list[Firing]]:
@@ -31,13 +32,19 @@ def second_forward(
             raise ValueError("no inputs found in the batch; pass inputs_fn=lambda batch: ...")
         tap.listen()
         try:
-            with torch.no_grad(), isolate_rng(), muted(module), trainer.precision_plugin.forward_context():
+            with torch.no_grad(), _untouched(module), trainer.precision_plugin.forward_context():
                 value = module(inputs)
         finally:
             firings = tap.take()
         return value, firings
 
     return forward
+
+
+@contextmanager
+def _untouched(module: LightningModule) -> Iterator[None]:
+    with isolate_rng(), kept_buffers(module), muted(module):
+        yield
 
 
 @contextmanager

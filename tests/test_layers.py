@@ -10,7 +10,7 @@ import pytest
 import lightning_posttrain
 
 ROOT = Path(lightning_posttrain.__file__).parent
-BOTTOM = {"__about__", "artifacts", "batch", "results"}
+BOTTOM = {"__about__", "artifacts", "batch", "buffers", "results"}
 LIGHTNING = {"evaluation", "forward", "loaders", "ranks", "stream"}
 STREAM = {*LIGHTNING, "capture", "checks", "reading", "step", "tap"}
 MAY = {

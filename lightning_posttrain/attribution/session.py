@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lightning_posttrain.buffers import kept_buffers
+
 
 @contextlib.contextmanager
 def gradient_session(module: nn.Module, seed: int = 0) -> Iterator[None]:
@@ -42,6 +44,7 @@ def gradient_session(module: nn.Module, seed: int = 0) -> Iterator[None]:
         stack.enter_context(_isolated_rng(device, seed))
         stack.enter_context(_eager())
         stack.enter_context(_without_inference_tensors(module))
+        stack.enter_context(kept_buffers(module))
         stack.enter_context(_kept(module))
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", module="captum.*")
@@ -50,12 +53,9 @@ def gradient_session(module: nn.Module, seed: int = 0) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _kept(module: nn.Module) -> Iterator[None]:
-    """Eval mode and frozen parameters inside; flags, gradients and buffers put back after."""
+    """Eval mode and frozen parameters inside; flags and gradients put back after."""
     flags = [(part, part.training) for part in module.modules()]
     parameters = [(p, p.requires_grad, p.grad) for p in module.parameters()]
-    buffers = [
-        (part, name, buffer, _snapshot(buffer)) for part in module.modules() for name, buffer in part._buffers.items()
-    ]
     try:
         for part, _ in flags:
             part.training = False
@@ -69,12 +69,6 @@ def _kept(module: nn.Module) -> Iterator[None]:
         for parameter, requires_grad, grad in parameters:
             parameter.requires_grad_(requires_grad)
             parameter.grad = grad
-        for part, name, buffer, value in buffers:
-            part._buffers[name] = buffer  # a forward may have put another one there
-            # by value: batch normalisation writes its statistics without a new version of the tensor
-            if buffer is not None and value is not None and not _equal(buffer, value):
-                with torch.no_grad():
-                    buffer.copy_(value)
 
 
 @contextlib.contextmanager
@@ -141,13 +135,3 @@ def _cloned(value: Any) -> Any:
         return value
     clone = value.detach().clone()
     return nn.Parameter(clone, requires_grad=value.requires_grad) if isinstance(value, nn.Parameter) else clone
-
-
-def _snapshot(buffer: Tensor | None) -> Tensor | None:
-    """A copy; None for what a forward cannot change in place by the usual means: sparse and meta tensors."""
-    plain = buffer is not None and buffer.layout == torch.strided and not buffer.is_meta
-    return buffer.detach().clone() if buffer is not None and plain else None
-
-
-def _equal(a: Tensor, b: Tensor) -> bool:
-    return bool(((a == b) | (a.isnan() & b.isnan())).all())

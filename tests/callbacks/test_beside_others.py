@@ -199,3 +199,19 @@ def test_a_second_forward_leaves_the_random_numbers_and_uses_the_precision_of_th
         drawn.append(float(trainer.callback_metrics["val/drawn"]))
     assert drawn[0] == drawn[1]
     assert set(seen) == {torch.bfloat16}
+
+
+def test_a_second_forward_leaves_the_buffers_alone():
+    class Centring(toys.Net):
+        def __init__(self):
+            super().__init__(call="self.model(x)")
+            self.register_buffer("center", torch.zeros(toys.CLASSES))
+
+        def forward(self, x):
+            logits = super().forward(x)
+            self.center = 0.9 * self.center + logits.detach().mean(0)
+            return logits
+
+    net = Centring()
+    toys.quiet(ConfusionMatrix(on_error="raise")).validate(net, toys.loader(), verbose=False)
+    assert not net.center.any()
