@@ -1,4 +1,4 @@
-"""What is looked at once, on the first batch of an epoch, before any figure is believed."""
+"""What is looked at once a run, on the first batch of a loader, before any figure is believed."""
 
 from __future__ import annotations
 

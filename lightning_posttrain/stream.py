@@ -109,8 +109,10 @@ class EvaluationStream:
     def add(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, loader: int) -> None:
         """Read a batch and fold it into every metric."""
         firings = self._tap.take()
+        suffix, source, _ = named_loaders(trainer)[loader]
+        key = stage_of(trainer) + suffix
         if loader not in self._counters:
-            self._counters[loader] = RowCounter(named_loaders(trainer)[loader].loader)
+            self._counters[loader] = RowCounter(source)
         rows = None
         for reading, readers in self._readers(trainer).items():
             given, inputs = self._given[reading]
@@ -119,7 +121,6 @@ class EvaluationStream:
             scores = self._finders.setdefault(reading, ScoreFinder(reading)).find(step).detach()
             rows = rows or self._counters[loader].take(len(target), scores.device)
             eval_batch = _eval_batch(scores, target.to(scores.device), rows, reading, inputs)
-            key = _key(trainer, loader)
             if (key, reading) not in self._checked:
                 check_batch(eval_batch, scores, given, reading)
                 for member in readers:
@@ -193,7 +194,8 @@ class EvaluationStream:
             part = self._parts.get((i, reading))
             if part is None:
                 if not expected:
-                    self.say_once(f"lightning_posttrain: {_key(trainer, i)} had no batch and has no report.")
+                    key = stage_of(trainer) + suffix
+                    self.say_once(f"lightning_posttrain: {key} had no batch and has no report.")
                 continue
             evaluations.append(
                 Evaluation(
@@ -206,10 +208,6 @@ class EvaluationStream:
                 )
             )
         return evaluations
-
-
-def _key(trainer: Trainer, loader: int) -> str:
-    return stage_of(trainer) + named_loaders(trainer)[loader].suffix
 
 
 def _eval_batch(scores: Tensor, target: Tensor, rows: Rows, reading: Reading, inputs: Any) -> EvalBatch:

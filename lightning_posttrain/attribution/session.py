@@ -42,7 +42,7 @@ def gradient_session(module: nn.Module, seed: int = 0) -> Iterator[None]:
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.autocast(device.type, enabled=False))
         stack.enter_context(_isolated_rng(device, seed))
-        stack.enter_context(_eager())
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(_without_inference_tensors(module))
         stack.enter_context(kept_buffers(module))
         stack.enter_context(_kept(module))
@@ -90,12 +90,6 @@ def _isolated_rng(device: torch.device, seed: int) -> Iterator[None]:
         torch.set_rng_state(cpu)
         if backend:
             backend.set_rng_state(accelerator)
-
-
-@contextlib.contextmanager
-def _eager() -> Iterator[None]:
-    with torch.compiler.set_stance("force_eager"):
-        yield
 
 
 @contextlib.contextmanager

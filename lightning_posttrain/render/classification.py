@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lightning_posttrain.artifacts import Table
+from lightning_posttrain.render.notes import sentences
 from lightning_posttrain.results import ClassificationReport
 
 
@@ -12,5 +13,5 @@ def classification_table(report: ClassificationReport) -> Table:
     return Table(
         columns=("class", "precision", "recall", "F1", "support"),
         rows=tuple(report.rows()),
-        note=" ".join([headline, *(f"{note[0].upper()}{note[1:]}." for note in report.notes)]),
+        note=sentences(headline, report.notes),
     )

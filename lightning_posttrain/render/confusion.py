@@ -26,6 +26,7 @@ from lightning_posttrain.render.canvas import (
     shorten,
     width_of,
 )
+from lightning_posttrain.render.notes import sentences
 from lightning_posttrain.results import ConfusedPair, Confusion
 
 SMALLEST = 10
@@ -54,17 +55,16 @@ def confusion_image(confusion: Confusion, *, normalized: bool = False, title: st
     """
     layout = _layout(confusion.class_names)
     canvas = Canvas(layout.top + layout.side + 84)
-    shade = _shares(confusion) if normalized or layout.size >= SMALLEST else _relative(confusion)
-    colors = _colors(shade)
-    heading = "% of the actual class" if normalized else "counts"
-    heading = f"confusion matrix, {heading}"
+    numbered = layout.size >= SMALLEST
+    by_share = normalized or numbered
+    colors = _colors(_shares(confusion) if by_share else _relative(confusion))
+    heading = f"confusion matrix, {'% of the actual class' if normalized else 'counts'}"
     canvas.text(12, 10, f"{title} · {heading}" if title else heading, size=TEXT)
     _cells(canvas, colors, layout)
-    if layout.size >= SMALLEST:
+    if numbered:
         _numbers(canvas, confusion, colors, layout, normalized)
     _labels(canvas, confusion.class_names, layout)
-    what = "share of the actual class" if normalized or layout.size >= SMALLEST else "count, logarithmic"
-    _legend(canvas, layout, confusion, what)
+    _legend(canvas, layout, confusion, "share of the actual class" if by_share else "count, logarithmic")
     return canvas.image()
 
 
@@ -203,6 +203,6 @@ def pairs_table(confusion: Confusion, pairs: Sequence[ConfusedPair]) -> Table:
     """The most confused ``pairs`` of ``confusion``, and how many rows are wrong at all."""
     total = int(confusion.counts.sum())
     wrong = total - int(confusion.counts.diag().sum())
-    note = " ".join([f"{wrong} of {total} rows are wrong.", *(f"{n[0].upper()}{n[1:]}." for n in confusion.notes)])
+    note = sentences(f"{wrong} of {total} rows are wrong.", confusion.notes)
     rows = tuple((pair.actual, pair.predicted, pair.count, pair.share) for pair in pairs)
     return Table(("actual", "predicted", "count", "share of actual"), rows, note)
