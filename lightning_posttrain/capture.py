@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_posttrain.batch import describe, to_logits
+from lightning_posttrain.fields import describe
 from lightning_posttrain.reading import HINT_KEYS, SAID_KEYS, Reading, leaves, named_parts
 from lightning_posttrain.step import Candidate, Step, is_of, is_squashed, same, unsqueezed
 from lightning_posttrain.tap import Firing
+from lightning_posttrain.tasks import predictions, to_logits, wanted_shape
 
 
 class ScoreFinder:
@@ -51,11 +52,11 @@ class ScoreFinder:
         self._note_entry(scores, step)
         return scores
 
-    def pick(self, value: Any, rows: int) -> Tensor:
-        """The one tensor in a module's output that can be the scores of ``rows`` rows."""
-        found = self._fitting("", value, rows)
+    def pick(self, value: Any, shape: torch.Size) -> Tensor:
+        """The one tensor in a module's output that can be the scores for targets of a shape."""
+        found = self._fitting("", value, shape)
         if len(found) != 1:
-            raise ValueError(_unclear(found, rows) if found else f"no class scores in {describe(value)}")
+            raise ValueError(_unclear(found, shape) if found else f"no class scores in {describe(value)}")
         return found[0].tensor
 
     def _given(self, step: Step) -> Tensor:
@@ -67,15 +68,17 @@ class ScoreFinder:
                 f"`scores_fn` raised {type(error).__name__}: {error}. Its arguments are what the step returned, here "
                 f"{describe(step.outputs)}, and the batch, here {describe(step.batch)}."
             ) from error
-        if not isinstance(scores, Tensor) or not self.reading.fits(scores, step.rows):
-            raise ValueError(f"`scores_fn` returned {describe(scores)}, wanted {self._wanted(step.rows)}.")
+        if not isinstance(scores, Tensor) or not self.reading.fits(scores, step.shape):
+            raise ValueError(f"`scores_fn` returned {describe(scores)}, wanted {self._wanted(step.shape)}.")
         return scores
 
     def _returned(self, step: Step) -> Tensor | None:
         """Scores among what the step returned: believed under a key that says so, else if no module contradicts."""
         parts = {"": step.outputs} if isinstance(step.outputs, Tensor) else named_parts(step.outputs)
         keys = ("", *self._keys)
-        there = [key for key in keys if isinstance(parts.get(key), Tensor) and self.reading.fits(parts[key], step.rows)]
+        there = [
+            key for key in keys if isinstance(parts.get(key), Tensor) and self.reading.fits(parts[key], step.shape)
+        ]
         if not there:
             return None
         key = next((key for key in there if key in SAID_KEYS[self.reading.scores]), there[0])
@@ -83,12 +86,12 @@ class ScoreFinder:
         if key in SAID_KEYS[self.reading.scores] or self._choice == "returned":
             return scores
         heard = self._final(step)
-        logits = [candidate.tensor for candidate in heard if is_squashed(scores, candidate.tensor)]
+        logits = [candidate.tensor for candidate in heard if is_squashed(scores, candidate.tensor, self.reading.task)]
         if logits:
             return logits[-1] if self.reading.scores == "logits" else scores
         if heard and not any(self._agree(scores, candidate.tensor) for candidate in heard):
             returned = Candidate("the step's return", f"[{key!r}]" if key else "", scores)
-            raise ValueError(_unclear([returned, *heard], step.rows))
+            raise ValueError(_unclear([returned, *heard], step.shape))
         self._choice = "returned" if not heard or self._tells(scores) else ""
         return scores
 
@@ -110,7 +113,7 @@ class ScoreFinder:
         reference = self._by_forward(step)[0] if step.went_past_forward else None
         if reference is None or self._agree(reference.tensor, candidate.tensor):
             return candidate
-        raise ValueError(_unclear([candidate, reference], step.rows))
+        raise ValueError(_unclear([candidate, reference], step.shape))
 
     def _told_apart(self, found: list[Candidate], step: Step) -> Candidate:
         """The candidate that the module's own forward gives, or the last of equal calls of one module."""
@@ -120,25 +123,25 @@ class ScoreFinder:
         equal = all(same(candidate.tensor, last.tensor) for candidate in found)
         own = [candidate for candidate in found if candidate.module == ""] or found
         if not equal or len({(candidate.module, candidate.path) for candidate in own}) != 1:
-            raise ValueError(_unclear(found, step.rows))
+            raise ValueError(_unclear(found, step.shape))
         return own[-1]
 
     def _like_forward(self, found: list[Candidate], step: Step) -> Candidate:
         reference, givers = self._by_forward(step)
         if reference is None:
-            raise ValueError(_unclear(found, step.rows))
+            raise ValueError(_unclear(found, step.shape))
         equal = [candidate for candidate in found if same(candidate.tensor, reference.tensor)]
         # a copy, as a teacher or a second head before training, may give the same
         equal = [candidate for candidate in equal if candidate.module in givers] or equal
         if not equal:
-            raise ValueError(_unclear([*found, reference], step.rows))
+            raise ValueError(_unclear([*found, reference], step.shape))
         return equal[-1]
 
     def _by_forward(self, step: Step) -> tuple[Candidate | None, set[str]]:
         """What the module gives when it is run once more, and the parts that gave it; None if that is not clear."""
         try:
             value, firings = step.forward()
-            scores = self.pick(value, step.rows)
+            scores = self.pick(value, step.shape)
         except Exception:  # whatever the user's forward raises means the same: no help from it
             return None, set()
         givers = {f.name for f in firings if any(tensor is scores for _, tensor in leaves(f.output, ()))}
@@ -156,7 +159,7 @@ class ScoreFinder:
         for firing in firings:
             calls[firing.name] = calls.get(firing.name, 0) + 1
             again = f" (call {calls[firing.name]})" if calls[firing.name] > 1 else ""
-            fitting = self._fitting(firing.name, firing.output, step.rows, again)
+            fitting = self._fitting(firing.name, firing.output, step.shape, again)
             knows = any(arg is step.target for arg in firing.args)
             args = [tensor for _, tensor in leaves(firing.args, ())]
             here = [(candidate.tensor, candidate) for candidate in found] + standing
@@ -175,7 +178,7 @@ class ScoreFinder:
         return [candidate for candidate in found if candidate not in told] or found
 
     def _asked(self, step: Step) -> Tensor:
-        wanted = f"no class scores found, wanted {self._wanted(step.rows)}"
+        wanted = f"no class scores found, wanted {self._wanted(step.shape)}"
         try:
             value, _ = step.forward()
         except Exception as error:
@@ -184,11 +187,11 @@ class ScoreFinder:
                 f"{wanted}. The step returned {describe(step.outputs)}; modules in it gave {shown or 'nothing'}; "
                 f"calling the module on the batch's inputs raised {type(error).__name__}: {error}. {_CURE}"
             ) from error
-        found = self._fitting("", value, step.rows)
+        found = self._fitting("", value, step.shape)
         if len(found) != 1:
             shown = ", ".join(describe(tensor) for _, tensor in leaves(value, self._keys)) or describe(value)
             nothing = f"{wanted}; the module gave {shown}. {_CURE}"
-            raise ValueError(_unclear(found, step.rows) if found else nothing)
+            raise ValueError(_unclear(found, step.shape) if found else nothing)
         self._warn_of_second_forward()
         return found[0].tensor
 
@@ -202,20 +205,23 @@ class ScoreFinder:
                 stacklevel=2,
             )
 
-    def _fitting(self, module: str, value: Any, rows: int, remark: str = "") -> list[Candidate]:
-        squeezed = rows == 1 and self.reading.task == "binary"  # in a last batch of one row
+    def _fitting(self, module: str, value: Any, shape: torch.Size, remark: str = "") -> list[Candidate]:
+        squeezed = shape == (1,) and self.reading.task == "binary"  # in a last batch of one row
         found = [(path, unsqueezed(t) if squeezed else t) for path, t in leaves(value, self._keys)]
-        return [Candidate(module, path, t, remark) for path, t in found if self.reading.fits(t, rows)]
+        return [Candidate(module, path, t, remark) for path, t in found if self.reading.fits(t, shape)]
 
     def _agree(self, a: Tensor, b: Tensor) -> bool:
         """Whether two tensors that could be scores predict the same classes."""
-        first, second = (to_logits(scores, self.reading.task, self.reading.scores) for scores in (a, b))
-        return first.shape == second.shape and torch.equal(first.argmax(1), second.argmax(1))
+        first, second = self._predictions(a), self._predictions(b)
+        return first.shape == second.shape and torch.equal(first, second)
 
     def _tells(self, scores: Tensor) -> bool:
         """Whether scores predict more than one class, so that agreement with them means something."""
-        predicted = to_logits(scores, self.reading.task, self.reading.scores).argmax(1)
+        predicted = self._predictions(scores).flatten()
         return bool((predicted != predicted[0]).any())
+
+    def _predictions(self, scores: Tensor) -> Tensor:
+        return predictions(to_logits(scores, self.reading.task, self.reading.scores), self.reading.task)
 
     def _note_entry(self, scores: Tensor, step: Step) -> None:
         for firing in step.firings:
@@ -223,21 +229,20 @@ class ScoreFinder:
             if taken and any(tensor is scores for _, tensor in leaves(firing.output, ())):
                 self.entry = firing.name
 
-    def _wanted(self, rows: int) -> str:
-        classes = "C" if self.reading.num_classes is None else str(self.reading.num_classes)
-        shape = f"({rows},), ({rows}, 1) or ({rows}, 2)" if self.reading.task == "binary" else f"({rows}, {classes})"
+    def _wanted(self, target: torch.Size) -> str:
+        shape = wanted_shape(target, self.reading.task, self.reading.num_classes)
         return f"floating-point {self.reading.scores} of shape {shape} for task={self.reading.task!r}"
 
 
 _CURE = (
     "Otherwise pass scores_fn=lambda outputs, batch: ... to say which tensor holds the class scores, "
-    "num_classes=... if that tells them apart, or task='binary' for one score a row."
+    "num_classes=... if that tells them apart, task='binary' for one score a row, or task='multilabel' for one a label."
 )
 
 
-def _unclear(found: list[Candidate], rows: int) -> str:
+def _unclear(found: list[Candidate], target: torch.Size) -> str:
     shown = ", ".join(f"{c.origin} {tuple(c.tensor.shape)}" for c in found)
     return (
-        f"cannot tell which output holds the class scores of {rows} rows: {shown}. "
+        f"cannot tell which output holds the class scores of {target[0]} rows: {shown}. "
         f'Return {{"logits": logits}} from the step. {_CURE}'
     )

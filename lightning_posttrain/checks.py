@@ -33,7 +33,7 @@ def check_batch(batch: EvalBatch, scores: Tensor, target: Tensor, reading: Readi
         )
     if reading.scores == "probabilities":
         _check_probabilities(scores)
-    elif _look_like_probabilities(scores):
+    elif _look_like_probabilities(scores, sum_to_one=reading.task != "multilabel"):
         warnings.warn(
             "the scores of the first batch look like probabilities, but `scores` is 'logits'. If the network ends in a "
             "softmax or sigmoid, pass scores='probabilities'.",
@@ -50,10 +50,10 @@ def _check_probabilities(scores: Tensor) -> None:
         )
 
 
-def _look_like_probabilities(scores: Tensor) -> bool:
+def _look_like_probabilities(scores: Tensor, *, sum_to_one: bool) -> bool:
     """Rows that sum to one, or single scores of which none is below 0 or above 1: seldom so by chance."""
     inside = (scores >= 0) & (scores <= 1)
-    if scores.ndim == 2 and scores.shape[1] >= 2:
+    if sum_to_one and scores.ndim >= 2 and scores.shape[1] >= 2:
         sums = scores.float().sum(dim=1)
         return bool(inside.all() & torch.isclose(sums, torch.ones_like(sums), atol=1e-2).all())
     return scores.numel() >= 8 and bool(inside.all())

@@ -46,11 +46,12 @@ class Evaluation:
     """One loader's finished epoch, as a callback gets it.
 
     Args:
-        stage: ``"val"`` or ``"test"``.
+        stage: ``"train"``, ``"val"`` or ``"test"``.
         suffix: what follows a quantity in a tag, as ``""`` or ``"/dataloader_1"``.
         num_classes: ``C``.
         class_names: names that the dataset itself carries, or None.
         results: by metric class.
+        independent: whether each row is a sample of its own, as pixels of an image are not.
         scorer: from inputs to logits ``(N, C)``, through the module as it is.
     """
 
@@ -59,6 +60,7 @@ class Evaluation:
     num_classes: int
     class_names: tuple[str, ...] | None
     results: Mapping[type[EvaluationMetric], Result]
+    independent: bool
     scorer: Callable[[Any], Tensor]
 
     @property

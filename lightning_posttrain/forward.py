@@ -12,15 +12,15 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
-from lightning_posttrain.batch import to_logits
 from lightning_posttrain.buffers import kept_buffers
 from lightning_posttrain.capture import ScoreFinder
 from lightning_posttrain.reading import Reading
 from lightning_posttrain.tap import Firing, Tap
+from lightning_posttrain.tasks import to_logits
 
 
 def second_forward(
-    trainer: Trainer, module: LightningModule, inputs: Any, tap: Tap
+    trainer: Trainer, module: LightningModule, inputs: Any, tap: Tap, shapes: tuple[torch.Size, ...]
 ) -> Callable[[], tuple[Any, list[Firing]]]:
     """A function that runs the module on the inputs as its step would; its output, and what the tap heard.
 
@@ -30,7 +30,7 @@ def second_forward(
     def forward() -> tuple[Any, list[Firing]]:
         if inputs is None:
             raise ValueError("no inputs found in the batch; pass inputs_fn=lambda batch: ...")
-        tap.listen()
+        tap.listen(*shapes)
         try:
             with torch.no_grad(), _untouched(module), trainer.precision_plugin.forward_context():
                 value = module(inputs)
@@ -72,6 +72,6 @@ def scorer(
     picker = ScoreFinder(replace(reading, num_classes=num_classes))
 
     def scores(inputs: Any) -> Tensor:
-        return to_logits(picker.pick(entry(inputs), len(inputs)), reading.task, reading.scores)
+        return to_logits(picker.pick(entry(inputs), torch.Size([len(inputs)])), reading.task, reading.scores)
 
     return scores

@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.utils.data import DistributedSampler, SequentialSampler
 
+Stage = Literal["train", "val", "test"]
 
-def stage_of(trainer: Trainer) -> str:
-    """``"test"`` or ``"val"``."""
-    return "test" if trainer.testing else "val"
+
+def stage_of(trainer: Trainer) -> Stage:
+    """``"test"``, ``"train"`` or ``"val"``; a sanity check is validation."""
+    if trainer.testing:
+        return "test"
+    return "train" if trainer.training else "val"
 
 
 class NamedLoader(NamedTuple):
@@ -32,10 +36,14 @@ class NamedLoader(NamedTuple):
 
 def named_loaders(trainer: Trainer) -> list[NamedLoader]:
     """The dataloaders of the trainer's present stage."""
-    given = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
+    stage = stage_of(trainer)
+    if stage == "train":
+        loader = trainer.train_dataloader
+        return [NamedLoader("", loader if hasattr(loader, "dataset") else None, True)]
     if _joined(trainer):
         return [NamedLoader("", None, True)]
-    batches = trainer.num_test_batches if trainer.testing else trainer.num_val_batches
+    given = trainer.test_dataloaders if stage == "test" else trainer.val_dataloaders
+    batches = trainer.num_test_batches if stage == "test" else trainer.num_val_batches
     listed = given if isinstance(given, Sequence) else [given]
     named = given if isinstance(given, Mapping) else {f"dataloader_{i}": one for i, one in enumerate(listed)}
     return [
@@ -49,7 +57,7 @@ def _joined(trainer: Trainer) -> bool:
     if trainer.testing:
         loop: Any = trainer.test_loop
     else:
-        loop = trainer.validate_loop if trainer.validating else trainer.fit_loop.epoch_loop.val_loop
+        loop = trainer.fit_loop.epoch_loop.val_loop if trainer.state.fn == "fit" else trainer.validate_loop
     combined = getattr(loop, "_combined_loader", None)
     return getattr(combined, "_mode", "sequential") != "sequential"
 
@@ -87,13 +95,32 @@ class RowCounter:
     def take(self, rows: int, device: torch.device) -> Rows:
         """The next ``rows`` rows, in tensors on ``device``."""
         first, self._next = self._next, self._next + rows
-        position = torch.arange(first, first + rows, device=device)
         sampler = self._sampler
         if _strided(sampler):
-            position = position * sampler.num_replicas + sampler.rank
+            step, length = sampler.num_replicas, len(sampler.dataset)
+            repeats = (self._next - 1) * step + sampler.rank >= length
             plain = type(sampler) is DistributedSampler and not sampler.shuffle
-            return Rows(position < len(sampler.dataset), position if plain else None)
-        return Rows(None, position if isinstance(sampler, SequentialSampler) else None)
+            position = (
+                torch.arange(first, self._next, device=device) * step + sampler.rank if repeats or plain else None
+            )
+            valid = position < length if repeats and position is not None else None
+            return Rows(valid, position if plain else None)
+        counted = torch.arange(first, self._next, device=device) if isinstance(sampler, SequentialSampler) else None
+        return Rows(None, counted)
+
+
+def sharding(loader: Any) -> Literal["masked", "padded", "unknown"]:
+    """What is known of how ranks share a loader's rows.
+
+    ``"masked"``: each row counts once. ``"padded"``: a sampler with an order of its own repeats some rows to give
+    each rank as many. ``"unknown"``: nothing says that ranks read different rows.
+    """
+    sampler = _sampler(loader)
+    if _strided(sampler):
+        return "masked"
+    if isinstance(sampler, DistributedSampler):
+        return "masked" if sampler.total_size <= len(sampler.dataset) else "padded"  # type: ignore[arg-type]
+    return "unknown"
 
 
 def _sampler(loader: Any) -> Any:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from lightning_posttrain.batch import ScoreKind, Task, count_classes, fits
+from lightning_posttrain.tasks import ScoreKind, Task, count_classes, fits
 
 SAID_KEYS: dict[ScoreKind, tuple[str, ...]] = {"logits": ("logits",), "probabilities": ("probabilities", "probs")}
 """Keys that say what stands under them."""
@@ -28,9 +29,9 @@ class Reading:
     inputs_fn: Callable[[Any], Any] | None = None
     ignore_index: int | None = None
 
-    def fits(self, tensor: Tensor, rows: int) -> bool:
-        """Whether ``tensor`` can be the class scores of ``rows`` targets."""
-        if not fits(tensor, rows, self.task):
+    def fits(self, tensor: Tensor, target: torch.Size) -> bool:
+        """Whether ``tensor`` can be the class scores for targets of a shape."""
+        if not fits(tensor, target, self.task):
             return False
         return self.num_classes is None or count_classes(tensor, self.task) == self.num_classes
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_posttrain.tap import Firing, outermost
+from lightning_posttrain.tasks import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,7 @@ class Step:
         batch: the batch, as the step left it.
         inputs: the inputs, as the loader gave them.
         target: the targets, as the loader gave them.
+        shape: that of the targets as they are read.
         firings: what the tap heard.
         forward: runs the module once more on the inputs; its output, and what the tap heard.
     """
@@ -52,13 +54,9 @@ class Step:
     batch: Any
     inputs: Any
     target: Tensor
+    shape: torch.Size
     firings: list[Firing]
     forward: Callable[[], tuple[Any, list[Firing]]]
-
-    @property
-    def rows(self) -> int:
-        """Number of targets."""
-        return len(self.target)
 
     @cached_property
     def called(self) -> list[Firing]:
@@ -90,11 +88,11 @@ def unsqueezed(tensor: Tensor) -> Tensor:
     return tensor[None] if tensor.ndim == 0 else tensor
 
 
-def is_squashed(scores: Tensor, logits: Tensor) -> bool:
+def is_squashed(scores: Tensor, logits: Tensor, task: Task) -> bool:
     """Whether scores are the softmax or sigmoid of logits."""
     if scores.numel() != logits.numel():
         return False
-    single = logits.ndim == 1 or logits.shape[1] == 1
+    single = task == "multilabel" or logits.ndim == 1 or logits.shape[1] == 1
     return same(scores.reshape(logits.shape).to(logits.device), logits.sigmoid() if single else logits.softmax(1))
 
 

@@ -9,32 +9,24 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from torch import Tensor
 
-from lightning_posttrain.batch import EvalBatch, find_inputs, find_target, to_logits, to_target
+from lightning_posttrain.batch import EvalBatch
 from lightning_posttrain.capture import ScoreFinder
 from lightning_posttrain.checks import check_batch
+from lightning_posttrain.epoch import Epoch, Given, Part, Place, eval_batch
 from lightning_posttrain.evaluation import Evaluation, Member
+from lightning_posttrain.fields import find_inputs, find_target
 from lightning_posttrain.forward import scorer, second_forward
-from lightning_posttrain.loaders import RowCounter, Rows, dataset_classes, named_loaders, stage_of
-from lightning_posttrain.metrics import EvaluationMetric
+from lightning_posttrain.loaders import RowCounter, dataset_classes, named_loaders, stage_of
 from lightning_posttrain.ranks import agreed_classes, sum_over_ranks
 from lightning_posttrain.reading import Reading
 from lightning_posttrain.step import Step
 from lightning_posttrain.tap import Tap
-
-
-@dataclass(eq=False)
-class Part:
-    """What has been accumulated for one loader under one reading."""
-
-    num_classes: int
-    metrics: dict[type[EvaluationMetric], EvaluationMetric] = field(default_factory=dict)
+from lightning_posttrain.tasks import to_target
 
 
 class EvaluationStream:
@@ -52,10 +44,7 @@ class EvaluationStream:
         self._members: list[Member] = []
         self._tap = Tap()
         self._finders: dict[Reading, ScoreFinder] = {}
-        self._given: dict[Reading, tuple[Any, Any]] = {}
-        self._counters: dict[int, RowCounter] = {}
-        self._parts: dict[tuple[int, Reading], Part] = {}
-        self._finished: dict[Reading, list[Evaluation]] | None = None
+        self._epochs: dict[str, Epoch] = {}
         self._said: set[str] = set()
         self._taken: dict[str, set[str]] = {}
         self._checked: set[tuple[str, Reading]] = set()
@@ -81,80 +70,91 @@ class EvaluationStream:
         if member in self._members:
             self._members.remove(member)
         if not self._members:
-            self.end()
+            self._epochs = {}
+            self._tap.detach()
             self._finders, self._said, self._taken, self._checked = {}, set(), {}, set()
 
     def leads(self, member: Member) -> bool:
         """Whether this callback, the first of all, is the one whose hooks drive the stream."""
         return self._members[:1] == [member]
 
-    def begin(self, module: LightningModule) -> None:
-        """Start an epoch."""
-        self._forget()
-        self._tap.attach(module)
+    def ends(self, member: Member) -> bool:
+        """Whether this callback is the last of all."""
+        return self._members[-1:] == [member]
 
-    def end(self) -> None:
-        """End an epoch: no hook stays, no state either."""
-        self._forget()
-        self._tap.detach()
+    def begin(self, trainer: Trainer, module: LightningModule) -> None:
+        """Start an epoch of the trainer's present stage, if anybody wants it."""
+        if self._readers(trainer):
+            self._epochs[stage_of(trainer)] = Epoch()
+            self._tap.attach(module)
+
+    def end(self, trainer: Trainer) -> None:
+        """End an epoch; with the last that is open, no hook stays."""
+        self._epochs.pop(stage_of(trainer), None)
+        if not self._epochs:
+            self._tap.detach()
 
     def listen(self, trainer: Trainer, batch: Any) -> None:
         """Read what the loader gave, which the step may change, and listen to the step."""
-        self._given = {
-            reading: (find_target(batch, reading.target_fn), find_inputs(batch, reading.inputs_fn))
-            for reading in self._readers(trainer)
-        }
-        self._tap.listen()
+        epoch = self._epochs.get(stage_of(trainer))
+        if epoch is not None:
+            epoch.given = {reading: _given(batch, reading) for reading in self._readers(trainer)}
+            self._tap.listen(*(given.indices.shape for given in epoch.given.values()))
 
     def add(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, loader: int) -> None:
         """Read a batch and fold it into every metric."""
+        epoch = self._epochs.get(stage_of(trainer))
+        if epoch is None:
+            return
         firings = self._tap.take()
         suffix, source, _ = named_loaders(trainer)[loader]
         key = stage_of(trainer) + suffix
-        if loader not in self._counters:
-            self._counters[loader] = RowCounter(source)
+        if loader not in epoch.counters:
+            epoch.counters[loader] = RowCounter(source)
         rows = None
         for reading, readers in self._readers(trainer).items():
-            given, inputs = self._given[reading]
-            target = to_target(given, reading.task)
-            step = Step(outputs, batch, inputs, given, firings, second_forward(trainer, module, inputs, self._tap))
+            given = epoch.given[reading]
+            shape = given.indices.shape
+            again = second_forward(trainer, module, given.inputs, self._tap, (shape,))
+            step = Step(outputs, batch, given.inputs, given.target, shape, firings, again)
             scores = self._finders.setdefault(reading, ScoreFinder(reading)).find(step).detach()
-            rows = rows or self._counters[loader].take(len(target), scores.device)
-            eval_batch = _eval_batch(scores, target.to(scores.device), rows, reading, inputs)
+            rows = rows or epoch.counters[loader].take(len(given.indices), scores.device)
+            read = eval_batch(scores, given, rows, reading)
             if (key, reading) not in self._checked:
-                check_batch(eval_batch, scores, given, reading)
+                check_batch(read, scores, given.target, reading)
                 for member in readers:
-                    member.check(module, eval_batch)
+                    member.check(module, read)
                 self._checked.add((key, reading))
             if not trainer.sanity_checking:
-                self._fold((loader, reading), readers, eval_batch, key)
+                self._fold(epoch, (loader, reading), readers, read, key)
 
-    def _fold(self, place: tuple[int, Reading], readers: list[Member], batch: EvalBatch, key: str) -> None:
-        if place not in self._parts:
-            self._parts[place] = _part(batch.num_classes, readers, batch.scores.device)
-        part = self._parts[place]
+    def _fold(self, epoch: Epoch, place: Place, readers: list[Member], batch: EvalBatch, key: str) -> None:
+        if place not in epoch.parts:
+            epoch.parts[place] = _part(batch.num_classes, readers, batch.scores.device, place[1])
+        part = epoch.parts[place]
         if part.num_classes != batch.num_classes:
             raise ValueError(
                 f"the scores of {key} have {part.num_classes} classes in one batch and {batch.num_classes} "
                 "in another; a figure over both has no meaning. Pass scores_fn=... that gives one number."
             )
-        for metric in part.metrics.values():
-            metric.update(batch)
+        part.independent = part.independent and epoch.given[place[1]].indices.ndim == batch.target.ndim
+        part.accumulator.add(batch)
         for member in readers:
             member.observe(key, batch)
 
     def finish(self, trainer: Trainer, module: LightningModule, reading: Reading) -> list[Evaluation]:
         """The evaluation of every loader, worked out once an epoch; all ranks together."""
-        if self._finished is None:
+        epoch = self._epochs[stage_of(trainer)]
+        if epoch.finished is None:
             with torch.inference_mode(False), torch.no_grad():
                 readings = self._readers(trainer)
                 places = [(i, reading) for i in range(len(named_loaders(trainer))) for reading in readings]
-                self._agree(trainer, module, places)
-                parts = [self._parts[place] for place in places if place in self._parts]
+                self._agree(trainer, module, epoch, places)
+                parts = [epoch.parts[place] for place in places if place in epoch.parts]
                 sum_over_ranks(trainer, [metric for part in parts for metric in part.metrics.values()])
-                evaluations = (self._evaluations(trainer, module, reading) for reading in readings)
-                self._finished = dict(zip(readings, evaluations, strict=True))
-        return self._finished[reading]
+                evaluations = (self._evaluations(trainer, module, epoch, reading) for reading in readings)
+                epoch.finished = dict(zip(readings, evaluations, strict=True))
+        return epoch.finished[reading]
 
     def say_once(self, text: str, key: str = "") -> None:
         """Warn, unless the same has been said in this run."""
@@ -173,25 +173,27 @@ class EvaluationStream:
             self._taken[stage] = before | set(trainer.callback_metrics)
         return self._taken[stage]
 
-    def _forget(self) -> None:
-        self._given, self._counters, self._parts, self._finished = {}, {}, {}, None
-
     def _readers(self, trainer: Trainer) -> dict[Reading, list[Member]]:
         members = [member for member in self._members if member.takes(trainer)]
         readings = dict.fromkeys(member.reading for member in members)
         return {reading: [member for member in members if member.reading == reading] for reading in readings}
 
-    def _agree(self, trainer: Trainer, module: LightningModule, places: list[tuple[int, Reading]]) -> None:
+    def _agree(self, trainer: Trainer, module: LightningModule, epoch: Epoch, places: list[Place]) -> None:
         """Give a rank that saw no batch of a loader the metrics that the other ranks have for it."""
-        mine = [self._parts[place].num_classes if place in self._parts else 0 for place in places]
+        for place in places:
+            if place in epoch.parts:
+                epoch.parts[place].accumulator.flush()
+        mine = [epoch.parts[place].num_classes if place in epoch.parts else 0 for place in places]
         for place, most in zip(places, agreed_classes(trainer, mine), strict=True):
-            if most and place not in self._parts:
-                self._parts[place] = _part(most, self._readers(trainer)[place[1]], module.device)
+            if most and place not in epoch.parts:
+                epoch.parts[place] = _part(most, self._readers(trainer)[place[1]], module.device, place[1])
 
-    def _evaluations(self, trainer: Trainer, module: LightningModule, reading: Reading) -> list[Evaluation]:
+    def _evaluations(
+        self, trainer: Trainer, module: LightningModule, epoch: Epoch, reading: Reading
+    ) -> list[Evaluation]:
         evaluations = []
         for i, (suffix, loader, expected) in enumerate(named_loaders(trainer)):
-            part = self._parts.get((i, reading))
+            part = epoch.parts.get((i, reading))
             if part is None:
                 if not expected:
                     key = stage_of(trainer) + suffix
@@ -203,23 +205,18 @@ class EvaluationStream:
                     suffix=suffix,
                     num_classes=part.num_classes,
                     class_names=dataset_classes(loader, part.num_classes),
-                    results={kind: metric.result() for kind, metric in part.metrics.items()},
+                    results=part.results(),
+                    independent=part.independent,
                     scorer=scorer(module, self._finders.get(reading), reading, part.num_classes),
                 )
             )
         return evaluations
 
 
-def _eval_batch(scores: Tensor, target: Tensor, rows: Rows, reading: Reading, inputs: Any) -> EvalBatch:
-    valid = rows.valid
-    if reading.ignore_index is not None:
-        kept = target != reading.ignore_index
-        valid = kept if valid is None else valid & kept
-    return EvalBatch(to_logits(scores, reading.task, reading.scores), target, valid, rows.index, inputs)
+def _given(batch: Any, reading: Reading) -> Given:
+    target = find_target(batch, reading.target_fn)
+    return Given(target, to_target(target, reading.task), find_inputs(batch, reading.inputs_fn))
 
 
-def _part(num_classes: int, readers: Sequence[Member], device: torch.device) -> Part:
-    kinds = dict.fromkeys(kind for member in readers for kind in member.metrics())
-    with torch.inference_mode(False):  # a state made in inference mode could not be changed outside it
-        made = {kind: kind(num_classes, sync_on_compute=False).to(device) for kind in kinds}
-    return Part(num_classes, made)
+def _part(num_classes: int, readers: Sequence[Member], device: torch.device, reading: Reading) -> Part:
+    return Part(num_classes, (kind for member in readers for kind in member.metrics()), device, reading.task)

@@ -19,7 +19,7 @@ class Firing:
     Args:
         name: its dotted name, "" for the LightningModule.
         args: its arguments, none where the output is not kept.
-        output: what it gave; None where that is a tensor of more than two dimensions.
+        output: what it gave; None where that is a tensor whose shape no scores have.
         mixes: whether it has a matrix of parameters, as a layer has and a softmax has not.
         call: number of the call.
         within: numbers of the calls that it was part of.
@@ -37,13 +37,14 @@ class Tap:
     """Hooks that listen only while a batch is evaluated.
 
     What they hear is kept in a chain of tuples, which ``torch.compile`` traces without a graph break. A tensor of
-    more than two dimensions is no class scores and is not kept; arguments are, until the end of the step.
+    more than two dimensions is kept only where it has those of the targets; arguments are, until the end of the step.
     """
 
     def __init__(self) -> None:
         self._handles: list[Any] = []
         self._mixes: dict[str, bool] = {}
         self._listening = False
+        self._shapes: tuple[torch.Size, ...] = ()
         self._chain: Any = None
 
     def attach(self, module: nn.Module) -> None:
@@ -62,8 +63,9 @@ class Tap:
         self._handles = []
         self.take()
 
-    def listen(self) -> None:
-        """Forget the last batch and listen to the next."""
+    def listen(self, *targets: torch.Size) -> None:
+        """Forget the last batch and listen to the next, whose targets have these shapes."""
+        self._shapes = tuple(shape[1:] for shape in targets)
         self._chain, self._listening = None, True
 
     def take(self) -> list[Firing]:
@@ -98,11 +100,14 @@ class Tap:
     def _ending(self, name: str) -> Callable[[nn.Module, Any, Any, Any], None]:
         def hook(_module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             if self._listening:
-                wide = isinstance(output, Tensor) and output.ndim > 2
+                wide = isinstance(output, Tensor) and output.ndim > 2 and self._is_other(output.shape)
                 given = () if wide else (*args, *kwargs.values())
                 self._chain = (name, given, None if wide else output, self._chain)
 
         return hook
+
+    def _is_other(self, shape: torch.Size) -> bool:
+        return shape[1:] not in self._shapes and shape[2:] not in self._shapes
 
 
 def _parts(module: nn.Module, name: str, seen: set[nn.Module]) -> Iterator[tuple[str, nn.Module]]:

@@ -1,16 +1,12 @@
 import pytest
 import torch
 
-from lightning_posttrain.batch import EvalBatch, count_classes, fits, to_logits, to_target
+from lightning_posttrain.batch import EvalBatch
+from lightning_posttrain.tasks import count_classes, fits, to_logits, to_rows, to_target
 
 
 def test_predictions_of_ties_are_the_first_class():
     assert EvalBatch(torch.tensor([[1.0, 1.0, 0.0]]), torch.tensor([0])).predicted.tolist() == [0]
-
-
-def test_log_probabilities_and_probabilities_agree():
-    batch = EvalBatch(torch.randn(5, 3) * 20, torch.zeros(5, dtype=torch.long))
-    torch.testing.assert_close(batch.log_probabilities.exp(), batch.probabilities)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -34,22 +30,31 @@ def test_probabilities_of_zero_and_one_stay_so():
 
 
 @pytest.mark.parametrize(
-    ("shape", "task", "wanted"),
+    ("shape", "target", "task", "wanted"),
     [
-        ((4, 3), "multiclass", True),
-        ((4, 1), "multiclass", False),
-        ((4,), "multiclass", False),
-        ((5, 3), "multiclass", False),
-        ((4, 3, 2), "multiclass", False),
-        ((4,), "binary", True),
-        ((4, 1), "binary", True),
-        ((4, 2), "binary", True),
-        ((4, 3), "binary", False),
+        ((4, 3), (4,), "multiclass", True),
+        ((4, 1), (4,), "multiclass", False),
+        ((4,), (4,), "multiclass", False),
+        ((5, 3), (4,), "multiclass", False),
+        ((4, 3, 2), (4,), "multiclass", False),
+        ((4,), (4,), "binary", True),
+        ((4, 1), (4,), "binary", True),
+        ((4, 2), (4,), "binary", True),
+        ((4, 3), (4,), "binary", False),
+        ((4, 3, 8, 6), (4, 8, 6), "multiclass", True),
+        ((4, 8, 6, 3), (4, 8, 6), "multiclass", False),
+        ((4, 8, 6), (4, 8, 6), "multiclass", False),
+        ((4, 8, 6), (4, 8, 6), "binary", True),
+        ((4, 1, 8, 6), (4, 8, 6), "binary", True),
+        ((4, 2, 8, 6), (4, 8, 6), "binary", True),
+        ((4, 5), (4, 5), "multilabel", True),
+        ((4, 5, 8, 6), (4, 5, 8, 6), "multilabel", True),
+        ((4, 5), (4,), "multilabel", False),
     ],
 )
-def test_which_shapes_scores_can_have(shape, task, wanted):
-    assert fits(torch.zeros(shape), 4, task) is wanted
-    assert not fits(torch.zeros(shape, dtype=torch.long), 4, task)
+def test_which_shapes_scores_can_have(shape, target, task, wanted):
+    assert fits(torch.zeros(shape), torch.Size(target), task) is wanted
+    assert not fits(torch.zeros(shape, dtype=torch.long), torch.Size(target), task)
 
 
 def test_the_number_of_classes_of_one_binary_score_is_two():
@@ -63,5 +68,34 @@ def test_binary_targets_may_be_floats_or_bools():
 
 
 def test_targets_that_are_no_tensor_raise():
-    with pytest.raises(ValueError, match=r"`target` is a list, wanted a tensor \(N,\)"):
+    with pytest.raises(ValueError, match=r"`target` is a list, wanted a tensor"):
         to_target([1, 2], "multiclass")
+
+
+def test_multilabel_targets_have_a_column_for_each_label():
+    assert to_target(torch.tensor([[1.0, 0.0]]), "multilabel").tolist() == [[1, 0]]
+    with pytest.raises(ValueError, match=r"shape \(2,\), wanted 0 or 1 for each label \(N, L\)"):
+        to_target(torch.tensor([1, 0]), "multilabel")
+
+
+def test_positions_of_a_segmentation_become_rows():
+    scores = torch.randn(2, 3, 4, 5)
+    target = torch.randint(3, (2, 4, 5))
+    rows, flat = to_rows(scores, target, "multiclass")
+    assert torch.equal(rows[27], scores[1, :, 1, 2])
+    assert flat[27] == target[1, 1, 2]
+    labels = torch.randint(2, (2, 3, 4, 5))
+    rows, flat = to_rows(scores, labels, "multilabel")
+    assert torch.equal(rows[27], scores[1, :, 1, 2])
+    assert torch.equal(flat[27], labels[1, :, 1, 2])
+
+
+def test_multilabel_probabilities_become_log_odds():
+    p = torch.tensor([[0.2, 0.5, 1.0]])
+    torch.testing.assert_close(to_logits(p, "multilabel", "probabilities").sigmoid().float(), p)
+
+
+def test_several_labels_are_predicted_above_one_half():
+    batch = EvalBatch(torch.tensor([[0.1, 0.0, -1.0, float("nan")]]), torch.tensor([[1, 0, 0, 1]]))
+    assert batch.predicted.tolist() == [[1, 0, 0, 0]]
+    assert batch.counted.tolist() == [[True, True, True, False]]

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lightning_posttrain import ClassificationMetrics, ConfusionMatrix
-from lightning_posttrain.batch import to_logits
+from lightning_posttrain.tasks import to_logits
 from tests import reference, toys
 
 
@@ -538,8 +538,8 @@ def test_several_dataloaders_each_have_a_result_and_a_tag():
         actual, predicted = toys.predictions(net, data)
         reference.assert_equal(metrics.results[key], reference.report(actual, predicted, toys.CLASSES))
     logged = trainer.callback_metrics
-    assert logged["val/accuracy"] == pytest.approx(metrics.results["val"].accuracy)
-    assert logged["val/accuracy/dataloader_1"] == pytest.approx(metrics.results["val/dataloader_1"].accuracy)
+    assert logged["val/accuracy"] == pytest.approx(metrics.results["val"]["accuracy"])
+    assert logged["val/accuracy/dataloader_1"] == pytest.approx(metrics.results["val/dataloader_1"]["accuracy"])
 
 
 def test_dataloaders_in_a_dict_go_by_their_names():

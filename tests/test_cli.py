@@ -19,7 +19,7 @@ trainer:
   enable_model_summary: false
   callbacks:
     - class_path: lightning_posttrain.ClassificationMetrics
-      init_args: {max_logged_classes: 3, class_names: [a, b, c, d]}
+      init_args: {log: [accuracy], class_names: [a, b, c, d]}
     - class_path: lightning_posttrain.ConfusionMatrix
       init_args: {target_fn: tests.test_cli.second, on_error: raise}
     - class_path: lightning_posttrain.SaliencyMaps

@@ -10,9 +10,9 @@ import pytest
 import lightning_posttrain
 
 ROOT = Path(lightning_posttrain.__file__).parent
-BOTTOM = {"__about__", "artifacts", "batch", "buffers", "results"}
-LIGHTNING = {"evaluation", "forward", "loaders", "ranks", "stream"}
-STREAM = {*LIGHTNING, "capture", "checks", "reading", "step", "tap"}
+BOTTOM = {"__about__", "artifacts", "batch", "buffers", "fields", "results", "rows", "tasks"}
+LIGHTNING = {"epoch", "evaluation", "forward", "loaders", "ranks", "stream"}
+STREAM = {*LIGHTNING, "accumulator", "capture", "checks", "reading", "step", "tap"}
 MAY = {
     **dict.fromkeys(BOTTOM, BOTTOM),
     "functional": BOTTOM | {"functional"},

@@ -3,57 +3,45 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 
 from lightning_posttrain.artifacts import File, Tagged
-from lightning_posttrain.batch import EvalBatch, ScoreKind, Task
+from lightning_posttrain.batch import EvalBatch
 from lightning_posttrain.callbacks.logging import log_scalars, step_of
-from lightning_posttrain.callbacks.options import Stage, distinct, hashable, one_of
+from lightning_posttrain.callbacks.namespaces import AnyCallback
+from lightning_posttrain.callbacks.options import distinct, hashable, one_of
 from lightning_posttrain.evaluation import Evaluation, Needs
-from lightning_posttrain.loaders import stage_of
+from lightning_posttrain.loaders import Stage, stage_of
 from lightning_posttrain.reading import Reading
 from lightning_posttrain.results import Result
 from lightning_posttrain.sinks import Sink, find_sinks
 from lightning_posttrain.stream import EvaluationStream
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Callback as _LightningCallback
-else:
-
-    def _callback_bases() -> tuple[type, ...]:
-        """``Callback`` of both namespaces: a Trainer and a LightningCLI know only their own."""
-        bases = []
-        for namespace in ("lightning.pytorch", "pytorch_lightning"):
-            with contextlib.suppress(ModuleNotFoundError):
-                bases.append(importlib.import_module(namespace).Callback)
-        return tuple(bases)
-
-    class _LightningCallback(*_callback_bases()):
-        pass
+from lightning_posttrain.tasks import TASKS, ScoreKind, Task
 
 
-class StreamCallback(_LightningCallback):
+class StreamCallback(AnyCallback):
     """Base of all callbacks that read the evaluation stream.
 
     Args:
         name: goes before the quantity in tags and file names, ``val/<name>/accuracy``; for two of a kind.
         class_names: a name for each class, in order. Default: the dataset's ``classes``, else the indices.
         num_classes: number of classes. Default: told from the scores of the first batch.
-        task: ``"multiclass"``: scores ``(N, C)``. ``"binary"``: scores ``(N,)``, ``(N, 1)`` or ``(N, 2)``,
-            where one score speaks for class 1.
+        task: ``"multiclass"``: scores ``(N, C)``, targets ``(N,)``. ``"binary"``: scores ``(N,)``, ``(N, 1)`` or
+            ``(N, 2)``, where one score speaks for class 1. ``"multilabel"``: both ``(N, L)``, targets 0 or 1. Further
+            dimensions, as ``(N, C, H, W)`` with ``(N, H, W)`` of a segmentation, are counted position by position.
         scores: whether the network gives ``"logits"`` or ``"probabilities"``.
         scores_fn: from the step's outputs and the batch to the scores, where they are not found by themselves.
         target_fn: from the batch to class indices ``(N,)``. Default: second of a tuple, or a dict's usual key.
         inputs_fn: from the batch to the inputs. Default: first of a tuple, or a dict's usual key.
-        ignore_index: target of rows that enter no figure, as ``-100``.
-        stages: which of ``"val"`` and ``"test"``.
+        ignore_index: target of rows, pixels or labels that enter no figure, as ``-100``.
+        stages: which of ``"train"``, ``"val"`` and ``"test"``; training is read as it happens, with dropout and with
+            weights that change.
         on_error: ``"warn"``: what goes wrong in explaining, drawing or writing is said once, and the run goes
             on. ``"raise"``: it ends the run. A configuration that would give wrong figures always raises.
 
@@ -81,12 +69,12 @@ class StreamCallback(_LightningCallback):
     ) -> None:
         super().__init__()
         names = None if class_names is None else distinct(class_names)
-        one_of("task", task, ("multiclass", "binary"))
+        one_of("task", task, TASKS)
         one_of("scores", scores, ("logits", "probabilities"))
         one_of("on_error", on_error, ("warn", "raise"))
         listed: tuple[str, ...] = (stages,) if isinstance(stages, str) else tuple(stages)
         for stage in listed:
-            one_of("stages", stage, ("val", "test"))
+            one_of("stages", stage, ("train", "val", "test"))
         if names is not None and num_classes not in (None, len(names)):
             raise ValueError(f"`class_names` has {len(names)} names, but `num_classes` is {num_classes}.")
         self.class_names = names
@@ -156,7 +144,7 @@ class StreamCallback(_LightningCallback):
 
     def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if (stream := EvaluationStream.of(trainer)).leads(self):
-            stream.begin(pl_module)
+            stream.begin(trainer, pl_module)
 
     def _listen(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -185,11 +173,17 @@ class StreamCallback(_LightningCallback):
         if (stream := EvaluationStream.of(trainer)).leads(self):
             if trainer.sanity_checking:
                 stream.taken_names(trainer)
-            stream.end()
+            stream.end(trainer)
 
-    on_validation_start = on_test_start = _begin
-    on_validation_batch_start = on_test_batch_start = _listen
-    on_validation_batch_end = on_test_batch_end = _add
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report what was read in training; the last of all callbacks ends the epoch."""
+        self._report(trainer, pl_module)
+        if (stream := EvaluationStream.of(trainer)).ends(self):
+            stream.end(trainer)
+
+    on_train_epoch_start = on_validation_start = on_test_start = _begin
+    on_train_batch_start = on_validation_batch_start = on_test_batch_start = _listen
+    on_train_batch_end = on_validation_batch_end = on_test_batch_end = _add
     on_validation_epoch_end = on_test_epoch_end = _report
     on_validation_end = on_test_end = _end
 

@@ -1,34 +1,56 @@
-"""Accuracy, precision, recall and F1."""
+"""The figures of a classifier."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import final
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import Any, final
 
 from lightning.pytorch import LightningModule
 from typing_extensions import Unpack
 
 from lightning_posttrain.artifacts import Tagged
+from lightning_posttrain.batch import EvalBatch
 from lightning_posttrain.callbacks.base import StreamCallback
 from lightning_posttrain.callbacks.options import EvaluationOptions
 from lightning_posttrain.evaluation import Evaluation, Needs
-from lightning_posttrain.functional.classification import classification_report
-from lightning_posttrain.metrics import ConfusionCounts
+from lightning_posttrain.functional.report import Findings, classification_report
+from lightning_posttrain.metrics import ConfusionCounts, LossSums, RankCounts, ReliabilityBins, ScoreHistograms
 from lightning_posttrain.results import ClassificationReport
+from lightning_posttrain.tasks import Task
+
+LOGGED: dict[Task, tuple[str, ...]] = {
+    "multiclass": ("accuracy", "balanced_accuracy", "f*_macro", "f*_weighted", "mcc", "auroc_macro", "log_loss", "ece"),
+    "binary": (
+        "accuracy", "balanced_accuracy", "precision", "recall", "f?", "f?.?", "mcc", "auroc", "average_precision",
+        "log_loss", "ece",
+    ),
+    "multilabel": (
+        "accuracy", "hamming_loss", "f*_macro", "f*_micro", "auroc_macro", "average_precision_macro", "log_loss",
+    ),
+}  # fmt: skip
 
 
 @final
 class ClassificationMetrics(StreamCallback):
-    """Logs accuracy, balanced accuracy, precision, recall and F1 of every validation and test.
+    """Works out the whole report of a classifier on every validation and test, and logs the figures that one follows.
 
     Logged as the module's own, on every rank and every validation, so that ``EarlyStopping`` and
-    ``ModelCheckpoint`` can monitor ``"val/f1_macro"`` wherever they stand in the list: ``accuracy``,
-    ``balanced_accuracy``, and ``precision``, ``recall``, ``f1`` each with ``_macro`` and ``_weighted``; for each
-    class ``per_class/recall/<name>`` and so on. The table of all stands in TensorBoard's text, CSV and JSON.
+    ``ModelCheckpoint`` can monitor ``"val/f1_macro"`` wherever they stand in the list. All figures stand in the
+    tables, as text in TensorBoard and as CSV and JSON: accuracy, balanced accuracy, top-k accuracy, Matthews
+    correlation, Cohen's kappa, log loss, Brier score and expected calibration error; for each class, and averaged,
+    precision, recall, specificity, F-beta, Jaccard index, area under the ROC curve and average precision.
 
     Args:
-        max_logged_classes: with more classes than this the figures of each class are in the table only.
+        log: names of the figures that are logged, with ``*`` for any letters, as ``["accuracy", "per_class/*"]``.
+            Default: a short set for the task.
+        beta: weight of recall in F-beta; 1 gives ``f1``.
+        top_k: the ``k`` of the top-k accuracies.
+        curves: work out what needs the order of scores: areas under curves, average precision.
+        resamples: bootstrap replicates for the 95 % intervals of all that follows from the confusion counts; 0 for
+            none. Fewer are drawn where the matrix has very many cells.
         **options: what every callback takes, see ``StreamCallback``.
 
     Example:
@@ -40,27 +62,83 @@ class ClassificationMetrics(StreamCallback):
 
     tag = "classification_report"
 
-    def __init__(self, *, max_logged_classes: int = 20, **options: Unpack[EvaluationOptions]) -> None:
+    def __init__(
+        self,
+        *,
+        log: Sequence[str] | None = None,
+        beta: float = 1.0,
+        top_k: Sequence[int] = (5,),
+        curves: bool = True,
+        resamples: int = 1000,
+        **options: Unpack[EvaluationOptions],
+    ) -> None:
         super().__init__(**options)
-        self.max_logged_classes = max_logged_classes
+        if beta <= 0:
+            raise ValueError(f"`beta` is {beta}, wanted more than 0.")
+        if resamples < 0:
+            raise ValueError(f"`resamples` is {resamples}, wanted 0 for no intervals, or about 1000.")
+        if any(not 1 <= k <= 1000 for k in top_k):
+            raise ValueError(f"`top_k` is {list(top_k)}, wanted numbers from 1 to 1000.")
+        self.logged = LOGGED[self.reading.task] if log is None else ((log,) if isinstance(log, str) else tuple(log))
+        self.chosen = log is not None
+        self.beta = beta
+        self.top_k = tuple(top_k)
+        self.curves = curves
+        self.resamples = resamples
 
     def metrics(self) -> Needs:
-        """Confusion counts."""
-        return (ConfusionCounts,)
+        """Counts of classes, of ranks and of confidence, sums of losses, and histograms of scores."""
+        ranks = (RankCounts,) if self.top_k else ()
+        curves = (ScoreHistograms,) if self.curves else ()
+        return (ConfusionCounts, LossSums, ReliabilityBins, *ranks, *curves)
+
+    def check(self, module: LightningModule, batch: EvalBatch) -> None:
+        """Raise for a name in ``log`` that no figure has."""
+        super().check(module, batch)
+        if self.chosen:
+            names = self.class_names or tuple(map(str, range(batch.num_classes)))
+            known = list(self._empty(batch, names).scalars())
+            unknown = [name for name in self.logged if not any(fnmatchcase(one, name) for one in known)]
+            # names of classes may come from the dataset, and are known at the end
+            unknown = [name for name in unknown if not name.startswith("per_class/")]
+            if unknown:
+                close = get_close_matches(unknown[0], known, 1)
+                hint = f" Did you mean {close[0]!r}?" if close else ""
+                whole = ", ".join(name for name in known if not name.startswith("per_class/"))
+                raise ValueError(f"`log` has {unknown[0]!r}, which no figure is called.{hint} There are {whole}.")
+
+    def _empty(self, batch: EvalBatch, names: tuple[str, ...]) -> ClassificationReport:
+        """The report of no rows, for its names."""
+        made = [kind(batch.num_classes, multilabel=batch.multilabel) for kind in self.metrics()]
+        return self._report_of({type(metric): metric.report(metric.states()) for metric in made}, names, 0)
 
     def summarize(
         self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]
     ) -> ClassificationReport:
-        """The figures that follow from the counts."""
-        return classification_report(replace(evaluation.result(ConfusionCounts), class_names=names))
+        """The figures that follow from what was counted."""
+        # pixels of an image go together: intervals that take them for samples would be far too narrow
+        return self._report_of(evaluation.results, names, self.resamples if evaluation.independent else 0)
+
+    def _report_of(self, results: Any, names: tuple[str, ...], resamples: int) -> ClassificationReport:
+        found = Findings(
+            replace(results[ConfusionCounts], class_names=names),
+            results[LossSums],
+            results.get(RankCounts),
+            results[ReliabilityBins],
+            results.get(ScoreHistograms),
+        )
+        return classification_report(
+            found, binary=self.reading.task == "binary", beta=self.beta, top_k=self.top_k, resamples=resamples
+        )
 
     def scalars(self, result: ClassificationReport) -> dict[str, float]:
-        """The headline figures, and those of each class where they are few."""
-        few = len(result.class_names) <= self.max_logged_classes
-        return {**result.scalars(), **(result.per_class_scalars() if few else {})}
+        """The figures that were chosen."""
+        figures = result.scalars()
+        return {name: value for name, value in figures.items() if any(fnmatchcase(name, one) for one in self.logged)}
 
     def show(self, result: ClassificationReport, title: str) -> Iterator[Tagged]:
-        """The table."""
-        from lightning_posttrain.render.classification import classification_table
+        """The tables."""
+        from lightning_posttrain.render.classification import class_table, overall_table
 
-        yield Tagged(self.tag, classification_table(result))
+        yield Tagged(self.tag, class_table(result))
+        yield Tagged("summary", overall_table(result))

@@ -32,6 +32,9 @@ def log_scalars(trainer: Trainer, module: LightningModule, scalars: Mapping[str,
         module.log_dict(free, on_step=False, on_epoch=True, add_dataloader_idx=False, batch_size=1)
 
 
+_EARLIER = {"train": "on_train_epoch_start", "val": "on_validation_start", "test": "on_test_start"}
+
+
 @contextmanager
 def _as_if_before_the_epoch(trainer: Trainer, module: LightningModule) -> Iterator[None]:
     """Keep Lightning from taking a module's own log of the same name in ``on_*_epoch_end`` for ours.
@@ -40,7 +43,7 @@ def _as_if_before_the_epoch(trainer: Trainer, module: LightningModule) -> Iterat
     two values under one name the later hook's, the user's, is what others see.
     """
     before = getattr(module, "_current_fx_name", None)
-    module._current_fx_name = "on_test_start" if stage_of(trainer) == "test" else "on_validation_start"
+    module._current_fx_name = _EARLIER[stage_of(trainer)]
     try:
         yield
     finally:

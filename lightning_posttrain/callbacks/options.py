@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
-from lightning_posttrain.batch import ScoreKind, Task
-
-Stage = Literal["val", "test"]
+from lightning_posttrain.loaders import Stage
+from lightning_posttrain.tasks import ScoreKind, Task
 
 
 class EvaluationOptions(TypedDict, total=False):

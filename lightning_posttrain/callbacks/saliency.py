@@ -14,14 +14,16 @@ from typing_extensions import Unpack
 from lightning_posttrain.artifacts import Tagged
 from lightning_posttrain.attribution import METHODS, attribute, find_cam_layer, gradient_session
 from lightning_posttrain.attribution.samples import FixedSamples
-from lightning_posttrain.batch import EvalBatch, describe, to_logits
+from lightning_posttrain.batch import EvalBatch
 from lightning_posttrain.callbacks.base import StreamCallback
 from lightning_posttrain.callbacks.options import EvaluationOptions
 from lightning_posttrain.evaluation import Evaluation
+from lightning_posttrain.fields import describe
 from lightning_posttrain.forward import muted
 from lightning_posttrain.functional.images import is_image, to_display
 from lightning_posttrain.results import Saliency
 from lightning_posttrain.stream import EvaluationStream
+from lightning_posttrain.tasks import to_logits
 
 
 @final

@@ -2,32 +2,68 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from lightning_posttrain.results import ConfusedPair, Confusion
+from lightning_posttrain.results import ClassCounts, ConfusedPair, Confusion, LabelConfusion
 
 
-def add_confusion(counts: Tensor, target: Tensor, predicted: Tensor, counted: Tensor) -> None:
-    """Add rows to a confusion matrix in place, without a synchronisation with the host.
+def add_confusion(
+    counts: Tensor, target: Tensor, predicted: Tensor, counted: Tensor, group: Tensor | None = None
+) -> None:
+    """Add rows to confusion matrices in place, without a synchronisation with the host.
 
     Args:
-        counts: ``(C, C)`` int64, contiguous; rows are the actual class.
+        counts: ``(G, C, C)`` int64, contiguous; rows are the actual class.
         target: actual class ``(N,)``, int64; any value where not ``counted``.
-        predicted: predicted class ``(N,)``, int64 in ``[0, C)``.
+        predicted: predicted class ``(N,)``, int64, in ``[0, C)``.
         counted: ``(N,)`` bool, False for rows to leave out.
+        group: which matrix each row is of ``(N,)``, int64; None for the first.
 
     Example:
-        >>> import torch
-        >>> counts = torch.zeros(2, 2, dtype=torch.int64)
+        >>> counts = torch.zeros(1, 2, 2, dtype=torch.int64)
         >>> add_confusion(counts, torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]), torch.tensor([True] * 3))
-        >>> counts
+        >>> counts[0]
         tensor([[1, 0],
                 [1, 1]])
     """
-    num_classes = counts.shape[0]
+    num_classes = counts.shape[-1]
     # rows left out still need an index inside the matrix; their weight is zero
-    cell = target.clamp(0, num_classes - 1) * num_classes + predicted
-    counts.view(-1).index_add_(0, cell, counted.long())
+    target = target.clamp(0, num_classes - 1)
+    line = target if group is None else group * num_classes + target
+    counts.view(-1).index_add_(0, line * num_classes + predicted, counted.long())
+
+
+def class_counts(confusion: Confusion | LabelConfusion) -> ClassCounts:
+    """The four counts of each class, or label, against all others.
+
+    Example:
+        >>> counts = class_counts(Confusion(torch.tensor([[3, 1], [0, 4]]), ("no", "yes")))
+        >>> [values.tolist() for values in counts]
+        [[3.0, 4.0], [0.0, 1.0], [1.0, 0.0], [4.0, 3.0]]
+    """
+    if isinstance(confusion, LabelConfusion):
+        cells = confusion.counts.double()
+        return ClassCounts(cells[:, 1, 1], cells[:, 0, 1], cells[:, 1, 0], cells[:, 0, 0])
+    place, count = confusion.cells
+    return counts_of_cells(place, count.double(), len(confusion.class_names))
+
+
+def counts_of_cells(place: Tensor, count: Tensor, num_classes: int) -> ClassCounts:
+    """The four counts of each class from the cells of a matrix.
+
+    Args:
+        place: actual and predicted class of each cell ``(2, K)``.
+        count: rows in it ``(..., K)``, float64.
+        num_classes: ``C``.
+    """
+    none = count.new_zeros(*count.shape[:-1], num_classes)
+    right = torch.where(place[0] == place[1], count, 0.0)
+    true_positive = none.index_add(-1, place[0], right)
+    false_negative = none.index_add(-1, place[0], count - right)
+    false_positive = none.index_add(-1, place[1], count - right)
+    rest = count.sum(dim=-1, keepdim=True) - true_positive - false_negative - false_positive
+    return ClassCounts(true_positive, false_positive, false_negative, rest)
 
 
 def most_confused(confusion: Confusion, limit: int = 10) -> list[ConfusedPair]:
@@ -38,18 +74,16 @@ def most_confused(confusion: Confusion, limit: int = 10) -> list[ConfusedPair]:
         limit: how many pairs at most.
 
     Example:
-        >>> import torch
         >>> counts = torch.tensor([[5, 1, 0], [3, 9, 0], [0, 0, 4]])
         >>> most_confused(Confusion(counts, ("cat", "dog", "owl")))[0]
         ConfusedPair(actual='dog', predicted='cat', count=3, share=0.25)
     """
-    counts, names = confusion.counts, confusion.class_names
-    errors = counts - counts.diag().diag()
-    found, cells = errors.flatten().sort(descending=True, stable=True)
-    support = counts.sum(dim=1).tolist()
-    pairs = []
-    for count, cell in zip(found[:limit].tolist(), cells[:limit].tolist(), strict=True):
-        actual, predicted = divmod(cell, len(names))
-        if count:
-            pairs.append(ConfusedPair(names[actual], names[predicted], count, count / support[actual]))
-    return pairs
+    place, count = confusion.cells
+    errors = place[0] != place[1]
+    place, count = place[:, errors], count[errors]
+    order = count.sort(descending=True, stable=True).indices[:limit]
+    names, support = confusion.class_names, confusion.support
+    return [
+        ConfusedPair(names[actual], names[predicted], found, found / int(support[actual]))
+        for actual, predicted, found in zip(*place[:, order].tolist(), count[order].tolist(), strict=True)
+    ]

@@ -2,5 +2,7 @@
 
 from lightning_posttrain.metrics.base import EvaluationMetric
 from lightning_posttrain.metrics.confusion import ConfusionCounts
+from lightning_posttrain.metrics.histograms import ScoreHistograms
+from lightning_posttrain.metrics.probabilities import LossSums, RankCounts, ReliabilityBins
 
-__all__ = ["ConfusionCounts", "EvaluationMetric"]
+__all__ = ["ConfusionCounts", "EvaluationMetric", "LossSums", "RankCounts", "ReliabilityBins", "ScoreHistograms"]

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
 
+import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from lightning_posttrain.batch import EvalBatch
 from lightning_posttrain.results import Result
+from lightning_posttrain.rows import RowFacts
 
 
 class EvaluationMetric(Metric, ABC):
-    """A metric over ``EvalBatch``es whose every state is a tensor of fixed shape that sums across ranks.
+    """A metric over ``EvalBatch``es whose every state is an int64 tensor of fixed shape that sums across ranks.
 
     Sums make it lawful: any split of the rows into batches and ranks, in any order, gives the same state.
 
     Args:
-        num_classes: ``C``.
+        num_classes: ``C``, or for multilabel the number of labels ``L``.
+        multilabel: whether each row has any number of labels.
         sync_on_compute: sum over ranks in ``compute``, as torchmetrics does. The stream, which sums the
             states of all metrics at once, turns this off.
     """
@@ -25,14 +30,32 @@ class EvaluationMetric(Metric, ABC):
     is_differentiable = False
     higher_is_better = None
     full_state_update = False
+    reads: ClassVar[frozenset[str]] = frozenset()
+    """Facts that it wants of each row, beside the basic ones."""
 
-    def __init__(self, num_classes: int, *, sync_on_compute: bool = True) -> None:
+    def __init__(self, num_classes: int, *, multilabel: bool = False, sync_on_compute: bool = True) -> None:
         super().__init__(sync_on_compute=sync_on_compute)
         self.num_classes = num_classes
+        self.multilabel = multilabel
+        self.groups, self.choices = (num_classes, 2) if multilabel else (1, num_classes)
 
-    @abstractmethod
+    def count(self, name: str, *shape: int) -> None:
+        """Add a state of zeros."""
+        self.add_state(name, torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
+
     def update(self, batch: EvalBatch) -> None:
         """Add a batch, without a synchronisation with the host."""
+        rows = batch.rows(self.reads)
+        with torch.no_grad():
+            self.add_scores(batch.scores, rows)
+            self.add_rows(rows)
+
+    def add_scores(self, scores: Tensor, rows: RowFacts) -> None:
+        """Add what cannot be told from the facts of rows; its rows come to ``add_rows`` once more."""
+
+    @abstractmethod
+    def add_rows(self, rows: RowFacts) -> None:
+        """Add rows, of one batch or of many."""
 
     def states(self) -> dict[str, Tensor]:
         """The states as they are on this rank."""
@@ -45,6 +68,14 @@ class EvaluationMetric(Metric, ABC):
         """
         return self.states()
 
-    @abstractmethod
     def result(self) -> Result:
-        """What the states amount to, on the CPU."""
+        """What the states amount to, on the CPU, summed over ranks."""
+        return self.report(self.compute())
+
+    def report(self, states: Mapping[str, Tensor]) -> Result:
+        """What states amount to, on the CPU."""
+        return self.read({name: state.cpu().clone() for name, state in states.items()})
+
+    @abstractmethod
+    def read(self, states: Mapping[str, Tensor]) -> Result:
+        """The result of states that lie on the CPU."""

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import final
 
-import torch
 from torch import Tensor
 
-from lightning_posttrain.batch import EvalBatch
 from lightning_posttrain.functional.confusion import add_confusion
 from lightning_posttrain.metrics.base import EvaluationMetric
-from lightning_posttrain.results import Confusion
+from lightning_posttrain.results import Confusion, LabelConfusion
+from lightning_posttrain.rows import RowFacts
 
 
 @final
 class ConfusionCounts(EvaluationMetric):
-    """Counts ``(C, C)`` of actual against predicted class, int64.
+    """Counts ``(C, C)`` of actual against predicted class, for multilabel ``(L, 2, 2)``, int64.
 
     Rows whose scores are not finite or whose target is no class are counted apart.
 
     Example:
+        >>> import torch
+        >>> from lightning_posttrain.batch import EvalBatch
         >>> metric = ConfusionCounts(2)
         >>> metric.update(EvalBatch(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0])))
         >>> metric.result().counts
@@ -28,29 +30,31 @@ class ConfusionCounts(EvaluationMetric):
     """
 
     counts: Tensor
-    nonfinite: Tensor
-    out_of_range: Tensor
+    left_out: Tensor
+    matches: Tensor
 
-    def __init__(self, num_classes: int, *, sync_on_compute: bool = True) -> None:
-        super().__init__(num_classes, sync_on_compute=sync_on_compute)
-        square = torch.zeros(num_classes, num_classes, dtype=torch.int64)
-        self.add_state("counts", square, dist_reduce_fx="sum")
-        self.add_state("nonfinite", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("out_of_range", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+    def __init__(self, num_classes: int, *, multilabel: bool = False, sync_on_compute: bool = True) -> None:
+        super().__init__(num_classes, multilabel=multilabel, sync_on_compute=sync_on_compute)
+        self.count("counts", self.groups, self.choices, self.choices)
+        self.count("left_out", 2)
+        self.count("matches", 2)
 
-    def update(self, batch: EvalBatch) -> None:
-        """Add a batch."""
-        add_confusion(self.counts, batch.target, batch.predicted, batch.counted)
-        self.nonfinite += (batch.real & ~batch.finite).sum()
-        self.out_of_range += (batch.real & ~batch.in_range).sum()
+    def add_rows(self, rows: RowFacts) -> None:
+        """Add rows."""
+        add_confusion(self.counts, rows["target"], rows["predicted"], rows.counted, rows.group)
+        self.left_out[0] += (rows.real & ~rows.finite).sum()
+        self.left_out[1] += (rows.real & ~rows.in_range).sum()
+        if self.multilabel:
+            counted = rows.counted.view(-1, self.groups)
+            there = counted.any(dim=1)
+            self.matches[0] += there.sum()
+            self.matches[1] += (there & (rows.right.view(-1, self.groups) | ~counted).all(dim=1)).sum()
 
-    def result(self) -> Confusion:
-        """The matrix, with classes named by their index."""
-        state = self.compute()
+    def read(self, states: Mapping[str, Tensor]) -> Confusion | LabelConfusion:
+        """The counts, with classes named by their index."""
         names = tuple(map(str, range(self.num_classes)))
-        return Confusion(
-            counts=state["counts"].cpu().clone(),
-            class_names=names,
-            nonfinite=int(state["nonfinite"]),
-            out_of_range=int(state["out_of_range"]),
-        )
+        nonfinite, out_of_range = states["left_out"].tolist()
+        if self.multilabel:
+            rows, exact = states["matches"].tolist()
+            return LabelConfusion(states["counts"], names, rows, exact, nonfinite, out_of_range)
+        return Confusion(states["counts"][0], names, nonfinite, out_of_range)

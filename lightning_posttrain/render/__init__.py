@@ -1,13 +1,14 @@
 """From results to artifacts. Nothing here shows, saves or logs."""
 
-from lightning_posttrain.render.classification import classification_table
+from lightning_posttrain.render.classification import class_table, overall_table
 from lightning_posttrain.render.confusion import confusion_image, confusion_table, pairs_table
 from lightning_posttrain.render.saliency import saliency_image, saliency_table
 
 __all__ = [
-    "classification_table",
+    "class_table",
     "confusion_image",
     "confusion_table",
+    "overall_table",
     "pairs_table",
     "saliency_image",
     "saliency_table",

@@ -39,7 +39,7 @@ def test_what_the_module_logs_under_the_same_name_stays_its_own(where, options):
     assert sum("by the module itself" in str(w.message) for w in caught) == 1
     assert seen == [0.125] * len(seen)
     assert "val/f1_macro" in trainer.callback_metrics
-    assert metrics.results["val"].accuracy != 0.125
+    assert metrics.results["val"]["accuracy"] != 0.125
 
 
 def test_a_log_of_the_same_name_that_comes_after_ours_ends_no_run():
@@ -68,7 +68,7 @@ def test_two_of_a_kind_go_by_their_names(tmp_path):
     trainer.validate(Heads(), toys.loader(), verbose=False)
     for callback in (a, b):
         logged = trainer.callback_metrics[f"val/{callback.name}/accuracy"]
-        assert logged == pytest.approx(callback.results["val"].accuracy)
+        assert logged == pytest.approx(callback.results["val"]["accuracy"])
         assert (tmp_path / "posttrain" / "val" / callback.name / "classification_report.csv").exists()
 
 

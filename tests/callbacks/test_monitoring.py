@@ -21,10 +21,10 @@ class Seen(EarlyStopping):
 
 @pytest.mark.parametrize("ours_first", [True, False])
 @pytest.mark.parametrize("interval", [1.0, 0.5])
-@pytest.mark.parametrize("monitor", ["val/f1_macro", "val/per_class/recall/2"])
+@pytest.mark.parametrize("monitor", ["val/f1_macro", "val/auroc_macro", "val/per_class/recall/2"])
 def test_early_stopping_and_checkpoints_see_each_validations_own_value(ours_first, interval, monitor, tmp_path):
     kept = []
-    metrics = ClassificationMetrics()
+    metrics = ClassificationMetrics(log=["f1_macro", "auroc_*", "per_class/recall/*"])
     log = metrics.summarize
     metrics.summarize = lambda *args: kept.append(log(*args)) or kept[-1]
     stop = Seen(monitor)
@@ -34,7 +34,7 @@ def test_early_stopping_and_checkpoints_see_each_validations_own_value(ours_firs
     trainer = toys.quiet(callbacks, max_epochs=3, val_check_interval=interval, enable_checkpointing=True)
     trainer.fit(toys.Net(), toys.loader(), toys.loader())
     _, name = monitor.split("/", 1)
-    expected = [{**report.scalars(), **report.per_class_scalars()}[name] for report in kept]
+    expected = [report.scalars()[name] for report in kept]
     assert len(expected) == (3 if interval == 1.0 else 6)
     assert stop.seen == pytest.approx(expected, abs=1e-6, nan_ok=True)
     assert float(checkpoint.best_model_score) == pytest.approx(max(expected), abs=1e-6)
@@ -44,16 +44,28 @@ def test_scalars_are_logged_under_their_names_and_returned_by_test():
     metrics = ClassificationMetrics(class_names=["a", "b", "c", "d"])
     (logged,) = toys.quiet(metrics).test(toys.Net(), toys.loader(), verbose=False)
     result = metrics.results["test"]
-    assert logged["test/accuracy"] == pytest.approx(result.accuracy)
-    assert logged["test/f1_weighted"] == pytest.approx(result.weighted.f1)
-    assert logged["test/per_class/precision/b"] == pytest.approx(float(result.per_class.precision[1]))
-    assert len(logged) == 1 + 8 + 3 * 4
+    assert set(logged) == {
+        "test/loss",
+        *(f"test/{name}" for name in ("accuracy", "balanced_accuracy", "f1_macro", "f1_weighted", "mcc")),
+        *(f"test/{name}" for name in ("auroc_macro", "log_loss", "ece")),
+    }
+    assert logged["test/f1_weighted"] == pytest.approx(result["f1_weighted"])
+    assert logged["test/log_loss"] == pytest.approx(logged["test/loss"])
 
 
-def test_with_many_classes_only_the_headline_is_logged():
-    metrics = ClassificationMetrics(max_logged_classes=3)
+def test_what_is_logged_can_be_chosen():
+    metrics = ClassificationMetrics(log=["top_2_accuracy", "per_class/precision/*"], top_k=[2], class_names="abcd")
     (logged,) = toys.quiet(metrics).test(toys.Net(), toys.loader(), verbose=False)
-    assert not [name for name in logged if "per_class" in name]
+    assert set(logged) == {"test/loss", "test/top_2_accuracy", *(f"test/per_class/precision/{k}" for k in "abcd")}
+    assert logged["test/per_class/precision/b"] == pytest.approx(
+        float(metrics.results["test"].per_class["precision"][1])
+    )
+
+
+def test_a_name_that_no_figure_has_raises_with_the_nearest():
+    metrics = ClassificationMetrics(log=["f1_marco"])
+    with pytest.raises(ValueError, match=r"`log` has 'f1_marco', .* Did you mean 'f1_macro'\? There are accuracy"):
+        toys.quiet(metrics).validate(toys.Net(), toys.loader(), verbose=False)
 
 
 def test_names_come_from_the_dataset_where_it_has_them():

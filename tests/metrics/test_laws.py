@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_posttrain.batch import EvalBatch
-from lightning_posttrain.metrics import ConfusionCounts
+from lightning_posttrain.metrics import ConfusionCounts, LossSums, RankCounts, ReliabilityBins, ScoreHistograms
 
-METRICS = [ConfusionCounts]
+METRICS = [ConfusionCounts, LossSums, RankCounts, ReliabilityBins, ScoreHistograms]
 CLASSES = 5
 
 

@@ -1,0 +1,180 @@
+"""The report of a classifier, from what was counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_posttrain.functional.bootstrap import interval, replicates
+from lightning_posttrain.functional.classification import (
+    agreement,
+    averages,
+    class_figures,
+    label_mcc,
+    micro,
+)
+from lightning_posttrain.functional.confusion import class_counts
+from lightning_posttrain.functional.ranking import Bounded, auroc, average_precision
+from lightning_posttrain.results import (
+    ClassCounts,
+    ClassificationReport,
+    Confusion,
+    LabelConfusion,
+    Losses,
+    Ranks,
+    Reliability,
+    ScoreCounts,
+)
+
+Named = dict[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What was counted of an evaluation; only the confusion is needed."""
+
+    confusion: Confusion | LabelConfusion
+    losses: Losses | None = None
+    ranks: Ranks | None = None
+    reliability: Reliability | None = None
+    scores: ScoreCounts | None = None
+
+
+def classification_report(
+    found: Findings | Confusion | LabelConfusion,
+    *,
+    binary: bool = False,
+    beta: float = 1.0,
+    top_k: Sequence[int] = (),
+    resamples: int = 0,
+) -> ClassificationReport:
+    """Work out all figures that follow from what was counted, in float64.
+
+    Args:
+        found: what was counted; a confusion alone gives what follows from it.
+        binary: name the figures of class 1 without its name, as scikit-learn does.
+        beta: weight of recall in F-beta.
+        top_k: the ``k`` of the top-k accuracies.
+        resamples: bootstrap replicates for intervals; 0 for none.
+
+    Example:
+        >>> report = classification_report(Confusion(torch.tensor([[3, 1], [0, 4]]), ("no", "yes")))
+        >>> report["accuracy"], report.per_class["recall"].tolist()
+        (0.875, [0.75, 1.0])
+    """
+    found = found if isinstance(found, Findings) else Findings(found)
+    counts = class_counts(found.confusion)
+    whole, each = _from_counts(found.confusion, counts, beta, binary=binary)
+    ranked, bounds = _from_scores(found, binary=binary)
+    intervals, class_intervals = _intervals(found.confusion, beta, resamples, binary=binary)
+    absent = counts.support.sum(dim=-1) == 0
+    overall = {
+        **{name: float(value) for name, value in whole.items()},
+        **{name: float(value) for name, value in _from_rows(found, top_k).items()},
+        **{name: float(bounded.value) for name, bounded in ranked.items()},
+    }
+    return ClassificationReport(
+        class_names=found.confusion.class_names,
+        support=found.confusion.support,
+        overall=overall,
+        per_class={**each, **_per_class_scores(found)},
+        intervals={} if bool(absent.all()) else intervals,
+        class_intervals=class_intervals,
+        bounds=bounds,
+        undefined=_undefined(found.confusion, counts),
+        alerts=(*found.confusion.alerts, *(found.losses.alerts if found.losses else ())),
+    )
+
+
+def _from_counts(
+    confusion: Confusion | LabelConfusion, counts: ClassCounts, beta: float, *, binary: bool
+) -> tuple[Named, Named]:
+    """Figures of the whole set and of each class; with replicates, of each of those."""
+    each = class_figures(counts, beta)
+    if isinstance(confusion, LabelConfusion):
+        each["mcc"] = label_mcc(counts)
+        together = class_figures(micro(counts), beta)
+        pooled = {f"{name}_micro": values[..., 0] for name, values in together.items()}
+        wrong = counts.false_positive + counts.false_negative
+        hamming = {"hamming_loss": wrong.sum(dim=-1) / counts.total.sum(dim=-1)}
+        return {**hamming, **averages(each, counts.support), **pooled}, each
+    positive = {name: values[..., 1] for name, values in each.items()} if binary else {}
+    return {**agreement(counts), **positive, **averages(each, counts.support)}, each
+
+
+def _from_rows(found: Findings, top_k: Sequence[int]) -> dict[str, float]:
+    named = {}
+    if isinstance(found.confusion, LabelConfusion):
+        rows = found.confusion.rows
+        named["accuracy"] = found.confusion.exact / rows if rows else torch.nan
+    if found.ranks is not None:
+        named.update({f"top_{k}_accuracy": found.ranks.top(k) for k in top_k if k < len(found.confusion.class_names)})
+    if found.losses is not None:
+        named.update(log_loss=float(found.losses.log_loss.nanmean()), brier=float(found.losses.brier.nanmean()))
+    if found.reliability is not None:
+        named["ece"] = found.reliability.ece
+    return named
+
+
+def _from_scores(found: Findings, *, binary: bool) -> tuple[dict[str, Bounded], dict[str, tuple[float, float]]]:
+    """Areas under curves of the whole set, and the bounds that the bins leave them."""
+    if found.scores is None or not len(found.scores.positives):
+        return {}, {}
+    positives, negatives = found.scores.positives, found.scores.negatives
+    support = positives.sum(dim=0).double()
+    named: dict[str, Bounded] = {}
+    for name, area in (("auroc", auroc), ("average_precision", average_precision)):
+        each = area(positives, negatives)
+        if binary:
+            named[name] = Bounded(*(values[1] for values in each))
+            continue
+        means = [averages({name: values}, support) for values in each]
+        for average in means[0]:
+            named[average] = Bounded(*(mean[average] for mean in means))
+        together = area(positives.sum(dim=1, keepdim=True), negatives.sum(dim=1, keepdim=True))
+        named[f"{name}_micro"] = Bounded(*(values[0] for values in together))
+    return named, {name: (float(bounded.low), float(bounded.high)) for name, bounded in named.items()}
+
+
+def _per_class_scores(found: Findings) -> Named:
+    if found.scores is None or not len(found.scores.positives):
+        return {}
+    counts = (found.scores.positives, found.scores.negatives)
+    named = {"auroc": auroc(*counts).value, "average_precision": average_precision(*counts).value}
+    if found.losses is not None and len(found.losses.log_loss) > 1:
+        named.update(log_loss=found.losses.log_loss, brier=found.losses.brier)
+    return named
+
+
+def _intervals(
+    confusion: Confusion | LabelConfusion, beta: float, resamples: int, *, binary: bool
+) -> tuple[dict[str, tuple[float, float]], Named]:
+    if not resamples:
+        return {}, {}
+    whole, each = _from_counts(confusion, replicates(confusion, resamples), beta, binary=binary)
+    ends = {name: interval(values) for name, values in whole.items()}
+    return (
+        {name: (float(low), float(high)) for name, (low, high) in ends.items()},
+        {name: interval(values) for name, values in each.items()},
+    )
+
+
+def _undefined(confusion: Confusion | LabelConfusion, counts: ClassCounts) -> tuple[str, ...]:
+    if not counts.total.sum():
+        return ("no rows were counted",)
+    absent = _names(confusion, counts.support == 0)
+    unseen = _names(confusion, (counts.predicted == 0) & (counts.support > 0))
+    said = (
+        (absent, "no rows of {}: recall is not defined and not in the means"),
+        (unseen, "never predicted: {}; precision counts as 0"),
+    )
+    return tuple(text.format(names) for names, text in said if names)
+
+
+def _names(confusion: Confusion | LabelConfusion, chosen: Tensor, limit: int = 8) -> str:
+    names = [confusion.class_names[i] for i in chosen.nonzero().flatten().tolist()]
+    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + rest

@@ -1,0 +1,26 @@
+"""Every result: the pages that say all that the package can tell.
+
+A result is data without a picture: frozen, on the CPU, with figures for curves and plain data for JSON.
+"""
+
+from lightning_posttrain.results.base import Counted, Result, undefined_to_none
+from lightning_posttrain.results.classification import ClassificationReport
+from lightning_posttrain.results.confusion import ClassCounts, ConfusedPair, Confusion, LabelConfusion
+from lightning_posttrain.results.saliency import Saliency
+from lightning_posttrain.results.scores import Losses, Ranks, Reliability, ScoreCounts
+
+__all__ = [
+    "ClassCounts",
+    "ClassificationReport",
+    "ConfusedPair",
+    "Confusion",
+    "Counted",
+    "LabelConfusion",
+    "Losses",
+    "Ranks",
+    "Reliability",
+    "Result",
+    "Saliency",
+    "ScoreCounts",
+    "undefined_to_none",
+]

@@ -1,0 +1,64 @@
+"""What every result offers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
+
+from torch import Tensor
+
+
+class Result(Protocol):
+    """What every result offers."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that stand beside the figures."""
+
+    @property
+    def alerts(self) -> tuple[str, ...]:
+        """Those of the notes that are also said as a warning, as rows that were left out."""
+
+    def scalars(self) -> dict[str, float]:
+        """The figures worth a curve, by the name that follows the stage in a tag."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures as plain Python that JSON takes; undefined values are None."""
+
+
+@dataclass(frozen=True, eq=False)
+class Counted:
+    """A result that is no more than what was counted."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The alerts."""
+        return self.alerts
+
+    @property
+    def alerts(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    def scalars(self) -> dict[str, float]:
+        """Nothing: figures are in reports."""
+        return {}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as they are."""
+        return {part.name: undefined_to_none(getattr(self, part.name)) for part in fields(self)}
+
+
+def undefined_to_none(value: Any) -> Any:
+    """Bring a value to what JSON takes, at any depth: tensors as lists, NaN and infinities as None."""
+    if isinstance(value, Tensor):
+        value = value.tolist()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: undefined_to_none(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [undefined_to_none(item) for item in value]
+    return value
