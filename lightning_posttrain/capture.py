@@ -16,7 +16,7 @@ from lightning_posttrain.fields import describe
 from lightning_posttrain.reading import HINT_KEYS, SAID_KEYS, Reading, leaves, named_parts
 from lightning_posttrain.step import Candidate, Step, is_of, is_squashed, same, unsqueezed
 from lightning_posttrain.tap import Firing
-from lightning_posttrain.tasks import predictions, to_logits, wanted_shape
+from lightning_posttrain.tasks import LABELS_CURE, predictions, to_logits, wanted_shape
 
 
 class ScoreFinder:
@@ -231,12 +231,14 @@ class ScoreFinder:
 
     def _wanted(self, target: torch.Size) -> str:
         shape = wanted_shape(target, self.reading.task, self.reading.num_classes)
-        return f"floating-point {self.reading.scores} of shape {shape} for task={self.reading.task!r}"
+        labels = f". `target` has shape {tuple(target)}, a class for each position. {LABELS_CURE}"
+        dense = len(target) > 1 and self.reading.task == "multiclass"
+        return f"floating-point {self.reading.scores} of shape {shape} for task={self.reading.task!r}{labels * dense}"
 
 
 _CURE = (
     "Otherwise pass scores_fn=lambda outputs, batch: ... to say which tensor holds the class scores, "
-    "num_classes=... if that tells them apart, task='binary' for one score a row, or task='multilabel' for one a label."
+    "num_classes=... if that tells them apart, or task='binary' for one score a row."
 )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from lightning.pytorch import Trainer
+from torch import Tensor
 
 from lightning_posttrain.metrics import EvaluationMetric
 
@@ -36,9 +37,21 @@ def sum_over_ranks(trainer: Trainer, metrics: Sequence[EvaluationMetric]) -> Non
     if trainer.world_size == 1:
         return
     states = [(metric, name, state) for metric in metrics for name, state in metric.states().items()]
-    for dtype in dict.fromkeys(state.dtype for *_, state in states):
-        chosen = [entry for entry in states if entry[2].dtype == dtype]
+    fixed = [entry for entry in states if entry[1] not in entry[0].growing]
+    for dtype in dict.fromkeys(state.dtype for *_, state in fixed):
+        chosen = [entry for entry in fixed if entry[2].dtype == dtype]
         flat = torch.cat([state.reshape(-1) for *_, state in chosen])
         pieces = trainer.strategy.reduce(flat, reduce_op="sum").split([state.numel() for *_, state in chosen])
         for (metric, name, state), piece in zip(chosen, pieces, strict=True):
             setattr(metric, name, piece.view_as(state))
+    for metric, name, state in states:
+        if name in metric.growing:
+            setattr(metric, name, [_gathered(trainer, state)])
+
+
+def _gathered(trainer: Trainer, state: Tensor) -> Tensor:
+    """The rows of all ranks; ranks with fewer give rows of zeros, which count nothing."""
+    length = torch.tensor(len(state), device=trainer.strategy.root_device)
+    most = int(trainer.strategy.reduce(length, reduce_op="max"))
+    padded = torch.nn.functional.pad(state, (0, 0, 0, most - len(state)))
+    return torch.cat(list(trainer.strategy.all_gather(padded)))

@@ -29,8 +29,8 @@ class RowFacts:
         num_classes: ``K``, between which each row decides.
         facts: by name, each ``(M,)``: ``target`` and ``predicted`` class; ``top``, the largest score; ``own``, that
             of the target; ``others``, the sum over the other classes of ``exp(score - top)``, and ``others_norm``,
-            the root of the sum of its squares; ``log_total``, the log of the sum of all ``exp(score)``; ``rank``, how
-            many classes come before the target's.
+            the root of the sum of its squares; ``log_total``, the log of the sum of all ``exp(score)``, for a label
+            with the smaller of its two scores at 0; ``rank``, how many classes come before the target's.
         group: which label a row belongs to ``(M,)``, or None where there is one group.
     """
 
@@ -160,15 +160,17 @@ def measure_labels(scores: Tensor, target: Tensor) -> RowFacts:
     """
     log_odds, flat = scores.reshape(-1), target.reshape(-1)
     predicted = (log_odds > 0).long()
-    half = torch.nan_to_num(log_odds.abs(), nan=torch.nan) / 2  # a label may be certain, its log-odds infinite
-    others = torch.exp(-2 * half)
+    margin = log_odds.abs()
+    others = torch.exp(-margin)
     facts = {
         "target": flat,
         "predicted": predicted,
-        "top": half,
-        "own": torch.where(predicted == flat, half, -half),
+        # scores of the two are 0 and -margin; a label may be certain, its margin infinite
+        "top": torch.where(margin.isnan(), margin, 0.0),
+        "own": torch.where(predicted == flat, 0.0, -margin),
         "others": others,
         "others_norm": others,
+        "log_total": torch.log1p(others) + margin,
     }
     group = numbers(scores.shape[1], torch.int64, scores.device).expand(scores.shape).reshape(-1)
     return RowFacts(2, facts, group)

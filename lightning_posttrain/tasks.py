@@ -102,10 +102,10 @@ def to_target(target: Any, task: Task) -> Tensor:
     return indices
 
 
-TARGET_CURE = (
-    "Pass target_fn=lambda batch: ... that returns class indices, for one-hot labels "
-    "target_fn=lambda batch: batch[1].argmax(1); for several labels a row say task='multilabel'."
+LABELS_CURE = (
+    "For one-hot labels pass target_fn=lambda batch: batch[1].argmax(1), for several labels a row task='multilabel'."
 )
+TARGET_CURE = f"Pass target_fn=lambda batch: ... that returns class indices. {LABELS_CURE}"
 
 
 def to_rows(scores: Tensor, target: Tensor, task: Task) -> tuple[Tensor, Tensor]:

@@ -26,7 +26,7 @@ def report(actual, predicted, classes: int) -> dict[str, object]:
         "counts": sk.confusion_matrix(actual, predicted, labels=labels),
         "accuracy": sk.accuracy_score(actual, predicted),
         "balanced_accuracy": np.nanmean(each["recall"]),
-        "mcc": sk.matthews_corrcoef(actual, predicted),
+        "mcc": _mcc(actual, predicted),
         "cohen_kappa": _kappa(actual, predicted),
         **{f"{name}_macro": _mean(values) for name, values in each.items() if name != "support"},
         "precision_weighted": weighted[0],
@@ -42,7 +42,7 @@ def labels_report(actual, predicted) -> dict[str, object]:
     labels = list(range(actual.shape[1]))
     gone = ~(actual.any(0) | predicted.any(0))
     each = _each(actual, predicted, labels, sk.multilabel_confusion_matrix(actual, predicted), gone)
-    each["mcc"] = np.array([sk.matthews_corrcoef(a, p) for a, p in zip(actual.T, predicted.T, strict=True)])
+    each["mcc"] = np.array([_mcc(a, p) for a, p in zip(actual.T, predicted.T, strict=True)])
     micro = sk.precision_recall_fscore_support(actual, predicted, average="micro", zero_division=np.nan)
     return {
         **each,
@@ -76,9 +76,17 @@ def _mean(values):
     return np.nan if np.isnan(values).all() else np.nanmean(values)
 
 
+def _alone(actual, predicted):
+    """Whether there is one class only, of which newer releases of scikit-learn warn."""
+    return len({*actual.tolist(), *predicted.tolist()}) == 1
+
+
+def _mcc(actual, predicted):
+    return 0.0 if _alone(actual, predicted) else sk.matthews_corrcoef(actual, predicted)
+
+
 def _kappa(actual, predicted):
-    alone = len({*actual.tolist(), *predicted.tolist()}) == 1  # newer releases of scikit-learn warn
-    return np.nan if alone else sk.cohen_kappa_score(actual, predicted)
+    return np.nan if _alone(actual, predicted) else sk.cohen_kappa_score(actual, predicted)
 
 
 def losses(actual, scores) -> dict[str, float]:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 
-from lightning_posttrain.artifacts import File, Tagged
+from lightning_posttrain.artifacts import Tagged
 from lightning_posttrain.batch import EvalBatch
-from lightning_posttrain.callbacks.logging import log_scalars, step_of
 from lightning_posttrain.callbacks.namespaces import AnyCallback
 from lightning_posttrain.callbacks.options import distinct, hashable, one_of
+from lightning_posttrain.callbacks.reporting import Reporter, record_of
 from lightning_posttrain.evaluation import Evaluation, Needs
 from lightning_posttrain.loaders import Stage, stage_of
 from lightning_posttrain.reading import Reading
 from lightning_posttrain.results import Result
-from lightning_posttrain.sinks import Sink, find_sinks
 from lightning_posttrain.stream import EvaluationStream
 from lightning_posttrain.tasks import TASKS, ScoreKind, Task
 
@@ -82,6 +79,7 @@ class StreamCallback(AnyCallback):
         self.stages = listed
         self.on_error = on_error
         self.results: dict[str, Any] = {}
+        self._reporter = Reporter(type(self).__name__, name, on_error)
         for argument, function in (("scores_fn", scores_fn), ("target_fn", target_fn), ("inputs_fn", inputs_fn)):
             hashable(argument, function)
         # names do not narrow the reading, so that callbacks with and without them share one
@@ -189,56 +187,25 @@ class StreamCallback(AnyCallback):
 
     # reporting
 
+    def place(self, evaluation: Evaluation) -> str:
+        """What its tags begin with."""
+        return evaluation.stage
+
+    def guarded(self, trainer: Trainer, what: str, cure: str) -> AbstractContextManager[None]:
+        """A diagnostic never costs a run: an error inside is said once as a warning."""
+        return self._reporter.guarded(trainer, what, cure)
+
     def _report_one(self, trainer: Trainer, module: LightningModule, evaluation: Evaluation) -> None:
         names = self.class_names or evaluation.class_names or tuple(map(str, range(evaluation.num_classes)))
         result = self.summarize(module, evaluation, names)
         if result is None:
             return
         self.results[evaluation.key] = result
-        scalars = self.scalars(result)
-        if scalars and not trainer.barebones:
-            log_scalars(trainer, module, {self._tag(k, evaluation): value for k, value in scalars.items()})
-        if trainer.is_global_zero:
-            for alert in result.alerts:
-                EvaluationStream.of(trainer).say_once(f"{evaluation.key}: {alert}.", re.sub(r"\d+", "", alert))
-            if not getattr(trainer, "fast_dev_run", False):  # Lightning then writes nothing either
-                self._write(trainer, evaluation, result)
+        place = self.place(evaluation)
+        self._reporter.log(trainer, module, place, evaluation.suffix, self.scalars(result))
+        self._reporter.say(trainer, evaluation.key, result)
+        record = record_of(trainer, self.tag, result)
+        self._reporter.write(trainer, place, evaluation.suffix, record, self._drawn(result, evaluation.key))
 
-    def _write(self, trainer: Trainer, evaluation: Evaluation, result: Result) -> None:
-        folder = f"{EvaluationStream.of(trainer).folder.rstrip('/')}/posttrain"
-        step = step_of(trainer)
-        shown = [Tagged(self.tag, _json({"epoch": trainer.current_epoch, "step": step, **result.to_dict()}))]
-        with self.guarded(trainer, "draw", "What was drawn before is kept."):
-            shown.extend(self.show(result, evaluation.key))
-        sinks: list[Sink] = []
-        with self.guarded(trainer, "reach a logger", "Check the loggers."):
-            sinks.extend(find_sinks(trainer.loggers, folder))
-        for sink in sinks:
-            with self.guarded(trainer, f"write to {sink}", "Check that it can be written to."):
-                for tagged in shown:
-                    sink.write(self._tag(tagged.tag, evaluation), tagged.artifact, step)
-
-    def _tag(self, quantity: str, evaluation: Evaluation) -> str:
-        name = f"{self.name}/" if self.name else ""
-        return f"{evaluation.stage}/{name}{quantity}{evaluation.suffix}"
-
-    @contextlib.contextmanager
-    def guarded(self, trainer: Trainer, what: str, cure: str) -> Iterator[None]:
-        """A diagnostic never costs a run: an error inside is said once as a warning."""
-        try:
-            yield
-        except Exception as error:
-            if self.on_error == "raise":
-                raise
-            name = type(self).__name__
-            EvaluationStream.of(trainer).say_once(
-                f"{name} could not {what}: {type(error).__name__}: {error}. The run goes on. {cure} "
-                "on_error='raise' shows where it happened.",
-                f"{name} {what} {type(error).__name__}",
-            )
-
-
-def _json(record: dict[str, Any]) -> File:
-    """One line for each key: easy on the eye, and no line for each number of a matrix."""
-    lines = (json.dumps({key: value}, ensure_ascii=False, allow_nan=False)[1:-1] for key, value in record.items())
-    return File("{{\n  {}\n}}\n".format(",\n  ".join(lines)).encode(errors="backslashreplace"), ".json")
+    def _drawn(self, result: Result, title: str) -> Iterator[Tagged]:
+        yield from self.show(result, title)

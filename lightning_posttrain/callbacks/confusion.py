@@ -13,17 +13,25 @@ from lightning_posttrain.artifacts import Tagged
 from lightning_posttrain.callbacks.base import StreamCallback
 from lightning_posttrain.callbacks.options import EvaluationOptions
 from lightning_posttrain.evaluation import Evaluation, Needs
-from lightning_posttrain.functional.confusion import most_confused
+from lightning_posttrain.functional.confusion import classes_with_most_errors, most_confused
 from lightning_posttrain.metrics import ConfusionCounts
-from lightning_posttrain.results import Confusion
+from lightning_posttrain.results import Confusion, LabelConfusion
+
+READABLE = 40
+"""With more classes a matrix shows its structure, but no numbers."""
+WORST = 20
 
 
 @final
 class ConfusionMatrix(StreamCallback):
     """Draws the confusion matrix of every validation and test: rows actual, columns predicted.
 
-    Shown: counts and shares as pictures, the most confused pairs as a table; all counts as CSV and JSON.
-    ``results["val"].counts`` is an int64 tensor ``(C, C)``.
+    Shown: counts and shares as pictures, the most confused pairs as a table; all counts as CSV and JSON. For more
+    than 40 classes also the matrix of the 20 classes with the most errors. For a multilabel task how often each label
+    was found, missed, and predicted where it is not.
+
+    ``results["val"].counts`` is an int64 tensor ``(C, C)``, sparse for more than 2,048 classes; for multilabel
+    ``(L, 2, 2)``.
 
     Args:
         max_pairs: how many confused pairs the table lists.
@@ -46,16 +54,34 @@ class ConfusionMatrix(StreamCallback):
         """Confusion counts."""
         return (ConfusionCounts,)
 
-    def summarize(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> Confusion:
+    def summarize(
+        self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]
+    ) -> Confusion | LabelConfusion:
         """The counts, with names."""
-        confusion: Confusion = evaluation.result(ConfusionCounts)
+        confusion: Confusion | LabelConfusion = evaluation.result(ConfusionCounts)
         return replace(confusion, class_names=names)
 
-    def show(self, result: Confusion, title: str) -> Iterator[Tagged]:
-        """Two pictures and two tables."""
-        from lightning_posttrain.render.confusion import confusion_image, confusion_table, pairs_table
+    def show(self, result: Confusion | LabelConfusion, title: str) -> Iterator[Tagged]:
+        """Pictures and tables."""
+        if isinstance(result, LabelConfusion):
+            yield from self._show_labels(result, title)
+            return
+        from lightning_posttrain.render.confusion import confusion_image
+        from lightning_posttrain.render.confusion_tables import confusion_table, pairs_table
 
-        yield Tagged(self.tag, confusion_image(result, title=title))
-        yield Tagged(f"{self.tag}_normalized", confusion_image(result, title=title, normalized=True))
+        if not result.counts.is_sparse:
+            yield Tagged(self.tag, confusion_image(result, title=title))
+            yield Tagged(f"{self.tag}_normalized", confusion_image(result, title=title, normalized=True))
+        if len(result.class_names) > READABLE:
+            worst = classes_with_most_errors(result, WORST)
+            heading = f"{title} · {WORST} of {len(result.class_names)} classes, most errors"
+            yield Tagged("most_confused_classes", confusion_image(result.of(worst), title=heading))
         yield Tagged("confused_pairs", pairs_table(result, most_confused(result, self.max_pairs)))
         yield Tagged(self.tag, confusion_table(result))
+
+    def _show_labels(self, result: LabelConfusion, title: str) -> Iterator[Tagged]:
+        from lightning_posttrain.render.confusion_tables import labels_table
+        from lightning_posttrain.render.labels import labels_image
+
+        yield Tagged(self.tag, labels_image(result, title=title))
+        yield Tagged("label_counts", labels_table(result))

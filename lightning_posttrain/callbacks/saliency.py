@@ -87,15 +87,10 @@ class SaliencyMaps(StreamCallback):
         if self.layer is not None and self.layer not in dict(module.named_modules()):
             names = ", ".join(name for name, _ in module.named_modules() if name)
             raise ValueError(f"`layer` is {self.layer!r}, wanted one of {names}.")
-        if not self._unfit and not (isinstance(batch.inputs, Tensor) and is_image(tuple(batch.inputs.shape))):
+        reason = _why_not(batch)
+        if reason and not self._unfit:
             self._unfit = True
-            found = "not found in the batch" if batch.inputs is None else describe(batch.inputs)
-            warnings.warn(
-                f"SaliencyMaps draws images, (N, C, H, W) or (N, H, W, C) with 1 or 3 channels, or (N, H, W); the "
-                f"inputs are {found}. Nothing is drawn. Pass inputs_fn=lambda batch: ... to say where images are, or "
-                "leave SaliencyMaps out.",
-                stacklevel=2,
-            )
+            warnings.warn(f"SaliencyMaps draws nothing: {reason}", stacklevel=2)
 
     def observe(self, key: str, batch: EvalBatch) -> None:
         """Choose samples."""
@@ -196,6 +191,20 @@ class SaliencyMaps(StreamCallback):
 
         yield Tagged(self.tag, saliency_image(result, title=title))
         yield Tagged(f"{self.tag}_samples", saliency_table(result))
+
+
+def _why_not(batch: EvalBatch) -> str:
+    """Why the samples of a batch cannot be drawn, with the cure; nothing where they can."""
+    inputs = batch.inputs
+    if not (isinstance(inputs, Tensor) and is_image(tuple(inputs.shape))):
+        found = "not found in the batch" if inputs is None else describe(inputs)
+        return (
+            f"it wants images, (N, C, H, W) or (N, H, W, C) with 1 or 3 channels, or (N, H, W), and the inputs are "
+            f"{found}. Pass inputs_fn=lambda batch: ... to say where images are, or leave SaliencyMaps out."
+        )
+    if batch.multilabel or len(inputs) != len(batch.target):
+        return "it explains one class for each image, and here are labels or a class for each pixel. Leave it out."
+    return ""
 
 
 def _on_device(chosen: FixedSamples, module: LightningModule) -> Tensor:

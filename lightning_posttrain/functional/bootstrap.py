@@ -6,12 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_posttrain.functional.confusion import class_counts, counts_of_cells
+from lightning_posttrain.functional.confusion import counts_of_cells
 from lightning_posttrain.results import ClassCounts, Confusion, LabelConfusion
 
 LEVEL = 0.95
 DRAWS = 2_000_000
 """Binomial draws at most; a matrix with many cells gets fewer replicates, but 100 at least."""
+MOST_CELLS = 100_000
+"""With more cells that are not zero there are no intervals: they would take seconds."""
 
 
 def replicates(confusion: Confusion | LabelConfusion, resamples: int, seed: int = 0) -> ClassCounts:
@@ -35,8 +37,6 @@ def replicates(confusion: Confusion | LabelConfusion, resamples: int, seed: int 
         assert tp.shape[-1] == len(classes)
         return ClassCounts(tp, fp, fn, tn)
     place, count = confusion.cells
-    if not len(count):
-        return class_counts(confusion)
     drawn = _draw(generator, count, resamples, 1)
     return counts_of_cells(place, torch.from_numpy(drawn), len(confusion.class_names))
 
@@ -49,12 +49,18 @@ def _draw(generator: np.random.Generator, count: Tensor, resamples: int, times: 
     return generator.multinomial(rows, share, size=number).astype(np.float64)
 
 
+def can_resample(confusion: Confusion | LabelConfusion) -> bool:
+    """Whether there is something to draw from, and not too much."""
+    count = confusion.counts if isinstance(confusion, LabelConfusion) else confusion.cells[1]
+    return int(count.sum()) > 0 and count.numel() <= MOST_CELLS
+
+
 def interval(values: Tensor, level: float = LEVEL) -> Tensor:
     """Lower and upper end ``(2, ...)`` of the middle share of replicates ``(R, ...)``; those not defined are left out.
 
     Example:
-        >>> interval(torch.arange(101.0).double(), level=0.9).tolist()
-        [5.0, 95.0]
+        >>> interval(torch.arange(101.0), level=0.5).tolist()
+        [25.0, 75.0]
     """
     ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=values.dtype)
     return torch.nanquantile(values, ends, dim=0)

@@ -34,6 +34,21 @@ def add_confusion(
     counts.view(-1).index_add_(0, line * num_classes + predicted, counted.long())
 
 
+def merged_cells(cells: Tensor) -> Tensor:
+    """Each cell once, in order, with the sum of its counts, without those of 0; waits for the device.
+
+    Args:
+        cells: number of the cell and count ``(K, 2)``, int64.
+
+    Example:
+        >>> merged_cells(torch.tensor([[7, 1], [3, 2], [7, 1], [9, 0]])).tolist()
+        [[3, 2], [7, 2]]
+    """
+    cell, inverse = torch.unique(cells[:, 0], return_inverse=True)
+    count = torch.zeros_like(cell).index_add_(0, inverse, cells[:, 1])
+    return torch.stack([cell, count], dim=1)[count > 0]
+
+
 def class_counts(confusion: Confusion | LabelConfusion) -> ClassCounts:
     """The four counts of each class, or label, against all others.
 
@@ -64,6 +79,23 @@ def counts_of_cells(place: Tensor, count: Tensor, num_classes: int) -> ClassCoun
     false_positive = none.index_add(-1, place[1], count - right)
     rest = count.sum(dim=-1, keepdim=True) - true_positive - false_negative - false_positive
     return ClassCounts(true_positive, false_positive, false_negative, rest)
+
+
+def classes_with_most_errors(confusion: Confusion, limit: int = 20) -> list[int]:
+    """The classes that take part in the most errors, as actual or as predicted class, in the order of classes.
+
+    Example:
+        >>> counts = torch.tensor([[5, 1, 0], [3, 9, 0], [0, 0, 4]])
+        >>> classes_with_most_errors(Confusion(counts, ("cat", "dog", "owl")), 2)
+        [0, 1]
+    """
+    place, count = confusion.cells
+    wrong = torch.where(place[0] == place[1], 0, count)
+    errors = torch.zeros_like(confusion.support)
+    for side in place:
+        errors.index_add_(0, side, wrong)
+    chosen: list[int] = errors.sort(descending=True, stable=True).indices[:limit].sort().values.tolist()
+    return chosen
 
 
 def most_confused(confusion: Confusion, limit: int = 10) -> list[ConfusedPair]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_posttrain.functional.bootstrap import interval, replicates
+from lightning_posttrain.functional.bootstrap import can_resample, interval, replicates
 from lightning_posttrain.functional.classification import (
     agreement,
     averages,
@@ -70,7 +70,6 @@ def classification_report(
     whole, each = _from_counts(found.confusion, counts, beta, binary=binary)
     ranked, bounds = _from_scores(found, binary=binary)
     intervals, class_intervals = _intervals(found.confusion, beta, resamples, binary=binary)
-    absent = counts.support.sum(dim=-1) == 0
     overall = {
         **{name: float(value) for name, value in whole.items()},
         **{name: float(value) for name, value in _from_rows(found, top_k).items()},
@@ -81,7 +80,7 @@ def classification_report(
         support=found.confusion.support,
         overall=overall,
         per_class={**each, **_per_class_scores(found)},
-        intervals={} if bool(absent.all()) else intervals,
+        intervals=intervals,
         class_intervals=class_intervals,
         bounds=bounds,
         undefined=_undefined(found.confusion, counts),
@@ -152,7 +151,7 @@ def _per_class_scores(found: Findings) -> Named:
 def _intervals(
     confusion: Confusion | LabelConfusion, beta: float, resamples: int, *, binary: bool
 ) -> tuple[dict[str, tuple[float, float]], Named]:
-    if not resamples:
+    if not resamples or not can_resample(confusion):
         return {}, {}
     whole, each = _from_counts(confusion, replicates(confusion, resamples), beta, binary=binary)
     ends = {name: interval(values) for name, values in whole.items()}

@@ -16,7 +16,7 @@ from lightning_posttrain.rows import RowFacts
 
 
 class EvaluationMetric(Metric, ABC):
-    """A metric over ``EvalBatch``es whose every state is an int64 tensor of fixed shape that sums across ranks.
+    """A metric over ``EvalBatch``es whose states are int64 tensors of fixed shape that sum across ranks.
 
     Sums make it lawful: any split of the rows into batches and ranks, in any order, gives the same state.
 
@@ -58,8 +58,14 @@ class EvaluationMetric(Metric, ABC):
         """Add rows, of one batch or of many."""
 
     def states(self) -> dict[str, Tensor]:
-        """The states as they are on this rank."""
-        return {name: state for name, state in self.metric_state.items() if isinstance(state, Tensor)}
+        """The states as they are on this rank; of a state that grows, its parts in one."""
+        none = torch.zeros(0, 2, dtype=torch.int64, device=self.device)
+        return {name: torch.cat([none, *s]) if isinstance(s, list) else s for name, s in self.metric_state.items()}
+
+    @property
+    def growing(self) -> frozenset[str]:
+        """States that are not summed over ranks but put one after the other."""
+        return frozenset(name for name, state in self.metric_state.items() if isinstance(state, list))
 
     def compute(self) -> dict[str, Tensor]:
         """The states, summed over ranks.

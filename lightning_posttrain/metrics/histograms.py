@@ -65,8 +65,7 @@ class ScoreHistograms(EvaluationMetric):
         assert rows.group is not None
         others = rows["others"]
         there = bin_of_predicted(others, self.bins)
-        # the label has the smaller probability: its log is that of the odds against it over their sum
-        absent = bin_of_log_probability(torch.log1p(others) + 2 * rows["top"], 0.0 * others, self.bins).long()
+        absent = bin_of_log_probability(rows["log_total"], torch.zeros_like(others), self.bins).long()
         cells = torch.where(rows["predicted"] == 1, there, absent) * self.num_classes + rows.group
         self._add(self.scores, cells, rows.counted.long())
         self._add(self.positives, cells, (rows.counted & (rows.label == 1)).long())

@@ -1,13 +1,17 @@
 """From results to artifacts. Nothing here shows, saves or logs."""
 
 from lightning_posttrain.render.classification import class_table, overall_table
-from lightning_posttrain.render.confusion import confusion_image, confusion_table, pairs_table
+from lightning_posttrain.render.confusion import confusion_image
+from lightning_posttrain.render.confusion_tables import confusion_table, labels_table, pairs_table
+from lightning_posttrain.render.labels import labels_image
 from lightning_posttrain.render.saliency import saliency_image, saliency_table
 
 __all__ = [
     "class_table",
     "confusion_image",
     "confusion_table",
+    "labels_image",
+    "labels_table",
     "overall_table",
     "pairs_table",
     "saliency_image",

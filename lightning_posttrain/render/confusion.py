@@ -1,4 +1,4 @@
-"""The confusion matrix as a picture and as tables.
+"""The confusion matrix as a picture.
 
 Right cells are blue, errors orange, both by their share of the actual class, so that a rare class is read like
 a common one and a few errors stand out. Numbers are left out where they would be too small to read.
@@ -6,13 +6,12 @@ a common one and a few errors stand out. Numbers are left out where they would b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_posttrain.artifacts import Image, Table
+from lightning_posttrain.artifacts import Image
 from lightning_posttrain.render.canvas import (
     PALE,
     TEXT,
@@ -26,8 +25,7 @@ from lightning_posttrain.render.canvas import (
     shorten,
     width_of,
 )
-from lightning_posttrain.render.notes import sentences
-from lightning_posttrain.results import ConfusedPair, Confusion
+from lightning_posttrain.results import Confusion
 
 SMALLEST = 10
 LABEL_ROOM = 190
@@ -185,24 +183,8 @@ def _legend(canvas: Canvas, layout: _Layout, confusion: Confusion, shade: str) -
 
 
 def _remarks(confusion: Confusion, layout: _Layout) -> str:
-    support = confusion.counts.sum(dim=1).tolist()
+    support = confusion.support.tolist()
     absent = [name for name, rows in zip(confusion.class_names, support, strict=True) if not rows]
     remarks = [*confusion.notes, f"no rows of {', '.join(absent)}" if absent else ""]
     remarks += ["labels are class indices; names stand in the tables"] if layout.every > 1 else []
     return "; ".join(filter(None, remarks))
-
-
-def confusion_table(confusion: Confusion) -> Table:
-    """All counts, one row for each actual class."""
-    rows = zip(confusion.class_names, confusion.counts.tolist(), strict=True)
-    columns = ("actual \\ predicted", *confusion.class_names)
-    return Table(columns, tuple((name, *counts) for name, counts in rows), files_only=True)
-
-
-def pairs_table(confusion: Confusion, pairs: Sequence[ConfusedPair]) -> Table:
-    """The most confused ``pairs`` of ``confusion``, and how many rows are wrong at all."""
-    total = int(confusion.counts.sum())
-    wrong = total - int(confusion.counts.diag().sum())
-    note = sentences(f"{wrong} of {total} rows are wrong.", confusion.notes)
-    rows = tuple((pair.actual, pair.predicted, pair.count, pair.share) for pair in pairs)
-    return Table(("actual", "predicted", "count", "share of actual"), rows, note)

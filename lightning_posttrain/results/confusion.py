@@ -55,12 +55,14 @@ class Confusion(Counted):
         class_names: ``C`` names.
         nonfinite: rows left out because their scores were NaN or infinite.
         out_of_range: rows left out because their target is no class.
+        of_all: rows of each class ``(C,)`` where ``counts`` holds some of all classes only, else None.
     """
 
     counts: Tensor
     class_names: tuple[str, ...]
     nonfinite: int = 0
     out_of_range: int = 0
+    of_all: Tensor | None = None
 
     @cached_property
     def cells(self) -> tuple[Tensor, Tensor]:
@@ -73,6 +75,8 @@ class Confusion(Counted):
     @cached_property
     def support(self) -> Tensor:
         """Rows of each actual class ``(C,)``, int64."""
+        if self.of_all is not None:
+            return self.of_all
         place, count = self.cells
         return torch.zeros(len(self.class_names), dtype=torch.int64).index_add_(0, place[0], count)
 
@@ -104,7 +108,7 @@ class Confusion(Counted):
             counts = self.counts.index_select(0, chosen).index_select(1, chosen).to_dense()
         else:
             counts = self.counts[chosen][:, chosen]
-        return Confusion(counts=counts, class_names=tuple(self.class_names[i] for i in classes))
+        return Confusion(counts, tuple(self.class_names[i] for i in classes), of_all=self.support[chosen])
 
     def to_dict(self) -> dict[str, Any]:
         """Counts as nested lists, or for many classes as a list of actual, predicted and count."""

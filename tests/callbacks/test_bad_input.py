@@ -74,9 +74,9 @@ def test_class_names_of_the_wrong_length_raise_before_training(kind):
         ({"class_names": "ab"}, "`class_names` is a str, wanted a list"),
         ({"class_names": {0: "a", 1: "b"}}, "`class_names` is a dict, wanted a list"),
         ({"class_names": ["a", "b"], "num_classes": 3}, "`class_names` has 2 names, but `num_classes` is 3"),
-        ({"task": "multilabel"}, "`task` is 'multilabel', wanted 'multiclass' or 'binary'"),
+        ({"task": "regression"}, "`task` is 'regression', wanted 'multiclass' or 'binary' or 'multilabel'"),
         ({"scores": "softmax"}, "`scores` is 'softmax', wanted 'logits' or 'probabilities'"),
-        ({"stages": ["train"]}, "`stages` is 'train', wanted 'val' or 'test'"),
+        ({"stages": ["fit"]}, "`stages` is 'fit', wanted 'train' or 'val' or 'test'"),
         ({"on_error": "ignore"}, "`on_error` is 'ignore', wanted 'warn' or 'raise'"),
     ],
 )
@@ -192,7 +192,7 @@ def test_inputs_that_are_no_images_turn_the_saliency_maps_off_with_one_warning()
 
     rows = toys.loader(TensorDataset(torch.rand(20, 30), torch.arange(20) % 4))
     suite = posttrain_suite(on_error="raise")
-    with pytest.warns(UserWarning, match=r"SaliencyMaps draws images.*the inputs are a tensor \(10, 30\)") as caught:
+    with pytest.warns(UserWarning, match=r"SaliencyMaps draws nothing.*the inputs are a tensor \(10, 30\)") as caught:
         toys.quiet(suite, max_epochs=2).fit(Rows(), rows, rows)
     assert sum("SaliencyMaps" in str(w.message) for w in caught) == 1
     assert suite[0].results["val"].support.sum() == 20

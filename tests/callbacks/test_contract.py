@@ -294,12 +294,12 @@ def test_files_go_beside_the_loggers_own(tmp_path):
 def test_two_callbacks_share_one_capture_and_one_metric(monkeypatch):
     from lightning_posttrain.metrics import ConfusionCounts
 
-    updates = []
-    update = ConfusionCounts.update
-    monkeypatch.setattr(ConfusionCounts, "update", lambda self, batch: updates.append(1) or update(self, batch))
+    counted = []
+    add = ConfusionCounts.add_rows
+    monkeypatch.setattr(ConfusionCounts, "add_rows", lambda self, rows: counted.append(len(rows)) or add(self, rows))
     names = ["a", "b", "c", "d"]
     callbacks = [ClassificationMetrics(), ConfusionMatrix(class_names=names), ConfusionMatrix(name="other")]
     toys.quiet(callbacks).validate(toys.Net(), toys.loader(), verbose=False)
-    assert len(updates) == 4
+    assert counted == [37]
     assert callbacks[1].results["val"].class_names == tuple(names)
     assert callbacks[2].results["val"].class_names == ("0", "1", "2", "3")

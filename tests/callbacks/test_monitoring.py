@@ -54,7 +54,7 @@ def test_scalars_are_logged_under_their_names_and_returned_by_test():
 
 
 def test_what_is_logged_can_be_chosen():
-    metrics = ClassificationMetrics(log=["top_2_accuracy", "per_class/precision/*"], top_k=[2], class_names="abcd")
+    metrics = ClassificationMetrics(log=["top_2_accuracy", "per_class/precision/*"], top_k=[2], class_names=[*"abcd"])
     (logged,) = toys.quiet(metrics).test(toys.Net(), toys.loader(), verbose=False)
     assert set(logged) == {"test/loss", "test/top_2_accuracy", *(f"test/per_class/precision/{k}" for k in "abcd")}
     assert logged["test/per_class/precision/b"] == pytest.approx(

@@ -1,0 +1,237 @@
+"""Every figure from batches of any size equals scikit-learn's from all rows at once."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+from torchmetrics.functional import classification as tm
+
+from lightning_posttrain.accumulator import RING, STAGE, Accumulator
+from lightning_posttrain.batch import EvalBatch
+from lightning_posttrain.functional import Findings, classification_report
+from lightning_posttrain.functional.ranking import auroc, average_precision
+from lightning_posttrain.metrics import ConfusionCounts, LossSums, RankCounts, ReliabilityBins, ScoreHistograms
+from tests import reference
+
+KINDS = (ConfusionCounts, LossSums, RankCounts, ReliabilityBins, ScoreHistograms)
+
+
+def accumulated(scores, target, cuts=(), kinds=KINDS, valid=None):
+    """What the metrics amount to after the rows came in batches."""
+    labels = target.ndim == 2
+    metrics = [kind(scores.shape[1], multilabel=labels) for kind in kinds]
+    accumulator = Accumulator(metrics, scores.shape[1], multilabel=labels)
+    edges = [0, *sorted(min(cut, len(scores)) for cut in cuts), len(scores)]
+    for a, b in pairwise(edges):
+        accumulator.add(EvalBatch(scores[a:b], target[a:b], None if valid is None else valid[a:b]))
+    accumulator.flush()
+    return {type(metric): metric.report(metric.states()) for metric in metrics}
+
+
+def report(found, **options):
+    return classification_report(Findings(*(found[kind] for kind in KINDS)), **options)
+
+
+@st.composite
+def cases(draw):
+    classes = draw(st.integers(2, 7))
+    rows = draw(st.integers(1, 90))
+    seed = draw(st.integers(0, 10_000))
+    scale = draw(st.sampled_from([0.0, 0.3, 1.0, 30.0]))
+    generator = torch.Generator().manual_seed(seed)
+    present = draw(st.integers(1, classes))  # the other classes are absent
+    scores = torch.randn(rows, classes, generator=generator) * scale
+    if draw(st.booleans()):
+        scores = scores.round(decimals=0)  # ties
+    scores = scores.to(draw(st.sampled_from([torch.float32, torch.float64, torch.bfloat16])))
+    scores = scores if scores.dtype == torch.float64 else scores.float()
+    cuts = draw(st.lists(st.integers(0, rows), max_size=5))
+    return scores, generator, present, cuts
+
+
+def doubt(area, counts):
+    """What two bins beside each other leave open: a rounding may put a score into the next one."""
+    positives, negatives = counts.positives, counts.negatives
+    pairs = []
+    for shift in (0, 1):
+        p, n = (torch.roll(c, shift, 0).reshape(-1, 2, c.shape[1]).sum(1) for c in (positives, negatives))
+        bounded = area(p, n)
+        pairs.append(bounded.high - bounded.low)
+    return (pairs[0] + pairs[1] + 1e-9).numpy()
+
+
+def assert_areas(found, actual, order):
+    counts = found[ScoreHistograms]
+    for area, wanted in zip((auroc, average_precision), reference.areas(actual, order), strict=True):
+        got = area(counts.positives, counts.negatives).value.numpy()
+        assert np.array_equal(np.isnan(got), np.isnan(wanted))
+        assert bool((np.nan_to_num(np.abs(got - wanted)) <= np.nan_to_num(doubt(area, counts))).all())
+
+
+@given(cases())
+def test_multiclass(case):
+    scores, generator, present, cuts = case
+    classes = scores.shape[1]
+    target = torch.randint(present, (len(scores),), generator=generator)
+    found = accumulated(scores, target, cuts)
+    actual, predicted = target.numpy(), scores.argmax(1).numpy()
+    np.testing.assert_array_equal(
+        found[ConfusionCounts].counts.numpy(), reference.report(actual, predicted, classes)["counts"]
+    )
+    got = report(found, top_k=[1, 2, 3])
+    reference.assert_equal(got, reference.report(actual, predicted, classes))
+    for name, value in reference.losses(actual, scores).items():
+        if name != "ece" or scores.any():
+            assert got[name] == pytest.approx(value, rel=1e-5, abs=2e-6), name
+    order = np.argsort(-scores.numpy(), axis=1, kind="stable")
+    for k in range(1, min(4, classes)):
+        assert got[f"top_{k}_accuracy"] == pytest.approx((order[:, :k] == actual[:, None]).any(1).mean())
+    assert_areas(found, np.eye(classes)[actual], reference.log_odds(scores))
+
+
+@given(cases())
+def test_multilabel(case):
+    scores, generator, present, cuts = case
+    target = torch.randint(2, scores.shape, generator=generator)
+    target[:, present:] = 0
+    found = accumulated(scores, target, cuts)
+    got = report(found)
+    actual, predicted = target.numpy(), (scores > 0).long().numpy()
+    reference.assert_equal(got, reference.labels_report(actual, predicted))
+    each = [
+        reference.losses(y, np.stack([-z / 2, z / 2], 1))
+        for y, z in zip(actual.T, scores.double().numpy().T, strict=True)
+    ]
+    assert got["log_loss"] == pytest.approx(np.mean([one["log_loss"] for one in each]), rel=1e-5, abs=2e-6)
+    np.testing.assert_allclose(got.per_class["brier"].numpy(), [one["brier"] for one in each], atol=2e-6)
+    assert_areas(found, actual, scores.double())
+
+
+def test_the_calibration_error_equals_torchmetrics():
+    scores, target = torch.randn(400, 5, generator=torch.Generator().manual_seed(0)) * 2, torch.arange(400) % 5
+    theirs = tm.multiclass_calibration_error(scores.softmax(1), target, 5, n_bins=15)
+    assert report(accumulated(scores, target))["ece"] == pytest.approx(float(theirs), abs=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1.0, 10.0])
+@pytest.mark.parametrize(("classes", "rows"), [(2, 50_000), (10, 50_000), (100, 50_000)])
+def test_areas_are_close_to_scikit_learns(classes, rows, scale):
+    generator = torch.Generator().manual_seed(1)
+    target = torch.randint(classes, (rows,), generator=generator)
+    scores = torch.randn(rows, classes, generator=generator)
+    scores[torch.arange(rows), target] += 2
+    scores *= scale
+    found = accumulated(scores, target, kinds=(ScoreHistograms,))[ScoreHistograms]
+    chosen = range(0, classes, 5) if classes == 100 else range(classes)  # scikit-learn takes its time
+    wanted = reference.areas(np.eye(classes)[target.numpy()][:, chosen], reference.log_odds(scores)[:, chosen])
+    got = [area(found.positives, found.negatives).value.numpy()[list(chosen)] for area in (auroc, average_precision)]
+    assert np.abs(got[0] - wanted[0]).max() < 1e-4
+    assert abs(got[0].mean() - wanted[0].mean()) < 2e-5
+    assert abs(got[1].mean() - wanted[1].mean()) < 1e-4
+
+
+@pytest.mark.parametrize("rows", [STAGE // 3 + 5, RING * 3 + 7])
+def test_more_rows_than_are_gathered_at_a_time(rows):
+    generator = torch.Generator().manual_seed(0)
+    scores, target = torch.randn(rows, 3, generator=generator), torch.randint(3, (rows,), generator=generator)
+    whole, pieces = accumulated(scores, target), accumulated(scores, target, range(0, rows, 999))
+    assert all(whole[kind].to_dict() == pieces[kind].to_dict() for kind in KINDS)
+    assert whole[ConfusionCounts].counts.sum() == rows
+
+
+def test_a_batch_of_many_million_scores_is_looked_at_in_slices():
+    scores, target = torch.zeros(600_000, 2), torch.zeros(600_000, dtype=torch.long)
+    assert accumulated(scores, target)[ConfusionCounts].counts.tolist() == [[600_000, 0], [0, 0]]
+
+
+def test_a_change_of_precision_between_batches_loses_no_row():
+    metric = ConfusionCounts(3)
+    accumulator = Accumulator([metric], 3)
+    for dtype in (torch.float32, torch.float64, torch.float32):
+        accumulator.add(EvalBatch(torch.eye(3, dtype=dtype), torch.arange(3)))
+    accumulator.flush()
+    assert metric.counts[0].diagonal().tolist() == [3, 3, 3]
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_rows_that_are_not_valid_or_have_nan_enter_nothing(labels):
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(60, 4, generator=generator)
+    target = torch.randint(2, (60, 4) if labels else (60,), generator=generator)
+    spoiled, valid = scores.clone(), torch.ones_like(target, dtype=torch.bool)
+    spoiled[40:50] = float("nan")
+    valid[50:] = False
+    found = accumulated(spoiled, target, [10, 45], valid=valid)
+    clean = accumulated(scores[:40], target[:40])
+    assert found[ConfusionCounts].nonfinite == (40 if labels else 10)
+    for kind in KINDS[1:]:
+        assert found[kind].to_dict() == clean[kind].to_dict()
+    assert torch.equal(found[ConfusionCounts].counts, clean[ConfusionCounts].counts)
+
+
+def test_labels_that_are_certain_count_as_such():
+    scores = torch.tensor([[float("inf"), -float("inf")]]).repeat(4, 1)
+    found = report(accumulated(scores, torch.tensor([[1, 0]] * 4)))
+    assert found["accuracy"] == 1
+    assert found["log_loss"] == 0
+    wrong = report(accumulated(scores, torch.tensor([[0, 0]] * 4)))
+    assert any("4 rows gave their own class probability 0" in alert for alert in wrong.alerts)
+    assert wrong["log_loss"] == pytest.approx(36.04 / 2, abs=0.01)
+
+
+def test_probabilities_so_near_one_that_float32_has_no_other_are_told_apart():
+    generator = torch.Generator().manual_seed(0)
+    target = torch.randint(2, (4000,), generator=generator)
+    margin = 40 + 10 * torch.randn(4000, generator=generator) + 8 * target
+    scores = torch.stack([torch.zeros(4000), margin], 1)
+    counts = accumulated(scores, target)[ScoreHistograms]
+    wanted, _ = reference.areas(np.eye(2)[target.numpy()], reference.log_odds(scores))
+    np.testing.assert_allclose(auroc(counts.positives, counts.negatives).value.numpy(), wanted, atol=2e-4)
+
+
+class Operations(TorchDispatchMode):
+    """Records what is run on tensors, without mere views and memory."""
+
+    VIEWS = ("view", "expand", "slice", "unsqueeze", "select", "empty", "alias", "detach", "transpose", "as_strided")
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if not any(view in str(func) for view in self.VIEWS):
+            self.seen.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+WAITS = ("_local_scalar_dense", "item", "nonzero", "masked_select", "unique", "bincount", "aten.index.", "where.self_")
+
+
+@pytest.mark.parametrize(("classes", "rows", "most"), [(1000, 256, 25), (10, 64, 4)])
+def test_an_update_is_few_kernels_and_never_waits(classes, rows, most):
+    accumulator = Accumulator([kind(classes) for kind in KINDS], classes)
+    batches = [EvalBatch(torch.randn(rows, classes), torch.zeros(rows, dtype=torch.long)) for _ in range(3)]
+    accumulator.add(batches[0])
+    accumulator.add(batches[1])
+    with Operations() as operations:
+        accumulator.add(batches[2])
+    assert len(operations.seen) <= most, operations.seen
+    with Operations() as operations:
+        for batch in batches * 20:
+            accumulator.add(batch)
+        accumulator.flush()
+    assert not [name for name in operations.seen if any(wait in name for wait in WAITS)]
+
+
+def test_state_does_not_grow_with_rows_and_is_small():
+    metrics = [kind(1000) for kind in KINDS]
+    states = [state for metric in metrics for state in metric.states().values()]
+    before = sum(state.numel() * state.element_size() for state in states)
+    assert before <= 16 * 2**20
+    metrics[0].update(EvalBatch(torch.randn(50, 1000), torch.zeros(50, dtype=torch.long)))
+    after = [state for metric in metrics for state in metric.states().values()]
+    assert sum(state.numel() * state.element_size() for state in after) == before
