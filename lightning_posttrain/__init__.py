@@ -20,13 +20,19 @@ from lightning_posttrain.__about__ import __version__
 if TYPE_CHECKING:
     from lightning_posttrain.callbacks.classification import ClassificationMetrics
     from lightning_posttrain.callbacks.confusion import ConfusionMatrix
+    from lightning_posttrain.callbacks.curves import ScoreCurves
+    from lightning_posttrain.callbacks.gap import GeneralizationGap
     from lightning_posttrain.callbacks.saliency import SaliencyMaps
     from lightning_posttrain.callbacks.suite import posttrain_suite
+    from lightning_posttrain.callbacks.torchmetrics import TorchMetrics
 
 __all__ = [
     "ClassificationMetrics",
     "ConfusionMatrix",
+    "GeneralizationGap",
     "SaliencyMaps",
+    "ScoreCurves",
+    "TorchMetrics",
     "__version__",
     "posttrain_suite",
 ]
@@ -35,7 +41,10 @@ __all__ = [
 _HOMES = {
     "ClassificationMetrics": "lightning_posttrain.callbacks.classification",
     "ConfusionMatrix": "lightning_posttrain.callbacks.confusion",
+    "GeneralizationGap": "lightning_posttrain.callbacks.gap",
     "SaliencyMaps": "lightning_posttrain.callbacks.saliency",
+    "ScoreCurves": "lightning_posttrain.callbacks.curves",
+    "TorchMetrics": "lightning_posttrain.callbacks.torchmetrics",
     "posttrain_suite": "lightning_posttrain.callbacks.suite",
 }
 

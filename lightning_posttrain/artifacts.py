@@ -38,7 +38,17 @@ class File:
     suffix: str
 
 
-Artifact: TypeAlias = "Image | Table | File"
+@dataclass(frozen=True, eq=False)
+class PrecisionRecall:
+    """Counts at thresholds that rise evenly from 0 to 1, each ``(K,)``; for sinks that draw such a curve themselves."""
+
+    true_positive: Tensor
+    false_positive: Tensor
+    true_negative: Tensor
+    false_negative: Tensor
+
+
+Artifact: TypeAlias = "Image | Table | File | PrecisionRecall"
 
 
 @dataclass(frozen=True, eq=False)

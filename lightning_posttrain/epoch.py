@@ -44,7 +44,12 @@ class Part:
             }
         self.num_classes = num_classes
         self.independent = True
+        self.seen = torch.zeros((), dtype=torch.float64 if device.type != "mps" else torch.float32, device=device)
         self.accumulator = Accumulator(self.metrics.values(), num_classes, multilabel=labels)
+
+    def watch(self, batch: EvalBatch) -> None:
+        """Keep a sum that is the same on another rank if that reads the same rows."""
+        self.seen += batch.scores.nan_to_num(0.0, 0.0, 0.0).to(self.seen.dtype).sum() + len(batch.scores)
 
     def results(self) -> dict[type[EvaluationMetric], Result]:
         """What the metrics amount to."""

@@ -62,15 +62,16 @@ def _joined(trainer: Trainer) -> bool:
     return getattr(combined, "_mode", "sequential") != "sequential"
 
 
-def dataset_classes(loader: Any, num_classes: int) -> tuple[str, ...] | None:
+def dataset_classes(loader: Any, num_classes: int | None = None) -> tuple[str, ...] | None:
     """The names in ``dataset.classes``, as torchvision's and many other datasets carry them, if they fit."""
     dataset: Any = getattr(loader, "dataset", None)
     while not hasattr(dataset, "classes") and hasattr(dataset, "dataset"):  # a Subset, as of random_split
         dataset = dataset.dataset
     classes = getattr(dataset, "classes", None)
-    if isinstance(classes, (list, tuple)) and len(classes) == num_classes == len(set(map(str, classes))):
-        return tuple(map(str, classes))
-    return None
+    if not isinstance(classes, (list, tuple)) or num_classes not in (None, len(classes)):
+        return None
+    names = tuple(map(str, classes))
+    return names if len(set(names)) == len(names) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +92,15 @@ class RowCounter:
     def __init__(self, loader: Any) -> None:
         self._sampler = _sampler(loader)
         self._next = 0
+
+    def keep(self, rows: int) -> int:
+        """How many of the next ``rows`` rows are no repeats; those come first."""
+        first, self._next = self._next, self._next + rows
+        sampler = self._sampler
+        if not _strided(sampler):
+            return rows
+        ours = int(-(-(len(sampler.dataset) - sampler.rank) // sampler.num_replicas))
+        return min(rows, max(ours - first, 0))
 
     def take(self, rows: int, device: torch.device) -> Rows:
         """The next ``rows`` rows, in tensors on ``device``."""

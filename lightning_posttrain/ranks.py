@@ -32,6 +32,13 @@ def agreed_classes(trainer: Trainer, mine: Sequence[int]) -> list[int]:
     return list(largest)
 
 
+def same_on_all(trainer: Trainer, mine: Sequence[float]) -> list[bool]:
+    """For each place whether all ranks have the same number there, and not 0."""
+    bounds = torch.tensor([mine, [-value for value in mine]], device=trainer.strategy.root_device)
+    largest, smallest = trainer.strategy.reduce(bounds, reduce_op="max").tolist()
+    return [bool(most) and most == -least for most, least in zip(largest, smallest, strict=True)]
+
+
 def sum_over_ranks(trainer: Trainer, metrics: Sequence[EvaluationMetric]) -> None:
     """Sum every state of every metric over ranks, all states of a dtype in one collective."""
     if trainer.world_size == 1:

@@ -21,8 +21,8 @@ from lightning_posttrain.epoch import Epoch, Given, Part, Place, eval_batch
 from lightning_posttrain.evaluation import Evaluation, Member
 from lightning_posttrain.fields import find_inputs, find_target
 from lightning_posttrain.forward import scorer, second_forward
-from lightning_posttrain.loaders import RowCounter, dataset_classes, named_loaders, stage_of
-from lightning_posttrain.ranks import agreed_classes, sum_over_ranks
+from lightning_posttrain.loaders import RowCounter, dataset_classes, named_loaders, sharding, stage_of
+from lightning_posttrain.ranks import agreed_classes, same_on_all, sum_over_ranks
 from lightning_posttrain.reading import Reading
 from lightning_posttrain.step import Step
 from lightning_posttrain.tap import Tap
@@ -126,9 +126,12 @@ class EvaluationStream:
                     member.check(module, read)
                 self._checked.add((key, reading))
             if not trainer.sanity_checking:
-                self._fold(epoch, (loader, reading), readers, read, key)
+                shared = trainer.world_size > 1 and sharding(source) == "unknown"
+                self._fold(epoch, (loader, reading), readers, read, key, shared=shared)
 
-    def _fold(self, epoch: Epoch, place: Place, readers: list[Member], batch: EvalBatch, key: str) -> None:
+    def _fold(
+        self, epoch: Epoch, place: Place, readers: list[Member], batch: EvalBatch, key: str, *, shared: bool
+    ) -> None:
         if place not in epoch.parts:
             epoch.parts[place] = _part(batch.num_classes, readers, batch.scores.device, place[1])
         part = epoch.parts[place]
@@ -139,6 +142,8 @@ class EvaluationStream:
             )
         part.independent = part.independent and epoch.given[place[1]].indices.ndim == batch.target.ndim
         part.accumulator.add(batch)
+        if shared:
+            part.watch(batch)
         for member in readers:
             member.observe(key, batch)
 
@@ -151,6 +156,7 @@ class EvaluationStream:
                 places = [(i, reading) for i in range(len(named_loaders(trainer))) for reading in readings]
                 self._agree(trainer, module, epoch, places)
                 parts = [epoch.parts[place] for place in places if place in epoch.parts]
+                self._doubt(trainer, epoch, places)
                 sum_over_ranks(trainer, [metric for part in parts for metric in part.metrics.values()])
                 evaluations = (self._evaluations(trainer, module, epoch, reading) for reading in readings)
                 epoch.finished = dict(zip(readings, evaluations, strict=True))
@@ -187,6 +193,29 @@ class EvaluationStream:
         for place, most in zip(places, agreed_classes(trainer, mine), strict=True):
             if most and place not in epoch.parts:
                 epoch.parts[place] = _part(most, self._readers(trainer)[place[1]], module.device, place[1])
+
+    def _doubt(self, trainer: Trainer, epoch: Epoch, places: list[Place]) -> None:
+        """Warn where ranks read the same rows, or may have read some twice; all ranks together."""
+        if trainer.world_size == 1:
+            return
+        loaders = named_loaders(trainer)
+        parts = [epoch.parts.get(place) for place in places]
+        same = same_on_all(trainer, [0.0 if part is None else float(part.seen) for part in parts])
+        for (i, _), equal in zip(places, same, strict=True):
+            key = stage_of(trainer) + loaders[i].suffix
+            known = sharding(loaders[i].loader)
+            if known == "unknown" and equal:
+                self.say_once(
+                    f"lightning_posttrain: all ranks read the same rows of {key}, each of which counts "
+                    f"{trainer.world_size} times. Leave use_distributed_sampler=True, or let the dataset give each "
+                    "rank its own share."
+                )
+            elif known == "padded":
+                self.say_once(
+                    f"lightning_posttrain: the sampler of {key} repeats some rows to give each rank as many, in an "
+                    "order of its own, so that they count twice. Use torch's DistributedSampler, or a dataset length "
+                    "that the number of ranks divides."
+                )
 
     def _evaluations(
         self, trainer: Trainer, module: LightningModule, epoch: Epoch, reading: Reading

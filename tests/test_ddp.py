@@ -7,12 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import seed_everything
 
 from tests import reference, toys
-from tests.two_ranks import data
+from tests.two_ranks import AT_ONCE, ROWS, data
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="ranks are forked")
 
@@ -25,7 +26,7 @@ def folder(tmp_path_factory):
         cwd=Path(__file__).parent.parent,
         capture_output=True,
         text=True,
-        timeout=250,
+        timeout=150,
         check=False,
     )
     assert run.returncode == 0, run.stderr[-3000:]
@@ -72,6 +73,58 @@ def test_every_rank_has_the_counts_of_a_single_process(folder, rows, stage, worl
         assert other["report"] == found[0]["report"]
         assert ours(other["monitored"]) == ours(found[0]["monitored"])
     assert [one["explained"] for one in found] == [True] + [False] * (world - 1)
+
+
+def by_hand(rows):
+    """Actual and predicted classes of one process."""
+    torch.manual_seed(0)
+    return toys.predictions(toys.Net(), data(rows))
+
+
+def many(folder, world, rank):
+    """What a rank found of each loader."""
+    parts = [folder / f"from-{first}" / f"many-{world}.rank{rank}.json" for first in range(0, len(ROWS), AT_ONCE)]
+    return [one for part in parts for one in json.loads(part.read_text()).values()]
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_every_row_counts_once_for_any_number_of_rows(folder, world):
+    found = [many(folder, world, rank) for rank in range(world)]
+    assert all(other == found[0] for other in found[1:])
+    for rows, one in zip(ROWS, found[0], strict=True):
+        expected = reference.report(*by_hand(rows), toys.CLASSES)
+        assert one["counts"] == expected["counts"].tolist(), rows
+        assert one["guest"]["rows"] == rows
+        for name in ("accuracy", "balanced_accuracy", "f1_macro"):
+            assert one["report"][name] == pytest.approx(expected[name], abs=1e-12)
+
+
+def test_figures_of_probabilities_are_those_of_one_process(folder):
+    one = many(folder, 3, 1)[-1]
+    torch.manual_seed(0)
+    net = toys.Net().eval()
+    x, y = data(1001).tensors
+    with torch.no_grad():
+        scores = net(x)
+    wanted = {**reference.losses(y.numpy(), scores)}
+    wanted["auroc_macro"] = np.mean(reference.areas(np.eye(toys.CLASSES)[y.numpy()], reference.log_odds(scores))[0])
+    for name, value in wanted.items():
+        assert one["report"][name] == pytest.approx(value, abs=1e-4), name
+    assert one["guest"]["auroc"] == pytest.approx(wanted["auroc_macro"], abs=1e-5)
+
+
+def test_a_rank_without_a_batch_hangs_no_metric(folder):
+    found = [json.loads((folder / "without" / f"many-2.rank{rank}.json").read_text())["val"] for rank in (0, 1)]
+    assert found[0] == found[1]
+    assert found[0]["guest"]["rows"] == sum(map(sum, found[0]["counts"])) == 9
+
+
+def test_rows_that_every_rank_reads_are_warned_about(folder):
+    found = json.loads((folder / "double" / "many-2.rank0.json").read_text())["val"]
+    assert sum(map(sum, found["counts"])) == 18
+    said = (folder / "stderr").read_text()
+    assert said.count("all ranks read the same rows of val, each of which counts 2 times") == 1
+    assert "val/dataloader_1," not in said
 
 
 def test_training_on_two_ranks_comes_out_bit_for_bit_as_without(folder):

@@ -14,8 +14,10 @@ import torch.distributed as dist
 from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader, IterableDataset
+from torchmetrics import SumMetric
+from torchmetrics.classification import MulticlassAUROC
 
-from lightning_posttrain import posttrain_suite
+from lightning_posttrain import ClassificationMetrics, ConfusionMatrix, TorchMetrics, posttrain_suite
 from tests import toys
 
 
@@ -28,7 +30,7 @@ class Record(Callback):
     def _write(self, trainer, pl_module):
         if trainer.sanity_checking:
             return
-        metrics, matrix, saliency = self.suite
+        metrics, matrix, _, saliency = self.suite
         key = "test" if trainer.testing else "val"
         found = {
             "counts": matrix.results[key].counts.tolist(),
@@ -53,6 +55,16 @@ class FirstRankOnly(IterableDataset):
 
     def __iter__(self):
         return iter(data(self.rows) if not dist.get_rank() else ())
+
+
+class Everything(IterableDataset):
+    """All rows on every rank."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __iter__(self):
+        return iter(data(self.rows))
 
 
 class ReturnsFeatures(toys.Net):
@@ -88,6 +100,58 @@ def evaluate(folder, rows, stage, world, shuffle):
         getattr(trainer, stage)(toys.Net(), loader, verbose=False)
 
 
+ROWS = (*range(1, 41), 1001)
+AT_ONCE = 11
+"""Loaders in one validation: the launcher hands logged values back through a pipe that is soon full, and then waits."""
+
+
+class RecordAll(Callback):
+    """Writes the counts of every loader on each rank."""
+
+    def __init__(self, callbacks, folder):
+        self.callbacks, self.folder = callbacks, folder
+
+    def on_validation_end(self, trainer, pl_module):
+        if trainer.sanity_checking:
+            return
+        metrics, matrix, guest = self.callbacks
+        found = {
+            key: {
+                "counts": result.counts.tolist(),
+                "report": metrics.results[key].to_dict(),
+                "guest": guest.results[key].to_dict(),
+            }
+            for key, result in matrix.results.items()
+        }
+        world, rank = trainer.world_size, trainer.global_rank
+        (self.folder / f"many-{world}.rank{rank}.json").write_text(json.dumps(found))
+
+
+def many(folder, world, loaders):
+    """A validation of many loaders at once."""
+    folder.mkdir(exist_ok=True)
+    torch.manual_seed(0)
+    guests = {"auroc": MulticlassAUROC(toys.CLASSES), "rows": SumMetric()}
+    callbacks = [
+        ClassificationMetrics(on_error="raise", resamples=0, log=["accuracy"]),
+        ConfusionMatrix(on_error="raise"),
+        TorchMetrics(guests, update_fn=with_rows, on_error="raise"),
+    ]
+    trainer = toys.quiet(
+        [*callbacks, RecordAll(callbacks, folder)], strategy="ddp_fork", devices=world, default_root_dir=folder
+    )
+    trainer.validate(Returns(), loaders, verbose=False)
+
+
+class Returns(toys.Net):
+    def step(self, batch, stage):
+        return {"preds": self(batch[0]).softmax(1), "target": batch[1]}
+
+
+def with_rows(outputs, batch):
+    return {"preds": outputs["preds"], "target": outputs["target"], "value": torch.ones_like(outputs["target"]).float()}
+
+
 def train(folder, watched):
     class Save(Callback):
         def on_train_end(self, trainer, pl_module):
@@ -111,6 +175,12 @@ def main(folder):
         (9, "validate", 2, None),
     ):
         evaluate(folder, rows, stage, world, shuffle)
+    for world in (2, 3):
+        for first in range(0, len(ROWS), AT_ONCE):
+            loaders = [toys.loader(data(rows), batch_size=4) for rows in ROWS[first : first + AT_ONCE]]
+            many(folder / f"from-{first}", world, loaders)
+    many(folder / "without", 2, DataLoader(FirstRankOnly(9), batch_size=4))
+    many(folder / "double", 2, DataLoader(Everything(9), batch_size=4))
     for watched in (False, True):
         train(folder, watched)
 

@@ -124,8 +124,18 @@ class StreamCallback(AnyCallback):
     # hooks
 
     def takes(self, trainer: Trainer) -> bool:
-        """Whether batches of the present stage are wanted; a sanity check counts as validation."""
+        """Whether scores of the present stage are wanted; a sanity check counts as validation."""
         return stage_of(trainer) in self.stages
+
+    def open(self, trainer: Trainer, module: LightningModule) -> None:
+        """Begin an epoch; for what reads no scores."""
+
+    def see(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, loader: int) -> None:
+        """See what a step gave; for what reads no scores."""
+
+    def evaluations(self, trainer: Trainer, module: LightningModule) -> list[Evaluation]:
+        """What there is to report at the end of an epoch; all ranks together."""
+        return EvaluationStream.of(trainer).finish(trainer, module, self.reading) if self.takes(trainer) else []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Join the stream."""
@@ -143,6 +153,7 @@ class StreamCallback(AnyCallback):
     def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if (stream := EvaluationStream.of(trainer)).leads(self):
             stream.begin(trainer, pl_module)
+        self.open(trainer, pl_module)
 
     def _listen(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -161,10 +172,11 @@ class StreamCallback(AnyCallback):
     ) -> None:
         if (stream := EvaluationStream.of(trainer)).leads(self):
             stream.add(trainer, pl_module, outputs, batch, dataloader_idx)
+        self.see(trainer, pl_module, outputs, batch, dataloader_idx)
 
     def _report(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.takes(trainer) and not trainer.sanity_checking:
-            for evaluation in EvaluationStream.of(trainer).finish(trainer, pl_module, self.reading):
+        if not trainer.sanity_checking:
+            for evaluation in self.evaluations(trainer, pl_module):
                 self._report_one(trainer, pl_module, evaluation)
 
     def _end(self, trainer: Trainer, pl_module: LightningModule) -> None:

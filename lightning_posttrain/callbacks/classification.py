@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import Any, final
+from typing import final
 
 from lightning.pytorch import LightningModule
 from typing_extensions import Unpack
@@ -18,7 +17,7 @@ from lightning_posttrain.callbacks.options import EvaluationOptions
 from lightning_posttrain.evaluation import Evaluation, Needs
 from lightning_posttrain.functional.report import Findings, classification_report
 from lightning_posttrain.metrics import ConfusionCounts, LossSums, RankCounts, ReliabilityBins, ScoreHistograms
-from lightning_posttrain.results import ClassificationReport
+from lightning_posttrain.results import ClassificationReport, Result
 from lightning_posttrain.tasks import Task
 
 LOGGED: dict[Task, tuple[str, ...]] = {
@@ -110,26 +109,19 @@ class ClassificationMetrics(StreamCallback):
     def _empty(self, batch: EvalBatch, names: tuple[str, ...]) -> ClassificationReport:
         """The report of no rows, for its names."""
         made = [kind(batch.num_classes, multilabel=batch.multilabel) for kind in self.metrics()]
-        return self._report_of({type(metric): metric.report(metric.states()) for metric in made}, names, 0)
+        return self._report_of([metric.report(metric.states()) for metric in made], names, 0)
 
     def summarize(
         self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]
     ) -> ClassificationReport:
         """The figures that follow from what was counted."""
         # pixels of an image go together: intervals that take them for samples would be far too narrow
-        return self._report_of(evaluation.results, names, self.resamples if evaluation.independent else 0)
+        return self._report_of(evaluation.results.values(), names, self.resamples if evaluation.independent else 0)
 
-    def _report_of(self, results: Any, names: tuple[str, ...], resamples: int) -> ClassificationReport:
-        found = Findings(
-            replace(results[ConfusionCounts], class_names=names),
-            results[LossSums],
-            results.get(RankCounts),
-            results[ReliabilityBins],
-            results.get(ScoreHistograms),
-        )
-        return classification_report(
-            found, binary=self.reading.task == "binary", beta=self.beta, top_k=self.top_k, resamples=resamples
-        )
+    def _report_of(self, results: Iterable[Result], names: tuple[str, ...], resamples: int) -> ClassificationReport:
+        binary = self.reading.task == "binary"
+        found = Findings.of(results, names)
+        return classification_report(found, binary=binary, beta=self.beta, top_k=self.top_k, resamples=resamples)
 
     def scalars(self, result: ClassificationReport) -> dict[str, float]:
         """The figures that were chosen."""

@@ -13,7 +13,7 @@ from lightning_posttrain.artifacts import Tagged
 from lightning_posttrain.callbacks.base import StreamCallback
 from lightning_posttrain.callbacks.options import EvaluationOptions
 from lightning_posttrain.evaluation import Evaluation, Needs
-from lightning_posttrain.functional.confusion import classes_with_most_errors, most_confused
+from lightning_posttrain.functional.confusion import most_confused, most_confused_classes
 from lightning_posttrain.metrics import ConfusionCounts
 from lightning_posttrain.results import Confusion, LabelConfusion
 
@@ -27,7 +27,7 @@ class ConfusionMatrix(StreamCallback):
     """Draws the confusion matrix of every validation and test: rows actual, columns predicted.
 
     Shown: counts and shares as pictures, the most confused pairs as a table; all counts as CSV and JSON. For more
-    than 40 classes also the matrix of the 20 classes with the most errors. For a multilabel task how often each label
+    than 40 classes also the matrix of the 20 most confused classes. For a multilabel task how often each label
     was found, missed, and predicted where it is not.
 
     ``results["val"].counts`` is an int64 tensor ``(C, C)``, sparse for more than 2,048 classes; for multilabel
@@ -73,8 +73,8 @@ class ConfusionMatrix(StreamCallback):
             yield Tagged(self.tag, confusion_image(result, title=title))
             yield Tagged(f"{self.tag}_normalized", confusion_image(result, title=title, normalized=True))
         if len(result.class_names) > READABLE:
-            worst = classes_with_most_errors(result, WORST)
-            heading = f"{title} · {WORST} of {len(result.class_names)} classes, most errors"
+            worst = most_confused_classes(result, WORST) or [0]
+            heading = f"{title} · most confused of {len(result.class_names)} classes"
             yield Tagged("most_confused_classes", confusion_image(result.of(worst), title=heading))
         yield Tagged("confused_pairs", pairs_table(result, most_confused(result, self.max_pairs)))
         yield Tagged(self.tag, confusion_table(result))

@@ -46,9 +46,8 @@ class Reporter:
 
     def write(self, trainer: Trainer, stage: str, suffix: str, record: Tagged, shown: Iterable[Tagged]) -> None:
         """Draw and write, on the first rank; what cannot be is said once."""
-        if not trainer.is_global_zero or getattr(
-            trainer, "fast_dev_run", False
-        ):  # Lightning then writes nothing either
+        # in a fast_dev_run Lightning writes nothing either
+        if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
             return
         folder = f"{EvaluationStream.of(trainer).folder.rstrip('/')}/posttrain"
         ready = [record]

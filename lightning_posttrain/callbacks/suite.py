@@ -8,6 +8,7 @@ from typing_extensions import Unpack
 
 from lightning_posttrain.callbacks.classification import ClassificationMetrics
 from lightning_posttrain.callbacks.confusion import ConfusionMatrix
+from lightning_posttrain.callbacks.curves import ScoreCurves
 from lightning_posttrain.callbacks.options import EvaluationOptions
 from lightning_posttrain.callbacks.saliency import SaliencyMaps
 
@@ -19,17 +20,22 @@ def posttrain_suite(**options: Unpack[EvaluationOptions]) -> list[Any]:
     layout are told from the first batch, before training where Lightning's sanity check runs.
 
     Args:
-        **options: ``class_names``, ``num_classes``, ``task`` (``"multiclass"`` or ``"binary"``), ``scores``
-            (``"logits"`` or ``"probabilities"``), ``scores_fn(outputs, batch)``, ``target_fn(batch)``,
-            ``inputs_fn(batch)``, ``stages`` (of ``"val"`` and ``"test"``), ``on_error`` (``"warn"`` or
-            ``"raise"``); each is said on ``StreamCallback``.
+        **options: ``class_names``, ``num_classes``, ``task`` (``"multiclass"``, ``"binary"`` or ``"multilabel"``),
+            ``scores`` (``"logits"`` or ``"probabilities"``), ``scores_fn(outputs, batch)``, ``target_fn(batch)``,
+            ``inputs_fn(batch)``, ``ignore_index``, ``stages`` (of ``"train"``, ``"val"`` and ``"test"``), ``on_error``
+            (``"warn"`` or ``"raise"``); each is said on ``StreamCallback``.
 
     Returns:
-        ``ClassificationMetrics``, ``ConfusionMatrix`` and ``SaliencyMaps``; take the list apart to set their own
-        arguments.
+        ``ClassificationMetrics``, ``ConfusionMatrix``, ``ScoreCurves`` and ``SaliencyMaps``; take the list apart to
+        set their own arguments.
 
     Example:
-        >>> [type(callback).__name__ for callback in posttrain_suite(class_names=["cat", "dog"])]
-        ['ClassificationMetrics', 'ConfusionMatrix', 'SaliencyMaps']
+        >>> [type(callback).__name__ for callback in posttrain_suite()]
+        ['ClassificationMetrics', 'ConfusionMatrix', 'ScoreCurves', 'SaliencyMaps']
     """
-    return [ClassificationMetrics(**options), ConfusionMatrix(**options), SaliencyMaps(**options)]
+    return [
+        ClassificationMetrics(**options),
+        ConfusionMatrix(**options),
+        ScoreCurves(**options),
+        SaliencyMaps(**options),
+    ]

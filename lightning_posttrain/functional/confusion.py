@@ -81,21 +81,20 @@ def counts_of_cells(place: Tensor, count: Tensor, num_classes: int) -> ClassCoun
     return ClassCounts(true_positive, false_positive, false_negative, rest)
 
 
-def classes_with_most_errors(confusion: Confusion, limit: int = 20) -> list[int]:
-    """The classes that take part in the most errors, as actual or as predicted class, in the order of classes.
+def most_confused_classes(confusion: Confusion, limit: int = 20) -> list[int]:
+    """The classes of the largest cells off the diagonal, as many as are asked for, in the order of classes.
 
     Example:
-        >>> counts = torch.tensor([[5, 1, 0], [3, 9, 0], [0, 0, 4]])
-        >>> classes_with_most_errors(Confusion(counts, ("cat", "dog", "owl")), 2)
+        >>> counts = torch.tensor([[5, 1, 0], [3, 9, 0], [0, 1, 4]])
+        >>> most_confused_classes(Confusion(counts, ("cat", "dog", "owl")), 2)
         [0, 1]
     """
-    place, count = confusion.cells
-    wrong = torch.where(place[0] == place[1], 0, count)
-    errors = torch.zeros_like(confusion.support)
-    for side in place:
-        errors.index_add_(0, side, wrong)
-    chosen: list[int] = errors.sort(descending=True, stable=True).indices[:limit].sort().values.tolist()
-    return chosen
+    place, _ = _largest_errors(confusion, limit)
+    chosen: dict[int, None] = {}
+    for pair in place.t().tolist():
+        if len(chosen | dict.fromkeys(pair)) <= limit:
+            chosen |= dict.fromkeys(pair)
+    return sorted(chosen)
 
 
 def most_confused(confusion: Confusion, limit: int = 10) -> list[ConfusedPair]:
@@ -110,12 +109,18 @@ def most_confused(confusion: Confusion, limit: int = 10) -> list[ConfusedPair]:
         >>> most_confused(Confusion(counts, ("cat", "dog", "owl")))[0]
         ConfusedPair(actual='dog', predicted='cat', count=3, share=0.25)
     """
+    place, count = _largest_errors(confusion, limit)
+    names, support = confusion.class_names, confusion.support
+    return [
+        ConfusedPair(names[actual], names[predicted], found, found / int(support[actual]))
+        for actual, predicted, found in zip(*place.tolist(), count.tolist(), strict=True)
+    ]
+
+
+def _largest_errors(confusion: Confusion, limit: int) -> tuple[Tensor, Tensor]:
+    """Actual and predicted class ``(2, K)`` and counts of the largest cells off the diagonal."""
     place, count = confusion.cells
     errors = place[0] != place[1]
     place, count = place[:, errors], count[errors]
     order = count.sort(descending=True, stable=True).indices[:limit]
-    names, support = confusion.class_names, confusion.support
-    return [
-        ConfusedPair(names[actual], names[predicted], found, found / int(support[actual]))
-        for actual, predicted, found in zip(*place[:, order].tolist(), count[order].tolist(), strict=True)
-    ]
+    return place[:, order], count[order]

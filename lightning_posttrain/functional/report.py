@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ from lightning_posttrain.results import (
     Losses,
     Ranks,
     Reliability,
+    Result,
     ScoreCounts,
 )
 
@@ -41,6 +43,18 @@ class Findings:
     ranks: Ranks | None = None
     reliability: Reliability | None = None
     scores: ScoreCounts | None = None
+
+    @classmethod
+    def of(cls, results: Iterable[Result], class_names: tuple[str, ...] | None = None) -> Findings:
+        """Those of ``results`` that a report follows from."""
+        found = list(results)
+
+        def first(*kinds: type[Any]) -> Any:
+            return next((result for result in found if isinstance(result, kinds)), None)
+
+        confusion = first(Confusion, LabelConfusion)
+        named = confusion if class_names is None else replace(confusion, class_names=class_names)
+        return cls(named, first(Losses), first(Ranks), first(Reliability), first(ScoreCounts))
 
 
 def classification_report(

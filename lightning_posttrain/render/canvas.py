@@ -125,6 +125,16 @@ def shorten(text: str, room: float, size: int = TEXT) -> str:
     return _clipped(text, low)
 
 
+def wrapped(text: str, room: float, size: int = TEXT, most: int = 4) -> list[str]:
+    """``text`` in lines that are no wider than ``room`` pixels, the last shortened where there would be too many."""
+    lines: list[str] = []
+    for word in one_line(text).split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        fits = width_of(longer, size) <= room
+        lines = [*lines[:-1], longer] if fits or len(lines) == most else [*lines, word]
+    return [shorten(line, room, size) for line in lines]
+
+
 def _clipped(text: str, kept: int) -> str:
     return f"{text[: kept - kept // 3].rstrip()}…{text[len(text) - kept // 3 :].lstrip()}"
 

@@ -57,7 +57,7 @@ def confusion_image(confusion: Confusion, *, normalized: bool = False, title: st
     by_share = normalized or numbered
     colors = _colors(_shares(confusion) if by_share else _relative(confusion))
     heading = f"confusion matrix, {'% of the actual class' if normalized else 'counts'}"
-    canvas.text(12, 10, f"{title} · {heading}" if title else heading, size=TEXT)
+    canvas.text(12, 10, shorten(f"{title} · {heading}" if title else heading, WIDTH - 24), size=TEXT)
     _cells(canvas, colors, layout)
     if numbered:
         _numbers(canvas, confusion, colors, layout, normalized)

@@ -6,8 +6,11 @@ A result is data without a picture: frozen, on the CPU, with figures for curves 
 from lightning_posttrain.results.base import Counted, Result, undefined_to_none
 from lightning_posttrain.results.classification import ClassificationReport
 from lightning_posttrain.results.confusion import ClassCounts, ConfusedPair, Confusion, LabelConfusion
+from lightning_posttrain.results.curves import CurveReport
+from lightning_posttrain.results.gap import GapHistory, Pair
 from lightning_posttrain.results.saliency import Saliency
 from lightning_posttrain.results.scores import Losses, Ranks, Reliability, ScoreCounts
+from lightning_posttrain.results.values import MetricValues
 
 __all__ = [
     "ClassCounts",
@@ -15,8 +18,12 @@ __all__ = [
     "ConfusedPair",
     "Confusion",
     "Counted",
+    "CurveReport",
+    "GapHistory",
     "LabelConfusion",
     "Losses",
+    "MetricValues",
+    "Pair",
     "Ranks",
     "Reliability",
     "Result",

@@ -12,7 +12,7 @@ from typing import final
 
 from PIL import Image as PILImage
 
-from lightning_posttrain.artifacts import Artifact, File, Image, Table
+from lightning_posttrain.artifacts import Artifact, File, Image, PrecisionRecall, Table
 
 
 @final
@@ -32,6 +32,8 @@ class FolderSink:
 
     def write(self, tag: str, artifact: Artifact, step: int) -> None:
         """Write a file, replacing an older one of the same tag; ``step`` has no place in its name."""
+        if isinstance(artifact, PrecisionRecall):
+            return
         suffix, content = _encode(artifact)
         place = "/".join([self.folder, *map(safe_name, tag.split("/"))]) + suffix
         if "://" in place:
@@ -55,7 +57,7 @@ def safe_name(name: str) -> str:
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(1, 10))}
 
 
-def _encode(artifact: Artifact) -> tuple[str, bytes]:
+def _encode(artifact: Image | Table | File) -> tuple[str, bytes]:
     if isinstance(artifact, File):
         return artifact.suffix, artifact.content
     if isinstance(artifact, Image):

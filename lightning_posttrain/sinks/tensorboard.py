@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any, final
 
-from lightning_posttrain.artifacts import Artifact, Cell, Image, Table
+from lightning_posttrain.artifacts import Artifact, Cell, Image, PrecisionRecall, Table
 
 
 @final
 class TensorBoardSink:
-    """Writes images and, as Markdown, tables; files have no place here.
+    """Writes images, precision-recall curves and, as Markdown, tables; files have no place here.
 
     Args:
         experiment: has ``add_image`` and ``add_text``.
@@ -30,6 +30,15 @@ class TensorBoardSink:
             self._experiment.add_image(tag, artifact.pixels.numpy(), step, dataformats="HWC")
         elif isinstance(artifact, Table) and not artifact.files_only:
             self._text(tag, markdown(artifact, self._max_rows), step)
+        elif isinstance(artifact, PrecisionRecall) and hasattr(self._experiment, "add_pr_curve_raw"):
+            self._curve(tag, artifact, step)
+
+    def _curve(self, tag: str, curve: PrecisionRecall, step: int) -> None:
+        tp, fp, tn, fn = (c.double() for c in vars(curve).values())
+        precision = tp / (tp + fp).clamp(min=1)  # as the plugin itself where nothing is predicted
+        recall = tp / (tp + fn).clamp(min=1)
+        figures = [values.numpy() for values in (tp, fp, tn, fn, precision, recall)]
+        self._experiment.add_pr_curve_raw(tag, *figures, step, num_thresholds=len(tp))
 
     def _text(self, tag: str, text: str, step: int) -> None:
         """``add_text`` puts "/text_summary" behind the tag and a frame around the text; this does not."""

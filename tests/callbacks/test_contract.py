@@ -14,17 +14,26 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 import lightning_posttrain
-from lightning_posttrain import ClassificationMetrics, ConfusionMatrix, SaliencyMaps, posttrain_suite
+from lightning_posttrain import (
+    ClassificationMetrics,
+    ConfusionMatrix,
+    GeneralizationGap,
+    SaliencyMaps,
+    ScoreCurves,
+    TorchMetrics,
+    posttrain_suite,
+)
 from lightning_posttrain.sinks import FolderSink
 from tests import toys
 
-CALLBACKS = [ClassificationMetrics, ConfusionMatrix, SaliencyMaps]
+CALLBACKS = [ClassificationMetrics, ConfusionMatrix, ScoreCurves, SaliencyMaps]
+OTHERS = [GeneralizationGap, TorchMetrics]  # report something else than an evaluation, in tests of their own
 each = pytest.mark.parametrize("kind", CALLBACKS)
 
 
 def test_every_public_callback_is_in_the_list():
     public = [getattr(lightning_posttrain, name) for name in lightning_posttrain.__all__]
-    assert {kind for kind in public if isinstance(kind, type)} == set(CALLBACKS)
+    assert {kind for kind in public if isinstance(kind, type)} == {*CALLBACKS, *OTHERS}
 
 
 @each
@@ -235,7 +244,9 @@ def trained(callbacks, **options):
 
 
 @pytest.mark.parametrize("options", [{}, {"precision": "bf16-mixed"}])
-@pytest.mark.parametrize("kinds", [*[[kind] for kind in CALLBACKS], CALLBACKS], ids=lambda kinds: str(len(kinds)))
+@pytest.mark.parametrize(
+    "kinds", [*[[kind] for kind in CALLBACKS], [*CALLBACKS, GeneralizationGap]], ids=lambda kinds: str(len(kinds))
+)
 def test_training_comes_out_bit_for_bit_as_without(kinds, options):
     plain = trained([], **options)
     watched = trained([kind(on_error="raise") for kind in kinds], **options)

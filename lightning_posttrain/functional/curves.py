@@ -1,0 +1,61 @@
+"""The report of score curves, and points of them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_posttrain.functional.histograms import probability_at
+from lightning_posttrain.functional.ranking import auroc, average_precision
+from lightning_posttrain.results import CurveReport, ScoreCounts
+
+
+def curve_report(counts: ScoreCounts) -> CurveReport:
+    """The areas under the curves of each class and of all together.
+
+    Example:
+        >>> counts = ScoreCounts(torch.tensor([[0], [3]]), torch.tensor([[4], [0]]), ("yes",))
+        >>> curve_report(counts).auroc.tolist()
+        [1.0]
+    """
+    of_each = (counts.positives, counts.negatives)
+    together = tuple(c.sum(dim=1, keepdim=True) for c in of_each)
+    alone = len(counts.class_names) == 1
+    micro = (torch.nan,) * 2 if alone else tuple(float(area(*together).value) for area in (auroc, average_precision))
+    return CurveReport(counts, auroc(*of_each).value, average_precision(*of_each).value, (micro[0], micro[1]))
+
+
+class Points(NamedTuple):
+    """Counts above thresholds, each ``(K, C)`` float64 but ``threshold (K,)``, from the lowest threshold up."""
+
+    threshold: Tensor
+    true_positive: Tensor
+    false_positive: Tensor
+    true_negative: Tensor
+    false_negative: Tensor
+
+
+def points_at(counts: ScoreCounts, thresholds: Tensor) -> Points:
+    """Counts of scores at or above probabilities; each threshold is moved to the nearest edge of a bin.
+
+    Args:
+        counts: scores in bins.
+        thresholds: ``(K,)``, rising, in 0 to 1.
+    """
+    bins = len(counts.positives)
+    edges = probability_at(torch.arange(bins + 1), bins)
+    upper = torch.searchsorted(edges, thresholds.double()).clamp(1, bins)
+    near = torch.where(thresholds - edges[upper - 1] < edges[upper] - thresholds, upper - 1, upper)
+    above = [
+        torch.cat([c.flip(0).cumsum(0).flip(0), torch.zeros_like(c[:1])])[near].double() for c in counts_of(counts)
+    ]
+    positives, negatives = above
+    total = [c.sum(dim=0).double() for c in counts_of(counts)]
+    return Points(edges[near], positives, negatives, total[1] - negatives, total[0] - positives)
+
+
+def counts_of(counts: ScoreCounts) -> tuple[Tensor, Tensor]:
+    """Positives and negatives."""
+    return counts.positives, counts.negatives

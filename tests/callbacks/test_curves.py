@@ -1,0 +1,120 @@
+import csv
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics as sk
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from lightning_posttrain import ScoreCurves
+from lightning_posttrain.batch import EvalBatch
+from lightning_posttrain.functional.curves import curve_report, points_at
+from lightning_posttrain.functional.ranking import precision_recall_curve, roc_curve
+from lightning_posttrain.metrics import ScoreHistograms
+from tests import reference, toys
+
+
+def counted(rows=500, classes=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    target = torch.randint(classes, (rows,), generator=generator)
+    scores = torch.randn(rows, classes, generator=generator)
+    scores[torch.arange(rows), target] += 1
+    metric = ScoreHistograms(classes)
+    metric.update(EvalBatch(scores, target))
+    return metric.result(), np.eye(classes)[target.numpy()], reference.log_odds(scores)
+
+
+def test_points_of_the_roc_curve_lie_on_scikit_learns():
+    counts, actual, order = counted()
+    ours = roc_curve(counts.positives, counts.negatives)
+    for k in range(3):
+        x, y, _ = sk.roc_curve(actual[:, k], order[:, k], drop_intermediate=False)
+        assert ours.x[0, k] == ours.y[0, k] == 0
+        assert ours.x[-1, k] == ours.y[-1, k] == 1
+        aside, above = (np.abs(a[:, k, None].numpy() - b) for a, b in zip(ours, (x, y), strict=True))
+        assert np.maximum(aside, above).min(axis=1).max() < 0.01
+        assert np.trapezoid(ours.y[:, k], ours.x[:, k]) == pytest.approx(sk.auc(x, y), abs=1e-3)
+
+
+def test_points_of_the_precision_recall_curve_lie_on_scikit_learns():
+    counts, actual, order = counted()
+    ours = precision_recall_curve(counts.positives, counts.negatives)
+    for k in range(3):
+        precision, recall, _ = sk.precision_recall_curve(actual[:, k], order[:, k])
+        for x, y in zip(ours.x[1:, k].tolist(), ours.y[1:, k].tolist(), strict=True):
+            if np.isfinite(y):
+                near = np.abs(recall - x) < 0.011
+                assert np.abs(precision[near] - y).min() < 0.02
+
+
+def test_the_micro_average_takes_all_classes_together():
+    counts, actual, order = counted()
+    p = torch.tensor(order).sigmoid().numpy()
+    assert curve_report(counts).micro[0] == pytest.approx(sk.roc_auc_score(actual, p, average="micro"), abs=1e-3)
+    assert curve_report(counts).micro[1] == pytest.approx(
+        sk.average_precision_score(actual, p, average="micro"), abs=2e-3
+    )
+
+
+def test_counts_at_thresholds_are_those_above_them():
+    counts, actual, order = counted(classes=2)
+    found = points_at(counts, torch.linspace(0, 1, 11, dtype=torch.float64))
+    p = 1 / (1 + np.exp(-order))
+    for i, threshold in enumerate(found.threshold.tolist()):
+        assert abs(threshold - i / 10) < 0.01
+        above = p >= threshold
+        np.testing.assert_allclose(found.true_positive[i].numpy(), (above & (actual == 1)).sum(0), atol=1)
+        np.testing.assert_allclose(found.true_negative[i].numpy(), (~above & (actual == 0)).sum(0), atol=1)
+    total = found.true_positive + found.false_positive + found.true_negative + found.false_negative
+    assert bool((total == 500).all())
+
+
+def test_a_binary_task_has_one_curve(tmp_path):
+    data = TensorDataset(torch.randn(40, 3), torch.arange(40) % 2)
+
+    class Binary(toys.Net):
+        def __init__(self):
+            super().__init__()
+            self.model = nn.Linear(3, 1)
+
+        def step(self, batch, stage):
+            self(batch[0])
+
+    curves = ScoreCurves(task="binary", class_names=["no", "yes"], on_error="raise")
+    toys.quiet(curves).validate(Binary(), toys.loader(data), verbose=False)
+    assert curves.results["val"].counts.class_names == ("yes",)
+    folder = tmp_path / "posttrain" / "val"
+    assert (folder / "roc_curve.png").exists()
+    with (folder / "curve_points.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 127
+    assert {row["class"] for row in rows} == {"yes"}
+
+
+def test_classes_without_rows_have_no_curve_and_are_named():
+    metric = ScoreHistograms(3)
+    metric.update(EvalBatch(torch.randn(20, 3), torch.arange(20) % 2))
+    report = curve_report(metric.result())
+    assert torch.isnan(report.auroc).tolist() == [False, False, True]
+    assert report.notes == ("no curve of 2: no rows, or all",)
+
+
+@pytest.mark.parametrize("classes", [2, 4, 30])
+def test_it_draws_any_number_of_classes(classes):
+    curves = ScoreCurves(max_curves=2)
+    report = curve_report(counted(300, classes)[0])
+    shown = list(curves.show(report, "val"))
+    assert [tagged.tag for tagged in shown][:3] == ["roc_curve", "precision_recall_curve", "areas_under_curves"]
+    assert len(shown) == 4 + 2
+    assert shown[0].artifact.pixels.shape[1] == 700
+
+
+def test_more_classes_than_histograms_are_kept_for_cost_one_sentence():
+    data = TensorDataset(torch.randn(4, 3), torch.arange(4))
+    module = toys.Net()
+    module.model = nn.Linear(3, 4097)
+    curves = ScoreCurves(on_error="raise")
+    with pytest.warns(UserWarning, match="4,096 are the most"):
+        toys.quiet(curves).validate(module, toys.loader(data), verbose=False)
+    assert curves.results == {}
