@@ -16,7 +16,14 @@ from lightning_posttrain.callbacks.base import StreamCallback
 from lightning_posttrain.callbacks.options import EvaluationOptions
 from lightning_posttrain.evaluation import Evaluation, Needs
 from lightning_posttrain.functional.report import Findings, classification_report
-from lightning_posttrain.metrics import ConfusionCounts, LossSums, RankCounts, ReliabilityBins, ScoreHistograms
+from lightning_posttrain.metrics import (
+    ConfusionCounts,
+    ExactScores,
+    LossSums,
+    RankCounts,
+    ReliabilityBins,
+    ScoreHistograms,
+)
 from lightning_posttrain.results import ClassificationReport, Result
 from lightning_posttrain.tasks import Task
 
@@ -48,6 +55,7 @@ class ClassificationMetrics(StreamCallback):
         beta: weight of recall in F-beta; 1 gives ``f1``.
         top_k: the ``k`` of the top-k accuracies.
         curves: work out what needs the order of scores: areas under curves, average precision.
+        exact: work these out from all scores, which are kept, 4 bytes each, instead of from histograms.
         resamples: bootstrap replicates for the 95 % intervals of all that follows from the confusion counts; 0 for
             none. Fewer are drawn where the matrix has very many cells.
         **options: what every callback takes, see ``StreamCallback``.
@@ -68,6 +76,7 @@ class ClassificationMetrics(StreamCallback):
         beta: float = 1.0,
         top_k: Sequence[int] = (5,),
         curves: bool = True,
+        exact: bool = False,
         resamples: int = 1000,
         **options: Unpack[EvaluationOptions],
     ) -> None:
@@ -83,12 +92,14 @@ class ClassificationMetrics(StreamCallback):
         self.beta = beta
         self.top_k = tuple(top_k)
         self.curves = curves
+        self.exact = exact
         self.resamples = resamples
 
     def metrics(self) -> Needs:
         """Counts of classes, of ranks and of confidence, sums of losses, and histograms of scores."""
         ranks = (RankCounts,) if self.top_k else ()
-        curves = (ScoreHistograms,) if self.curves else ()
+        exact = (ExactScores,) if self.exact else (ScoreHistograms,)
+        curves: Needs = exact if self.curves else ()
         return (ConfusionCounts, LossSums, ReliabilityBins, *ranks, *curves)
 
     def check(self, module: LightningModule, batch: EvalBatch) -> None:

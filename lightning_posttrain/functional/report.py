@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from lightning_posttrain.functional.classification import (
 from lightning_posttrain.functional.confusion import class_counts
 from lightning_posttrain.functional.ranking import Bounded, auroc, average_precision
 from lightning_posttrain.results import (
+    Areas,
     ClassCounts,
     ClassificationReport,
     Confusion,
@@ -32,6 +33,9 @@ from lightning_posttrain.results import (
 )
 
 Named = dict[str, Tensor]
+Interval = tuple[float, float]
+AREAS = {"auroc": auroc, "average_precision": average_precision}
+DOUBT = 5e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +47,7 @@ class Findings:
     ranks: Ranks | None = None
     reliability: Reliability | None = None
     scores: ScoreCounts | None = None
+    exact: Areas | None = None
 
     @classmethod
     def of(cls, results: Iterable[Result], class_names: tuple[str, ...] | None = None) -> Findings:
@@ -54,7 +59,7 @@ class Findings:
 
         confusion = first(Confusion, LabelConfusion)
         named = confusion if class_names is None else replace(confusion, class_names=class_names)
-        return cls(named, first(Losses), first(Ranks), first(Reliability), first(ScoreCounts))
+        return cls(named, first(Losses), first(Ranks), first(Reliability), first(ScoreCounts), first(Areas))
 
 
 def classification_report(
@@ -82,7 +87,8 @@ def classification_report(
     found = found if isinstance(found, Findings) else Findings(found)
     counts = class_counts(found.confusion)
     whole, each = _from_counts(found.confusion, counts, beta, binary=binary)
-    ranked, bounds = _from_scores(found, binary=binary)
+    ranked, each_ranked = _from_scores(found, binary=binary)
+    bounds = {name: (float(bounded.low), float(bounded.high)) for name, bounded in ranked.items()}
     intervals, class_intervals = _intervals(found.confusion, beta, resamples, binary=binary)
     overall = {
         **{name: float(value) for name, value in whole.items()},
@@ -93,11 +99,11 @@ def classification_report(
         class_names=found.confusion.class_names,
         support=found.confusion.support,
         overall=overall,
-        per_class={**each, **_per_class_scores(found)},
+        per_class={**each, **each_ranked},
         intervals=intervals,
         class_intervals=class_intervals,
         bounds=bounds,
-        undefined=_undefined(found.confusion, counts),
+        undefined=(*_undefined(found.confusion, counts), *_doubt(bounds)),
         alerts=(*found.confusion.alerts, *(found.losses.alerts if found.losses else ())),
     )
 
@@ -132,34 +138,47 @@ def _from_rows(found: Findings, top_k: Sequence[int]) -> dict[str, float]:
     return named
 
 
-def _from_scores(found: Findings, *, binary: bool) -> tuple[dict[str, Bounded], dict[str, tuple[float, float]]]:
-    """Areas under curves of the whole set, and the bounds that the bins leave them."""
+def _areas(found: Findings) -> dict[str, tuple[Bounded, Bounded]]:
+    """Areas under curves of each class, and of all together, by name; exact ones where there are such."""
+    if found.exact is not None:
+        alone = [torch.tensor([value]) for value in found.exact.micro]
+        pairs = zip(AREAS, (found.exact.auroc, found.exact.average_precision), alone, strict=True)
+        return {name: (Bounded(each, each, each), Bounded(micro, micro, micro)) for name, each, micro in pairs}
     if found.scores is None or not len(found.scores.positives):
-        return {}, {}
-    positives, negatives = found.scores.positives, found.scores.negatives
-    support = positives.sum(dim=0).double()
-    named: dict[str, Bounded] = {}
-    for name, area in (("auroc", auroc), ("average_precision", average_precision)):
-        each = area(positives, negatives)
+        return {}
+    each = (found.scores.positives, found.scores.negatives)
+    together = tuple(counts.sum(dim=1, keepdim=True) for counts in each)
+    return {name: (area(*each), area(*together)) for name, area in AREAS.items()}
+
+
+def _from_scores(found: Findings, *, binary: bool) -> tuple[dict[str, Bounded], Named]:
+    """Areas under curves of the whole set, and of each class."""
+    areas = _areas(found)
+    support = found.confusion.support.double()
+    whole: dict[str, Bounded] = {}
+    for name, (each, together) in areas.items():
         if binary:
-            named[name] = Bounded(*(values[1] for values in each))
+            whole[name] = Bounded(*(values[1] for values in each))
             continue
         means = [averages({name: values}, support) for values in each]
         for average in means[0]:
-            named[average] = Bounded(*(mean[average] for mean in means))
-        together = area(positives.sum(dim=1, keepdim=True), negatives.sum(dim=1, keepdim=True))
-        named[f"{name}_micro"] = Bounded(*(values[0] for values in together))
-    return named, {name: (float(bounded.low), float(bounded.high)) for name, bounded in named.items()}
-
-
-def _per_class_scores(found: Findings) -> Named:
-    if found.scores is None or not len(found.scores.positives):
-        return {}
-    counts = (found.scores.positives, found.scores.negatives)
-    named = {"auroc": auroc(*counts).value, "average_precision": average_precision(*counts).value}
+            whole[average] = Bounded(*(mean[average] for mean in means))
+        whole[f"{name}_micro"] = Bounded(*(values[0] for values in together))
+    per_class = {name: each.value for name, (each, _) in areas.items()}
     if found.losses is not None and len(found.losses.log_loss) > 1:
-        named.update(log_loss=found.losses.log_loss, brier=found.losses.brier)
-    return named
+        per_class.update(log_loss=found.losses.log_loss, brier=found.losses.brier)
+    return whole, per_class
+
+
+def _doubt(bounds: Mapping[str, Interval]) -> tuple[str, ...]:
+    """A word where scores lie so close together that the bins tell few of them apart."""
+    wide = {name: (high - low) / 2 for name, (low, high) in bounds.items() if name.startswith("auroc")}
+    most = max(wide.values(), default=0.0)
+    if not most > DOUBT:
+        return ()
+    return (
+        f"scores are so much alike that areas under ROC curves are known to within {most:.3f}; exact=True knows them",
+    )
 
 
 def _intervals(

@@ -2,7 +2,16 @@
 
 from lightning_posttrain.metrics.base import EvaluationMetric
 from lightning_posttrain.metrics.confusion import ConfusionCounts
+from lightning_posttrain.metrics.exact import ExactScores
 from lightning_posttrain.metrics.histograms import ScoreHistograms
 from lightning_posttrain.metrics.probabilities import LossSums, RankCounts, ReliabilityBins
 
-__all__ = ["ConfusionCounts", "EvaluationMetric", "LossSums", "RankCounts", "ReliabilityBins", "ScoreHistograms"]
+__all__ = [
+    "ConfusionCounts",
+    "EvaluationMetric",
+    "ExactScores",
+    "LossSums",
+    "RankCounts",
+    "ReliabilityBins",
+    "ScoreHistograms",
+]

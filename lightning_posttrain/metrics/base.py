@@ -35,6 +35,7 @@ class EvaluationMetric(Metric, ABC):
 
     def __init__(self, num_classes: int, *, multilabel: bool = False, sync_on_compute: bool = True) -> None:
         super().__init__(sync_on_compute=sync_on_compute)
+        self.growing: dict[str, Tensor] = {}
         self.num_classes = num_classes
         self.multilabel = multilabel
         self.groups, self.choices = (num_classes, 2) if multilabel else (1, num_classes)
@@ -42,6 +43,14 @@ class EvaluationMetric(Metric, ABC):
     def count(self, name: str, *shape: int) -> None:
         """Add a state of zeros."""
         self.add_state(name, torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def grow(self, name: str, width: int, dtype: torch.dtype = torch.int64) -> None:
+        """Add a state of rows ``(K, width)`` that are not summed over ranks but put one after the other.
+
+        Rows of zeros must mean nothing.
+        """
+        self.growing[name] = torch.zeros(0, width, dtype=dtype)
+        self.add_state(name, [], dist_reduce_fx="cat")
 
     def update(self, batch: EvalBatch) -> None:
         """Add a batch, without a synchronisation with the host."""
@@ -59,13 +68,11 @@ class EvaluationMetric(Metric, ABC):
 
     def states(self) -> dict[str, Tensor]:
         """The states as they are on this rank; of a state that grows, its parts in one."""
-        none = torch.zeros(0, 2, dtype=torch.int64, device=self.device)
-        return {name: torch.cat([none, *s]) if isinstance(s, list) else s for name, s in self.metric_state.items()}
+        return {name: self._as_one(name, state) for name, state in self.metric_state.items()}
 
-    @property
-    def growing(self) -> frozenset[str]:
-        """States that are not summed over ranks but put one after the other."""
-        return frozenset(name for name, state in self.metric_state.items() if isinstance(state, list))
+    def _as_one(self, name: str, state: Tensor | list[Tensor]) -> Tensor:
+        parts = [state] if isinstance(state, Tensor) else [self.growing[name].to(self.device), *state]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def compute(self) -> dict[str, Tensor]:
         """The states, summed over ranks.

@@ -42,7 +42,7 @@ class ConfusionCounts(EvaluationMetric):
         super().__init__(num_classes, multilabel=multilabel, sync_on_compute=sync_on_compute)
         self.sparse = self.choices > DENSE_CLASSES
         if self.sparse:
-            self.add_state("cells", [], dist_reduce_fx="cat")
+            self.grow("cells", 2)
         else:
             self.count("counts", self.groups, self.choices, self.choices)
         self.count("left_out", 2)

@@ -9,10 +9,11 @@ from lightning_posttrain.results.confusion import ClassCounts, ConfusedPair, Con
 from lightning_posttrain.results.curves import CurveReport
 from lightning_posttrain.results.gap import GapHistory, Pair
 from lightning_posttrain.results.saliency import Saliency
-from lightning_posttrain.results.scores import Losses, Ranks, Reliability, ScoreCounts
+from lightning_posttrain.results.scores import Areas, Losses, Ranks, Reliability, ScoreCounts
 from lightning_posttrain.results.values import MetricValues
 
 __all__ = [
+    "Areas",
     "ClassCounts",
     "ClassificationReport",
     "ConfusedPair",

@@ -64,6 +64,21 @@ class Reliability(Counted):
 
 
 @dataclass(frozen=True, eq=False)
+class Areas(Counted):
+    """Areas under curves without an approximation.
+
+    Args:
+        auroc: area under the ROC curve of each class ``(C,)`` float64; NaN where not defined.
+        average_precision: ``(C,)`` float64.
+        micro: the two areas of all classes together; NaN for a single one.
+    """
+
+    auroc: Tensor
+    average_precision: Tensor
+    micro: tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
 class ScoreCounts(Counted):
     """How many scores fell in each bin of the score axis, by class.
 
