@@ -55,7 +55,8 @@ class ClassificationMetrics(StreamCallback):
         beta: weight of recall in F-beta; 1 gives ``f1``.
         top_k: the ``k`` of the top-k accuracies.
         curves: work out what needs the order of scores: areas under curves, average precision.
-        exact: work these out from all scores, which are kept, 4 bytes each, instead of from histograms.
+        exact: work these out, but for ``_micro``, from all scores instead of from histograms. All are kept, 4 bytes
+            each, on the device, and under DDP gathered on each rank at the end of the epoch.
         resamples: bootstrap replicates for the 95 % intervals of all that follows from the confusion counts; 0 for
             none. Fewer are drawn where the matrix has very many cells.
         **options: what every callback takes, see ``StreamCallback``.
@@ -98,9 +99,9 @@ class ClassificationMetrics(StreamCallback):
     def metrics(self) -> Needs:
         """Counts of classes, of ranks and of confidence, sums of losses, and histograms of scores."""
         ranks = (RankCounts,) if self.top_k else ()
-        exact = (ExactScores,) if self.exact else (ScoreHistograms,)
-        curves: Needs = exact if self.curves else ()
-        return (ConfusionCounts, LossSums, ReliabilityBins, *ranks, *curves)
+        curves = (ScoreHistograms,) if self.curves else ()
+        exact = (ExactScores,) if self.curves and self.exact else ()
+        return (ConfusionCounts, LossSums, ReliabilityBins, *ranks, *curves, *exact)
 
     def check(self, module: LightningModule, batch: EvalBatch) -> None:
         """Raise for a name in ``log`` that no figure has."""

@@ -53,11 +53,13 @@ def averages(figures: dict[str, Tensor], weight: Tensor) -> dict[str, Tensor]:
         figures: ``(..., C)`` by name.
         weight: ``(..., C)``, as the rows of each class.
     """
+    values = torch.stack(list(figures.values()))
+    plain = values.nanmean(dim=-1)
+    share = torch.where(values.isnan(), 0.0, weight)
+    weighted = (values.nan_to_num(0.0) * share).sum(dim=-1) / share.sum(dim=-1)
     named = {}
-    for name, values in figures.items():
-        named[f"{name}_macro"] = values.nanmean(dim=-1)
-        share = torch.where(values.isnan(), 0.0, weight)
-        named[f"{name}_weighted"] = (values.nan_to_num(0.0) * share).sum(dim=-1) / share.sum(dim=-1)
+    for name, macro, mean in zip(figures, plain, weighted, strict=True):
+        named.update({f"{name}_macro": macro, f"{name}_weighted": mean})
     return named
 
 

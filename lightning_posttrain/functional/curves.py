@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_posttrain.functional.histograms import probability_at
-from lightning_posttrain.functional.ranking import auroc, average_precision
+from lightning_posttrain.functional.ranking import areas
 from lightning_posttrain.results import CurveReport, ScoreCounts
 
 
@@ -20,11 +20,11 @@ def curve_report(counts: ScoreCounts) -> CurveReport:
         >>> curve_report(counts).auroc.tolist()
         [1.0]
     """
-    of_each = (counts.positives, counts.negatives)
-    together = tuple(c.sum(dim=1, keepdim=True) for c in of_each)
+    roc, precision = areas(*counts_of(counts))
+    together = areas(*(c.sum(dim=1, keepdim=True) for c in counts_of(counts)))
     alone = len(counts.class_names) == 1
-    micro = (torch.nan,) * 2 if alone else tuple(float(area(*together).value) for area in (auroc, average_precision))
-    return CurveReport(counts, auroc(*of_each).value, average_precision(*of_each).value, (micro[0], micro[1]))
+    micro = (torch.nan, torch.nan) if alone else (float(together[0].value), float(together[1].value))
+    return CurveReport(counts, roc.value, precision.value, micro)
 
 
 class Points(NamedTuple):

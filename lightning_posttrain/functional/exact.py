@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,9 +11,11 @@ from torch import Tensor
 
 from lightning_posttrain.results import Areas
 
+SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
+
 
 def exact_areas(scores: Tensor, marks: Tensor) -> Areas:
-    """Area under the ROC curve and average precision of each class, and of all together, as scikit-learn's.
+    """Area under the ROC curve and average precision of each class, as scikit-learn's.
 
     Only positives are looked up among the sorted scores of their class, so that a sort of bare numbers is all it costs.
 
@@ -23,20 +27,18 @@ def exact_areas(scores: Tensor, marks: Tensor) -> Areas:
         >>> exact_areas(torch.tensor([[0.1], [0.4], [0.4], [0.8]]), torch.tensor([[1], [1], [2], [2]])).auroc.tolist()
         [0.875]
     """
-    kept = marks.numpy()
-    values = scores.numpy()
-    classes = values.shape[1]
-    each = np.full((2, classes), np.nan)
-    labels = kept.shape[1] == classes
-    everything, positives = [], []
-    for k in range(classes):
-        mark = kept[:, k] if labels else kept[:, 0]
-        column, positive = values[:, k][mark > 0], values[:, k][mark == (2 if labels else k + 1)]
-        each[:, k] = _areas(column, positive)
-        everything.append(column)
-        positives.append(positive)
-    micro = _areas(np.concatenate(everything), np.concatenate(positives)) if classes > 1 else (np.nan, np.nan)
-    return Areas(torch.from_numpy(each[0]), torch.from_numpy(each[1]), (float(micro[0]), float(micro[1])))
+    classes = scores.shape[1]
+    if marks.shape[1] == classes:
+        pairs = zip(scores.t().contiguous().numpy(), marks.t().contiguous().numpy(), strict=True)
+        each = [_areas(column[mark > 0], column[mark == 2]) for column, mark in pairs]
+    else:
+        kept = marks[:, 0] > 0
+        columns, labels = scores[kept].t().contiguous().numpy(), marks[kept, 0].numpy() - 1
+        order = np.argsort(labels, kind="stable")
+        ends = np.searchsorted(labels[order], np.arange(classes + 1))
+        each = [_areas(columns[k], columns[k][order[ends[k] : ends[k + 1]]]) for k in range(classes)]
+    auroc, precision = torch.tensor(each, dtype=torch.float64).t()
+    return Areas(auroc, precision)
 
 
 def _areas(scores: NDArray[np.float32], positives: NDArray[np.float32]) -> tuple[float, float]:
@@ -44,8 +46,8 @@ def _areas(scores: NDArray[np.float32], positives: NDArray[np.float32]) -> tuple
     if not found:
         return np.nan, np.nan
     ranked, own = np.sort(scores), np.sort(positives)
-    below, upto = (np.searchsorted(ranked, own, side=side) for side in ("left", "right"))
-    own_below, own_upto = (np.searchsorted(own, own, side=side) for side in ("left", "right"))
+    below, upto = (np.searchsorted(ranked, own, side=side) for side in SIDES)
+    own_below, own_upto = (np.searchsorted(own, own, side=side) for side in SIDES)
     precision = float(np.mean((found - own_below) / (rows - below)))
     if found == rows:
         return np.nan, precision

@@ -18,7 +18,7 @@ from lightning_posttrain.functional.classification import (
     micro,
 )
 from lightning_posttrain.functional.confusion import class_counts
-from lightning_posttrain.functional.ranking import Bounded, auroc, average_precision
+from lightning_posttrain.functional.ranking import Bounded, areas
 from lightning_posttrain.results import (
     Areas,
     ClassCounts,
@@ -34,7 +34,7 @@ from lightning_posttrain.results import (
 
 Named = dict[str, Tensor]
 Interval = tuple[float, float]
-AREAS = {"auroc": auroc, "average_precision": average_precision}
+AREAS = ("auroc", "average_precision")
 DOUBT = 5e-3
 
 
@@ -138,33 +138,36 @@ def _from_rows(found: Findings, top_k: Sequence[int]) -> dict[str, float]:
     return named
 
 
-def _areas(found: Findings) -> dict[str, tuple[Bounded, Bounded]]:
-    """Areas under curves of each class, and of all together, by name; exact ones where there are such."""
+def _areas(found: Findings) -> dict[str, tuple[Bounded | None, Bounded | None]]:
+    """Areas under curves of each class, exact ones where there are such, and of all classes together, by name."""
+    each: list[Bounded | None] = [None, None]
+    together: list[Bounded | None] = [None, None]
+    if found.scores is not None and len(found.scores.positives):
+        counts = (found.scores.positives, found.scores.negatives)
+        each[:] = areas(*counts)
+        together[:] = areas(*(c.sum(dim=1, keepdim=True) for c in counts))
     if found.exact is not None:
-        alone = [torch.tensor([value]) for value in found.exact.micro]
-        pairs = zip(AREAS, (found.exact.auroc, found.exact.average_precision), alone, strict=True)
-        return {name: (Bounded(each, each, each), Bounded(micro, micro, micro)) for name, each, micro in pairs}
-    if found.scores is None or not len(found.scores.positives):
-        return {}
-    each = (found.scores.positives, found.scores.negatives)
-    together = tuple(counts.sum(dim=1, keepdim=True) for counts in each)
-    return {name: (area(*each), area(*together)) for name, area in AREAS.items()}
+        each[:] = (Bounded(area, area, area) for area in (found.exact.auroc, found.exact.average_precision))
+    return dict(zip(AREAS, zip(each, together, strict=True), strict=True))
 
 
 def _from_scores(found: Findings, *, binary: bool) -> tuple[dict[str, Bounded], Named]:
     """Areas under curves of the whole set, and of each class."""
-    areas = _areas(found)
     support = found.confusion.support.double()
     whole: dict[str, Bounded] = {}
-    for name, (each, together) in areas.items():
+    per_class: Named = {}
+    for name, (each, together) in _areas(found).items():
+        if each is None:
+            continue
+        per_class[name] = each.value
         if binary:
             whole[name] = Bounded(*(values[1] for values in each))
             continue
         means = [averages({name: values}, support) for values in each]
         for average in means[0]:
             whole[average] = Bounded(*(mean[average] for mean in means))
-        whole[f"{name}_micro"] = Bounded(*(values[0] for values in together))
-    per_class = {name: each.value for name, (each, _) in areas.items()}
+        if together is not None:
+            whole[f"{name}_micro"] = Bounded(*(values[0] for values in together))
     if found.losses is not None and len(found.losses.log_loss) > 1:
         per_class.update(log_loss=found.losses.log_loss, brier=found.losses.brier)
     return whole, per_class

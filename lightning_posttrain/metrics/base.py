@@ -87,8 +87,8 @@ class EvaluationMetric(Metric, ABC):
 
     def report(self, states: Mapping[str, Tensor]) -> Result:
         """What states amount to, on the CPU."""
-        return self.read({name: state.cpu().clone() for name, state in states.items()})
+        return self.read({name: state.cpu() for name, state in states.items()})
 
     @abstractmethod
     def read(self, states: Mapping[str, Tensor]) -> Result:
-        """The result of states that lie on the CPU."""
+        """The result of states that lie on the CPU; it keeps none of their memory."""

@@ -74,8 +74,8 @@ class ConfusionCounts(EvaluationMetric):
         nonfinite, out_of_range = states["left_out"].tolist()
         if self.multilabel:
             rows, exact = states["matches"].tolist()
-            return LabelConfusion(states["counts"], names, rows, exact, nonfinite, out_of_range)
-        counts = self._from_cells(states["cells"]) if self.sparse else states["counts"][0]
+            return LabelConfusion(states["counts"].clone(), names, rows, exact, nonfinite, out_of_range)
+        counts = self._from_cells(states["cells"]) if self.sparse else states["counts"][0].clone()
         return Confusion(counts, names, nonfinite, out_of_range)
 
     def _from_cells(self, cells: Tensor) -> Tensor:

@@ -76,4 +76,5 @@ class ScoreHistograms(EvaluationMetric):
     def read(self, states: Mapping[str, Tensor]) -> ScoreCounts:
         """The counts, with classes named by their index."""
         names = tuple(map(str, range(self.num_classes)))
-        return ScoreCounts(states["positives"], states["scores"] - states["positives"], names)
+        positives = states["positives"].clone()
+        return ScoreCounts(positives, states["scores"] - positives, names)

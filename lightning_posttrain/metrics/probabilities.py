@@ -57,7 +57,7 @@ class LossSums(EvaluationMetric):
 
     def read(self, states: Mapping[str, Tensor]) -> Losses:
         """The means."""
-        loss, brier, rows, infinite = states["sums"]
+        loss, brier, rows, infinite = states["sums"].clone()
         return Losses(loss.double() / COARSE / rows, brier.double() / FINE / rows, infinite)
 
 
@@ -80,7 +80,7 @@ class RankCounts(EvaluationMetric):
 
     def read(self, states: Mapping[str, Tensor]) -> Ranks:
         """The counts."""
-        return Ranks(states["counts"])
+        return Ranks(states["counts"].clone())
 
 
 @final
@@ -104,5 +104,5 @@ class ReliabilityBins(EvaluationMetric):
 
     def read(self, states: Mapping[str, Tensor]) -> Reliability:
         """The counts."""
-        right, wrong, confidence = states["bins"]
+        right, wrong, confidence = states["bins"].clone()
         return Reliability(right, wrong, confidence.double() / FINE)

@@ -70,12 +70,10 @@ class Areas(Counted):
     Args:
         auroc: area under the ROC curve of each class ``(C,)`` float64; NaN where not defined.
         average_precision: ``(C,)`` float64.
-        micro: the two areas of all classes together; NaN for a single one.
     """
 
     auroc: Tensor
     average_precision: Tensor
-    micro: tuple[float, float]
 
 
 @dataclass(frozen=True, eq=False)

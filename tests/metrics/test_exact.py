@@ -3,7 +3,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn import metrics as sk
 
 from lightning_posttrain import ClassificationMetrics
 from lightning_posttrain.batch import EvalBatch
@@ -51,15 +50,6 @@ def test_flat_scores_that_histograms_cannot_tell_apart():
     low, high = binned.bounds["auroc_macro"]
     assert low <= wanted.mean() <= high
     assert any("known to within" in note for note in binned.notes)
-
-
-def test_the_micro_average_equals_scikit_learns():
-    generator = torch.Generator().manual_seed(0)
-    scores, target = torch.randn(300, 4, generator=generator), torch.randint(4, (300,), generator=generator)
-    found = accumulated(scores, target, kinds=(ExactScores,))[ExactScores]
-    p, actual = scores.double().softmax(1).numpy(), np.eye(4)[target.numpy()]
-    assert found.micro[0] == pytest.approx(sk.roc_auc_score(actual, p, average="micro"), abs=1e-6)
-    assert found.micro[1] == pytest.approx(sk.average_precision_score(actual, p, average="micro"), abs=1e-6)
 
 
 def test_rows_left_out_are_left_out():
