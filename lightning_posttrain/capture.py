@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lightning_posttrain.fields import describe
 from lightning_posttrain.reading import HINT_KEYS, SAID_KEYS, Reading, leaves, named_parts
-from lightning_posttrain.step import Candidate, Step, is_of, is_squashed, same, unsqueezed
+from lightning_posttrain.step import CURE, Candidate, Step, is_of, is_squashed, same, unclear, unsqueezed
 from lightning_posttrain.tap import Firing
 from lightning_posttrain.tasks import LABELS_CURE, predictions, to_logits, wanted_shape
 
@@ -33,6 +33,7 @@ class ScoreFinder:
         self.reading = reading
         self.entry = ""
         self._choice = ""
+        self._squashed = ""
         self._warned = False
         self._keys = (*SAID_KEYS[reading.scores], *HINT_KEYS)
 
@@ -56,7 +57,7 @@ class ScoreFinder:
         """The one tensor in a module's output that can be the scores for targets of a shape."""
         found = self._fitting("", value, shape)
         if len(found) != 1:
-            raise ValueError(_unclear(found, shape) if found else f"no class scores in {describe(value)}")
+            raise ValueError(unclear(found, shape) if found else f"no class scores in {describe(value)}")
         return found[0].tensor
 
     def _given(self, step: Step) -> Tensor:
@@ -86,14 +87,21 @@ class ScoreFinder:
         if key in SAID_KEYS[self.reading.scores] or self._choice == "returned":
             return scores
         heard = self._final(step)
-        logits = [candidate.tensor for candidate in heard if is_squashed(scores, candidate.tensor, self.reading.task)]
+        logits = [c for c in heard if c.origin == self._squashed or self._is_squashed(scores, c)]
         if logits:
-            return logits[-1] if self.reading.scores == "logits" else scores
+            return logits[-1].tensor if self.reading.scores == "logits" else scores
         if heard and not any(self._agree(scores, candidate.tensor) for candidate in heard):
             returned = Candidate("the step's return", f"[{key!r}]" if key else "", scores)
-            raise ValueError(_unclear([returned, *heard], step.shape))
+            raise ValueError(unclear([returned, *heard], step.shape))
         self._choice = "returned" if not heard or self._tells(scores) else ""
         return scores
+
+    def _is_squashed(self, scores: Tensor, candidate: Candidate) -> bool:
+        """Whether scores are a softmax or sigmoid of what a module gave; looked at until a batch can tell."""
+        found = not self._squashed and is_squashed(scores, candidate.tensor, self.reading.task)
+        if found and self._tells(scores):
+            self._squashed = candidate.origin
+        return found
 
     def _heard(self, step: Step) -> Tensor | None:
         found = self._final(step)
@@ -113,7 +121,7 @@ class ScoreFinder:
         reference = self._by_forward(step)[0] if step.went_past_forward else None
         if reference is None or self._agree(reference.tensor, candidate.tensor):
             return candidate
-        raise ValueError(_unclear([candidate, reference], step.shape))
+        raise ValueError(unclear([candidate, reference], step.shape))
 
     def _told_apart(self, found: list[Candidate], step: Step) -> Candidate:
         """The candidate that the module's own forward gives, or the last of equal calls of one module."""
@@ -123,18 +131,18 @@ class ScoreFinder:
         equal = all(same(candidate.tensor, last.tensor) for candidate in found)
         own = [candidate for candidate in found if candidate.module == ""] or found
         if not equal or len({(candidate.module, candidate.path) for candidate in own}) != 1:
-            raise ValueError(_unclear(found, step.shape))
+            raise ValueError(unclear(found, step.shape))
         return own[-1]
 
     def _like_forward(self, found: list[Candidate], step: Step) -> Candidate:
         reference, givers = self._by_forward(step)
         if reference is None:
-            raise ValueError(_unclear(found, step.shape))
+            raise ValueError(unclear(found, step.shape))
         equal = [candidate for candidate in found if same(candidate.tensor, reference.tensor)]
         # a copy, as a teacher or a second head before training, may give the same
         equal = [candidate for candidate in equal if candidate.module in givers] or equal
         if not equal:
-            raise ValueError(_unclear([*found, reference], step.shape))
+            raise ValueError(unclear([*found, reference], step.shape))
         return equal[-1]
 
     def _by_forward(self, step: Step) -> tuple[Candidate | None, set[str]]:
@@ -185,13 +193,13 @@ class ScoreFinder:
             shown = ", ".join(f"`{firing.name or 'forward'}`: {describe(firing.output)}" for firing in step.called)
             raise ValueError(
                 f"{wanted}. The step returned {describe(step.outputs)}; modules in it gave {shown or 'nothing'}; "
-                f"calling the module on the batch's inputs raised {type(error).__name__}: {error}. {_CURE}"
+                f"calling the module on the batch's inputs raised {type(error).__name__}: {error}. {CURE}"
             ) from error
         found = self._fitting("", value, step.shape)
         if len(found) != 1:
             shown = ", ".join(describe(tensor) for _, tensor in leaves(value, self._keys)) or describe(value)
-            nothing = f"{wanted}; the module gave {shown}. {_CURE}"
-            raise ValueError(_unclear(found, step.shape) if found else nothing)
+            nothing = f"{wanted}; the module gave {shown}. {CURE}"
+            raise ValueError(unclear(found, step.shape) if found else nothing)
         self._warn_of_second_forward()
         return found[0].tensor
 
@@ -201,7 +209,7 @@ class ScoreFinder:
             warnings.warn(
                 "lightning_posttrain saw no class scores in the step and runs the module a second time on every "
                 "batch. The figures are those of module(inputs), whatever else the step does. To have the step's own, "
-                f'and to save the time, return {{"logits": logits}} from it. {_CURE}',
+                f'and to save the time, return {{"logits": logits}} from it. {CURE}',
                 stacklevel=2,
             )
 
@@ -234,17 +242,3 @@ class ScoreFinder:
         labels = f". `target` has shape {tuple(target)}, a class for each position. {LABELS_CURE}"
         dense = len(target) > 1 and self.reading.task == "multiclass"
         return f"floating-point {self.reading.scores} of shape {shape} for task={self.reading.task!r}{labels * dense}"
-
-
-_CURE = (
-    "Otherwise pass scores_fn=lambda outputs, batch: ... to say which tensor holds the class scores, "
-    "num_classes=... if that tells them apart, or task='binary' for one score a row."
-)
-
-
-def _unclear(found: list[Candidate], target: torch.Size) -> str:
-    shown = ", ".join(f"{c.origin} {tuple(c.tensor.shape)}" for c in found)
-    return (
-        f"cannot tell which output holds the class scores of {target[0]} rows: {shown}. "
-        f'Return {{"logits": logits}} from the step. {_CURE}'
-    )

@@ -111,3 +111,18 @@ def is_of(argument: Any, tensor: Tensor) -> bool:
 def same(a: Tensor, b: Tensor) -> bool:
     """Whether two tensors have the same shape and, but for rounding, the same values."""
     return a.shape == b.shape and torch.allclose(a.float(), b.float(), rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+CURE = (
+    "Otherwise pass scores_fn=lambda outputs, batch: ... to say which tensor holds the class scores, "
+    "num_classes=... if that tells them apart, or task='binary' for one score a row."
+)
+
+
+def unclear(found: list[Candidate], target: torch.Size) -> str:
+    """That more than one tensor, or a wrong one, could be meant, and what to do."""
+    shown = ", ".join(f"{c.origin} {tuple(c.tensor.shape)}" for c in found)
+    return (
+        f"cannot tell which output holds the class scores of {target[0]} rows: {shown}. "
+        f'Return {{"logits": logits}} from the step. {CURE}'
+    )

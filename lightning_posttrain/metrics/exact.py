@@ -37,10 +37,12 @@ class ExactScores(EvaluationMetric):
             self.scores.append(scores.float())
             self.labels.append(_marked(rows).view(scores.shape))
             return
-        others = rows["others"]
-        above = torch.log1p(others) - torch.log(others) - 2 * math.log(2)
+        others, predicted = rows["others"], rows["predicted"][:, None]
+        # the sum over the others is 0 in float32 where they are far below; its log is not
+        log_others = scores.scatter(1, predicted, -torch.inf).logsumexp(dim=1) - rows["top"]
+        above = torch.log1p(others) - log_others - 2 * math.log(2)
         top = torch.where(others < 1, above, -torch.log1p(others))
-        logs = (scores - rows["log_total"][:, None]).scatter_(1, rows["predicted"][:, None], top[:, None])
+        logs = (scores - rows["log_total"][:, None]).scatter_(1, predicted, top[:, None])
         self.scores.append(logs.float())
         self.labels.append(_marked(rows)[:, None])
 

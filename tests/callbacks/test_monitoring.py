@@ -97,3 +97,14 @@ def test_resuming_from_a_checkpoint_works_with_and_without_us(tmp_path):
     toys.quiet(metrics).test(toys.Net(), toys.loader(), ckpt_path=path, verbose=False)
     assert metrics.results["test"].support.sum() == 37
     assert not any("metric" in key for key in torch.load(path, weights_only=True)["state_dict"])
+
+
+def test_a_checkpoint_that_it_chose_is_validated_and_tested(tmp_path):
+    metrics = ClassificationMetrics(on_error="raise")
+    best = ModelCheckpoint(tmp_path, monitor="val/auroc_macro", mode="max")
+    trainer = toys.quiet([metrics, best], max_epochs=4, enable_checkpointing=True)
+    module = toys.Net()
+    trainer.fit(module, toys.loader(), toys.loader())
+    for run, key in ((trainer.validate, "val"), (trainer.test, "test")):
+        (logged,) = run(module, toys.loader(), ckpt_path="best", verbose=False)
+        assert logged[f"{key}/auroc_macro"] == pytest.approx(float(best.best_model_score), abs=1e-6)
