@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_posttrain.__about__ import __version__
 
 if TYPE_CHECKING:
+    from lightning_posttrain.callbacks.base import StreamCallback
     from lightning_posttrain.callbacks.classification import ClassificationMetrics
     from lightning_posttrain.callbacks.confusion import ConfusionMatrix
     from lightning_posttrain.callbacks.curves import ScoreCurves
@@ -32,6 +33,7 @@ __all__ = [
     "GeneralizationGap",
     "SaliencyMaps",
     "ScoreCurves",
+    "StreamCallback",
     "TorchMetrics",
     "__version__",
     "posttrain_suite",
@@ -44,6 +46,7 @@ _HOMES = {
     "GeneralizationGap": "lightning_posttrain.callbacks.gap",
     "SaliencyMaps": "lightning_posttrain.callbacks.saliency",
     "ScoreCurves": "lightning_posttrain.callbacks.curves",
+    "StreamCallback": "lightning_posttrain.callbacks.base",
     "TorchMetrics": "lightning_posttrain.callbacks.torchmetrics",
     "posttrain_suite": "lightning_posttrain.callbacks.suite",
 }

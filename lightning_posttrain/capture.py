@@ -186,7 +186,7 @@ class ScoreFinder:
         return [candidate for candidate in found if candidate not in told] or found
 
     def _asked(self, step: Step) -> Tensor:
-        wanted = f"no class scores found, wanted {self._wanted(step.shape)}"
+        wanted = f"{self._labels(step.shape)}no class scores found, wanted {self._wanted(step.shape)}"
         try:
             value, _ = step.forward()
         except Exception as error:
@@ -239,6 +239,10 @@ class ScoreFinder:
 
     def _wanted(self, target: torch.Size) -> str:
         shape = wanted_shape(target, self.reading.task, self.reading.num_classes)
-        labels = f". `target` has shape {tuple(target)}, a class for each position. {LABELS_CURE}"
-        dense = len(target) > 1 and self.reading.task == "multiclass"
-        return f"floating-point {self.reading.scores} of shape {shape} for task={self.reading.task!r}{labels * dense}"
+        return f"floating-point {self.reading.scores} of shape {shape} for task={self.reading.task!r}"
+
+    def _labels(self, target: torch.Size) -> str:
+        """A word on targets that are one-hot or several labels rather than a class for each position."""
+        if len(target) != 2 or self.reading.task != "multiclass":
+            return ""
+        return f"`target` has shape {tuple(target)}, a class for each position. {LABELS_CURE} Else: "

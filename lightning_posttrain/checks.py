@@ -29,14 +29,26 @@ def check_batch(batch: EvalBatch, scores: Tensor, target: Tensor, reading: Readi
     if bad.numel():
         raise ValueError(
             f"`target` holds {bad[0].item()}, wanted 0 to {batch.num_classes - 1} for scores with "
-            f"{batch.num_classes} classes. Pass target_fn=lambda batch: ... that renumbers, or num_classes=..."
+            f"{batch.num_classes} classes. Pass target_fn=lambda batch: ... that renumbers, num_classes=..., or "
+            "ignore_index=... for rows to leave out."
         )
     if reading.scores == "probabilities":
         _check_probabilities(scores)
-    elif _look_like_probabilities(scores, sum_to_one=reading.task != "multilabel"):
+    elif _sum_to_one(scores, reading):
+        raise ValueError(
+            "the scores of the first batch are probabilities: none is negative, and each row sums to one. Pass "
+            "scores='probabilities', or return logits, without which log loss, calibration and areas would be wrong."
+        )
+    elif (reading.task == "multilabel" or scores[0].numel() == 1) and _all_in_unit(scores):
         warnings.warn(
-            "the scores of the first batch look like probabilities, but `scores` is 'logits'. If the network ends in a "
-            "softmax or sigmoid, pass scores='probabilities'.",
+            "the scores of the first batch all lie in 0 to 1, but `scores` is 'logits'. If the network ends in a "
+            "softmax or sigmoid, pass scores='probabilities'; else its figures are wrong.",
+            stacklevel=2,
+        )
+    if reading.task == "multilabel" and len(batch.target) >= 8 and bool((batch.target.sum(dim=1) == 1).all()):
+        warnings.warn(
+            "each row of the first batch has just one label. If that is so for all, say task='multiclass' and "
+            "target_fn=lambda batch: batch[1].argmax(1).",
             stacklevel=2,
         )
 
@@ -50,10 +62,14 @@ def _check_probabilities(scores: Tensor) -> None:
         )
 
 
-def _look_like_probabilities(scores: Tensor, *, sum_to_one: bool) -> bool:
-    """Rows that sum to one, or single scores of which none is below 0 or above 1: seldom so by chance."""
-    inside = (scores >= 0) & (scores <= 1)
-    if sum_to_one and scores.ndim >= 2 and scores.shape[1] >= 2:
-        sums = scores.float().sum(dim=1)
-        return bool(inside.all() & torch.isclose(sums, torch.ones_like(sums), atol=1e-2).all())
-    return scores.numel() >= 8 and bool(inside.all())
+def _sum_to_one(scores: Tensor, reading: Reading) -> bool:
+    """Whether scores of classes that exclude each other are probabilities: no others sum to one row by row."""
+    if reading.task == "multilabel" or scores.ndim < 2 or scores.shape[1] < 2 or scores.numel() < 8:
+        return False
+    sums = scores.float().sum(dim=1)
+    return bool((scores >= 0).all() & torch.isclose(sums, torch.ones_like(sums), atol=1e-3).all())
+
+
+def _all_in_unit(scores: Tensor) -> bool:
+    """Whether no score is below 0 or above 1: seldom so by chance."""
+    return scores.numel() >= 8 and bool(((scores >= 0) & (scores <= 1)).all())

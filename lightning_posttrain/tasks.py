@@ -92,18 +92,31 @@ def to_target(target: Any, task: Task) -> Tensor:
         raise ValueError(f"`target` is a {type(target).__name__}, wanted a tensor. {TARGET_CURE}")
     if task != "multilabel" and target.ndim >= 2 and target.shape[1] == 1:
         target = target[:, 0]
-    least = 2 if task == "multilabel" else 1
-    if target.ndim < least:
-        wanted = "0 or 1 for each label (N, L)" if task == "multilabel" else "class indices of shape (N,)"
-        raise ValueError(f"`target` has shape {tuple(target.shape)}, wanted {wanted}. {TARGET_CURE}")
+    shape = f"`target` has shape {tuple(target.shape)}"
+    if task == "multilabel" and target.ndim < 2:
+        raise ValueError(
+            f"{shape}, wanted 0 or 1 for each label (N, L). For one class a row say task='multiclass' or 'binary'."
+        )
+    if target.ndim == 0:
+        raise ValueError(f"{shape}, wanted class indices of shape (N,). {TARGET_CURE}")
+    if task == "binary" and target.ndim == 2:
+        raise ValueError(
+            f"{shape}, wanted 0 or 1 for each row (N,). For several labels a row say task='multilabel'; for positions "
+            "of a sequence give (N, 1, T)."
+        )
     if target.is_floating_point() and task == "multiclass":
-        raise ValueError(f"`target` is {target.dtype}, wanted integer class indices. {TARGET_CURE}")
+        cure = TARGET_CURE if target.ndim > 1 else SINGLE_CURE
+        raise ValueError(f"`target` is {target.dtype}, wanted integer class indices. {cure}")
     indices: Tensor = target.long()
     return indices
 
 
 LABELS_CURE = (
     "For one-hot labels pass target_fn=lambda batch: batch[1].argmax(1), for several labels a row task='multilabel'."
+)
+SINGLE_CURE = (
+    "If the network gives one score a row, say task='binary'; for a regression take TorchMetrics; else pass "
+    "target_fn=lambda batch: ... that returns class indices."
 )
 TARGET_CURE = f"Pass target_fn=lambda batch: ... that returns class indices. {LABELS_CURE}"
 

@@ -64,7 +64,7 @@ def _each(actual, predicted, labels, one_against_all, gone):
     precision, f1, jaccard = (np.where(gone, np.nan, values) for values in (precision, f1, jaccard))
     tn, fp = one_against_all[:, 0, 0], one_against_all[:, 0, 1]
     with np.errstate(invalid="ignore"):
-        specificity = tn / (tn + fp)
+        specificity = np.where(gone, np.nan, tn / (tn + fp))
     recall = np.where(support == 0, np.nan, recall)
     return {
         "support": support, "precision": precision, "recall": recall, "specificity": specificity, "f1": f1,

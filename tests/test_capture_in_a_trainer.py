@@ -663,7 +663,7 @@ def test_binary_losses_and_sigmoids_are_not_taken_for_logits():
     data = toys.loader(toys.images(classes=2))
     with pytest.raises(ValueError, match="`the step's return` \\(10,\\), `forward` \\(10, 1\\)"):
         toys.quiet(ConfusionMatrix(task="binary")).validate(Losses(), data, verbose=False)
-    with pytest.warns(UserWarning, match="look like probabilities"):
+    with pytest.warns(UserWarning, match="all lie in 0 to 1"):
         toys.quiet(ConfusionMatrix(task="binary")).validate(Sigmoid(), data, verbose=False)
 
 

@@ -75,7 +75,7 @@ class ClassificationMetrics(StreamCallback):
         *,
         log: Sequence[str] | None = None,
         beta: float = 1.0,
-        top_k: Sequence[int] = (5,),
+        top_k: Sequence[int] | int = (5,),
         curves: bool = True,
         exact: bool = False,
         resamples: int = 1000,
@@ -86,12 +86,13 @@ class ClassificationMetrics(StreamCallback):
             raise ValueError(f"`beta` is {beta}, wanted more than 0.")
         if resamples < 0:
             raise ValueError(f"`resamples` is {resamples}, wanted 0 for no intervals, or about 1000.")
-        if any(not 1 <= k <= 1000 for k in top_k):
-            raise ValueError(f"`top_k` is {list(top_k)}, wanted numbers from 1 to 1000.")
+        tops = (top_k,) if isinstance(top_k, int) else tuple(top_k)
+        if any(not 1 <= k <= 1000 for k in tops):
+            raise ValueError(f"`top_k` is {list(tops)}, wanted numbers from 1 to 1000.")
         self.logged = LOGGED[self.reading.task] if log is None else ((log,) if isinstance(log, str) else tuple(log))
         self.chosen = log is not None
         self.beta = beta
-        self.top_k = tuple(top_k)
+        self.top_k = tops
         self.curves = curves
         self.exact = exact
         self.resamples = resamples
@@ -113,7 +114,8 @@ class ClassificationMetrics(StreamCallback):
             # names of classes may come from the dataset, and are known at the end
             unknown = [name for name in unknown if not name.startswith("per_class/")]
             if unknown:
-                close = get_close_matches(unknown[0], known, 1)
+                begin = [name for name in known if name.startswith(unknown[0])]
+                close = begin or get_close_matches(unknown[0], known, 1)
                 hint = f" Did you mean {close[0]!r}?" if close else ""
                 whole = ", ".join(name for name in known if not name.startswith("per_class/"))
                 raise ValueError(f"`log` has {unknown[0]!r}, which no figure is called.{hint} There are {whole}.")
@@ -127,18 +129,26 @@ class ClassificationMetrics(StreamCallback):
         self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]
     ) -> ClassificationReport:
         """The figures that follow from what was counted."""
-        # pixels of an image go together: intervals that take them for samples would be far too narrow
-        return self._report_of(evaluation.results.values(), names, self.resamples if evaluation.independent else 0)
+        return self._report_of(evaluation.results.values(), names, self.resamples, positions=not evaluation.independent)
 
-    def _report_of(self, results: Iterable[Result], names: tuple[str, ...], resamples: int) -> ClassificationReport:
-        binary = self.reading.task == "binary"
-        found = Findings.of(results, names)
-        return classification_report(found, binary=binary, beta=self.beta, top_k=self.top_k, resamples=resamples)
+    def _report_of(
+        self, results: Iterable[Result], names: tuple[str, ...], resamples: int, *, positions: bool = False
+    ) -> ClassificationReport:
+        return classification_report(
+            Findings.of(results, names),
+            binary=self.reading.task == "binary",
+            beta=self.beta,
+            top_k=self.top_k,
+            resamples=resamples,
+            positions=positions,
+        )
 
     def scalars(self, result: ClassificationReport) -> dict[str, float]:
         """The figures that were chosen."""
-        figures = result.scalars()
-        return {name: value for name, value in figures.items() if any(fnmatchcase(name, one) for one in self.logged)}
+        # the mean intersection over union is what a segmentation is known by
+        more = ("jaccard_macro",) if result.positions and not self.chosen else ()
+        wanted = (*self.logged, *more)
+        return {k: value for k, value in result.scalars().items() if any(fnmatchcase(k, one) for one in wanted)}
 
     def show(self, result: ClassificationReport, title: str) -> Iterator[Tagged]:
         """The tables."""

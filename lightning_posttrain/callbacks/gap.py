@@ -20,18 +20,19 @@ from lightning_posttrain.results import ClassificationReport, GapHistory, Pair, 
 
 @final
 class GeneralizationGap(StreamCallback):
-    """Logs how far training is ahead of validation, draws both over the epochs, and says when the model overfits.
+    """Logs training minus validation, draws both over the epochs, and says when the model seems to overfit.
 
     Training is read as it happens, by the same means as validation: batch by batch, with dropout and augmentation,
     and with weights that change through the epoch. So training figures are those of the epoch's mean weights, and early
     on they may lie below validation's.
 
-    ``gap/<figure>`` is training minus validation, logged at the end of each training epoch that had a validation.
+    ``gap/<figure>`` is training minus validation, so that a loss has a negative gap where training is ahead. It is
+    logged at the end of each training epoch that had a validation.
 
     Args:
         figures: names of the report's figures, as ``ClassificationMetrics`` has them.
-        patience: a warning in plain words comes when validation has not improved for so many epochs while the gap
-            became wider.
+        patience: a warning in plain words comes when validation was worse than at its best for so many epochs in a
+            row, by more than chance, while the gap became wider.
         **options: what every callback takes, see ``StreamCallback``; ``stages`` are always training and validation.
 
     Example:
@@ -89,7 +90,8 @@ class GeneralizationGap(StreamCallback):
             return None
         for name, pairs in self._history.items():
             pairs.append(Pair(epoch, report[name], self._val[1][name]))
-        return GapHistory({name: tuple(pairs) for name, pairs in self._history.items()}, self.patience)
+        rows = int(self._val[1].support.sum())
+        return GapHistory({name: tuple(pairs) for name, pairs in self._history.items()}, self.patience, rows)
 
     def _report_of(self, results: Iterable[Result]) -> ClassificationReport:
         tops = [int(name.split("_")[1]) for name in self.figures if name.startswith("top_")]

@@ -62,10 +62,10 @@ class TorchMetrics(StreamCallback):
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
         super().__init__(name=name, class_names=class_names, stages=stages, on_error=on_error)
-        if not isinstance(metric, (Metric, MetricCollection, Mapping)):
-            raise ValueError(
-                f"`metric` is a {type(metric).__name__}, wanted a torchmetrics Metric or MetricCollection."
-            )
+        given: Any = metric
+        if not isinstance(given, (Metric, MetricCollection, Mapping)):
+            of_class = f"the class {given.__name__}, add ()" if isinstance(given, type) else type(given).__name__
+            raise ValueError(f"`metric` is {of_class}; wanted a torchmetrics Metric, a MetricCollection or a dict.")
         self.metric = unpacked(metric)
         self.update_fn = update_fn
         self.max_logged = max_logged
@@ -114,7 +114,13 @@ class TorchMetrics(StreamCallback):
 
     def _arguments(self, outputs: Any, batch: Any) -> Any:
         if self.update_fn is not None:
-            given = self.update_fn(outputs, batch)
+            try:
+                given = self.update_fn(outputs, batch)
+            except Exception as error:
+                raise ValueError(
+                    f"`update_fn` raised {type(error).__name__}: {error}. Its arguments are what the step returned, "
+                    f"here {describe(outputs)}, and the batch, here {describe(batch)}."
+                ) from error
             return given if isinstance(given, (tuple, Mapping)) else (given,)
         if isinstance(outputs, Mapping) and "preds" in outputs and "target" in outputs:
             return outputs["preds"], outputs["target"]
@@ -157,9 +163,10 @@ class TorchMetrics(StreamCallback):
         yield Tagged("metrics", numbers_table(result))
         for length, table in vector_tables(result).items():
             yield Tagged(f"metrics_of_{length}", table)
-        for name in result.matrices():
+        for name, matrix in result.matrices().items():
             yield Tagged(name, matrix_table(result, name))
-            yield Tagged(f"{name}_matrix", matrix_image(result, name, title=title))
+            if matrix.shape[0] == matrix.shape[1]:
+                yield Tagged(f"{name}_matrix", matrix_image(result, name, title=title))
 
 
 def _no_scores(_inputs: Any) -> Tensor:

@@ -18,7 +18,7 @@ def class_figures(counts: ClassCounts, beta: float = 1.0) -> dict[str, Tensor]:
         F_\beta = \frac{(1 + \beta^2) tp}{(1 + \beta^2) tp + \beta^2 fn + fp}, \quad J = \frac{tp}{tp + fp + fn}
 
     as in scikit-learn. A class that has rows and was never predicted has precision 0. What is left undefined is NaN:
-    the recall of a class without rows, and all but the specificity of a class that was neither there nor predicted.
+    the recall of a class without rows, and all of a class that was neither there nor predicted.
 
     Args:
         counts: of each class ``(..., C)``.
@@ -35,7 +35,7 @@ def class_figures(counts: ClassCounts, beta: float = 1.0) -> dict[str, Tensor]:
     return {
         "precision": torch.where(missed, 0.0, tp / (tp + fp)),
         "recall": tp / (tp + fn),
-        "specificity": tn / (tn + fp),
+        "specificity": torch.where(counts.support + fp == 0, torch.nan, tn / (tn + fp)),
         f_name(beta): (1 + weight) * tp / ((1 + weight) * tp + weight * fn + fp),
         "jaccard": tp / (tp + fp + fn),
     }

@@ -69,6 +69,7 @@ def classification_report(
     beta: float = 1.0,
     top_k: Sequence[int] = (),
     resamples: int = 0,
+    positions: bool = False,
 ) -> ClassificationReport:
     """Work out all figures that follow from what was counted, in float64.
 
@@ -78,6 +79,7 @@ def classification_report(
         beta: weight of recall in F-beta.
         top_k: the ``k`` of the top-k accuracies.
         resamples: bootstrap replicates for intervals; 0 for none.
+        positions: whether several rows are of one sample, as pixels of an image are, so that they are not drawn again.
 
     Example:
         >>> report = classification_report(Confusion(torch.tensor([[3, 1], [0, 4]]), ("no", "yes")))
@@ -89,7 +91,7 @@ def classification_report(
     whole, each = _from_counts(found.confusion, counts, beta, binary=binary)
     ranked, each_ranked = _from_scores(found, binary=binary)
     bounds = {name: (float(bounded.low), float(bounded.high)) for name, bounded in ranked.items()}
-    intervals, class_intervals = _intervals(found.confusion, beta, resamples, binary=binary)
+    intervals, class_intervals = _intervals(found.confusion, beta, 0 if positions else resamples, binary=binary)
     overall = {
         **{name: float(value) for name, value in whole.items()},
         **{name: float(value) for name, value in _from_rows(found, top_k).items()},
@@ -104,6 +106,7 @@ def classification_report(
         class_intervals=class_intervals,
         bounds=bounds,
         undefined=(*_undefined(found.confusion, counts), *_doubt(bounds)),
+        positions=positions,
         alerts=(*found.confusion.alerts, *(found.losses.alerts if found.losses else ())),
     )
 
@@ -129,7 +132,7 @@ def _from_rows(found: Findings, top_k: Sequence[int]) -> dict[str, float]:
     if isinstance(found.confusion, LabelConfusion):
         rows = found.confusion.rows
         named["accuracy"] = found.confusion.exact / rows if rows else torch.nan
-    if found.ranks is not None:
+    elif found.ranks is not None:
         named.update({f"top_{k}_accuracy": found.ranks.top(k) for k in top_k if k < len(found.confusion.class_names)})
     if found.losses is not None:
         named.update(log_loss=float(found.losses.log_loss.nanmean()), brier=float(found.losses.brier.nanmean()))

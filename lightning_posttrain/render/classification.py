@@ -6,25 +6,25 @@ from lightning_posttrain.artifacts import Table
 from lightning_posttrain.render.notes import sentences
 from lightning_posttrain.results import ClassificationReport
 
-SHOWN = {"specificity": "specificity", "jaccard": "Jaccard", "auroc": "AUROC", "average_precision": "AP"}
+SHOWN = {"auroc": "AUROC", "average_precision": "AP", "mcc": "MCC"}
 
 
 def overall_table(report: ClassificationReport) -> Table:
-    """The figures of the whole set, those that follow from counts with the ends of their intervals."""
-    rows = []
-    for name, value in report.overall.items():
-        low, high = report.intervals.get(name, (None, None))
-        rows.append((name, value, low, high))
-    shown = "Low and high: 95 % bootstrap interval." if report.intervals else ""
-    return Table(("figure", "value", "low", "high"), tuple(rows), note=sentences(shown, report.notes))
+    """The figures of the whole set; where there are such, with the ends of their intervals."""
+    if not report.intervals:
+        return Table(("figure", "value"), tuple(report.overall.items()), note=sentences("", report.notes))
+    none = (None, None)
+    rows = tuple((name, value, *report.intervals.get(name, none)) for name, value in report.overall.items())
+    said = "The interval is a bootstrap of the rows."
+    return Table(("figure", "value", "95 % from", "95 % to"), rows, note=sentences(said, report.notes))
 
 
 def class_table(report: ClassificationReport) -> Table:
     """Support and figures of each class."""
-    accuracy = f"Accuracy {report['accuracy']:.4f}."
+    right = "All labels right" if "hamming_loss" in report.overall else "Accuracy"
     columns = ("class", "support", *(_title(name) for name in report.per_class))
-    return Table(columns, tuple(report.rows()), note=sentences(accuracy, report.notes))
+    return Table(columns, tuple(report.rows()), note=sentences(f"{right}: {report['accuracy']:.4f}.", report.notes))
 
 
 def _title(name: str) -> str:
-    return SHOWN.get(name, name.upper() if name.startswith("f") and name[1:2].isdigit() else name.replace("_", " "))
+    return SHOWN.get(name, name.upper() if name[:1] == "f" and name[1:2].isdigit() else name.replace("_", " "))

@@ -55,8 +55,9 @@ def confusion_image(confusion: Confusion, *, normalized: bool = False, title: st
     canvas = Canvas(layout.top + layout.side + 84)
     numbered = layout.size >= SMALLEST
     by_share = normalized or numbered
-    colors = _colors(_shares(confusion) if by_share else _relative(confusion))
-    heading = f"confusion matrix, {'% of the actual class' if normalized else 'counts'}"
+    shade = _shares(confusion) if by_share else _relative(confusion)
+    colors = _colors(shade if layout.cell >= 2 else _pooled(shade, layout.side // 3))
+    heading = f"confusion matrix{', % of the actual class' if normalized else ''}"
     canvas.text(12, 10, shorten(f"{title} · {heading}" if title else heading, WIDTH - 24), size=TEXT)
     _cells(canvas, colors, layout)
     if numbered:
@@ -93,6 +94,14 @@ def _relative(confusion: Confusion) -> NDArray[np.float64]:
     """Counts over the largest, logarithmic, for matrices too large for numbers."""
     counts = np.log1p(confusion.counts.numpy().astype(np.float64))
     return counts / max(float(counts.max()), 1.0)
+
+
+def _pooled(shade: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+    """The largest of the cells that fall together: a mean would pale a single error."""
+    edges = np.unique(np.linspace(0, len(shade), side, endpoint=False).astype(int))
+    rows = np.maximum.reduceat(shade, edges, axis=0)
+    pooled: NDArray[np.float64] = np.maximum.reduceat(rows, edges, axis=1)
+    return pooled
 
 
 def _colors(share: NDArray[np.float64]) -> Pixels:
@@ -185,6 +194,6 @@ def _legend(canvas: Canvas, layout: _Layout, confusion: Confusion, shade: str) -
 def _remarks(confusion: Confusion, layout: _Layout) -> str:
     support = confusion.support.tolist()
     absent = [name for name, rows in zip(confusion.class_names, support, strict=True) if not rows]
-    remarks = [*confusion.notes, f"no rows of {', '.join(absent)}" if absent else ""]
-    remarks += ["labels are class indices; names stand in the tables"] if layout.every > 1 else []
+    indices = "labels are class indices" if layout.every > 1 else ""
+    remarks = [indices, *confusion.notes, f"no rows of {', '.join(absent)}" if absent else ""]
     return "; ".join(filter(None, remarks))

@@ -63,7 +63,7 @@ def _image(
         named.append(Line(*_thinned(together[0][:, 0].numpy(), together[1][:, 0].numpy()), INK, 3.0))
         entries.insert(0, (INK, f"all together (micro)  {micro:.4f}"))
     if faint:
-        entries.append((FAINT, f"{len(faint)} other classes with larger areas"))
+        entries.append((FAINT, f"{len(faint)} of {len(values) - len(chosen)} other classes"))
     side = WIDTH - 110
     canvas = Canvas(100 + side + 74 + 28 * len(entries) + 34)
     canvas.text(12, 10, f"{texts[0]}; below: {short}")

@@ -37,7 +37,7 @@ def _panel(canvas: Canvas, result: GapHistory, name: str, top: int) -> None:
     room = 0.06 * (high - low) or 0.05
     aside = 0.02 * (epochs[-1] - epochs[0]) or 0.5
     sides = (epochs[0] - aside, epochs[-1] + aside)
-    axes = Axes(92, top + 24, WIDTH - 116, PANEL - 24, sides, (low - room, high + room))
+    axes = Axes(92, top + 24, WIDTH - 116, PANEL - 24, sides, (low - room, high + room), whole=True)
     best = result.best(name)
     dots = len(pairs) <= 30
     lines = [
@@ -45,7 +45,7 @@ def _panel(canvas: Canvas, result: GapHistory, name: str, top: int) -> None:
         Line(epochs, [pair.val for pair in pairs], VAL, 2.5, dots=dots),
         Line([best.epoch], [best.val], VAL, 6.0, dots=True),
     ]
-    axes.draw(canvas, lines, x_label="epoch", y_label=f"{name}: gap {pairs[-1].gap:+.4f}")
+    axes.draw(canvas, lines, x_label="epoch", y_label=f"{name}; training − validation: {pairs[-1].gap:+.4f}")
 
 
 def _drawable(pair: Pair) -> bool:

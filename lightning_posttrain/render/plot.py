@@ -40,6 +40,7 @@ class Axes:
     Args:
         left, top, width, height: of the box, in pixels.
         x_range, y_range: what its sides stand for.
+        whole: whether the first counts something, so that its ticks are whole numbers.
     """
 
     left: int
@@ -48,6 +49,7 @@ class Axes:
     height: int
     x_range: tuple[float, float] = (0.0, 1.0)
     y_range: tuple[float, float] = (0.0, 1.0)
+    whole: bool = False
 
     def place(self, x: float, y: float) -> tuple[float, float]:
         """Where a point lies, from the box's upper left corner."""
@@ -58,7 +60,7 @@ class Axes:
         """Draw grid, ticks, labels and lines; later lines lie above."""
         sheet = PILImage.new("RGB", (self.width * FINE, self.height * FINE), "white")
         brush = ImageDraw.Draw(sheet)
-        for value in ticks(*self.x_range):
+        for value in ticks(*self.x_range, least=1.0 if self.whole else 0.0):
             x, _ = self.place(value, self.y_range[0])
             brush.line([(x * FINE, 0), (x * FINE, self.height * FINE)], fill=GRID, width=FINE)
             canvas.text(self.left + x, self.top + self.height + 8, _short(value), size=18, anchor="ma", color=PALE)
@@ -87,14 +89,14 @@ class Axes:
                 piece = []
 
 
-def ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers in a range, as 0, 0.2, 0.4.
+def ticks(low: float, high: float, *, most: int = 6, least: float = 0.0) -> list[float]:
+    """Round numbers in a range, as 0, 0.2, 0.4, at least so far apart.
 
     Example:
         >>> ticks(0.0, 1.0)
         [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     """
-    rough = (high - low) / most
+    rough = max((high - low) / most, least)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)

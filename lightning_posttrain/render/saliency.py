@@ -65,7 +65,8 @@ def _two_lines(text: str) -> list[str]:
 def _caption(canvas: Canvas, saliency: Saliency, i: int, top: int) -> None:
     index, actual, predicted, probability = saliency.rows()[i]
     number = "" if index is None else f"#{index}  "
-    said = f"{number}predicted {predicted} ({_percent(probability)}), actual {actual}"
+    names = [shorten(name, 170) for name in (predicted, actual)]
+    said = f"{number}predicted {names[0]} ({_percent(probability)}), actual {names[1]}"
     color: Color = RIGHT if actual == predicted else WRONG
     canvas.text(GAP, top + CAPTION - 8, shorten(said, WIDTH - 2 * GAP), anchor="ls", color=color)
 

@@ -26,7 +26,8 @@ def vector_tables(result: MetricValues) -> dict[int, Table]:
     for length in dict.fromkeys(len(vector) for vector in result.vectors().values()):
         chosen = {name: vector for name, vector in result.vectors().items() if len(vector) == length}
         columns = (result.names_of(length), *(vector.tolist() for vector in chosen.values()))
-        tables[length] = Table(("class", *chosen), tuple(zip(*columns, strict=True)))
+        named = result.names_of(length) == result.class_names
+        tables[length] = Table(("class" if named else "index", *chosen), tuple(zip(*columns, strict=True)))
     return tables
 
 

@@ -27,6 +27,7 @@ class ClassificationReport:
         intervals: 95 % bootstrap interval of those of ``overall`` that follow from the counts.
         class_intervals: the same of ``per_class``, low and high ``(2, C)``.
         bounds: for figures from histograms, what they are at least and at most.
+        positions: whether several rows are of one sample, as pixels of an image.
         undefined: which figures are not defined, or 0 by convention, and of which classes.
         alerts: which rows were left out, and why.
     """
@@ -38,6 +39,7 @@ class ClassificationReport:
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     class_intervals: Mapping[str, Tensor] = field(default_factory=dict)
     bounds: Mapping[str, Interval] = field(default_factory=dict)
+    positions: bool = False
     undefined: tuple[str, ...] = ()
     alerts: tuple[str, ...] = ()
 
@@ -47,7 +49,8 @@ class ClassificationReport:
     @property
     def notes(self) -> tuple[str, ...]:
         """All that a reader of the table must know."""
-        return (*self.alerts, *self.undefined)
+        together = "no intervals: the positions of one sample go together"
+        return (*self.alerts, *self.undefined, *((together,) if self.positions else ()))
 
     def scalars(self) -> dict[str, float]:
         """Every figure, those of classes as ``per_class/recall/cat``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -30,11 +31,13 @@ class GapHistory(Counted):
 
     Args:
         history: by figure, one pair for each epoch that had both, oldest first.
-        patience: how many epochs without a better validation count as a standstill.
+        patience: for how many epochs in a row validation must be worse than its best to speak of overfitting.
+        rows: rows of the validation, which tell what is chance.
     """
 
     history: Mapping[str, tuple[Pair, ...]]
     patience: int
+    rows: int
 
     def scalars(self) -> dict[str, float]:
         """The last gap of each figure, training minus validation."""
@@ -42,31 +45,46 @@ class GapHistory(Counted):
 
     @property
     def alerts(self) -> tuple[str, ...]:
-        """Figures whose gap widens while validation stands still."""
-        return tuple(text for name in self.history if (text := self._widening(name)))
+        """Figures whose gap widens while validation becomes worse, beyond chance, in one sentence."""
+        said = [self._said(name) for name in self.history if self._overfits(name)]
+        if not said:
+            return ()
+        return (f"the model may be overfitting: {', '.join(said)}. Consider the weights of the best epoch",)
 
     def best(self, name: str) -> Pair:
         """The epoch with the best validation figure, the first of equal ones."""
         sign = -1 if name.startswith(LOWER_IS_BETTER) else 1
-        return max(self.history[name], key=lambda pair: (sign * pair.val, -pair.epoch))
+        pairs = [pair for pair in self.history[name] if math.isfinite(pair.val)] or self.history[name]
+        return max(pairs, key=lambda pair: (sign * pair.val, -pair.epoch))
 
-    def _widening(self, name: str) -> str:
+    def _overfits(self, name: str) -> bool:
+        """Whether the last epochs are all worse than the best by more than chance, and further from training."""
         pairs = self.history[name]
-        if not pairs:
-            return ""
-        last, best = pairs[-1], self.best(name)
-        since = sum(pair.epoch > best.epoch for pair in pairs)
-        wider = abs(last.gap) > 1.2 * abs(best.gap) + 1e-3 and self._ahead(name, last)
-        if since < self.patience or not wider:
-            return ""
-        return (
-            f"{name} has not improved since epoch {best.epoch} ({best.val:.4f}), while the gap between training and "
-            f"validation went from {abs(best.gap):.4f} to {abs(last.gap):.4f}: the model learns the training set by "
-            "heart. Keep the weights of that epoch, or regularise more"
+        if len(pairs) <= self.patience:
+            return False
+        best, last = self.best(name), pairs[-self.patience :]
+        sign = -1 if name.startswith(LOWER_IS_BETTER) else 1
+        return all(
+            pair.epoch > best.epoch
+            and sign * (best.val - pair.val) > self._chance(name, best.val)
+            and sign * pair.gap > sign * best.gap
+            and sign * pair.gap > 0
+            for pair in last
         )
 
-    def _ahead(self, name: str, pair: Pair) -> bool:
-        return pair.gap < 0 if name.startswith(LOWER_IS_BETTER) else pair.gap > 0
+    def _chance(self, name: str, value: float) -> float:
+        """What a figure can differ by without meaning: two standard errors of a share of rows; of a loss a tenth."""
+        if not name.startswith("log_loss") and 0 <= value <= 1:
+            spread = math.sqrt(max(value * (1 - value), 1 / max(self.rows, 1)) / max(self.rows, 1))
+            return 2 * spread
+        return 0.1 * abs(value)
+
+    def _said(self, name: str) -> str:
+        last, best = self.history[name][-1], self.best(name)
+        return (
+            f"validation {name} was best in epoch {best.epoch} ({best.val:.4f}) and is {last.val:.4f} now, "
+            f"training's {last.train:.4f}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Epoch, training and validation figure of each epoch."""

@@ -155,13 +155,30 @@ def test_logits_said_to_be_probabilities_raise():
         toys.quiet(ConfusionMatrix(scores="probabilities")).validate(toys.Net(), toys.loader(), verbose=False)
 
 
-def test_probabilities_taken_for_logits_are_warned_about():
+def test_probabilities_taken_for_logits_raise():
     class Softmax(Watching):
         def forward(self, x):
             return super().forward(x).softmax(1)
 
-    with pytest.warns(UserWarning, match="look like probabilities.*scores='probabilities'"):
+    with pytest.raises(ValueError, match="each row sums to one. Pass scores='probabilities'"):
         toys.quiet(ConfusionMatrix()).validate(Softmax(), toys.loader(), verbose=False)
+
+
+def test_several_labels_for_a_binary_task_raise():
+    data = TensorDataset(torch.randn(12, 3), torch.ones(12, 4))
+    with pytest.raises(ValueError, match=r"`target` has shape \(10, 4\), wanted 0 or 1 for each row"):
+        toys.quiet(ConfusionMatrix(task="binary")).validate(toys.Net(), toys.loader(data), verbose=False)
+
+
+def test_one_label_a_row_of_a_multilabel_task_is_doubted():
+    class Linear(Watching):
+        def __init__(self):
+            super().__init__()
+            self.model = torch.nn.Linear(3, 4)
+
+    data = TensorDataset(torch.randn(12, 3), torch.eye(4).repeat(3, 1))
+    with pytest.warns(UserWarning, match="has just one label"):
+        toys.quiet(ConfusionMatrix(task="multilabel")).validate(Linear(), toys.loader(data), verbose=False)
 
 
 class Nothing(IterableDataset):

@@ -182,7 +182,7 @@ def test_several_loaders_and_names():
 def test_outputs_that_hold_no_arguments_raise_with_the_cure():
     with pytest.raises(ValueError, match=r"wanted a dict with 'preds' and 'target'\. Pass update_fn="):
         toys.quiet(TorchMetrics(MeanAbsoluteError())).validate(Regression(), toys.loader(numbers()), verbose=False)
-    with pytest.raises(ValueError, match="`metric` is a str, wanted a torchmetrics Metric"):
+    with pytest.raises(ValueError, match="`metric` is str; wanted a torchmetrics Metric"):
         TorchMetrics("accuracy")
 
 
