@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
-from lightning_posttrain import posttrain_suite
+from lightning_posttrain import GeneralizationGap, posttrain_suite
 
 Batch = tuple[Tensor, Tensor]
 
@@ -81,7 +81,7 @@ def main() -> None:
     trainer = Trainer(
         max_epochs=arguments.epochs,
         accelerator="cpu",
-        callbacks=suite,
+        callbacks=[*suite, GeneralizationGap()],
         logger=TensorBoardLogger(arguments.folder, name="digits"),
         enable_model_summary=False,
         log_every_n_steps=5,

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from lightning_posttrain.fields import describe
 from lightning_posttrain.reading import HINT_KEYS, SAID_KEYS, Reading, leaves, named_parts
-from lightning_posttrain.step import CURE, Candidate, Step, is_of, is_squashed, same, unclear, unsqueezed
+from lightning_posttrain.step import CURE, Candidate, Step, is_hard, is_of, is_squashed, same, unclear, unsqueezed
 from lightning_posttrain.tap import Firing
-from lightning_posttrain.tasks import LABELS_CURE, predictions, to_logits, wanted_shape
+from lightning_posttrain.tasks import labels_hint, predictions, to_logits, wanted_shape
 
 
 class ScoreFinder:
@@ -33,6 +33,7 @@ class ScoreFinder:
         self.reading = reading
         self.entry = ""
         self._choice = ""
+        self._among: frozenset[str] = frozenset()
         self._squashed = ""
         self._warned = False
         self._keys = (*SAID_KEYS[reading.scores], *HINT_KEYS)
@@ -90,7 +91,10 @@ class ScoreFinder:
         logits = [c for c in heard if c.origin == self._squashed or self._is_squashed(scores, c)]
         if logits:
             return logits[-1].tensor if self.reading.scores == "logits" else scores
-        if heard and not any(self._agree(scores, candidate.tensor) for candidate in heard):
+        alike = [c for c in heard if self._agree(scores, c.tensor)]
+        if alike and is_hard(scores):  # classes, told as numbers: their scores are the module's
+            return alike[-1].tensor
+        if heard and not alike:
             returned = Candidate("the step's return", f"[{key!r}]" if key else "", scores)
             raise ValueError(unclear([returned, *heard], step.shape))
         self._choice = "returned" if not heard or self._tells(scores) else ""
@@ -107,13 +111,14 @@ class ScoreFinder:
         found = self._final(step)
         if not found:
             return None
-        chosen = next((c for c in found if c.origin == self._choice), None)
+        among = frozenset(candidate.origin for candidate in found)
+        chosen = next((c for c in found if c.origin == self._choice and among == self._among), None)
         if chosen is None:
             chosen = self._undoubted(found[0], step) if len(found) == 1 else self._told_apart(found, step)
             # calls that are equal before training may differ later, and constant predictions say nothing yet
             own = sum(candidate.module == "" for candidate in found)
             clear = own == 1 or (step.went_past_forward and self._tells(chosen.tensor))
-            self._choice = chosen.origin if clear else ""
+            self._choice, self._among = (chosen.origin if clear else ""), among
         return chosen.tensor
 
     def _undoubted(self, candidate: Candidate, step: Step) -> Candidate:
@@ -186,7 +191,7 @@ class ScoreFinder:
         return [candidate for candidate in found if candidate not in told] or found
 
     def _asked(self, step: Step) -> Tensor:
-        wanted = f"{self._labels(step.shape)}no class scores found, wanted {self._wanted(step.shape)}"
+        wanted = f"{labels_hint(step.shape, self.reading.task)}no class scores found, wanted {self._wanted(step.shape)}"
         try:
             value, _ = step.forward()
         except Exception as error:
@@ -240,9 +245,3 @@ class ScoreFinder:
     def _wanted(self, target: torch.Size) -> str:
         shape = wanted_shape(target, self.reading.task, self.reading.num_classes)
         return f"floating-point {self.reading.scores} of shape {shape} for task={self.reading.task!r}"
-
-    def _labels(self, target: torch.Size) -> str:
-        """A word on targets that are one-hot or several labels rather than a class for each position."""
-        if len(target) != 2 or self.reading.task != "multiclass":
-            return ""
-        return f"`target` has shape {tuple(target)}, a class for each position. {LABELS_CURE} Else: "

@@ -45,6 +45,12 @@ def check_batch(batch: EvalBatch, scores: Tensor, target: Tensor, reading: Readi
             "softmax or sigmoid, pass scores='probabilities'; else its figures are wrong.",
             stacklevel=2,
         )
+    if scores.ndim == 3 and scores.shape[1] == scores.shape[2] and reading.task == "multiclass":
+        warnings.warn(
+            f"the scores of the first batch have shape {tuple(scores.shape)}: classes are taken to stand in the second "
+            "dimension. If they stand in the last, pass scores_fn=lambda outputs, batch: ... that transposes them.",
+            stacklevel=2,
+        )
     if reading.task == "multilabel" and len(batch.target) >= 8 and bool((batch.target.sum(dim=1) == 1).all()):
         warnings.warn(
             "each row of the first batch has just one label. If that is so for all, say task='multiclass' and "

@@ -29,6 +29,11 @@ class Given:
     indices: Tensor
     inputs: Any
 
+    @property
+    def shape(self) -> torch.Size:
+        """That of the targets as the loader gave them."""
+        return self.target.shape if isinstance(self.target, Tensor) else self.indices.shape
+
 
 class Part:
     """What has been accumulated for one loader under one reading."""
@@ -68,7 +73,7 @@ class Epoch:
 
 def eval_batch(scores: Tensor, given: Given, rows: Rows, reading: Reading) -> EvalBatch:
     """A batch in the one form that metrics read; positions of a segmentation are rows of their own."""
-    logits = to_logits(scores, reading.task, reading.scores)
+    logits = to_logits(scores, reading.task, reading.scores, given.indices.shape)
     flat, target = to_rows(logits, given.indices.to(scores.device), reading.task)
     valid = rows.valid
     if valid is not None:

@@ -7,6 +7,7 @@ torchmetrics would else decide by the first batch which of them share a state.
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -74,15 +75,20 @@ class GuestMetrics:
 
     def compute(self) -> tuple[dict[str, Tensor], dict[str, str]]:
         """Values by name, and the reasons of those that gave none."""
-        values: dict[str, Tensor] = {}
+        given: dict[str, dict[str, Tensor]] = {}
         failed: dict[str, str] = {}
         for name, metric in self._metrics.items():
             try:
                 with self._own_random():
-                    values.update(flattened(name, _alone(metric)))
+                    given[name] = flattened(name, _alone(metric))
             except Exception as error:  # whatever a guest raises must not cost the others' values
                 failed[name] = f"{type(error).__name__}: {error}"
-        return values, failed
+        times = Counter(key for values in given.values() for key in values)
+        return {
+            (key if times[key] == 1 else f"{name}/{key}"): value
+            for name, values in given.items()
+            for key, value in values.items()
+        }, failed
 
     @contextmanager
     def _own_random(self) -> Iterator[None]:

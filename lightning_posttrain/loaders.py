@@ -91,16 +91,21 @@ class RowCounter:
 
     def __init__(self, loader: Any) -> None:
         self._sampler = _sampler(loader)
+        self._batch_size = getattr(getattr(loader, "batch_sampler", None), "batch_size", None)
         self._next = 0
 
-    def keep(self, rows: int) -> int:
-        """How many of the next ``rows`` rows are no repeats; those come first."""
-        first, self._next = self._next, self._next + rows
-        sampler = self._sampler
-        if not _strided(sampler):
-            return rows
+    def keep(self) -> tuple[int, int]:
+        """How many rows the next batch has, and how many of them, from the first, are no repeats.
+
+        0 and 0 where that is not known: the sampler repeats none, or the size of batches is not fixed.
+        """
+        sampler, size = self._sampler, self._batch_size
+        if not _strided(sampler) or not isinstance(size, int):
+            return 0, 0
+        rows = min(size, len(sampler) - self._next)
         ours = int(-(-(len(sampler.dataset) - sampler.rank) // sampler.num_replicas))
-        return min(rows, max(ours - first, 0))
+        first, self._next = self._next, self._next + rows
+        return rows, min(rows, max(ours - first, 0))
 
     def take(self, rows: int, device: torch.device) -> Rows:
         """The next ``rows`` rows, in tensors on ``device``."""

@@ -48,6 +48,7 @@ class Step:
         shape: that of the targets as they are read.
         firings: what the tap heard.
         forward: runs the module once more on the inputs; its output, and what the tap heard.
+        wrapped: whether the step runs inside the module's ``__call__``, as under DDP, whose hook then is the last.
     """
 
     outputs: Any
@@ -57,6 +58,7 @@ class Step:
     shape: torch.Size
     firings: list[Firing]
     forward: Callable[[], tuple[Any, list[Firing]]]
+    wrapped: bool = False
 
     @cached_property
     def called(self) -> list[Firing]:
@@ -70,12 +72,7 @@ class Step:
 
     @property
     def _inside(self) -> list[Firing]:
-        # under DDP the step runs inside the module's __call__, whose hook then sees what the step took and returned
-        if self.firings:
-            last = self.firings[-1]
-            if last.name == "" and last.output is self.outputs and len(last.args) > 1 and isinstance(last.args[1], int):
-                return self.firings[:-1]
-        return self.firings
+        return self.firings[:-1] if self.wrapped and self.firings and self.firings[-1].name == "" else self.firings
 
     @property
     def went_past_forward(self) -> bool:
@@ -94,6 +91,11 @@ def is_squashed(scores: Tensor, logits: Tensor, task: Task) -> bool:
         return False
     single = task == "multilabel" or logits.ndim == 1 or logits.shape[1] == 1
     return same(scores.reshape(logits.shape).to(logits.device), logits.sigmoid() if single else logits.softmax(1))
+
+
+def is_hard(scores: Tensor) -> bool:
+    """Whether scores are no more than classes: whole numbers from -1 to 1."""
+    return scores.numel() > 0 and bool(((scores == scores.round()) & (scores.abs() <= 1)).all())
 
 
 def is_of(argument: Any, tensor: Tensor) -> bool:

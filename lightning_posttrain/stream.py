@@ -22,8 +22,9 @@ from lightning_posttrain.evaluation import Evaluation, Member
 from lightning_posttrain.fields import find_inputs, find_target
 from lightning_posttrain.forward import scorer, second_forward
 from lightning_posttrain.loaders import RowCounter, dataset_classes, named_loaders, sharding, stage_of
-from lightning_posttrain.ranks import agreed_classes, same_on_all, sum_over_ranks
+from lightning_posttrain.ranks import agreed_classes, sum_over_ranks
 from lightning_posttrain.reading import Reading
+from lightning_posttrain.sharing import shared_rows
 from lightning_posttrain.step import Step
 from lightning_posttrain.tap import Tap
 from lightning_posttrain.tasks import to_target
@@ -43,7 +44,7 @@ class EvaluationStream:
         self.folder = ""
         self._members: list[Member] = []
         self._tap = Tap()
-        self._finders: dict[Reading, ScoreFinder] = {}
+        self._finders: dict[tuple[str, Reading], ScoreFinder] = {}
         self._epochs: dict[str, Epoch] = {}
         self._said: set[str] = set()
         self._taken: dict[str, set[str]] = {}
@@ -99,7 +100,11 @@ class EvaluationStream:
         epoch = self._epochs.get(stage_of(trainer))
         if epoch is not None:
             epoch.given = {reading: _given(batch, reading) for reading in self._readers(trainer)}
-            self._tap.listen(*(given.indices.shape for given in epoch.given.values()))
+            self._tap.listen(*(shape for given in epoch.given.values() for shape in (given.indices.shape, given.shape)))
+
+    def pause(self, *, paused: bool) -> None:
+        """Hear nothing while gradients are worked out, for which parts may run once more."""
+        self._tap.pause(paused=paused)
 
     def add(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, loader: int) -> None:
         """Read a batch and fold it into every metric."""
@@ -115,9 +120,11 @@ class EvaluationStream:
         for reading, readers in self._readers(trainer).items():
             given = epoch.given[reading]
             shape = given.indices.shape
-            again = second_forward(trainer, module, given.inputs, self._tap, (shape,))
-            step = Step(outputs, batch, given.inputs, given.target, shape, firings, again)
-            scores = self._finders.setdefault(reading, ScoreFinder(reading)).find(step).detach()
+            again = second_forward(trainer, module, given.inputs, self._tap, (shape, given.shape))
+            wrapped = trainer.strategy.model is not trainer.lightning_module
+            step = Step(outputs, batch, given.inputs, given.target, shape, firings, again, wrapped)
+            finder = self._finders.setdefault((stage_of(trainer), reading), ScoreFinder(reading))
+            scores = finder.find(step).detach()
             rows = rows or epoch.counters[loader].take(len(given.indices), scores.device)
             read = eval_batch(scores, given, rows, reading)
             if (key, reading) not in self._checked:
@@ -149,14 +156,17 @@ class EvaluationStream:
 
     def finish(self, trainer: Trainer, module: LightningModule, reading: Reading) -> list[Evaluation]:
         """The evaluation of every loader, worked out once an epoch; all ranks together."""
-        epoch = self._epochs[stage_of(trainer)]
+        epoch = self._epochs.get(stage_of(trainer))
+        if epoch is None:  # the rest of an epoch that a checkpoint was taken in: its first part is not known
+            return []
         if epoch.finished is None:
             with torch.inference_mode(False), torch.no_grad():
                 readings = self._readers(trainer)
                 places = [(i, reading) for i in range(len(named_loaders(trainer))) for reading in readings]
                 self._agree(trainer, module, epoch, places)
                 parts = [epoch.parts[place] for place in places if place in epoch.parts]
-                self._doubt(trainer, epoch, places)
+                for doubt in shared_rows(trainer, {place: epoch.parts.get(place) for place in places}):
+                    self.say_once(doubt)
                 sum_over_ranks(trainer, [metric for part in parts for metric in part.metrics.values()])
                 evaluations = (self._evaluations(trainer, module, epoch, reading) for reading in readings)
                 epoch.finished = dict(zip(readings, evaluations, strict=True))
@@ -194,29 +204,6 @@ class EvaluationStream:
             if most and place not in epoch.parts:
                 epoch.parts[place] = _part(most, self._readers(trainer)[place[1]], module.device, place[1])
 
-    def _doubt(self, trainer: Trainer, epoch: Epoch, places: list[Place]) -> None:
-        """Warn where ranks read the same rows, or may have read some twice; all ranks together."""
-        if trainer.world_size == 1:
-            return
-        loaders = named_loaders(trainer)
-        parts = [epoch.parts.get(place) for place in places]
-        same = same_on_all(trainer, [0.0 if part is None else float(part.seen) for part in parts])
-        for (i, _), equal in zip(places, same, strict=True):
-            key = stage_of(trainer) + loaders[i].suffix
-            known = sharding(loaders[i].loader)
-            if known == "unknown" and equal:
-                self.say_once(
-                    f"lightning_posttrain: all ranks read the same rows of {key}, each of which counts "
-                    f"{trainer.world_size} times. Leave use_distributed_sampler=True, or let the dataset give each "
-                    "rank its own share."
-                )
-            elif known == "padded":
-                self.say_once(
-                    f"lightning_posttrain: the sampler of {key} repeats some rows to give each rank as many, in an "
-                    "order of its own, so that they count twice. Use torch's DistributedSampler, or a dataset length "
-                    "that the number of ranks divides."
-                )
-
     def _evaluations(
         self, trainer: Trainer, module: LightningModule, epoch: Epoch, reading: Reading
     ) -> list[Evaluation]:
@@ -236,7 +223,7 @@ class EvaluationStream:
                     class_names=dataset_classes(loader, part.num_classes),
                     results=part.results(),
                     independent=part.independent,
-                    scorer=scorer(module, self._finders.get(reading), reading, part.num_classes),
+                    scorer=scorer(module, self._finders.get((stage_of(trainer), reading)), reading, part.num_classes),
                 )
             )
         return evaluations

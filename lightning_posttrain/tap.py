@@ -44,6 +44,7 @@ class Tap:
         self._handles: list[Any] = []
         self._mixes: dict[str, bool] = {}
         self._listening = False
+        self._open = False
         self._shapes: tuple[torch.Size, ...] = ()
         self._chain: Any = None
 
@@ -66,11 +67,15 @@ class Tap:
     def listen(self, *targets: torch.Size) -> None:
         """Forget the last batch and listen to the next, whose targets have these shapes."""
         self._shapes = tuple(shape[1:] for shape in targets)
-        self._chain, self._listening = None, True
+        self._chain, self._listening, self._open = None, True, True
+
+    def pause(self, *, paused: bool) -> None:
+        """Hear nothing for a while, in the middle of a batch."""
+        self._listening = self._open and not paused
 
     def take(self) -> list[Firing]:
         """Stop listening; what was heard, oldest first, a module after its parts."""
-        link, self._chain, self._listening = self._chain, None, False
+        link, self._chain, self._listening, self._open = self._chain, None, False, False
         events = []
         while link is not None:
             *event, link = link

@@ -15,6 +15,7 @@ from torch import Tensor
 Task = Literal["multiclass", "binary", "multilabel"]
 ScoreKind = Literal["logits", "probabilities"]
 
+NO_CLASS = -(2**31)
 TASKS: tuple[Task, ...] = ("multiclass", "binary", "multilabel")
 
 
@@ -30,7 +31,8 @@ def fits(scores: Tensor, target: torch.Size, task: Task) -> bool:
         return False
     if task == "multilabel":
         return shape == target
-    between = shape[:1] + shape[2:] == target and scores.ndim >= 2
+    single = len(target) == 1 and shape[:1] == target and shape[2:].numel() == 1  # a sequence of one position
+    between = scores.ndim >= 2 and (shape[:1] + shape[2:] == target or single)
     if task == "binary":
         return shape == target or (between and shape[1] in (1, 2))
     return between and shape[1] >= 2
@@ -47,13 +49,20 @@ def wanted_shape(target: torch.Size, task: Task, num_classes: int | None) -> str
     return f"({', '.join([first, 'C' if num_classes is None else str(num_classes), *rest])})"
 
 
+def labels_hint(target: torch.Size, task: Task) -> str:
+    """A word on targets that are one-hot or several labels rather than a class for each position."""
+    if len(target) != 2 or task != "multiclass":
+        return ""
+    return f"`target` has shape {tuple(target)}, a class for each position. {LABELS_CURE} Else: "
+
+
 def count_classes(scores: Tensor, task: Task) -> int:
     """Number of classes, or labels, that ``scores``, of a shape that ``fits``, speaks of."""
     return 2 if task == "binary" else scores.shape[1]
 
 
-def to_logits(scores: Tensor, task: Task, kind: ScoreKind) -> Tensor:
-    """Bring scores of any allowed shape and kind to logits ``(N, C, ...)``.
+def to_logits(scores: Tensor, task: Task, kind: ScoreKind, target: torch.Size | None = None) -> Tensor:
+    """Bring scores of any allowed shape and kind to logits ``(N, C, ...)``, for targets of a shape.
 
     One binary logit ``z`` becomes ``(-z/2, z/2)``, whose softmax is ``(1 - sigmoid(z), sigmoid(z))``, and whose
     gradients speak for either class. A multilabel logit is the log-odds of its label.
@@ -69,9 +78,9 @@ def to_logits(scores: Tensor, task: Task, kind: ScoreKind) -> Tensor:
         scores = scores.float()
     if task == "multilabel":
         return scores.log() - torch.log1p(-scores) if kind == "probabilities" else scores
-    if task == "multiclass" or (scores.ndim >= 2 and scores.shape[1] == 2):
+    if task == "multiclass" or (scores.ndim >= 2 and scores.shape[1] == 2 and scores.shape != target):
         return scores.log() if kind == "probabilities" else scores
-    column = scores[:, 0] if scores.ndim >= 2 and scores.shape[1] == 1 else scores
+    column = scores[:, 0] if scores.ndim >= 2 and scores.shape[1] == 1 and scores.shape != target else scores
     if kind == "probabilities":
         return torch.stack([torch.log1p(-column), column.log()], dim=1)
     return torch.stack([-column / 2, column / 2], dim=1)
@@ -107,6 +116,8 @@ def to_target(target: Any, task: Task) -> Tensor:
     if target.is_floating_point() and task == "multiclass":
         cure = TARGET_CURE if target.ndim > 1 else SINGLE_CURE
         raise ValueError(f"`target` is {target.dtype}, wanted integer class indices. {cure}")
+    if target.is_floating_point():  # a fraction or NaN is no class, and must not become one
+        target = torch.where(target == target.round(), target, float(NO_CLASS))
     indices: Tensor = target.long()
     return indices
 

@@ -119,6 +119,19 @@ def test_a_rank_without_a_batch_hangs_no_metric(folder):
     assert found[0]["guest"]["rows"] == sum(map(sum, found[0]["counts"])) == 9
 
 
+def test_training_is_read_from_the_step_and_not_from_a_part_of_it(folder):
+    found = [json.loads((folder / f"training.rank{rank}.json").read_text()) for rank in (0, 1)]
+    assert found[0] == found[1]
+    for counts in found[0].values():
+        assert np.trace(counts) == np.sum(counts) == 21
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_batches_that_are_lists_of_samples_lose_their_repeats(folder, size):
+    (record,) = (folder / "posttrain" / "val" / f"size{size}").glob("torchmetrics.json")
+    assert json.loads(record.read_text())["SumOfList"] == 41
+
+
 def test_rows_that_every_rank_reads_are_warned_about(folder):
     found = json.loads((folder / "double" / "many-2.rank0.json").read_text())["val"]
     assert sum(map(sum, found["counts"])) == 18

@@ -11,7 +11,7 @@ import lightning_posttrain
 
 ROOT = Path(lightning_posttrain.__file__).parent
 BOTTOM = {"__about__", "artifacts", "batch", "buffers", "fields", "results", "rows", "tasks"}
-LIGHTNING = {"epoch", "evaluation", "forward", "guests", "loaders", "ranks", "stream"}
+LIGHTNING = {"epoch", "evaluation", "forward", "guests", "loaders", "ranks", "sharing", "stream"}
 STREAM = {*LIGHTNING, "accumulator", "capture", "checks", "reading", "step", "tap"}
 MAY = {
     **dict.fromkeys(BOTTOM, BOTTOM),

@@ -169,3 +169,137 @@ def test_training_is_read_through_validations_in_the_middle_of_an_epoch():
     toys.quiet(matrix, val_check_interval=0.25).fit(toys.Net(), toys.loader(), toys.loader())
     assert matrix.results["train"].counts.sum() == 37
     assert matrix.results["val"].counts.sum() == 37
+
+
+def trained(step, **options):
+    """The training confusion of a module whose weights stay, and what it should be."""
+
+    class Module(toys.Net):
+        def __init__(self):
+            super().__init__()
+            self.model = nn.Linear(12, 3)
+
+        def training_step(self, batch, batch_idx):
+            return step(self, batch[0], batch[1])
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.0)
+
+    torch.manual_seed(0)
+    module = Module()
+    x = torch.randn(40, 12)
+    data = TensorDataset(x, module.model(x).argmax(1))
+    matrix = ConfusionMatrix(stages=["train", "val"], on_error="raise")
+    trainer = toys.quiet(matrix, **options)
+    trainer.fit(module, toys.loader(data, 8), toys.loader(data, 8))
+    return matrix.results["train"].counts
+
+
+def test_a_choice_made_in_validation_is_not_taken_over_to_training():
+    def twice(self, x, y):
+        noisy, logits = self(torch.randn_like(x)), self(x)
+        return F.cross_entropy(logits, y) + 0 * noisy.sum()
+
+    with pytest.raises(ValueError, match="cannot tell which output holds the class scores"):
+        trained(twice)
+
+
+def test_what_runs_once_more_for_gradients_is_not_heard():
+    from torch.utils.checkpoint import checkpoint
+
+    def saved(self, x, y):
+        return F.cross_entropy(checkpoint(self.model, x, use_reentrant=False), y)
+
+    assert trained(saved).diagonal().sum() == 40
+
+
+def test_a_step_with_its_own_optimisation_is_read():
+    class Manual(toys.Net):
+        automatic_optimization = False
+
+        def training_step(self, batch, batch_idx):
+            optimizer = self.optimizers()
+            optimizer.zero_grad()
+            self.manual_backward(F.cross_entropy(self(batch[0]), batch[1]))
+            optimizer.step()
+
+    matrix = ConfusionMatrix(stages=["train"], on_error="raise")
+    toys.quiet(matrix).fit(Manual(), toys.loader(), toys.loader())
+    assert matrix.results["train"].counts.sum() == 37
+
+
+@pytest.mark.filterwarnings("ignore:.*resuming from a checkpoint that ended before.*")
+def test_the_rest_of_an_epoch_that_a_checkpoint_was_taken_in_is_not_reported(tmp_path):
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    from lightning_posttrain import GeneralizationGap
+
+    kept = ModelCheckpoint(tmp_path, filename="{step}", save_top_k=-1, every_n_train_steps=3)
+    toys.quiet([GeneralizationGap(), kept], max_epochs=2, enable_checkpointing=True).fit(
+        toys.Net(), toys.loader(), toys.loader()
+    )
+    gap = GeneralizationGap(on_error="raise")
+    path = tmp_path / "step=3.ckpt"
+    trainer = toys.quiet([gap, kept], max_epochs=3, enable_checkpointing=True)
+    trainer.fit(toys.Net(), toys.loader(), toys.loader(), ckpt_path=path)
+    assert [pair.epoch for pair in gap.results["train"].history["accuracy"]] == [1, 2]
+
+
+@pytest.mark.parametrize("key", ["preds", "y_hat"])
+@pytest.mark.parametrize("task", ["binary", "multilabel"])
+def test_hard_predictions_of_the_step_are_no_scores(key, task):
+    labels = 1 if task == "binary" else 5
+
+    class Hard(Any):
+        def step(self, batch, stage):
+            scores = self(batch[0])
+            return {key: (scores > 0).float(), "target": batch[1]}
+
+    torch.manual_seed(0)
+    net, data = nn.Linear(12, labels), labelled()
+    data = TensorDataset(data.tensors[0], data.tensors[1][:, :labels])
+    found, _ = evaluated(Hard(net, F.binary_cross_entropy_with_logits), data, task=task)
+    plain, _ = evaluated(Any(net, F.binary_cross_entropy_with_logits), data, task=task)
+    assert found.overall == pytest.approx(plain.overall, nan_ok=True)
+
+
+def test_sequences_of_any_length_are_read():
+    module = Any(nn.Conv1d(2, 3, 1), lambda scores, target: scores.sum())
+    batches = [(torch.randn(2, 2, t), torch.randint(3, (2, t))) for t in (4, 5, 1)]
+    matrix = ConfusionMatrix(on_error="raise")
+    toys.quiet(matrix).test(module, torch.utils.data.DataLoader(batches, batch_size=None), verbose=False)
+    assert matrix.results["test"].counts.sum() == 2 * 10
+
+
+def test_scores_whose_classes_could_stand_last_are_doubted():
+    module = Any(nn.Conv1d(2, 3, 1), lambda scores, target: scores.sum())
+    data = TensorDataset(torch.randn(4, 2, 3), torch.randint(3, (4, 3)))
+    with pytest.warns(UserWarning, match="If they stand in the last, pass scores_fn="):
+        toys.quiet(ConfusionMatrix()).test(module, toys.loader(data), verbose=False)
+
+
+def test_masks_of_two_rows_are_not_taken_for_two_scores():
+    net = nn.Conv2d(2, 1, 1)
+    pictures = torch.rand(5, 2, 2, 6)
+    data = TensorDataset(pictures, (pictures[:, 0] > 0.5).float())
+
+    class Squeezed(Any):
+        def logits(self, x):
+            return self(x)
+
+        def forward(self, x):
+            return self.model(x)[:, 0]
+
+    module = Squeezed(net, F.binary_cross_entropy_with_logits)
+    _, confusion = evaluated(module, data, task="binary")
+    assert confusion.counts.sum() == 5 * 2 * 6
+
+
+def test_labels_that_are_no_numbers_are_counted_apart_in_any_batch():
+    data = labelled()
+    data.tensors[1][20, 0] = float("nan")
+    data.tensors[1][21, 1] = 0.6
+    module = Any(nn.Linear(12, 5), lambda scores, target: scores.sum())
+    with pytest.warns(UserWarning, match="2 labels left out: their target is no class"):
+        _, confusion = evaluated(module, data, task="multilabel")
+    assert confusion.out_of_range == 2

@@ -29,16 +29,23 @@ def events(tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize("picture", ["confusion_matrix", "confusion_matrix_normalized", "saliency"])
+@pytest.mark.parametrize(
+    "picture", ["confusion_matrix", "confusion_matrix_normalized", "roc_curve", "precision_recall_curve", "saliency"]
+)
 def test_pictures_stand_at_the_steps_of_the_scalars(events, picture):
     assert events["images"][f"val/{picture}"] == events["scalars"]["val/accuracy"] == [3, 7, 11]
     assert events["images"][f"test/{picture}"] == events["scalars"]["test/accuracy"] == [12]
 
 
 def test_tables_are_text_under_their_own_tags(events):
-    for table in ("classification_report", "confused_pairs", "saliency_samples"):
+    for table in ("classification_report", "summary", "confused_pairs", "areas_under_curves", "saliency_samples"):
         assert events["tensors"][f"val/{table}"] == [3, 7, 11]
 
 
 def test_scalars_of_each_class_and_of_the_users_own_step_are_there(events):
     assert {"val/loss", "val/f1_macro", "val/auroc_macro"} <= set(events["scalars"])
+
+
+def test_tensorboards_own_curves_have_the_raw_counts(events):
+    for k in range(toys.CLASSES):
+        assert events["tensors"][f"val/pr_curve/{k}"] == [3, 7, 11]

@@ -13,7 +13,8 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.loggers import CSVLogger
-from torch.utils.data import DataLoader, IterableDataset
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from torchmetrics import SumMetric
 from torchmetrics.classification import MulticlassAUROC
 
@@ -152,6 +153,74 @@ def with_rows(outputs, batch):
     return {"preds": outputs["preds"], "target": outputs["target"], "value": torch.ones_like(outputs["target"]).float()}
 
 
+class Prototypes(toys.Net):
+    """Scores by a function after a layer that is wider than the number of classes."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = nn.Linear(64, 8)
+        self.prototypes = nn.Parameter(torch.randn(3, 8))
+
+    def forward(self, x):
+        return -torch.cdist(self.model(x.flatten(1)), self.prototypes)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
+
+class RecordTraining(RecordAll):
+    """Writes the counts of training on each rank."""
+
+    def on_train_end(self, trainer, pl_module):
+        (matrix,) = self.callbacks
+        found = {key: result.counts.tolist() for key, result in matrix.results.items()}
+        (self.folder / f"training.rank{trainer.global_rank}.json").write_text(json.dumps(found))
+
+    def on_validation_end(self, trainer, pl_module):
+        pass
+
+
+def training(folder):
+    """Training read on two ranks."""
+    torch.manual_seed(0)
+    module, pictures = Prototypes(), data(21).tensors[0]
+    with torch.no_grad():
+        target = module(pictures).argmax(1)
+    loader = toys.loader(TensorDataset(pictures, target), batch_size=4)
+    matrix = ConfusionMatrix(stages=["train", "val"], on_error="raise")
+    trainer = toys.quiet(
+        [matrix, RecordTraining([matrix], folder)], strategy="ddp_fork", devices=2, default_root_dir=folder
+    )
+    trainer.fit(module, loader, loader)
+
+
+def as_samples(batch):
+    return batch
+
+
+def of_samples(outputs, batch):
+    return ([1.0] * len(batch),)
+
+
+class CountOnly(toys.Net):
+    def step(self, batch, stage):
+        return None
+
+
+class SumOfList(SumMetric):
+    def update(self, values):
+        super().update(torch.tensor(values))
+
+
+def samples(folder):
+    """Batches that are lists of samples."""
+    for size in (1, 4):
+        guest = TorchMetrics(SumOfList(), update_fn=of_samples, on_error="raise", name=f"size{size}")
+        loader = DataLoader(data(41), batch_size=size, collate_fn=as_samples)
+        trainer = toys.quiet(guest, strategy="ddp_fork", devices=2, default_root_dir=folder)
+        trainer.validate(CountOnly(), loader, verbose=False)
+
+
 def train(folder, watched):
     class Save(Callback):
         def on_train_end(self, trainer, pl_module):
@@ -179,6 +248,8 @@ def main(folder):
         for first in range(0, len(ROWS), AT_ONCE):
             loaders = [toys.loader(data(rows), batch_size=4) for rows in ROWS[first : first + AT_ONCE]]
             many(folder / f"from-{first}", world, loaders)
+    training(folder)
+    samples(folder)
     many(folder / "without", 2, DataLoader(FirstRankOnly(9), batch_size=4))
     many(folder / "double", 2, DataLoader(Everything(9), batch_size=4))
     for watched in (False, True):

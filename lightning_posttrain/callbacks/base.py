@@ -191,6 +191,16 @@ class StreamCallback(AnyCallback):
         if (stream := EvaluationStream.of(trainer)).ends(self):
             stream.end(trainer)
 
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Any) -> None:
+        """Hear nothing of what runs once more for gradients, as checkpointed parts do."""
+        if (stream := EvaluationStream.of(trainer)).leads(self):
+            stream.pause(paused=True)
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Hear the rest of a step that works out its own gradients."""
+        if (stream := EvaluationStream.of(trainer)).leads(self):
+            stream.pause(paused=False)
+
     on_train_epoch_start = on_validation_start = on_test_start = _begin
     on_train_batch_start = on_validation_batch_start = on_test_batch_start = _listen
     on_train_batch_end = on_validation_batch_end = on_test_batch_end = _add

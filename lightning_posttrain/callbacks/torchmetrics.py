@@ -17,6 +17,7 @@ from lightning_posttrain.fields import describe
 from lightning_posttrain.guests import GuestMetrics, unpacked
 from lightning_posttrain.loaders import RowCounter, Stage, dataset_classes, named_loaders, stage_of
 from lightning_posttrain.results import MetricValues
+from lightning_posttrain.stream import EvaluationStream
 
 
 @final
@@ -95,13 +96,16 @@ class TorchMetrics(StreamCallback):
             return
         suffix, source, _ = named_loaders(trainer)[loader]
         key = stage_of(trainer) + suffix
-        counter = self._counters.setdefault(key, RowCounter(source))
-        rows = _rows(batch)
-        kept = counter.keep(rows)
+        rows, kept = self._counters.setdefault(key, RowCounter(source)).keep()
+        if rows and not kept:
+            return
         given = self._arguments(outputs, batch)
         args, kwargs = ((), given) if isinstance(given, Mapping) else (given, {})
-        if not kept and rows:
-            return
+        if kept < rows and not any(_sized(one, rows) for one in (*args, *kwargs.values())):
+            EvaluationStream.of(trainer).say_once(
+                f"TorchMetrics: the last {rows - kept} rows of a batch of {key} are repeats of a distributed sampler, "
+                "and no argument of update has as many rows as the batch, so that they count."
+            )
         with torch.no_grad():
             self._guests_of(key, module).update(
                 *(_cut(one, rows, kept) for one in args), **{k: _cut(v, rows, kept) for k, v in kwargs.items()}
@@ -173,15 +177,10 @@ def _no_scores(_inputs: Any) -> Tensor:
     raise ValueError("TorchMetrics reads no class scores")
 
 
-def _rows(batch: Any) -> int:
-    """Number of rows of a batch: the length of its first tensor or list."""
-    if isinstance(batch, Tensor):
-        return len(batch) if batch.ndim else 0
-    parts = list(batch.values()) if isinstance(batch, Mapping) else batch if isinstance(batch, (tuple, list)) else []
-    sized = (part for part in parts if isinstance(part, (list, tuple)) or (isinstance(part, Tensor) and part.ndim))
-    return len(next(sized, ()))
+def _sized(value: Any, rows: int) -> bool:
+    """Whether it has an entry for each row."""
+    return (isinstance(value, (list, tuple)) or (isinstance(value, Tensor) and value.ndim > 0)) and len(value) == rows
 
 
 def _cut(value: Any, rows: int, kept: int) -> Any:
-    sized = isinstance(value, (list, tuple)) or (isinstance(value, Tensor) and value.ndim > 0)
-    return value[:kept] if sized and kept < rows == len(value) else value
+    return value[:kept] if kept < rows and _sized(value, rows) else value

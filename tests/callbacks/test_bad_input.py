@@ -160,7 +160,7 @@ def test_probabilities_taken_for_logits_raise():
         def forward(self, x):
             return super().forward(x).softmax(1)
 
-    with pytest.raises(ValueError, match="each row sums to one. Pass scores='probabilities'"):
+    with pytest.raises(ValueError, match=r"each row sums to one\. Pass scores='probabilities'"):
         toys.quiet(ConfusionMatrix()).validate(Softmax(), toys.loader(), verbose=False)
 
 

@@ -15,7 +15,7 @@ from torchmetrics.classification import (
     MulticlassPrecision,
 )
 from torchmetrics.regression import MeanAbsoluteError, PearsonCorrCoef, R2Score
-from torchmetrics.wrappers import BootStrapper, ClasswiseWrapper
+from torchmetrics.wrappers import BootStrapper, ClasswiseWrapper, MinMaxMetric
 
 from lightning_posttrain import TorchMetrics
 from tests import toys
@@ -184,6 +184,20 @@ def test_outputs_that_hold_no_arguments_raise_with_the_cure():
         toys.quiet(TorchMetrics(MeanAbsoluteError())).validate(Regression(), toys.loader(numbers()), verbose=False)
     with pytest.raises(ValueError, match="`metric` is str; wanted a torchmetrics Metric"):
         TorchMetrics("accuracy")
+
+
+def test_two_wrappers_with_the_same_keys_keep_both_values():
+    wrapped = {"a": MinMaxMetric(MulticlassAccuracy(4)), "b": MinMaxMetric(MulticlassPrecision(4))}
+    (logged,) = toys.quiet(TorchMetrics(wrapped)).test(Scored(), toys.loader(), verbose=False)
+    assert set(logged) == {f"test/{name}/{key}" for name in "ab" for key in ("raw", "max", "min")}
+
+
+def test_an_update_fn_that_fails_says_what_it_was_given():
+    metrics = TorchMetrics(MeanAbsoluteError(), update_fn=lambda outputs, batch: outputs["yhat"])
+    with pytest.raises(ValueError, match=r"`update_fn` raised KeyError: 'yhat'.*a dict with keys y_hat"):
+        toys.quiet(metrics).validate(Regression(), toys.loader(numbers()), verbose=False)
+    with pytest.raises(ValueError, match=r"`metric` is the class MeanAbsoluteError, add \(\)"):
+        TorchMetrics(MeanAbsoluteError)
 
 
 class Failing(Metric):
