@@ -2,6 +2,9 @@ import pytest
 import torch
 
 from lightning_posttrain.batch import EvalBatch
+from lightning_posttrain.epoch import Given, eval_batch
+from lightning_posttrain.loaders import Rows
+from lightning_posttrain.reading import Reading
 from lightning_posttrain.tasks import count_classes, fits, to_logits, to_rows, to_target
 
 
@@ -99,3 +102,15 @@ def test_several_labels_are_predicted_above_one_half():
     batch = EvalBatch(torch.tensor([[0.1, 0.0, -1.0, float("nan")]]), torch.tensor([[1, 0, 0, 1]]))
     assert batch.predicted.tolist() == [[1, 0, 0, 0]]
     assert batch.counted.tolist() == [[True, True, True, False]]
+
+
+@pytest.mark.parametrize(("task", "shape"), [("multiclass", (2, 3, 4, 5)), ("multilabel", (2, 3, 4, 5))])
+def test_all_positions_of_a_sample_that_is_repeated_are_left_out(task, shape):
+    target = torch.zeros(shape if task == "multilabel" else (2, 4, 5), dtype=torch.long)
+    given = Given(target, target, None)
+    rows = Rows(torch.tensor([True, False]), torch.tensor([0, 1]))
+    batch = eval_batch(torch.randn(shape), given, rows, Reading(task=task))
+    each = batch.valid.reshape(2, -1)
+    assert bool(each[0].all())
+    assert not bool(each[1].any())
+    assert batch.index is None

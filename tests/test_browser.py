@@ -76,6 +76,7 @@ def test_every_page_is_drawn_from_this_machine_without_an_error(folder, tmp_path
             "scalars": "tf-scalar-card",
             "images": "tf-image-loader #main-image-container img",
             "text": "tf-text-loader tf-markdown-view",
+            "pr_curves": "tf-pr-curve-card",
             "timeseries": "card-view",
         }
         for plugin, element in drawn.items():
@@ -94,6 +95,9 @@ def test_every_page_is_drawn_from_this_machine_without_an_error(folder, tmp_path
     assert {tag.split("/", 1)[1] for tag, _ in shown} == {
         "confusion_matrix",
         "confusion_matrix_normalized",
+        "history",
+        "precision_recall_curve",
+        "roc_curve",
         "saliency",
     }
     # twice the width at which TensorBoard shows an image, so that no pixel row is lost

@@ -10,7 +10,7 @@ from lightning_posttrain.functional.confusion import counts_of_cells
 from lightning_posttrain.results import ClassCounts, Confusion, LabelConfusion
 
 LEVEL = 0.95
-DRAWS = 2_000_000
+DRAWS = 1_000_000
 """Binomial draws at most; a matrix with many cells gets fewer replicates, but 100 at least."""
 MOST_CELLS = 100_000
 """With more cells that are not zero there are no intervals: they would take seconds."""

@@ -87,6 +87,7 @@ def test_a_gap_that_widens_while_validation_becomes_worse_is_said():
         ([0.6, 0.8, 0.9, 0.95, 0.99], [0.6, 0.75, 0.7, 0.75, 0.68], "accuracy", 2000),  # not all the time
         ([0.6, 0.8, 0.9], [0.6, 0.75, 0.7], "accuracy", 2000),  # not for long enough
         ([0.6, 0.8, 0.7, 0.6, 0.5], [0.6, 0.75, 0.7, 0.65, 0.6], "accuracy", 2000),  # training falls behind
+        ([0.6, 0.9, 0.85, 0.84, 0.83], [0.6, 0.75, 0.72, 0.71, 0.7], "accuracy", 2000),  # both become worse
         ([0.6, 0.5, 0.4, 0.3, 0.2], [0.6, 0.55, 0.5, 0.45, 0.4], "log_loss", 2000),
         ([0.6, 0.5, 0.4, 0.3, 0.2], [0.6, 0.50, 0.51, 0.52, 0.53], "log_loss", 2000),  # hardly worse
         ([float("nan")] * 5, [float("nan")] * 5, "log_loss", 2000),

@@ -32,3 +32,13 @@ def test_rows_whose_target_is_no_class_are_counted_apart():
     metric.update(EvalBatch(torch.eye(2).repeat(2, 1), torch.tensor([0, 1, 2, -1])))
     assert metric.result().counts.tolist() == [[1, 0], [0, 1]]
     assert metric.result().out_of_range == 2
+
+
+def test_a_row_is_right_when_all_its_known_labels_are():
+    metric = ConfusionCounts(2, multilabel=True)
+    scores = torch.tensor([[1.0, 1.0], [1.0, 1.0], [-1.0, -1.0]])
+    valid = torch.tensor([[True, False], [True, True], [False, False]])
+    metric.update(EvalBatch(scores, torch.tensor([[1, 0], [1, 0], [1, 1]]), valid))
+    result = metric.result()
+    assert (result.rows, result.exact) == (2, 1)
+    assert result.counts.tolist() == [[[0, 0], [0, 2]], [[0, 1], [0, 0]]]
