@@ -53,4 +53,5 @@ def _as_if_before_the_epoch(trainer: Trainer, module: LightningModule) -> Iterat
 def step_of(trainer: Trainer) -> int:
     """The step under which Lightning itself logs the epoch's scalars, so that pictures stand beside them."""
     loop = getattr(getattr(trainer, "fit_loop", None), "epoch_loop", None)
-    return int(getattr(loop, "_batches_that_stepped", trainer.global_step))
+    step = int(getattr(loop, "_batches_that_stepped", trainer.global_step))
+    return step - 1 if stage_of(trainer) == "train" else step

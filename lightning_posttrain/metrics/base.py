@@ -18,7 +18,8 @@ from lightning_posttrain.rows import RowFacts
 class EvaluationMetric(Metric, ABC):
     """A metric over ``EvalBatch``es whose states are int64 tensors of fixed shape that sum across ranks.
 
-    Sums make it lawful: any split of the rows into batches and ranks, in any order, gives the same state.
+    Sums make it lawful: any split of the rows into batches and ranks, in any order, gives the same state. One that must
+    keep rows has states that grow.
 
     Args:
         num_classes: ``C``, or for multilabel the number of labels ``L``.

@@ -56,11 +56,11 @@ def _image(
     chosen = _lowest(values)
     x, y = (side.numpy() for side in each)
     faint = [Line(*_thinned(x[:, k], y[:, k]), FAINT, 1.0) for k in _others(values, chosen)]
-    named = [Line(*_thinned(x[:, k], y[:, k]), color) for k, color in zip(chosen, COLORS, strict=False)]
+    named = [Line(*_thinned(x[:, k], y[:, k]), color, 3.0) for k, color in zip(chosen, COLORS, strict=False)]
     names = report.counts.class_names
     entries = [(color, f"{names[k]}  {float(values[k]):.4f}") for k, color in zip(chosen, COLORS, strict=False)]
     if not math.isnan(micro):
-        named.append(Line(*_thinned(together[0][:, 0].numpy(), together[1][:, 0].numpy()), INK, 3.0))
+        named.append(Line(*_thinned(together[0][:, 0].numpy(), together[1][:, 0].numpy()), INK, 4.0))
         entries.insert(0, (INK, f"all together (micro)  {micro:.4f}"))
     if faint:
         entries.append((FAINT, f"{len(faint)} of {len(values) - len(chosen)} other classes"))

@@ -41,9 +41,9 @@ def _panel(canvas: Canvas, result: GapHistory, name: str, top: int) -> None:
     best = result.best(name)
     dots = len(pairs) <= 30
     lines = [
-        Line(epochs, [pair.train for pair in pairs], TRAIN, 2.5, dots=dots),
-        Line(epochs, [pair.val for pair in pairs], VAL, 2.5, dots=dots),
-        Line([best.epoch], [best.val], VAL, 6.0, dots=True),
+        Line(epochs, [pair.train for pair in pairs], TRAIN, 4.0, dots=dots),
+        Line(epochs, [pair.val for pair in pairs], VAL, 4.0, dots=dots),
+        Line([best.epoch], [best.val], VAL, 8.0, dots=True),
     ]
     axes.draw(canvas, lines, x_label="epoch", y_label=f"{name}; training − validation: {pairs[-1].gap:+.4f}")
 

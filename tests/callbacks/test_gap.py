@@ -23,7 +23,9 @@ def test_the_gap_is_training_minus_validation(tmp_path):
     assert pairs[-1].train == both.results["train"]["accuracy"]
     folder = tmp_path / "posttrain" / "gap"
     assert {path.name for path in folder.iterdir()} == {"history.json", "history.png", "last.csv"}
-    assert json.loads((folder / "history.json").read_text())["history"]["accuracy"][2]["epoch"] == 2
+    record = json.loads((folder / "history.json").read_text())
+    assert record["history"]["accuracy"][2]["epoch"] == 2
+    assert record["step"] == 11  # as Lightning logs at the end of a training epoch: twelve batches, from 0
 
 
 def test_training_figures_are_those_of_the_scores_that_training_saw():
