@@ -22,6 +22,14 @@ def stage_of(trainer: Trainer) -> Stage:
     return "train" if trainer.training else "val"
 
 
+def resumes_inside(trainer: Trainer) -> bool:
+    """Whether a training epoch begins whose first batches were before the checkpoint that it goes on from."""
+    loop: Any = getattr(getattr(trainer, "fit_loop", None), "epoch_loop", None)
+    if stage_of(trainer) != "train" or not getattr(loop, "restarting", False):
+        return False
+    return bool(0 < loop.batch_progress.current.ready < trainer.num_training_batches)
+
+
 class NamedLoader(NamedTuple):
     """A dataloader of the present stage.
 

@@ -21,7 +21,7 @@ from lightning_posttrain.epoch import Epoch, Given, Part, Place, eval_batch
 from lightning_posttrain.evaluation import Evaluation, Member
 from lightning_posttrain.fields import find_inputs, find_target
 from lightning_posttrain.forward import scorer, second_forward
-from lightning_posttrain.loaders import RowCounter, dataset_classes, named_loaders, sharding, stage_of
+from lightning_posttrain.loaders import RowCounter, dataset_classes, named_loaders, resumes_inside, sharding, stage_of
 from lightning_posttrain.ranks import agreed_classes, sum_over_ranks
 from lightning_posttrain.reading import Reading
 from lightning_posttrain.sharing import shared_rows
@@ -85,7 +85,7 @@ class EvaluationStream:
 
     def begin(self, trainer: Trainer, module: LightningModule) -> None:
         """Start an epoch of the trainer's present stage, if anybody wants it."""
-        if self._readers(trainer):
+        if self._readers(trainer) and not resumes_inside(trainer):
             self._epochs[stage_of(trainer)] = Epoch()
             self._tap.attach(module)
 
