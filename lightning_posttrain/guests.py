@@ -117,12 +117,13 @@ def _alone(metric: Metric) -> Any:
 
 def flattened(name: str, value: Any) -> dict[str, Tensor]:
     """A value as tensors on the CPU, by name and, in a dict or tuple, key; what is no number is left out."""
+    parts: dict[str, Any] = {}
     if isinstance(value, Mapping):
-        inner = [flattened(str(key), item) for key, item in value.items()]
-        return {key: item for part in inner for key, item in part.items()}
-    if isinstance(value, (tuple, list)):
-        inner = [flattened(f"{name}_{i}", item) for i, item in enumerate(value)]
-        return {key: item for part in inner for key, item in part.items()}
+        parts = {str(key): item for key, item in value.items()}
+    elif isinstance(value, (tuple, list)):
+        parts = {f"{name}_{i}": item for i, item in enumerate(value)}
+    if parts:
+        return {key: tensor for part, item in parts.items() for key, tensor in flattened(part, item).items()}
     if isinstance(value, (int, float)):
         return {name: torch.tensor(float(value))}
     return {name: value.detach().cpu()} if isinstance(value, Tensor) else {}

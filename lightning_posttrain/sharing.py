@@ -15,11 +15,13 @@ def shared_rows(trainer: Trainer, parts: Mapping[Place, Part | None]) -> Iterato
     """A sentence for each loader of which ranks read the same rows, or may have read some twice; all ranks together."""
     if trainer.world_size == 1:
         return
-    same = same_on_all(trainer, [0.0 if part is None else float(part.seen) for part in parts.values()])
     loaders = named_loaders(trainer)
-    for (i, _), equal in zip(parts, same, strict=True):
+    kinds = [sharding(loaders[i].loader) for i, _ in parts]
+    same = [False] * len(kinds)
+    if "unknown" in kinds:
+        same = same_on_all(trainer, [0.0 if part is None else float(part.seen) for part in parts.values()])
+    for (i, _), known, equal in zip(parts, kinds, same, strict=True):
         key = stage_of(trainer) + loaders[i].suffix
-        known = sharding(loaders[i].loader)
         if known == "unknown" and equal:
             yield (
                 f"lightning_posttrain: all ranks read the same rows of {key}, each of which counts "

@@ -230,4 +230,5 @@ class StreamCallback(AnyCallback):
         self._reporter.write(trainer, place, evaluation.suffix, record, self._drawn(result, evaluation.key))
 
     def _drawn(self, result: Result, title: str) -> Iterator[Tagged]:
+        """What ``show`` gives, asked for only where its errors are caught."""
         yield from self.show(result, title)

@@ -122,8 +122,8 @@ class ClassificationMetrics(StreamCallback):
 
     def _empty(self, batch: EvalBatch, names: tuple[str, ...]) -> ClassificationReport:
         """The report of no rows, for its names."""
-        made = [kind(batch.num_classes, multilabel=batch.multilabel) for kind in self.metrics()]
-        return self._report_of([metric.report(metric.states()) for metric in made], names, 0)
+        found = [kind.of_nothing(batch.num_classes, multilabel=batch.multilabel) for kind in self.metrics()]
+        return self._report_of(found, names, 0)
 
     def summarize(
         self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]

@@ -14,7 +14,7 @@ from lightning_posttrain.artifacts import PrecisionRecall, Tagged
 from lightning_posttrain.callbacks.base import StreamCallback
 from lightning_posttrain.callbacks.options import EvaluationOptions
 from lightning_posttrain.evaluation import Evaluation, Needs
-from lightning_posttrain.functional.curves import counts_of, curve_report, points_at
+from lightning_posttrain.functional.curves import curve_report, points_at
 from lightning_posttrain.functional.ranking import precision_recall_curve, roc_curve
 from lightning_posttrain.metrics import ScoreHistograms
 from lightning_posttrain.results import CurveReport, ScoreCounts
@@ -70,8 +70,7 @@ class ScoreCurves(StreamCallback):
         """Two pictures, the areas, the points, and TensorBoard's own curves."""
         from lightning_posttrain.render.curves import areas_table, points_table, precision_recall_image, roc_image
 
-        each = counts_of(result.counts)
-        together = tuple(c.sum(dim=1, keepdim=True) for c in each)
+        each, together = result.counts.sides, result.counts.together
         roc, micro_roc = roc_curve(*each), roc_curve(*together)
         yield Tagged("roc_curve", roc_image(result, roc, micro_roc, title))
         pr, micro_pr = precision_recall_curve(*each), precision_recall_curve(*together)

@@ -71,8 +71,8 @@ class GeneralizationGap(StreamCallback):
     def check(self, module: LightningModule, batch: EvalBatch) -> None:
         """Raise for a figure that the report has not."""
         super().check(module, batch)
-        made = [kind(batch.num_classes, multilabel=batch.multilabel) for kind in self.metrics()]
-        known = self._report_of([metric.report(metric.states()) for metric in made]).overall
+        found = [kind.of_nothing(batch.num_classes, multilabel=batch.multilabel) for kind in self.metrics()]
+        known = self._report_of(found).overall
         unknown = [name for name in self.figures if name not in known]
         if unknown:
             raise ValueError(f"`figures` has {unknown[0]!r}, wanted some of {', '.join(known)}.")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_posttrain.functional.histograms import probability_at
-from lightning_posttrain.functional.ranking import areas
+from lightning_posttrain.functional.ranking import above, areas
 from lightning_posttrain.results import CurveReport, ScoreCounts
 
 
@@ -20,8 +20,8 @@ def curve_report(counts: ScoreCounts) -> CurveReport:
         >>> curve_report(counts).auroc.tolist()
         [1.0]
     """
-    roc, precision = areas(*counts_of(counts))
-    together = areas(*(c.sum(dim=1, keepdim=True) for c in counts_of(counts)))
+    roc, precision = areas(*counts.sides)
+    together = areas(*counts.together)
     alone = len(counts.class_names) == 1
     micro = (torch.nan, torch.nan) if alone else (float(together[0].value), float(together[1].value))
     return CurveReport(counts, roc.value, precision.value, micro)
@@ -48,14 +48,6 @@ def points_at(counts: ScoreCounts, thresholds: Tensor) -> Points:
     edges = probability_at(torch.arange(bins + 1), bins)
     upper = torch.searchsorted(edges, thresholds.double()).clamp(1, bins)
     near = torch.where(thresholds - edges[upper - 1] < edges[upper] - thresholds, upper - 1, upper)
-    above = [
-        torch.cat([c.flip(0).cumsum(0).flip(0), torch.zeros_like(c[:1])])[near].double() for c in counts_of(counts)
-    ]
-    positives, negatives = above
-    total = [c.sum(dim=0).double() for c in counts_of(counts)]
-    return Points(edges[near], positives, negatives, total[1] - negatives, total[0] - positives)
-
-
-def counts_of(counts: ScoreCounts) -> tuple[Tensor, Tensor]:
-    """Positives and negatives."""
-    return counts.positives, counts.negatives
+    found, wrong = (above(side).flip(0)[near] for side in counts.sides)
+    positives, negatives = (side.sum(dim=0).double() for side in counts.sides)
+    return Points(edges[near], found, wrong, negatives - wrong, positives - found)

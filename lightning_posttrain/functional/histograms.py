@@ -20,8 +20,8 @@ _HALF = -2 * math.log(2)
 def bins_for(num_classes: int) -> int:
     """How many bins each class gets: 4,096 where classes are few, down to 512, half a million in all.
 
-    With 50,000 rows the areas under the curves of each class were within 1e-4, and their means within 1e-5, of
-    scikit-learn's for up to 100 classes, for networks that are unsure and for such that are far too sure.
+    With 50,000 rows of up to 100 classes, for a network that is unsure and one that is far too sure, the AUROC of each
+    class was within 5e-5 of scikit-learn's and the average precision within 4e-4; their means within 5e-6 and 2e-5.
     """
     return min(4096, max(512, 1 << ((1 << 19) // num_classes).bit_length() - 1))
 
@@ -35,9 +35,19 @@ def bin_of_log_probability(log_total: Tensor, scores: Tensor, bins: int) -> Tens
     return place.clamp_(min=0)  # a NaN becomes the smallest integer on a CPU, and 0 on a GPU
 
 
+def above_half(others: Tensor, log_others: Tensor) -> Tensor:
+    """Where the predicted class's probability ``1 / (1 + others)`` stands on the axis, of one half or more.
+
+    Args:
+        others: odds against it.
+        log_others: their log, which may be known where ``others`` is 0 in its precision.
+    """
+    return torch.log1p(others) - log_others + _HALF
+
+
 def bin_of_predicted(others: Tensor, bins: int) -> Tensor:
     """Bin, int64, of the predicted class's probability ``1 / (1 + others)`` where that is one half or more."""
-    f = torch.log1p(others) - torch.log(others) + _HALF
+    f = above_half(others, torch.log(others))
     below = SQUASH * bins / 2 / (SQUASH + f.abs())
     return torch.where(f < 0, below, bins - below).nan_to_num(0).long().clamp_(0, bins - 1)
 

@@ -130,14 +130,15 @@ def roc_curve(positives: Tensor, negatives: Tensor) -> Curve:
 
 def precision_recall_curve(positives: Tensor, negatives: Tensor) -> Curve:
     """Recall and precision above the lower edge of each bin; precision is NaN where nothing lies above."""
-    found, wrong = _above(positives), _above(negatives)
+    found, wrong = above(positives), above(negatives)
     return Curve(_share_above(positives), found / (found + wrong))
 
 
-def _above(counts: Tensor) -> Tensor:
+def above(counts: Tensor) -> Tensor:
+    """Counts above each edge of the bins ``(T + 1, C)`` float64, from the highest edge, above which is nothing."""
     summed = counts.flip(0).double().cumsum(dim=0)
     return torch.cat([torch.zeros_like(summed[:1]), summed])
 
 
 def _share_above(counts: Tensor) -> Tensor:
-    return _above(counts) / counts.sum(dim=0)
+    return above(counts) / counts.sum(dim=0)

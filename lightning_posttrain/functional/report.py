@@ -30,6 +30,7 @@ from lightning_posttrain.results import (
     Reliability,
     Result,
     ScoreCounts,
+    listed,
 )
 
 Named = dict[str, Tensor]
@@ -146,9 +147,8 @@ def _areas(found: Findings) -> dict[str, tuple[Bounded | None, Bounded | None]]:
     each: list[Bounded | None] = [None, None]
     together: list[Bounded | None] = [None, None]
     if found.scores is not None and len(found.scores.positives):
-        counts = (found.scores.positives, found.scores.negatives)
-        each[:] = areas(*counts)
-        together[:] = areas(*(c.sum(dim=1, keepdim=True) for c in counts))
+        each[:] = areas(*found.scores.sides)
+        together[:] = areas(*found.scores.together)
     if found.exact is not None:
         each[:] = (Bounded(area, area, area) for area in (found.exact.auroc, found.exact.average_precision))
     return dict(zip(AREAS, zip(each, together, strict=True), strict=True))
@@ -212,7 +212,5 @@ def _undefined(confusion: Confusion | LabelConfusion, counts: ClassCounts) -> tu
     return tuple(text.format(names) for names, text in said if names)
 
 
-def _names(confusion: Confusion | LabelConfusion, chosen: Tensor, limit: int = 8) -> str:
-    names = [confusion.class_names[i] for i in chosen.nonzero().flatten().tolist()]
-    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + rest
+def _names(confusion: Confusion | LabelConfusion, chosen: Tensor) -> str:
+    return listed([confusion.class_names[i] for i in chosen.nonzero().flatten().tolist()])

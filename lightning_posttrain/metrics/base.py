@@ -90,6 +90,12 @@ class EvaluationMetric(Metric, ABC):
         """What states amount to, on the CPU."""
         return self.read({name: state.cpu() for name, state in states.items()})
 
+    @classmethod
+    def of_nothing(cls, num_classes: int, *, multilabel: bool) -> Result:
+        """The result of no rows, which has all its names."""
+        metric = cls(num_classes, multilabel=multilabel)
+        return metric.report(metric.states())
+
     @abstractmethod
     def read(self, states: Mapping[str, Tensor]) -> Result:
         """The result of states that lie on the CPU; it keeps none of their memory."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import final
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_posttrain.functional.exact import exact_areas
+from lightning_posttrain.functional.histograms import above_half
 from lightning_posttrain.metrics.base import EvaluationMetric
 from lightning_posttrain.results import Areas
 from lightning_posttrain.rows import LOSS, RowFacts
@@ -40,8 +40,7 @@ class ExactScores(EvaluationMetric):
         others, predicted = rows["others"], rows["predicted"][:, None]
         # the sum over the others is 0 in float32 where they are far below; its log is not
         log_others = scores.scatter(1, predicted, -torch.inf).logsumexp(dim=1) - rows["top"]
-        above = torch.log1p(others) - log_others - 2 * math.log(2)
-        top = torch.where(others < 1, above, -torch.log1p(others))
+        top = torch.where(others < 1, above_half(others, log_others), -torch.log1p(others))
         logs = (scores - rows["log_total"][:, None]).scatter_(1, predicted, top[:, None])
         self.scores.append(logs.float())
         self.labels.append(_marked(rows)[:, None])

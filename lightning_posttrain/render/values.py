@@ -11,7 +11,7 @@ from lightning_posttrain.render.confusion import confusion_image
 from lightning_posttrain.render.notes import sentences
 from lightning_posttrain.results import Confusion, MetricValues
 
-ROOM = 40
+ROOM = 10
 """Entries in a row up to which numbers are written into cells."""
 
 
@@ -56,7 +56,7 @@ def matrix_image(result: MetricValues, name: str, *, title: str = "") -> Image:
     canvas.text(12, 10, shorten(heading, width))
     pixels = colored(scaled, "viridis")
     canvas.paste(12, 48, resized(pixels, height, width))
-    if max(matrix.shape) <= ROOM // 4:
+    if max(matrix.shape) <= ROOM:
         _numbers(canvas, matrix, pixels, height, width)
     canvas.text(12, height + 62, f"dark {low:.4g} to light {high:.4g}", size=18, color=PALE)
     return canvas.image()

@@ -3,7 +3,7 @@
 A result is data without a picture: frozen, on the CPU, with figures for curves and plain data for JSON.
 """
 
-from lightning_posttrain.results.base import Counted, Result, undefined_to_none
+from lightning_posttrain.results.base import Counted, Result, listed, undefined_to_none
 from lightning_posttrain.results.classification import ClassificationReport
 from lightning_posttrain.results.confusion import ClassCounts, ConfusedPair, Confusion, LabelConfusion
 from lightning_posttrain.results.curves import CurveReport
@@ -30,5 +30,6 @@ __all__ = [
     "Result",
     "Saliency",
     "ScoreCounts",
+    "listed",
     "undefined_to_none",
 ]

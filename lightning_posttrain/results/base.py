@@ -51,6 +51,17 @@ class Counted:
         return {part.name: undefined_to_none(getattr(self, part.name)) for part in fields(self)}
 
 
+def listed(names: Sequence[str], limit: int = 8) -> str:
+    """``names`` in a sentence, the first of them where they are many.
+
+    Example:
+        >>> listed(["cat", "dog", "owl"], limit=2)
+        'cat, dog and 1 more'
+    """
+    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + rest
+
+
 def undefined_to_none(value: Any) -> Any:
     """Bring a value to what JSON takes, at any depth: tensors as lists, NaN and infinities as None."""
     if isinstance(value, Tensor):

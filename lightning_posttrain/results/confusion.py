@@ -112,11 +112,13 @@ class Confusion(Counted):
 
     def to_dict(self) -> dict[str, Any]:
         """Counts as nested lists, or for many classes as a list of actual, predicted and count."""
-        left_out = {"nonfinite": self.nonfinite, "out_of_range": self.out_of_range}
+        record: dict[str, Any] = {"class_names": list(self.class_names)}
         if len(self.class_names) <= DENSE:
-            return {"class_names": list(self.class_names), "counts": self.counts.to_dense().tolist(), **left_out}
-        place, count = self.cells
-        return {"class_names": list(self.class_names), "cells": torch.stack([*place, count], 1).tolist(), **left_out}
+            record["counts"] = self.counts.to_dense().tolist()
+        else:
+            place, count = self.cells
+            record["cells"] = torch.stack([*place, count], dim=1).tolist()
+        return {**record, "nonfinite": self.nonfinite, "out_of_range": self.out_of_range}
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lightning_posttrain.results.base import Counted, undefined_to_none
+from lightning_posttrain.results.base import Counted, listed, undefined_to_none
 from lightning_posttrain.results.scores import ScoreCounts
 
 
@@ -38,8 +38,7 @@ class CurveReport(Counted):
         """Classes that have no rows, or all."""
         pairs = zip(self.counts.class_names, self.auroc.tolist(), strict=True)
         names = [name for name, area in pairs if math.isnan(area)]
-        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-        return (f"no curve of {', '.join(names[:8])}{more}: no rows, or all",) if names else ()
+        return (f"no curve of {listed(names)}: no rows, or all",) if names else ()
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -89,3 +89,13 @@ class ScoreCounts(Counted):
     positives: Tensor
     negatives: Tensor
     class_names: tuple[str, ...]
+
+    @property
+    def sides(self) -> tuple[Tensor, Tensor]:
+        """Positives and negatives."""
+        return self.positives, self.negatives
+
+    @property
+    def together(self) -> tuple[Tensor, Tensor]:
+        """Positives and negatives of all classes, as of one ``(T, 1)``."""
+        return self.positives.sum(dim=1, keepdim=True), self.negatives.sum(dim=1, keepdim=True)
