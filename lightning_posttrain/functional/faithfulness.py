@@ -1,0 +1,236 @@
+"""Whether a map of importance says what the model does: the model is asked about changed inputs.
+
+A map of importance is ``(K, *spatial)``; ``channel_dim`` is the dimension of inputs ``(K, ...)`` that it lacks, None
+where it lacks none: 1 for images ``(K, C, H, W)``, 3 for ``(K, H, W, C)``, 2 for embedded tokens ``(K, T, D)``, None
+for features ``(K, F)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from lightning_posttrain.functional.maps import order, over_channels
+
+Score: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""Takes rows ``(n, ...)`` and the number ``(n,)`` int64 of the sample that each is made of; returns ``(n,)``."""
+
+
+class Curves(NamedTuple):
+    """Scores while positions come in and go out, from none to all of them in equal steps, each ``(K, steps + 1)``."""
+
+    insertion: Tensor
+    deletion: Tensor
+
+
+@torch.no_grad()
+def insertion_deletion(
+    score: Score,
+    inputs: Tensor,
+    importance: Tensor,
+    *,
+    baseline: Tensor,
+    channel_dim: int | None,
+    steps: int = 16,
+    chunk: int = 64,
+) -> Curves:
+    """The score while the most important positions are put into the baseline, and while they are taken from the input.
+
+    A map that found what the score rests on makes insertion rise at once and deletion fall at once: ``area`` is large
+    for insertion and small for deletion. Both are to be read beside those of a map of noise (RISE, Petsiuk et al.,
+    2018, arXiv:1806.07421). Equal values are taken in a fixed shuffled order. ``2 * steps`` rows are scored for each
+    sample, as one curve ends where the other begins.
+
+    Args:
+        score: what is asked of the model.
+        inputs: ``(K, ...)``.
+        importance: ``(K, *spatial)``, the largest value first; of unsigned methods the caller takes the absolute.
+        baseline: what a position holds that is not there; broadcasts to ``inputs``.
+        channel_dim: the dimension of ``inputs`` that ``importance`` lacks, None for none.
+        steps: steps from none to all of the ``N`` positions, each of ``N / steps`` rounded to whole positions.
+        chunk: rows that are scored at once, at most.
+
+    Example:
+        >>> x, none = torch.tensor([[1.0, 4.0, 2.0]]), torch.zeros(1)
+        >>> insertion_deletion(lambda rows, which: rows.sum(1), x, x, baseline=none, channel_dim=None, steps=3)
+        Curves(insertion=tensor([[0., 4., 6., 7.]]), deletion=tensor([[7., 3., 1., 0.]]))
+    """
+    rank = order(importance).argsort(dim=1).view(importance.shape)
+    baseline = baseline.expand_as(inputs)
+
+    def scored(part: Tensor) -> Tensor:
+        which = part // (2 * steps)
+        kept = over_channels(_kept(rank[which], part % (2 * steps), steps), channel_dim)
+        return score(torch.where(kept, inputs[which], baseline[which]), which)
+
+    rows = torch.arange(len(inputs) * 2 * steps, device=inputs.device)
+    found = torch.cat([scored(part) for part in torch.split(rows, chunk)]).view(len(inputs), 2 * steps)
+    insertion, between = found[:, : steps + 1], found[:, steps + 1 :]
+    return Curves(insertion, torch.cat([insertion[:, -1:], between, insertion[:, :1]], dim=1))
+
+
+def _kept(rank: Tensor, stage: Tensor, steps: int) -> Tensor:
+    """Which positions hold the input: stages up to ``steps`` are of insertion, those after it of deletion."""
+    deletes = stage > steps
+    step = torch.where(deletes, stage - steps, stage)
+    # whole numbers throughout: a float32 share of many positions is off by one here and there
+    count = (step * rank[:1].numel() + steps // 2) // steps
+    each = (-1, *[1] * (rank.dim() - 1))
+    return (rank < count.view(each)) ^ deletes.view(each)
+
+
+@torch.no_grad()
+def area(curve: Tensor) -> Tensor:
+    """Mean height ``(...)`` of a curve ``(..., steps + 1)`` by the trapezoid rule, in the unit of the score.
+
+    Example:
+        >>> area(torch.tensor([[0.0, 4.0, 6.0, 7.0]])).tolist()
+        [4.5]
+    """
+    return torch.trapezoid(curve, dim=-1) / (curve.shape[-1] - 1)
+
+
+@torch.no_grad()
+def normalised(curve: Tensor, full: Tensor, empty: Tensor) -> Tensor:
+    """A curve as a share of the way from the baseline's score to the input's, so that samples can be averaged.
+
+    It leaves 0 to 1 where a part of the input scores higher than all of it, or lower than none; NaN where input and
+    baseline score the same.
+
+    Args:
+        curve: ``(K, steps + 1)``.
+        full: score of the input ``(K,)``, the last of insertion.
+        empty: score of the baseline ``(K,)``, the first of insertion.
+
+    Example:
+        >>> normalised(torch.tensor([[1.0, 2.0, 5.0]]), full=torch.tensor([5.0]), empty=torch.tensor([1.0])).tolist()
+        [[0.0, 0.25, 1.0]]
+    """
+    way = full - empty
+    return (curve - empty[:, None]) / way.where(way != 0, torch.nan)[:, None]
+
+
+@torch.no_grad()
+def infidelity(
+    score: Score,
+    inputs: Tensor,
+    attribution: Tensor,
+    *,
+    scale: float = 0.1,
+    draws: int = 32,
+    chunk: int = 64,
+    seed: int = 0,
+    normalise: bool = False,
+) -> Tensor:
+    r"""How far a map is off when it foretells what noise does to the score; 0 is perfect (arXiv:1901.09392).
+
+    The map :math:`\Phi` is read as a gradient, :math:`f(x) - f(x - I) \approx I \cdot \Phi =: \hat\Delta`, and the
+    result is :math:`E[(\hat\Delta - \Delta)^2]` over Gaussian :math:`I`, in squares of the score (Yeh et al., 2019).
+
+    A map of contributions, as of input × gradient or Integrated Gradients, is not a gradient: it would first have to
+    be divided by :math:`x - b` at every position, which is not defined where input and baseline agree.
+    With ``normalise`` maps of any scale compare: the map is multiplied by the best single factor of each sample,
+    :math:`\beta = E[\hat\Delta \Delta] / E[\hat\Delta^2]`, and the result is divided by :math:`E[\Delta^2]`: 0 is
+    perfect, 1 as good as a map of zeros. The factor may be negative, so a map and its negative rate the same. A
+    single factor does not undo :math:`x - b`: contributions to a linear score do not reach 0.
+
+    Args:
+        score: what is asked of the model.
+        inputs: ``(K, ...)``.
+        attribution: the map, of the shape of ``inputs``.
+        scale: standard deviation of the noise, over the range of values of each sample.
+        draws: how often noise is drawn; the relative error falls as ``1 / sqrt(draws)``.
+        chunk: rows that are scored at once, at most; it does not change the noise.
+        seed: of the noise, which comes from its own generator on the CPU.
+        normalise: divide by what a map of zeros gives, after the best factor.
+
+    Returns:
+        ``(K,)``; NaN if normalised where noise never moves the score.
+
+    Example:
+        >>> x, w = torch.tensor([[1.0, 4.0, 2.0]]), torch.tensor([[3.0, -1.0, 0.5]])
+        >>> infidelity(lambda rows, which: rows @ w[0], x, 2 * w, normalise=True).round(decimals=4).tolist()
+        [0.0]
+    """
+    every, sigma = torch.arange(len(inputs), device=inputs.device), scale * _reach(inputs)
+    told: list[Tensor] = []
+    after: list[Tensor] = []
+    at_once = max(1, chunk // max(1, len(inputs)))
+    for first in range(0, draws, at_once):
+        numbers = range(first, min(first + at_once, draws))
+        shifts = [sigma * torch.randn(inputs.shape, generator=_generator(seed, n)).to(inputs) for n in numbers]
+        # for one draw at a time, so that the sums are added up alike whatever the chunk
+        told += [(shift * attribution).flatten(1).sum(dim=1) for shift in shifts]
+        after.append(_scored(score, torch.cat([inputs - s for s in shifts]), every.repeat(len(shifts)), chunk))
+    foretold, seen = torch.stack(told), _scored(score, inputs, every, chunk) - torch.cat(after).view(draws, -1)
+    return _unexplained(foretold, seen) if normalise else (foretold - seen).square().mean(dim=0)
+
+
+def _unexplained(foretold: Tensor, seen: Tensor) -> Tensor:
+    """Share ``(K,)`` of the squares of ``seen (draws, K)`` that no multiple of ``foretold`` explains."""
+    # brought to a largest value of 1 first, since squares of the gradients of a saturated network underflow
+    tiny = torch.finfo(foretold.dtype).tiny
+    foretold, seen = foretold / foretold.abs().amax(dim=0).clamp(min=tiny), seen / seen.abs().amax(dim=0)
+    # the square of that 1 is in the sum, unless the map is of zeros
+    factor = (foretold * seen).sum(dim=0) / foretold.square().sum(dim=0).clamp(min=1)
+    return (factor * foretold - seen).square().sum(dim=0) / seen.square().sum(dim=0)
+
+
+def max_sensitivity(
+    explain: Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    *,
+    radius: float = 0.02,
+    draws: int = 4,
+    seed: int = 0,
+) -> Tensor:
+    r"""The most that a map changes when its input does a little, over the map's size; 0 is perfectly stable.
+
+    :math:`\max_u \|m(x + u) - m(x)\| / \|m(x)\|` over draws of uniform noise :math:`u`, each value of which is at most
+    ``radius`` times the range of the sample's values (Yeh et al., 2019, arXiv:1901.09392). More draws find a larger
+    value: compare at the same number. A map that ignores the input is stable too, so read it beside ``infidelity``.
+
+    Args:
+        explain: takes inputs ``(K, ...)``, returns maps ``(K, ...)``; called ``draws + 1`` times, as the caller has
+            set gradients.
+        inputs: ``(K, ...)``.
+        radius: the largest change of a value, over the range of values of each sample.
+        draws: changed inputs to explain.
+        seed: of the noise, which comes from its own generator on the CPU.
+
+    Returns:
+        ``(K,)``; NaN for a map of zeros.
+
+    Example:
+        >>> max_sensitivity(lambda rows: rows, torch.tensor([[0.0, 1.0]])).item() <= 0.02 * 2**0.5
+        True
+    """
+    # a fresh view each time: some methods mark what they are given as in need of a gradient
+    inputs = inputs.detach()
+    width = radius * _reach(inputs)
+    before = explain(inputs.detach()).detach().flatten(1)
+    # in units of the largest value of the map, as squares of tiny gradients underflow
+    unit = before.abs().amax(dim=1, keepdim=True)
+    worst = before.new_zeros(len(inputs))
+    for draw in range(draws):
+        noise = 2 * torch.rand(inputs.shape, generator=_generator(seed, draw)).to(inputs) - 1
+        change = explain(inputs + width * noise).detach().flatten(1) - before
+        worst = torch.maximum(worst, (change / unit).square().sum(dim=1))
+    return (worst / (before / unit).square().sum(dim=1)).sqrt()
+
+
+def _scored(score: Score, rows: Tensor, which: Tensor, chunk: int) -> Tensor:
+    return torch.cat([score(*part) for part in zip(torch.split(rows, chunk), torch.split(which, chunk), strict=True)])
+
+
+def _reach(inputs: Tensor) -> Tensor:
+    """The range of values of each sample, to be multiplied with ``inputs``."""
+    flat = inputs.flatten(1)
+    return (flat.amax(dim=1) - flat.amin(dim=1)).view(-1, *[1] * (inputs.dim() - 1))
+
+
+def _generator(seed: int, draw: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed * 65536 + draw)
