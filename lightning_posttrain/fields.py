@@ -37,6 +37,15 @@ def find_inputs(batch: Any, inputs_fn: Callable[[Any], Any] | None) -> Any:
     return inputs_fn(batch) if inputs_fn is not None else _part(batch, INPUT_KEYS, 0)
 
 
+def find_only_inputs(batch: Any, inputs_fn: Callable[[Any], Any] | None) -> Any:
+    """The inputs of a batch that may have no targets: itself, or its only part."""
+    if inputs_fn is None and isinstance(batch, Tensor):
+        return batch
+    if inputs_fn is None and isinstance(batch, (tuple, list)) and len(batch) == 1:
+        return batch[0]
+    return find_inputs(batch, inputs_fn)
+
+
 def _part(batch: Any, keys: Sequence[str], position: int) -> Any:
     if isinstance(batch, Mapping):
         return next((batch[key] for key in keys if key in batch), None)

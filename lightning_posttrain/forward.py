@@ -72,6 +72,7 @@ def scorer(
     picker = ScoreFinder(replace(reading, num_classes=num_classes))
 
     def scores(inputs: Any) -> Tensor:
-        return to_logits(picker.pick(entry(inputs), torch.Size([len(inputs)])), reading.task, reading.scores)
+        shape = torch.Size([len(inputs), num_classes] if reading.task == "multilabel" else [len(inputs)])
+        return to_logits(picker.pick(entry(inputs), shape), reading.task, reading.scores)
 
     return scores

@@ -1,47 +1,166 @@
-"""Find the layer that class activation maps are taken from."""
+"""Find the layer that class activation maps are taken from, and lay its output out over the input."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_posttrain.attribution.problem import Problem
+
+PREFIX = 8
+"""A class token, distillation tokens and registers are so many at most."""
 
 
-def find_cam_layer(module: nn.Module, run: Callable[[], object]) -> str | None:
-    """Dotted name of the last layer whose output is a stack of maps ``(N, C, H, W)``, or None.
+def find_cam_layer(problem: Problem) -> str | None:
+    """Dotted name of the last layer that still says where, and that all of the output goes through; None without one.
 
-    Layers are told from one forward. A map of less than 4 × 4 says little about where, so the last layer with
-    at least that is taken; if there is none, the last with at least 2 × 2. A block counts as its output, so the
-    sum at the end of a residual block comes before the convolution inside it.
+    A layer qualifies where its output is laid out as the input is, as maps ``(N, C, H, W)`` or ``(N, H, W, C)``,
+    tokens of a grid ``(N, T, D)`` or ``(N, C, T)`` of a series; where the output of the model changes with more than
+    a few of its positions; and where no way leads past it. A map of less than 4 × 4 says little about where, so the
+    last layer with at least that is taken; if there is none, the last with at least 2 × 2. The sum at the end of a
+    residual block comes before the convolution inside it.
+    """
+    assert problem.module is not None
+    if len(problem.spatial) not in (1, 2):
+        return None
+    which = problem.all[:2]
+    with _outputs(problem.module) as seen:
+        value = problem.score(problem.inputs[which].detach().clone().requires_grad_(), which)
+    first = {name: outputs[0] for name, outputs in seen.items() if len(outputs) == 1}
+    once = {name: output for name, output in first.items() if output.requires_grad and len(output) == len(which)}
+    laid = {name: found for name, output in once.items() if (found := layout(output, problem.spatial)) is not None}
+    slopes = torch.autograd.grad(value.sum(), [once[name] for name in laid], allow_unused=True) if laid else ()
+    felt = dict(zip(laid, slopes, strict=True))
+    for smallest in (4, 2):
+        for name in reversed(list(laid)):
+            slope = felt[name]
+            large = min(laid[name][1]) >= smallest
+            if large and slope is not None and _wide(to_maps(slope, laid[name])) and _no_way_past(problem, name):
+                return name
+    return None
 
-    Args:
-        module: the model.
-        run: calls it once on some inputs.
+
+Layout = tuple[str, tuple[int, ...], int]
+"""How an output is laid out: the places of channels, the grid, and how many tokens come before it."""
+
+
+def layout(output: Tensor, spatial: tuple[int, ...]) -> Layout | None:
+    """How an output of shape ``(N, ...)`` lies over an input with so many positions a side; None where it does not.
 
     Example:
-        >>> net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2))
-        >>> find_cam_layer(net, lambda: net(torch.ones(1, 1, 8, 8)))
-        '1'
+        >>> layout(torch.zeros(2, 5, 4, 4), (8, 8)), layout(torch.zeros(2, 17, 6), (8, 8))
+        (('first', (4, 4), 0), ('last', (4, 4), 1))
     """
-    seen: list[tuple[str, int]] = []
+    shape = tuple(output.shape[1:])
+    if len(spatial) == 2 and len(shape) == 3:
+        if _similar(shape[1:], spatial) or not _similar(shape[:2], spatial):
+            return "first", shape[1:], 0
+        return "last", shape[:2], 0
+    if len(spatial) == 2 and len(shape) == 2:
+        grid = grid_of(shape[0], spatial)
+        return None if grid is None else ("last", grid[1], grid[0])
+    if len(spatial) == 1 and len(shape) == 2:
+        if shape[0] in (spatial[0], spatial[0] + 1) and shape[1] != spatial[0]:
+            return "last", spatial, shape[0] - spatial[0]
+        return "first", shape[1:], 0
+    return None
 
-    def hook(name: str) -> Callable[[nn.Module, object, object], None]:
-        def note(_module: nn.Module, _args: object, output: object) -> None:
-            if isinstance(output, Tensor) and output.ndim == 4:
-                seen.append((name, min(output.shape[2:])))
+
+def grid_of(tokens: int, spatial: tuple[int, ...]) -> tuple[int, tuple[int, ...]] | None:
+    """How many tokens come before those that lie on a grid over the input, and the sides of the grid.
+
+    Example:
+        >>> grid_of(17, (32, 32)), grid_of(50, (64, 128)), grid_of(12, (12,)), grid_of(15, (32, 32))
+        ((1, (4, 4)), (0, (5, 10)), (0, (12,)), (6, (3, 3)))
+    """
+    for prefix in range(min(PREFIX, tokens - 1) + 1):
+        left = tokens - prefix
+        if len(spatial) == 1 and left == spatial[0]:
+            return prefix, spatial
+        if len(spatial) == 2:
+            rows = round((left * spatial[0] / spatial[1]) ** 0.5)
+            if rows > 1 and left % rows == 0 and _similar((rows, left // rows), spatial, slack=0.0):
+                return prefix, (rows, left // rows)
+    return None
+
+
+def _similar(sides: tuple[int, ...], spatial: tuple[int, ...], slack: float = 0.34) -> bool:
+    """Whether a grid has the shape of the input, where it is rounded at most."""
+    ratio = (sides[0] / sides[1]) / (spatial[0] / spatial[1])
+    return abs(ratio - 1) <= slack
+
+
+def to_maps(output: Tensor, laid: Layout) -> Tensor:
+    """An output ``(N, ...)`` as maps ``(N, C, *grid)``."""
+    place, grid, prefix = laid
+    if place == "first":
+        return output
+    if output.ndim == 3:
+        output = output[:, prefix:].reshape(len(output), *grid, output.shape[-1])
+    return output.movedim(-1, 1)
+
+
+def spread(maps: Tensor, spatial: tuple[int, ...]) -> Tensor:
+    """Maps ``(K, *grid)`` enlarged to ``(K, *spatial)``, linearly between the centres of positions."""
+    if maps.shape[1:] == spatial:
+        return maps
+    mode = "bilinear" if len(spatial) == 2 else "linear"
+    return F.interpolate(maps[:, None].float(), size=spatial, mode=mode, align_corners=False)[:, 0]
+
+
+def _wide(slopes: Tensor) -> bool:
+    """Whether more than one position matters to each sample, and not only those of a class token."""
+    felt = slopes.abs().sum(1).flatten(1) > 0
+    return bool((felt.sum(1) > 1).all())
+
+
+def _no_way_past(problem: Problem, name: str) -> bool:
+    """Whether the output of the model no longer depends on the input once a layer's output is held fixed."""
+    assert problem.module is not None
+    which = problem.all[:1]
+    leaf = problem.inputs[which].detach().clone().requires_grad_()
+    handle = problem.module.get_submodule(name).register_forward_hook(lambda _m, _a, output: _held(output))
+    try:
+        value = problem.score(leaf.clone(), which)
+    finally:
+        handle.remove()
+    if not value.requires_grad:
+        return True
+    (slope,) = torch.autograd.grad(value.sum(), leaf, allow_unused=True)
+    return slope is None or not bool(slope.any())
+
+
+def _held(output: Any) -> Any:
+    if isinstance(output, (tuple, list)):
+        return type(output)(part.detach() if isinstance(part, Tensor) else part for part in output)
+    return output.detach()
+
+
+@contextmanager
+def _outputs(module: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
+    """The outputs of all parts of a module, in the order in which they are done."""
+    seen: dict[str, list[Tensor]] = {}
+
+    def hook(name: str) -> Callable[[nn.Module, Any, Any], Any]:
+        def note(_module: nn.Module, _args: Any, output: Any) -> Any:
+            first = output[0] if isinstance(output, (tuple, list)) and output else output
+            if not isinstance(first, Tensor):
+                return None
+            outputs = seen.pop(name, [])  # the latest comes last
+            seen[name] = [*outputs, first]
+            # the next layer may change its input in place
+            return first.clone() if first is output else None
 
         return note
 
     handles = [part.register_forward_hook(hook(name)) for name, part in module.named_modules() if name]
     try:
-        with torch.no_grad():
-            run()
+        yield seen
     finally:
         for handle in handles:
             handle.remove()
-    for smallest in (4, 2):
-        fitting = [name for name, side in seen if side >= smallest]
-        if fitting:
-            return fitting[-1]
-    return None

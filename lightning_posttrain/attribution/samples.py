@@ -1,94 +1,219 @@
-"""A few samples that stay the same over epochs, taken from the batches as they go by."""
+"""A few samples to explain, taken from the batches as they go by."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-
-class FixedSamples:
-    """Keeps ``count`` samples, as many of each class as there is room for, in order of appearance.
-
-    The first epoch chooses, and copies to the CPU; later ones change nothing. So the choice depends on the
-    loader's first order alone, and no second loader is read. Reads targets on the host until it is full.
-
-    Args:
-        count: how many.
-        num_classes: ``C``.
-    """
-
-    def __init__(self, count: int, num_classes: int) -> None:
-        self._count = count
-        self._quota = -(-count // num_classes)
-        self._kept: list[_Sample] = []
-        self._spare: list[_Sample] = []
-        self._closed = False
-
-    def offer(
-        self, inputs: Tensor, scores: Tensor, target: Tensor, usable: Tensor, index: Tensor | None = None
-    ) -> None:
-        """Choose from a batch.
-
-        Args:
-            inputs: ``(N, ...)``.
-            scores: ``(N, C)``.
-            target: ``(N,)``.
-            usable: ``(N,)`` bool.
-            index: positions in the dataset ``(N,)``, or None.
-        """
-        if self._closed:
-            return
-        positions = [None] * len(target) if index is None else index.tolist()
-        for i, (label, fine) in enumerate(zip(target.tolist(), usable.tolist(), strict=True)):
-            wanted = sum(kept.target == label for kept in self._kept) < self._quota
-            place = self._kept if wanted else self._spare
-            if fine and len(place) < self._count:
-                place.append(_Sample(label, _copy(inputs[i]), _copy(scores[i]), positions[i]))
-            if len(self._kept) == self._count:
-                self.close()
-                return
-
-    def close(self) -> None:
-        """End the choice: where classes are missing, others fill their room; the order is by class."""
-        if not self._closed:
-            room = self._count - len(self._kept)
-            self._kept = sorted([*self._kept, *self._spare[:room]], key=lambda kept: kept.target)
-            self._spare, self._closed = [], True
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    @property
-    def inputs(self) -> Tensor:
-        """``(K, ...)``."""
-        return torch.stack([kept.inputs for kept in self._kept])
-
-    @property
-    def scores(self) -> Tensor:
-        """What the step gave for them when they were chosen ``(K, C)``."""
-        return torch.stack([kept.scores for kept in self._kept])
-
-    @property
-    def target(self) -> Tensor:
-        """``(K,)``."""
-        return torch.tensor([kept.target for kept in self._kept])
-
-    @property
-    def index(self) -> tuple[int | None, ...]:
-        """Positions in the dataset."""
-        return tuple(kept.index for kept in self._kept)
+from lightning_posttrain.batch import EvalBatch
+from lightning_posttrain.fields import describe
+from lightning_posttrain.functional.images import fits_kind, kind_of
+from lightning_posttrain.results import Kind
 
 
 @dataclass(frozen=True, eq=False)
-class _Sample:
-    target: int
+class Chosen:
+    """Samples on the CPU: inputs ``(K, ...)``, dataset positions, the step's scores ``(K, C)`` and targets, or None."""
+
     inputs: Tensor
-    scores: Tensor
-    index: int | None
+    index: tuple[int | None, ...]
+    scores: Tensor | None = None
+    target: Tensor | None = None
 
 
-def _copy(tensor: Tensor) -> Tensor:
+class Samples(Protocol):
+    """Chooses samples while an epoch goes by."""
+
+    def offer(self, batch: EvalBatch) -> None:
+        """Look at a batch; its ``inputs`` are a tensor ``(N, ...)``."""
+
+    def chosen(self) -> Chosen | None:
+        """What was chosen, at the end of an epoch; None where there is nothing."""
+
+
+class FixedSamples:
+    """The same in every epoch: as many of each class as there is room for, in order of class.
+
+    The first epoch chooses; later ones change nothing. So the choice depends on the loader's first order alone, and
+    no second loader is read. Reads targets on the host until it is full.
+
+    Args:
+        count: how many.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._kept: list[tuple[int, Chosen]] = []
+        self._spare: list[tuple[int, Chosen]] = []
+        self._closed = False
+
+    def offer(self, batch: EvalBatch) -> None:
+        """Take rows of classes that are still missing."""
+        if self._closed:
+            return
+        quota = -(-self._count // batch.num_classes)
+        labels = batch.target.float().argmax(1) if batch.multilabel else batch.target
+        usable = batch.counted.any(1) if batch.multilabel else batch.counted
+        for i, (label, fine) in enumerate(zip(labels.tolist(), usable.tolist(), strict=True)):
+            wanted = sum(kept == label for kept, _ in self._kept) < quota
+            place = self._kept if wanted else self._spare
+            if fine and len(place) < self._count:
+                place.append((label, _rows(batch, i)))
+            if len(self._kept) == self._count:
+                self._close()
+                return
+
+    def _close(self) -> None:
+        """End the choice: where classes are missing, others fill their room."""
+        room = self._count - len(self._kept)
+        self._kept = sorted([*self._kept, *self._spare[:room]], key=lambda pair: pair[0])
+        self._spare, self._closed = [], True
+
+    def chosen(self) -> Chosen | None:
+        """In order of class."""
+        if not self._closed:
+            self._close()
+        return _joined([kept for _, kept in self._kept])
+
+
+class IndexedSamples:
+    """Those at some positions of the dataset, in that order."""
+
+    def __init__(self, positions: Collection[int]) -> None:
+        self._wanted = tuple(positions)
+        self._found: dict[int, Chosen] = {}
+
+    def offer(self, batch: EvalBatch) -> None:
+        """Take the rows that are wanted and not found yet."""
+        if batch.index is None or len(self._found) == len(self._wanted):
+            return
+        for i, position in enumerate(batch.index.tolist()):
+            if position in self._wanted and position not in self._found:
+                self._found[position] = _rows(batch, i)
+
+    def chosen(self) -> Chosen | None:
+        """Those that came by."""
+        return _joined([self._found[position] for position in self._wanted if position in self._found])
+
+
+class RankedSamples:
+    """The most confident of each epoch, among errors or in one cell of the confusion matrix; on the device, unread.
+
+    Args:
+        count: how many.
+        cell: actual and predicted class; None for all errors.
+    """
+
+    def __init__(self, count: int, cell: tuple[int, int] | None = None) -> None:
+        self._count = count
+        self._cell = cell
+        self._kept: tuple[Tensor, ...] = ()
+
+    def offer(self, batch: EvalBatch) -> None:
+        """Keep the best of what was kept and of the batch; of equal ones the first."""
+        if self._cell is None:
+            wanted = batch.predicted != batch.target
+        else:
+            wanted = (batch.target == self._cell[0]) & (batch.predicted == self._cell[1])
+        probability = batch.scores.detach().softmax(1).amax(1)
+        rank = probability.masked_fill(~(wanted & batch.counted), -torch.inf)
+        index = torch.full_like(batch.target, -1) if batch.index is None else batch.index
+        best = self._best((rank, batch.inputs.to(rank.device), batch.scores.detach(), batch.target, index))
+        together = tuple(map(torch.cat, zip(self._kept, best, strict=True))) if self._kept else best
+        self._kept = self._best(together)
+
+    def _best(self, columns: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        order = columns[0].sort(descending=True, stable=True).indices[: self._count]
+        return tuple(column[order] for column in columns)
+
+    def chosen(self) -> Chosen | None:
+        """The most confident first; the next epoch begins anew."""
+        kept, self._kept = self._kept, ()
+        if not kept:
+            return None
+        real = kept[0].isfinite()
+        inputs, scores, target, index = (_own(column[real]) for column in kept[1:])
+        if not len(inputs):
+            return None
+        return Chosen(inputs, tuple(None if i < 0 else i for i in index.tolist()), scores, target)
+
+
+def _rows(batch: EvalBatch, i: int) -> Chosen:
+    position = None if batch.index is None else int(batch.index[i])
+    inputs, scores, target = (_own(part[i : i + 1]) for part in (batch.inputs, batch.scores, batch.target))
+    return Chosen(inputs, (position,), scores, target)
+
+
+def _own(tensor: Tensor) -> Tensor:
     with torch.inference_mode(False):  # a copy made in it could not be differentiated
         return tensor.detach().cpu().clone()
+
+
+def _joined(parts: list[Chosen]) -> Chosen | None:
+    if not parts:
+        return None
+    inputs = torch.cat([part.inputs for part in parts])
+    index = tuple(position for part in parts for position in part.index)
+    scores, target = ([getattr(part, name) for part in parts] for name in ("scores", "target"))
+    return Chosen(inputs, index, torch.cat(scores), torch.cat(target))
+
+
+class FirstSamples:
+    """The first of an epoch that is no classification; the same in every epoch."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._kept: list[Tensor] = []
+
+    def take(self, inputs: Tensor) -> None:
+        """Look at a batch."""
+        room = self._count - sum(map(len, self._kept))
+        if room > 0:
+            self._kept.append(_own(inputs[:room]))
+
+    def chosen(self) -> Chosen | None:
+        """In order of appearance."""
+        inputs = torch.cat(self._kept) if self._kept else None
+        return None if inputs is None else Chosen(inputs, (None,) * len(inputs))
+
+
+def chooser(
+    samples: int | Sequence[int], choose: str | tuple[Any, ...], names: Sequence[str], batch: EvalBatch
+) -> Samples:
+    """Who chooses: positions, ``"fixed"``, ``"errors"``, or a cell of the confusion matrix.
+
+    Raises:
+        ValueError: a class of the cell is not there.
+    """
+    if not isinstance(samples, int):
+        return IndexedSamples(samples)
+    if choose == "fixed" or batch.multilabel:
+        return FixedSamples(samples)
+    if isinstance(choose, str):
+        return RankedSamples(samples)
+    actual, predicted = (_class(name, names, batch.num_classes) for name in choose)
+    return RankedSamples(samples, (actual, predicted))
+
+
+def _class(name: Any, names: Sequence[str], num_classes: int) -> int:
+    if isinstance(name, int) and 0 <= name < num_classes:
+        return name
+    if str(name) not in names:
+        raise ValueError(f"`choose` has {name!r}, wanted a class index or one of {', '.join(names)}.")
+    return list(names).index(str(name))
+
+
+def why_not(inputs: Any, kind: Kind | None) -> str:
+    """Why inputs cannot be explained, with the cure; nothing where they can."""
+    if isinstance(inputs, Tensor) and (fits_kind(inputs.shape, kind) if kind else kind_of(inputs) is not None):
+        return ""
+    found = "not found in the batch" if inputs is None else describe(inputs)
+    wanted = f"a batch of kind {kind!r}" if kind else "a tensor: images, series, tabular rows or tokens"
+    return (
+        f"it wants {wanted}, and the inputs are {found}. Pass inputs_fn=lambda batch: ... to say where they are, or "
+        "leave SaliencyMaps out."
+    )

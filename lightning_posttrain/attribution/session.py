@@ -12,21 +12,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lightning_posttrain.attribution.rules import slow_attention
 from lightning_posttrain.buffers import kept_buffers
 
 
 @contextlib.contextmanager
-def gradient_session(module: nn.Module, seed: int = 0) -> Iterator[None]:
+def gradient_session(
+    module: nn.Module, seed: int = 0, *, precision: contextlib.AbstractContextManager[Any] | None = None
+) -> Iterator[None]:
     """Allow gradients through ``module`` in eval mode, and leave it, and the program, as they were.
 
     Inside, inference mode and autocast are off, parameters are frozen, gradients are on, compiled parts run
-    eagerly (a compiled graph ignores hooks), and the random number generators start from ``seed``. On leaving,
-    restored: the training flag of each submodule, ``requires_grad`` and ``.grad`` of each parameter, buffers,
-    tensors made in inference mode, and the generators of Python, NumPy, the CPU and the module's device.
+    eagerly (a compiled graph ignores hooks), attention is not fused, and the random number generators start from
+    ``seed``. On leaving, restored: the training flag, hooks and attributes of each submodule, ``requires_grad`` and
+    ``.grad`` of each parameter, buffers, tensors made in inference mode, and the generators of Python, NumPy, the CPU
+    and the module's device.
 
     Args:
         module: the model, unwrapped.
         seed: the same for every epoch makes maps that differ only by what was learnt.
+        precision: a context that forwards run in, as a trainer's. Default: without autocast.
 
     Example:
         >>> net = nn.Linear(2, 1)
@@ -40,9 +45,13 @@ def gradient_session(module: nn.Module, seed: int = 0) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        stack.enter_context(torch.autocast(device.type, enabled=False))
+        stack.enter_context(precision or torch.autocast(device.type, enabled=False))
         stack.enter_context(_isolated_rng(device, seed))
         stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(slow_attention())
+        if any(isinstance(part, nn.RNNBase) for part in module.modules()):  # cuDNN has no backward in eval mode
+            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        stack.enter_context(_kept_attributes(module))
         stack.enter_context(_without_inference_tensors(module))
         stack.enter_context(kept_buffers(module))
         stack.enter_context(_kept(module))
@@ -69,6 +78,27 @@ def _kept(module: nn.Module) -> Iterator[None]:
         for parameter, requires_grad, grad in parameters:
             parameter.requires_grad_(requires_grad)
             parameter.grad = grad
+
+
+@contextlib.contextmanager
+def _kept_attributes(module: nn.Module) -> Iterator[None]:
+    """Put back what is an attribute of each part, and its hooks: explainers leave some behind."""
+    before = [(vars(part), vars(part).copy(), _hooks(part)) for part in module.modules()]
+    try:
+        yield
+    finally:
+        for attributes, kept, hooks in before:
+            for name in attributes.keys() - kept.keys():
+                del attributes[name]
+            attributes.update({name: value for name, value in kept.items() if attributes.get(name) is not value})
+            for registered, numbers in hooks:
+                for number in registered.keys() - numbers:
+                    del registered[number]
+
+
+def _hooks(part: nn.Module) -> list[tuple[dict[int, Any], set[int]]]:
+    kinds = (value for name, value in vars(part).items() if name.endswith(("_hooks", "_hooks_with_kwargs")))
+    return [(kind, set(kind)) for kind in kinds if isinstance(kind, dict)]
 
 
 @contextlib.contextmanager

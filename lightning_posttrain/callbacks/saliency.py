@@ -1,51 +1,76 @@
-"""Saliency maps of a few fixed samples."""
+"""Saliency maps of a few samples."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, final
+from dataclasses import replace
+from typing import Any, Literal, final
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from typing_extensions import Unpack
 
 from lightning_posttrain.artifacts import Tagged
-from lightning_posttrain.attribution import METHODS, attribute, find_cam_layer, gradient_session
-from lightning_posttrain.attribution.samples import FixedSamples
+from lightning_posttrain.attribution.attribute import as_methods
+from lightning_posttrain.attribution.explainer import Baseline, Display, Explainer
+from lightning_posttrain.attribution.methods import Method
+from lightning_posttrain.attribution.problem import Problem
+from lightning_posttrain.attribution.samples import FirstSamples, RankedSamples, chooser, why_not
+from lightning_posttrain.attribution.targets import EXPLAINED, Explain, Output
+from lightning_posttrain.attribution.trail import Where
 from lightning_posttrain.batch import EvalBatch
 from lightning_posttrain.callbacks.base import StreamCallback
-from lightning_posttrain.callbacks.options import EvaluationOptions
+from lightning_posttrain.callbacks.explaining import Case, Explaining
+from lightning_posttrain.callbacks.options import EvaluationOptions, one_of
+from lightning_posttrain.callbacks.reporting import record_of
 from lightning_posttrain.evaluation import Evaluation
-from lightning_posttrain.fields import describe
-from lightning_posttrain.forward import muted
-from lightning_posttrain.functional.images import is_image, to_display
-from lightning_posttrain.results import Saliency
-from lightning_posttrain.stream import EvaluationStream
-from lightning_posttrain.tasks import to_logits
+from lightning_posttrain.fields import find_only_inputs
+from lightning_posttrain.loaders import dataset_classes, named_loaders, stage_of
+from lightning_posttrain.results import Kind, Saliency
 
 
 @final
 class SaliencyMaps(StreamCallback):
-    """Draws, after every validation and test, why the model predicts what it predicts, for a few fixed images.
+    """Draws, after every validation and test, why the model gives what it gives, for a few samples.
 
-    A row of the grid is a sample: its input, one map for each method, and one map laid over the input. The
-    samples are chosen by class from the first validation, as its batches go by. The module is left as it was:
-    weights, gradients, flags, buffers and random numbers.
+    A row of the picture is a sample: its input, one map for each method, and one map laid over the input. Images,
+    spectrograms, series, tabular rows and tokens are told by their shape, or named with ``kind``. The module is left as
+    it was: weights, gradients, flags, buffers and random numbers. Samples and maps are those of the first rank.
 
     Args:
-        methods: of ``"saliency"``, ``"input_x_gradient"``, ``"integrated_gradients"``, ``"grad_cam"``.
-        samples: how many, at most.
-        layer: dotted name of the layer for ``"grad_cam"``. Default: the last one that gives maps of at least
-            4 × 4, told from a forward.
+        methods: names, of ``lightning_posttrain.attribution.METHODS``, ``Method`` objects with arguments of their own,
+            or functions from a ``Problem`` to maps. Default: what is cheap and suits the input and the model.
+        samples: how many; or positions in the dataset.
+        choose: ``"fixed"``: the same in every epoch, of each class as many; ``"errors"``: the most confident errors of
+            each epoch; ``(actual, predicted)``: of one cell of the confusion matrix, by class index or name.
+        explain: ``"predicted"`` class, ``"true"`` class, ``"both"``, ``"contrast"``: the predicted against the true or
+            second class; or a function from the module's output and its inputs to one number a row, as
+            ``lambda output, inputs: ((output - inputs) ** 2).flatten(1).mean(1)``, for which no class is needed.
+        layer: dotted name of the layer for class activation maps. Default: found by a forward, once a run.
+        baseline: what stands for "nothing there": a number, ``"mean"``, ``"blur"``, or a function of the inputs.
         forward_fn: from the module and inputs to scores, where the step does more than ``module(inputs)``.
+        every_n_epochs: how often; the last epoch and tests are always explained.
+        max_seconds: how long an explanation may take; what is left out then is said.
+        precision: ``"full"``: without autocast; ``"trainer"``: as the trainer's.
+        kind: ``"image"``, ``"spectrogram"``, ``"series"``, ``"tabular"`` or ``"tokens"``.
+        mean: of each channel, to undo a normalisation for the eye.
+        std: of each channel, likewise.
+        bands: three channels to show as red, green and blue.
+        names: of features or channels.
+        words: of tokens: a list, or a function from a token to its name.
+        display_fn: from inputs to images ``(K, H, W, 3)`` in 0 to 1, where none of these is enough.
+        shared_scale: draw all maps of a method on one scale, not each on its own.
+        suspect_fn: from inputs and dataset positions to a bool mask of a region that should not matter.
+        object_fn: likewise, of what should matter, for the pointing game.
+        faithfulness: measure each method at the end of fit and on tests; a number: also every so many epochs.
         seed: of the random numbers inside the explanation, the same every epoch.
         **options: what every callback takes, see ``StreamCallback``.
 
     Example:
         >>> from lightning.pytorch import Trainer
-        >>> trainer = Trainer(callbacks=SaliencyMaps(methods=["saliency"], samples=4), logger=False)
+        >>> maps = SaliencyMaps(methods=["saliency", "hirescam"], samples=4, mean=[0.5], std=[0.25])
+        >>> trainer = Trainer(callbacks=maps, logger=False)
     """
 
     tag = "saliency"
@@ -53,160 +78,184 @@ class SaliencyMaps(StreamCallback):
     def __init__(
         self,
         *,
-        methods: Sequence[str] = ("saliency", "input_x_gradient", "integrated_gradients", "grad_cam"),
-        samples: int = 8,
+        methods: Sequence[str | Method | Callable[[Problem], Tensor]] | None = None,
+        samples: int | Sequence[int] = 8,
+        choose: Literal["fixed", "errors"] | tuple[int | str, int | str] = "fixed",
+        explain: Explain | Output = "predicted",
         layer: str | None = None,
+        baseline: float | Baseline | Callable[[Tensor], Tensor] = 0.0,
         forward_fn: Callable[[Any, Any], Any] | None = None,
+        every_n_epochs: int = 1,
+        max_seconds: float | None = None,
+        precision: Literal["full", "trainer"] = "full",
+        kind: Kind | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        bands: Sequence[int] | None = None,
+        names: Sequence[str] | None = None,
+        words: Sequence[str] | Callable[[int], str] | None = None,
+        display_fn: Callable[[Tensor], Tensor] | None = None,
+        shared_scale: bool = False,
+        suspect_fn: Where | None = None,
+        object_fn: Where | None = None,
+        faithfulness: bool | int = True,
         seed: int = 0,
         **options: Unpack[EvaluationOptions],
     ) -> None:
         super().__init__(**options)
-        unknown = [method for method in methods if method not in METHODS]
-        if unknown or not methods:
-            raise ValueError(f"`methods` has {unknown or 'none'}, wanted some of {', '.join(METHODS)}.")
-        if samples < 1:
-            raise ValueError(f"`samples` is {samples}, wanted at least 1.")
-        self.methods = tuple(methods)
-        self.samples = samples
+        self.samples = samples if isinstance(samples, int) else tuple(samples)
+        self.choose = choose if isinstance(choose, str) else tuple(choose)
+        if (samples if isinstance(samples, int) else len(samples)) < 1:
+            raise ValueError(f"`samples` is {samples!r}, wanted at least 1, or positions in the dataset.")
+        if every_n_epochs < 1:
+            raise ValueError(f"`every_n_epochs` is {every_n_epochs}, wanted at least 1.")
+        if not callable(explain):
+            one_of("explain", explain, EXPLAINED)
+        if isinstance(choose, str):
+            one_of("choose", choose, ("fixed", "errors"))
+        elif len(choose) != 2:
+            raise ValueError(f"`choose` is {choose!r}, wanted 'fixed', 'errors' or (actual, predicted).")
+        one_of("precision", precision, ("full", "trainer"))
+        if kind is not None:
+            one_of("kind", kind, ("image", "spectrogram", "series", "tabular", "tokens"))
+        if baseline not in ("mean", "blur") and not isinstance(baseline, (int, float)) and not callable(baseline):
+            raise ValueError(f"`baseline` is {baseline!r}, wanted a number, 'mean', 'blur' or a function.")
+        self.explain = explain
         self.layer = layer
-        self.forward_fn = forward_fn
-        self.seed = seed
-        self._chosen: dict[str, FixedSamples] = {}
-        self._explained: set[str] = set()
-        self._refused: set[str] = set()
-        self._unfit = False
+        self.every_n_epochs = every_n_epochs
+        self.faithfulness = faithfulness
+        self._display = Display(kind, mean, std, bands, names, words, display_fn, shared_scale)
+        self._explaining = Explaining(
+            explainer=Explainer(
+                methods=None if methods is None else as_methods(methods), layer=layer, baseline=baseline,
+                display=self._display, seed=seed,
+            ),
+            what=explain, forward_fn=forward_fn, max_seconds=max_seconds, precision=precision,
+            suspect_fn=suspect_fn, object_fn=object_fn, reading=self.reading, guarded=self.guarded,
+        )  # fmt: skip
+        self._samples: dict[str, Any] = {}
+        self._pending: dict[str, tuple[Case, bool]] = {}
+        self._warned = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Join the stream; samples are chosen anew in each run."""
         super().setup(trainer, pl_module, stage)
-        self._chosen, self._explained, self._refused, self._unfit = {}, set(), set(), False
+        self._explaining.forget()
+        self._samples, self._pending, self._warned = {}, {}, False
+
+    # reading
+
+    def takes(self, trainer: Trainer) -> bool:
+        """A function of the output needs no class scores."""
+        return not callable(self.explain) and super().takes(trainer)
 
     def check(self, module: LightningModule, batch: EvalBatch) -> None:
-        """Raise for a layer that is not there; say once that the inputs are no images."""
+        """Raise for a layer that is not there; say once that the inputs cannot be drawn."""
         super().check(module, batch)
+        self._check_layer(module)
+        reason = why_not(batch.inputs, self._display.kind) or self._why_not_rows(batch)
+        if reason and not self._warned:
+            self._warned = True
+            warnings.warn(f"SaliencyMaps draws nothing: {reason}", stacklevel=2)
+
+    def _check_layer(self, module: LightningModule) -> None:
         if self.layer is not None and self.layer not in dict(module.named_modules()):
             names = ", ".join(name for name, _ in module.named_modules() if name)
             raise ValueError(f"`layer` is {self.layer!r}, wanted one of {names}.")
-        reason = _why_not(batch)
-        if reason and not self._unfit:
-            self._unfit = True
-            warnings.warn(f"SaliencyMaps draws nothing: {reason}", stacklevel=2)
+
+    def _why_not_rows(self, batch: EvalBatch) -> str:
+        if len(batch.inputs) != len(batch.target):
+            return (
+                "there is a class for each position of an input, not one for each. Explain a mask's class with "
+                "explain=lambda output, inputs: output[:, 1].sum((1, 2)), or leave SaliencyMaps out."
+            )
+        return ""
 
     def observe(self, key: str, batch: EvalBatch) -> None:
         """Choose samples."""
-        self._unfit = self._unfit or len(batch.inputs) != len(batch.target)
-        if not self._unfit:
-            chosen = self._chosen.setdefault(key, FixedSamples(self.samples, batch.num_classes))
-            chosen.offer(batch.inputs, batch.scores, batch.target, batch.counted, batch.index)
+        if not why_not(batch.inputs, self._display.kind) and not self._why_not_rows(batch):
+            self._explaining.rows = max(self._explaining.rows, len(batch.inputs))
+            if key not in self._samples:
+                names = self.class_names or tuple(map(str, range(batch.num_classes)))
+                self._samples[key] = chooser(self.samples, self.choose, names, batch)
+            self._samples[key].offer(batch)
+
+    def see(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, loader: int) -> None:
+        """Choose samples where a function of the output is explained."""
+        if not callable(self.explain) or stage_of(trainer) not in self.stages:
+            return
+        inputs = find_only_inputs(batch, self.reading.inputs_fn)
+        reason = why_not(inputs, self._display.kind)
+        if reason and not self._warned:
+            self._warned = True
+            warnings.warn(f"SaliencyMaps draws nothing: {reason}", stacklevel=2)
+        if not reason and not trainer.sanity_checking:
+            self._explaining.rows = max(self._explaining.rows, len(inputs))
+            key = stage_of(trainer) + named_loaders(trainer)[loader].suffix
+            self._samples.setdefault(key, FirstSamples(self._count())).take(inputs)
+
+    def _count(self) -> int:
+        return self.samples if isinstance(self.samples, int) else len(self.samples)
+
+    def evaluations(self, trainer: Trainer, module: LightningModule) -> list[Evaluation]:
+        """What the stream has read; for a function of the output, the loaders."""
+        if not callable(self.explain):
+            return super().evaluations(trainer, module)
+        stage = stage_of(trainer)
+        if stage not in self.stages:
+            return []
+        self._check_layer(module)
+        found = [(suffix, dataset_classes(loader)) for suffix, loader, _ in named_loaders(trainer)]
+        return [Evaluation(stage, suffix, 0, names, {}, True, module) for suffix, names in found]
+
+    # explaining
 
     def summarize(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> Saliency | None:
         """Explain the samples, on the first rank."""
-        chosen = self._chosen.get(evaluation.key)
-        if chosen is not None:
-            chosen.close()
-        if (
-            self._unfit
-            or evaluation.key in self._refused
-            or chosen is None
-            or not len(chosen)
-            or self._sharded(module)
-            or not module.trainer.is_global_zero
-        ):
+        trainer, key, epoch = module.trainer, evaluation.key, module.trainer.current_epoch + 1
+        samples = self._samples.get(key)
+        chosen = None if samples is None else samples.chosen()
+        fixed = not isinstance(samples, RankedSamples)
+        case = None if chosen is None else Case(module, evaluation, names, chosen, fixed)
+        in_fit = evaluation.stage != "test" and trainer.state.fn == "fit"
+        measured = not in_fit or (type(self.faithfulness) is int and epoch % self.faithfulness == 0)
+        due = not in_fit or epoch % self.every_n_epochs == 0
+        if in_fit and case is not None:
+            self._pending[key] = (case, due)
+        if not due:
             return None
-        cure = "Pass forward_fn=lambda module, inputs: ... that gives the scores, other methods, or layer=..."
-        explained: list[Saliency] = []
-        with self.guarded(module.trainer, "explain the samples", cure):
-            with gradient_session(module, self.seed), muted(module):
-                scorer = self._scorer(module, evaluation)
-                if evaluation.key not in self._explained:
-                    self._compare(evaluation.key, scorer, chosen, module)
-                explained.append(self._explain(module, scorer, chosen, names))
-            self._explained.add(evaluation.key)
-        return explained[0] if explained else None
-
-    def _sharded(self, module: LightningModule) -> bool:
-        """Whether a forward on one rank would wait for the others: FSDP, tensor parallel, DeepSpeed stage 3."""
-        marks = ("full_tensor", "_local_shard", "ds_id")
-        sharded = any(hasattr(parameter, mark) for parameter in module.parameters() for mark in marks)
-        if sharded:
-            text = "SaliencyMaps explains on the first rank, which does not hold the sharded module. Nothing is drawn."
-            EvaluationStream.of(module.trainer).say_once(text)
-        return sharded
-
-    def _scorer(self, module: LightningModule, evaluation: Evaluation) -> Callable[[Tensor], Tensor]:
-        forward_fn, reading = self.forward_fn, self.reading
-        if forward_fn is None:
-            return evaluation.scorer
-        return lambda inputs: to_logits(forward_fn(module, inputs), reading.task, reading.scores)
-
-    def _compare(
-        self, key: str, scorer: Callable[[Tensor], Tensor], chosen: FixedSamples, module: LightningModule
-    ) -> None:
-        """Raise, and explain nothing in this run, where the samples' scores are not those that the step gave."""
-        with torch.no_grad():
-            found = scorer(_on_device(chosen, module)).cpu()
-        wanted = chosen.scores
-        spread = wanted[wanted.isfinite()].max() - wanted[wanted.isfinite()].min()
-        # a tenth: the step may have run in a lower precision
-        if not bool(((found - wanted).abs() <= 0.1 * spread + 1e-3)[wanted.isfinite()].all()):
-            self._refused.add(key)
-            raise ValueError(
-                "module(inputs) gives other scores than the step did for the same samples. The step changes its "
-                "inputs, the forward is random or wants another dtype, or weights were swapped in between, as by a "
-                "weight averaging that stands before this callback"
-            )
-
-    def _explain(
-        self,
-        module: LightningModule,
-        scorer: Callable[[Tensor], Tensor],
-        chosen: FixedSamples,
-        names: tuple[str, ...],
-    ) -> Saliency:
-        inputs = _on_device(chosen, module)
-        layer = self.layer
-        if layer is None and any(METHODS[method].needs_layer for method in self.methods):
-            layer = find_cam_layer(module, lambda: scorer(inputs))
-        with torch.no_grad():
-            probability, predicted = scorer(inputs).softmax(dim=1).max(dim=1)
-        where = None if layer is None else module.get_submodule(layer)
-        maps, skipped = attribute(self.methods, scorer, inputs, predicted, where)
-        return Saliency(
-            images=to_display(chosen.inputs),
-            maps=maps,
-            titles={name: METHODS[name].title for name in maps},
-            signed=frozenset(name for name in maps if METHODS[name].signed),
-            target=chosen.target,
-            predicted=predicted.cpu(),
-            probability=probability.float().cpu(),
-            index=chosen.index,
-            class_names=names,
-            layer=layer,
-            skipped=skipped,
-        )
+        return self._explaining.explain(case, trainer, measured=bool(self.faithfulness) and measured)
 
     def show(self, result: Saliency, title: str) -> Iterator[Tagged]:
-        """The grid, and who is in it."""
+        """The maps, who is in them, and how far they can be trusted."""
+        from lightning_posttrain.render.faithfulness import faithfulness_table
         from lightning_posttrain.render.saliency import saliency_image, saliency_table
 
         yield Tagged(self.tag, saliency_image(result, title=title))
         yield Tagged(f"{self.tag}_samples", saliency_table(result))
+        if result.faithfulness is not None:
+            yield Tagged("faithfulness", faithfulness_table(result.faithfulness))
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Explain what the last epoch left out, measure the methods, and draw the maps over the epochs."""
+        for key, (case, done) in self._pending.items():
+            result = self.results.get(key) if done else self._explaining.explain(case, trainer, measured=False)
+            if result is None or not trainer.is_global_zero:
+                continue
+            result = replace(result, faithfulness=self._explaining.measure(case)) if self.faithfulness else result
+            self.results[key] = result
+            drawn = [] if done else [*self.show(replace(result, faithfulness=None), key)]
+            place, suffix = self.place(case.evaluation), case.evaluation.suffix
+            record = record_of(trainer, self.tag, result)
+            self._reporter.write(trainer, place, suffix, record, [*drawn, *self._at_the_end(result, case)])
+        self._pending = {}
 
-def _why_not(batch: EvalBatch) -> str:
-    """Why the samples of a batch cannot be drawn, with the cure; nothing where they can."""
-    inputs = batch.inputs
-    if not (isinstance(inputs, Tensor) and is_image(tuple(inputs.shape))):
-        found = "not found in the batch" if inputs is None else describe(inputs)
-        return (
-            f"it wants images, (N, C, H, W) or (N, H, W, C) with 1 or 3 channels, or (N, H, W), and the inputs are "
-            f"{found}. Pass inputs_fn=lambda batch: ... to say where images are, or leave SaliencyMaps out."
-        )
-    if batch.multilabel or len(inputs) != len(batch.target):
-        return "it explains one class for each image, and here are labels or a class for each pixel. Leave it out."
-    return ""
+    def _at_the_end(self, result: Saliency, case: Case) -> Iterator[Tagged]:
+        from lightning_posttrain.render.faithfulness import faithfulness_table
+        from lightning_posttrain.render.filmstrip import filmstrip_image
 
-
-def _on_device(chosen: FixedSamples, module: LightningModule) -> Tensor:
-    dtypes = (parameter.dtype for parameter in module.parameters() if parameter.is_floating_point())
-    return chosen.inputs.to(module.device, next(dtypes, torch.float32))
+        if result.faithfulness is not None:
+            yield Tagged("faithfulness", faithfulness_table(result.faithfulness))
+        film = self._explaining.film(case.evaluation.key, result)
+        if film is not None:
+            yield Tagged(f"{self.tag}_over_epochs", filmstrip_image(**film))

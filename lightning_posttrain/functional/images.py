@@ -1,53 +1,96 @@
-"""The layout of a batch of images, told from its shape."""
+"""What a batch of inputs is, told from its shape, and how it looks to the eye."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from lightning_posttrain.results import Kind
 
-def is_image(shape: tuple[int, ...]) -> bool:
-    """Whether a batch of this shape can be drawn as images.
 
-    ``(N, C, H, W)`` or ``(N, H, W, C)`` with 1 or 3 channels and sides of at least 4, or ``(N, H, W)`` with sides of
-    at least 8, as a shorter one is rather a sequence of features.
+def kind_of(inputs: Tensor) -> Kind | None:
+    """What a batch is: images, series, tabular rows or tokens; None for other shapes.
+
+    Floats ``(N, F)`` are rows, and series where they have more than 256 values; whole numbers ``(N, T)`` tokens.
+    ``(N, A, B)`` are grey images where no side is more than four times the other and none below 8, else series.
+    ``(N, C, H, W)`` and ``(N, H, W, C)`` are images.
 
     Example:
-        >>> is_image((8, 1, 28, 28)), is_image((8, 224, 224, 3)), is_image((8, 30)), is_image((8, 3, 100))
-        (True, True, False, False)
+        >>> [kind_of(torch.zeros(shape)) for shape in ((8, 1, 28, 28), (8, 30), (8, 3, 100), (8, 2, 3, 4, 5))]
+        ['image', 'tabular', 'series', None]
     """
-    if len(shape) == 3:
-        return min(shape[1:]) >= 8
-    if len(shape) != 4:
-        return False
-    first = shape[1] in (1, 3) and min(shape[2:]) >= 4
-    last = shape[3] in (1, 3) and min(shape[1:3]) >= 4
-    return first or last
+    shape = inputs.shape[1:]
+    if len(shape) == 1:
+        whole = not inputs.is_floating_point() and inputs.dtype != torch.bool
+        return "tokens" if whole else "series" if shape[0] > 256 else "tabular"
+    if len(shape) == 2:
+        return "image" if min(shape) >= 8 and max(shape) <= 4 * min(shape) else "series"
+    return "image" if len(shape) == 3 and sorted(shape)[1] >= 4 else None
 
 
-def channel_dim(shape: tuple[int, ...]) -> int | None:
-    """The dimension of the channels in a batch for which ``is_image`` holds, None for ``(N, H, W)``."""
-    if len(shape) == 3:
-        return None
-    return 1 if shape[1] in (1, 3) else 3
+def channel_dim(shape: Sequence[int], kind: Kind) -> int | None:
+    """The dimension of the channels in a batch ``(N, ...)``, or None where it has none.
+
+    Example:
+        >>> channel_dim((8, 3, 32, 32), "image"), channel_dim((8, 32, 32, 3), "image"), channel_dim((8, 9), "tabular")
+        (1, 3, None)
+    """
+    if len(shape) == 4:
+        last = shape[1] not in (1, 3) and (shape[3] in (1, 3) or (shape[3] < 5 and shape[1] == shape[2]))
+        return 3 if last else 1
+    if len(shape) == 3 and kind == "series":
+        return 2 if shape[2] < shape[1] else 1
+    return None
 
 
-def to_display(images: Tensor) -> Tensor:
+def fits_kind(shape: Sequence[int], kind: Kind) -> bool:
+    """Whether a batch of this shape can be what it is said to be."""
+    dims = {"image": (3, 4), "spectrogram": (3, 4), "series": (2, 3), "tabular": (2,), "tokens": (2,)}
+    return len(shape) in dims[kind]
+
+
+def to_display(
+    images: Tensor,
+    dim: int | None,
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    bands: Sequence[int] | None = None,
+) -> Tensor:
     """Bring a batch of images to ``(N, H, W, 3)`` float32 in 0 to 1, for the eye.
 
-    Values that lie in 0 to 1 are kept, whole numbers are of 255; others, as normalised ones, are stretched for each
-    image.
+    With ``mean`` and ``std`` the normalisation is undone. Else values that lie in 0 to 1 are kept, whole numbers are of
+    255, and others are stretched for each image.
+
+    Args:
+        images: ``(N, C, H, W)``, ``(N, H, W, C)`` or ``(N, H, W)``.
+        dim: the dimension of the channels, or None.
+        mean: of each channel, as a normalisation took off.
+        std: of each channel, as it divided by.
+        bands: channels shown as red, green and blue. Default: of two channels the mean, of more than three the first.
 
     Example:
-        >>> to_display(torch.tensor([[[[-1.0, 3.0]]]])).flatten().tolist()
+        >>> to_display(torch.tensor([[[[-1.0, 3.0]]]]), 1).flatten().tolist()
         [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
     """
-    dim = channel_dim(tuple(images.shape))
     images = images if images.is_floating_point() else images / 255
     images = images.float().unsqueeze(3) if dim is None else images.float().movedim(dim, 3)
-    images = images.expand(*images.shape[:3], 3)
+    if mean is not None or std is not None:
+        images = images * torch.tensor(1.0 if std is None else std) + torch.tensor(0.0 if mean is None else mean)
+    images = _three(images, bands)
+    if mean is not None or std is not None:
+        return images.clamp(0, 1).nan_to_num(0.0)
     if bool((images < 0).any() | (images > 1).any()):
-        low, high = images.flatten(1).amin(1), images.flatten(1).amax(1)
-        scale = torch.where(high > low, high - low, 1.0)
-        images = (images - low.view(-1, 1, 1, 1)) / scale.view(-1, 1, 1, 1)
+        low, high = (f(images.nan_to_num(0.0).flatten(1), 1).view(-1, 1, 1, 1) for f in (torch.amin, torch.amax))
+        images = (images - low) / torch.where(high > low, high - low, 1.0)
     return images.nan_to_num(0.0)
+
+
+def _three(images: Tensor, bands: Sequence[int] | None) -> Tensor:
+    if bands is not None:
+        return images[..., list(bands)]
+    if images.shape[3] == 2:
+        images = images.mean(3, keepdim=True)
+    return images.expand(*images.shape[:3], 3) if images.shape[3] == 1 else images[..., :3]

@@ -8,7 +8,7 @@ from lightning_posttrain.results.classification import ClassificationReport
 from lightning_posttrain.results.confusion import ClassCounts, ConfusedPair, Confusion, LabelConfusion
 from lightning_posttrain.results.curves import CurveReport
 from lightning_posttrain.results.gap import GapHistory, Pair
-from lightning_posttrain.results.saliency import Saliency
+from lightning_posttrain.results.saliency import Faithfulness, Kind, Saliency, Sample
 from lightning_posttrain.results.scores import Areas, Losses, Ranks, Reliability, ScoreCounts
 from lightning_posttrain.results.values import MetricValues
 
@@ -20,7 +20,9 @@ __all__ = [
     "Confusion",
     "Counted",
     "CurveReport",
+    "Faithfulness",
     "GapHistory",
+    "Kind",
     "LabelConfusion",
     "Losses",
     "MetricValues",
@@ -29,6 +31,7 @@ __all__ = [
     "Reliability",
     "Result",
     "Saliency",
+    "Sample",
     "ScoreCounts",
     "listed",
     "undefined_to_none",

@@ -1,50 +1,84 @@
-"""Attribution maps of a few samples."""
+"""Attribution maps of a few samples, and how faithful they are."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
 from lightning_posttrain.results.base import undefined_to_none
 
+Kind = Literal["image", "spectrogram", "series", "tabular", "tokens"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What is known of one explained sample.
+
+    Args:
+        index: position in the dataset, or None where not known.
+        explained: what the maps explain, as ``"cat"``, ``"cat rather than dog"`` or ``"output"``.
+        value: of the explained function, as the logit of the class.
+        actual: actual class, or None where there are no classes.
+        predicted: predicted class, or None.
+        probability: of the predicted class, or None.
+    """
+
+    index: int | None
+    explained: str
+    value: float
+    actual: str | None = None
+    predicted: str | None = None
+    probability: float | None = None
+
 
 @dataclass(frozen=True, eq=False)
 class Saliency:
-    """Attribution maps of a few samples, for the class that the model predicts.
+    """Attribution maps of a few samples.
 
     Args:
-        images: the samples ``(K, H, W, 3)`` for the eye, float32 in 0 to 1.
-        maps: by method name ``(K, H, W)`` float32, in the method's own units.
+        kind: what the samples are, which says how they are drawn.
+        shown: the samples for the eye: images and spectrograms ``(K, H, W, 3)`` float32 in 0 to 1, series
+            ``(K, C, T)``, tabular rows ``(K, F)``, token indices ``(K, T)``.
+        maps: by method name ``(K, H, W)``, ``(K, T)`` or ``(K, F)`` float32, in the method's own units.
         titles: each method's name as people write it.
-        signed: methods whose maps have a sign: positive speaks for the class, negative against it.
-        target: actual class ``(K,)``.
-        predicted: predicted class ``(K,)``.
-        probability: probability of the predicted class ``(K,)``.
-        index: position in the dataset of each sample, or None where not known.
-        class_names: ``C`` names.
+        signed: methods whose maps have a sign: positive speaks for what is explained, negative against it.
+        samples: what is known of each, ``K`` of them.
+        names: of features or channels, where there are such.
+        words: of each sample of tokens, ``K`` times ``T``.
         layer: the layer that class activation maps were taken from, or None.
-        skipped: methods without a map, and the reason.
+        skipped: methods without any map, and the reason.
+        refused: by method, samples whose map is known to be wrong, and the reason.
+        gaps: by method with a completeness axiom, the share of the change in output that each map leaves out ``(K,)``.
+        shared_scale: whether all maps of a method are drawn on one scale.
+        figures: for curves over the epochs, as ``"hirescam/drift"``.
+        alarms: what the user should look at, in plain words.
+        faithfulness: how much each method's maps say of the model, where that was measured.
     """
 
-    images: Tensor
-    maps: dict[str, Tensor]
+    kind: Kind
+    shown: Tensor
+    maps: Mapping[str, Tensor]
     titles: Mapping[str, str]
     signed: frozenset[str]
-    target: Tensor
-    predicted: Tensor
-    probability: Tensor
-    index: tuple[int | None, ...]
-    class_names: tuple[str, ...]
+    samples: tuple[Sample, ...]
+    names: tuple[str, ...] = ()
+    words: tuple[tuple[str, ...], ...] = ()
     layer: str | None = None
-    skipped: dict[str, str] = field(default_factory=dict)
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    gaps: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    shared_scale: bool = False
+    figures: Mapping[str, float] = field(default_factory=dict)
+    alarms: tuple[str, ...] = ()
+    faithfulness: Faithfulness | None = None
 
     @property
     def alerts(self) -> tuple[str, ...]:
-        """None: a missing map is said in the picture."""
-        return ()
+        """What the user should look at."""
+        return self.alarms
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -52,19 +86,56 @@ class Saliency:
         return tuple(f"{method}: {reason}" for method, reason in self.skipped.items())
 
     def scalars(self) -> dict[str, float]:
-        """Nothing: maps are looked at."""
-        return {}
-
-    def rows(self) -> list[tuple[int | None, str, str, float]]:
-        """Dataset position, actual class, predicted class and probability of each sample."""
-        names = self.class_names
-        columns = (self.target.tolist(), self.predicted.tolist(), self.probability.tolist())
-        rows = zip(self.index, *columns, strict=True)
-        return [(index, names[actual], names[guess], probability) for index, actual, guess, probability in rows]
+        """The figures, by the name of the method and theirs, as ``"hirescam/drift"``."""
+        return dict(self.figures)
 
     def to_dict(self) -> dict[str, Any]:
-        """The samples and what was drawn; the maps themselves stay in ``maps``."""
-        keys = ("index", "actual", "predicted", "probability")
-        samples = undefined_to_none([dict(zip(keys, row, strict=True)) for row in self.rows()])
-        drawn = {"methods": list(self.maps), "layer": self.layer, "skipped": dict(self.skipped)}
-        return {"samples": samples, **drawn}
+        """The samples, what was drawn and the figures; the maps themselves stay in ``maps``."""
+        samples: list[dict[str, Any]] = [vars(sample).copy() for sample in self.samples]
+        for method, gaps in self.gaps.items():
+            for sample, gap in zip(samples, gaps, strict=True):
+                sample[f"{method}_gap"] = gap
+        drawn = {"kind": self.kind, "methods": list(self.maps), "layer": self.layer, "skipped": dict(self.skipped)}
+        refused = {method: {str(row): why for row, why in rows.items()} for method, rows in self.refused.items()}
+        figures = undefined_to_none(dict(self.figures))
+        return {
+            "samples": undefined_to_none(samples), **drawn, "refused": refused, "figures": figures,
+            "alarms": list(self.alarms),
+            "faithfulness": None if self.faithfulness is None else self.faithfulness.to_dict(),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Faithfulness:
+    """Whether attribution maps say what the model does, each method beside maps that know nothing of the model.
+
+    Args:
+        rows: by method name, and ``"random"`` and ``"edge"``, the measures by name, as ``"insertion"``.
+        titles: each method's name as people write it.
+        samples: how many samples the measures are means over.
+        skipped: what could not be measured, and the reason.
+    """
+
+    rows: Mapping[str, Mapping[str, float]]
+    titles: Mapping[str, str]
+    samples: int
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def alerts(self) -> tuple[str, ...]:
+        """None: the figures are for judging methods, not the model."""
+        return ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is missing, and why."""
+        return tuple(f"{what}: {reason}" for what, reason in self.skipped.items())
+
+    def scalars(self) -> dict[str, float]:
+        """Nothing: a table is looked at."""
+        return {}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The measures."""
+        rows = {name: undefined_to_none(dict(measures)) for name, measures in self.rows.items()}
+        return {"methods": rows, "samples": self.samples, "skipped": dict(self.skipped)}

@@ -1,0 +1,154 @@
+"""Several methods on one problem: what can be shared is shared, and no map is kept that is known to be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from lightning_posttrain.attribution.cams import GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM
+from lightning_posttrain.attribution.chunks import OutOfTimeError
+from lightning_posttrain.attribution.guests import Own
+from lightning_posttrain.attribution.layers import spread
+from lightning_posttrain.attribution.methods import InputXGradient, Method, Saliency
+from lightning_posttrain.attribution.occlusion import Occlusion
+from lightning_posttrain.attribution.paths import GradientShap, IntegratedGradients, SmoothGrad
+from lightning_posttrain.attribution.problem import NotApplicableError, Problem
+from lightning_posttrain.attribution.ruled import LRP, AttentionRollout, DeepLift, GradientRollout, GuidedBackprop
+
+GAP = 0.05
+"""A map that leaves out more than this share of the change in output is not kept."""
+
+METHODS: Mapping[str, type[Method]] = {
+    method.name: method
+    for method in (
+        Saliency, InputXGradient, IntegratedGradients, SmoothGrad, GuidedBackprop, DeepLift, LRP, GradientShap,
+        Occlusion, HiResCAM, GradCAM, GradCAMPlusPlus, LayerCAM, AttentionRollout, GradientRollout,
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Attributed:
+    """Maps ``(K, *spatial)``, on the CPU, by method; what is missing, and why.
+
+    ``gaps`` are, for methods that promise completeness, the share of the change in output that each map leaves out
+    ``(K,)``; ``refused`` the samples for which that is too much.
+    """
+
+    maps: dict[str, Tensor] = field(default_factory=dict)
+    gaps: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    refused: dict[str, dict[int, str]] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def as_method(method: str | Method | Callable[[Problem], Tensor]) -> Method:
+    """A method by its name, a function, or as it is.
+
+    Raises:
+        ValueError: there is none of that name.
+
+    Example:
+        >>> as_method("integrated_gradients").steps
+        16
+    """
+    if isinstance(method, Method):
+        return method
+    if isinstance(method, str):
+        if method not in METHODS:
+            raise ValueError(f"`methods` has {method!r}, wanted some of {', '.join(METHODS)}, a Method or a function.")
+        return METHODS[method]()
+    if callable(method):
+        return Own(method)
+    raise ValueError(f"`methods` has {method!r}, wanted names, Methods or functions.")
+
+
+def as_methods(methods: Iterable[str | Method | Callable[[Problem], Tensor]]) -> tuple[Method, ...]:
+    """Several, of different names.
+
+    Raises:
+        ValueError: there is none, or two have one name.
+    """
+    found = tuple(map(as_method, methods))
+    names = [method.name for method in found]
+    twice = [name for name in names if names.count(name) > 1]
+    if not names or twice:
+        raise ValueError(
+            f"`methods` has {f'{twice[0]!r} twice' if twice else 'none'}, wanted some of {', '.join(METHODS)}."
+        )
+    return found
+
+
+def attribute(
+    methods: Iterable[str | Method | Callable[[Problem], Tensor]],
+    problem: Problem,
+    *,
+    failed: Callable[[str, Exception], None] | None = None,
+) -> Attributed:
+    """Work out the maps of several methods; inside a ``gradient_session``.
+
+    Args:
+        methods: names in ``METHODS``, ``Method`` objects or functions of the problem.
+        problem: what is explained.
+        failed: told of an error in a method, which is then left out; default: the error is raised.
+
+    Example:
+        >>> weight = torch.tensor([1.0, 2.0])
+        >>> x = torch.ones(1, 2)
+        >>> problem = Problem(lambda rows, which: rows @ weight, x, torch.zeros_like(x))
+        >>> attribute(["integrated_gradients"], problem).maps["integrated_gradients"].tolist()
+        [[1.0, 2.0]]
+    """
+    chosen = as_methods(methods)
+    problem = replace(problem, wants=frozenset().union(*(method.wants for method in chosen)))
+    found = Attributed()
+    for method in chosen:
+        try:
+            problem.chunks.check()
+            _keep(found, method, problem, method.attribute(problem).detach())
+        except NotApplicableError as reason:
+            found.skipped[method.name] = str(reason)
+        except OutOfTimeError:
+            found.skipped[method.name] = "the time was over"
+        except Exception as error:
+            if failed is None:
+                raise
+            found.skipped[method.name] = f"{type(error).__name__}: {error}"
+            failed(method.name, error)
+    return found
+
+
+def _keep(found: Attributed, method: Method, problem: Problem, values: Tensor) -> None:
+    if not bool(values.isfinite().all()):
+        raise NotApplicableError(f"it gives values that are not finite; take {method.instead}")
+    if method.complete:
+        gaps = gap(values, problem.change)
+        found.gaps[method.name] = tuple(gaps)
+        found.refused[method.name] = {
+            row: f"{share:.0%} of the change is missing: try {method.instead}"
+            for row, share in enumerate(gaps)
+            if share > GAP
+        }
+        if len(found.refused[method.name]) == len(gaps):
+            found.skipped[method.name] = f"{min(gaps):.0%} or more of the change is missing; take {method.instead}"
+            return
+    found.maps[method.name] = to_map(values, problem, signed=method.signed).float().cpu()
+
+
+def gap(values: Tensor, change: Tensor) -> list[float]:
+    """The share of the change in output that attributed values leave out or add, of each sample ``(K,)``."""
+    values, change = values.flatten(1).double(), change.double()
+    scale = torch.maximum(change.abs(), 0.01 * values.abs().sum(1)).clamp(min=1e-12)
+    shares: list[float] = ((values.sum(1) - change).abs() / scale).tolist()
+    return shares
+
+
+def to_map(values: Tensor, problem: Problem, *, signed: bool) -> Tensor:
+    """Values of the inputs' shape as one map for each sample: the sum over channels, or the largest magnitude."""
+    dim = problem.channel_dim
+    if values.shape != problem.inputs.shape or dim is None:
+        values = values if values.shape == problem.inputs.shape else spread(values, problem.spatial)
+        return values if signed else values.abs()
+    return values.sum(dim) if signed else values.abs().amax(dim)

@@ -1,0 +1,73 @@
+"""Many rows in chunks that fit, within a time, with a word on how far one is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+class OutOfTimeError(Exception):
+    """The time that was allowed is over."""
+
+
+class Chunks:
+    """Runs work over many rows, so many at a time as memory allows.
+
+    Args:
+        size: rows at a time, at most.
+        seconds: how long all work may take, from now on; None for no limit.
+        advance: told of each chunk that is done, for a progress bar.
+
+    Example:
+        >>> seen = []
+        >>> Chunks(2).run(3, lambda rows: seen.append(rows.tolist()))
+        >>> seen
+        [[0, 1], [2]]
+    """
+
+    def __init__(
+        self, size: int, *, seconds: float | None = None, advance: Callable[[int], object] | None = None
+    ) -> None:
+        self.size = max(1, size)
+        self.note = ""
+        self._until = None if seconds is None else time.monotonic() + seconds
+        self._advance = advance or (lambda _rows: None)
+
+    def run(self, total: int, work: Callable[[Tensor], None]) -> None:
+        """Call ``work`` with the numbers of the rows of each chunk; it must change nothing before it can fail.
+
+        Raises:
+            OutOfTimeError: the time is over; chunks that are done stay done.
+        """
+        first = 0
+        while first < total:
+            self.check()
+            rows = torch.arange(first, min(first + self.size, total))
+            try:
+                work(rows)
+            except RuntimeError as error:
+                if not _is_memory(error) or self.size == 1:
+                    raise
+                self._halve()
+                continue
+            first += len(rows)
+            self._advance(len(rows))
+
+    def check(self) -> None:
+        """Raise where the time is over."""
+        if self._until is not None and time.monotonic() > self._until:
+            raise OutOfTimeError
+
+    def _halve(self) -> None:
+        self.size = max(1, self.size // 2)
+        self.note = f"memory was short: {self.size} rows at a time"
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _is_memory(error: RuntimeError) -> bool:
+    words = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in words or "can't allocate memory" in words

@@ -1,0 +1,217 @@
+"""From a model and a few samples to their maps, as a result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_posttrain.attribution.attribute import Attributed, as_method, attribute
+from lightning_posttrain.attribution.chunks import Chunks
+from lightning_posttrain.attribution.layers import find_cam_layer
+from lightning_posttrain.attribution.methods import Method
+from lightning_posttrain.attribution.problem import NotApplicableError, Problem
+from lightning_posttrain.attribution.rules.attention import AttentionRules
+from lightning_posttrain.attribution.samples import Chosen
+from lightning_posttrain.attribution.targets import Targets
+from lightning_posttrain.attribution.words import embedded, score_of_embeddings
+from lightning_posttrain.functional.images import channel_dim, kind_of, to_display
+from lightning_posttrain.results import Kind, Saliency
+
+Baseline = Literal["mean", "blur"]
+
+
+@dataclass(frozen=True, eq=False)
+class Display:
+    """How samples are shown.
+
+    Args:
+        kind: what they are. Default: told from the shape.
+        mean, std: a normalisation to undo.
+        bands: channels shown as red, green and blue.
+        names: of features or channels.
+        words: a name for each token, or a function from a token to its name.
+        display_fn: from inputs ``(K, ...)`` to images ``(K, H, W, 3)`` in 0 to 1.
+        shared_scale: whether all maps of a method are drawn on one scale.
+    """
+
+    kind: Kind | None = None
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+    bands: Sequence[int] | None = None
+    names: Sequence[str] | None = None
+    words: Sequence[str] | Callable[[int], str] | None = None
+    display_fn: Callable[[Tensor], Tensor] | None = None
+    shared_scale: bool = False
+
+    def shown(self, inputs: Tensor, kind: Kind) -> Tensor:
+        """The samples as a result holds them."""
+        dim = channel_dim(inputs.shape, kind)
+        if kind in ("image", "spectrogram"):
+            if self.display_fn is not None:
+                return self.display_fn(inputs).float().clamp(0, 1)
+            return to_display(inputs, dim, mean=self.mean, std=self.std, bands=self.bands)
+        if kind == "series":
+            return inputs.float().unsqueeze(1) if dim is None else inputs.float().movedim(dim, 1)
+        return inputs if kind == "tokens" else inputs.float()
+
+    def words_of(self, tokens: Tensor) -> tuple[tuple[str, ...], ...]:
+        """The name of each token."""
+        given = self.words
+        name: Callable[[int], str] = str if given is None else given if callable(given) else given.__getitem__
+        return tuple(tuple(str(name(token)) for token in row) for row in tokens.tolist())
+
+
+@dataclass(eq=False)
+class Explainer:
+    """Explains samples by several methods, and remembers the layer that it found.
+
+    Args:
+        methods: names or methods; None for those that suit the kind of input and the model.
+        layer: dotted name of the layer for class activation maps, or None to look for it.
+        baseline: what stands for "nothing there": a number, ``"mean"`` of each channel, ``"blur"``, or a function.
+        display: how samples are shown.
+        seed: of the random numbers of methods.
+    """
+
+    methods: tuple[Method, ...] | None
+    layer: str | None
+    baseline: float | Baseline | Callable[[Tensor], Tensor]
+    display: Display
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """A run begins, maybe of another model."""
+        self._chosen: dict[str, tuple[str | None, tuple[Method, ...]]] = {}
+
+    def problem(self, module: nn.Module, targets: Targets, inputs: Tensor, chunks: Chunks) -> tuple[Problem, Kind]:
+        """What is explained: ``inputs (K, ...)`` are those of the chosen samples, where the model takes them."""
+        kind = self.display.kind or kind_of(inputs) or "tabular"
+        inputs = inputs[targets.rows.to(inputs.device)]
+        score = targets.score
+        dim = channel_dim(inputs.shape, kind)
+        if kind == "tokens" and not inputs.is_floating_point():
+            ids = inputs
+            inputs, score, dim = (
+                embedded(lambda x: score(x, targets.rows.to(x.device)), ids),
+                score_of_embeddings(score, ids),
+                2,
+            )
+        return Problem(score, inputs, self._nothing(inputs, dim), dim, module, chunks=chunks, seed=self.seed), kind
+
+    def _nothing(self, inputs: Tensor, dim: int | None) -> Tensor:
+        if callable(self.baseline):
+            return self.baseline(inputs).to(inputs).expand_as(inputs)
+        if self.baseline == "mean":
+            dims = [d for d in range(1, inputs.ndim) if d != dim]
+            mean = inputs.mean(dims, keepdim=True) if len(dims) > 1 or dim is not None else inputs.mean(0, keepdim=True)
+            return mean.expand_as(inputs)
+        if self.baseline == "blur":
+            return blurry(inputs, dim)
+        return torch.full_like(inputs, float(self.baseline))
+
+    def choose(self, key: str, problem: Problem, kind: Kind) -> tuple[Problem, tuple[Method, ...]]:
+        """The layer and the methods of a loader's samples, looked for once."""
+        if key not in self._chosen:
+            methods = self.methods
+            wanted = methods is None or any("layer" in m.wants or hasattr(m, "method") for m in methods)
+            layer = self.layer if self.layer is not None or not wanted else find_cam_layer(problem)
+            if methods is None:
+                methods = tuple(map(as_method, _usual(kind, problem, layer)))
+            self._chosen[key] = (layer, methods)
+        layer, methods = self._chosen[key]
+        return replace(problem, layer=layer), methods
+
+    def result(
+        self,
+        problem: Problem,
+        methods: tuple[Method, ...],
+        found: Attributed,
+        *,
+        kind: Kind,
+        targets: Targets,
+        inputs: Tensor,
+    ) -> Saliency:
+        """The maps as a result; ``inputs`` as the loader gave them."""
+        reads_layer = any("layer" in method.wants and method.name in found.maps for method in methods)
+        note = {"memory": problem.chunks.note} if problem.chunks.note else {}
+        return Saliency(
+            kind=kind,
+            shown=self.display.shown(inputs, kind),
+            maps=found.maps,
+            titles={method.name: method.title for method in methods},
+            signed=frozenset(method.name for method in methods if method.signed),
+            samples=targets.samples,
+            names=tuple(map(str, self.display.names or ())),
+            words=self.display.words_of(inputs) if kind == "tokens" else (),
+            layer=problem.layer if reads_layer else None,
+            skipped={**found.skipped, **note},
+            refused=found.refused,
+            gaps=found.gaps,
+            shared_scale=self.display.shared_scale,
+        )
+
+
+def _usual(kind: Kind, problem: Problem, layer: str | None) -> list[str]:
+    """What is cheap and says something for a kind of input and a model."""
+    paths = ["input_x_gradient", "integrated_gradients"]
+    if kind == "tabular":
+        return paths
+    plain = paths if kind == "tokens" else ["saliency", *paths]
+    if _attends(problem):
+        return [*plain, "gradient_rollout"]
+    return plain if layer is None else [*plain, "hirescam"]
+
+
+def _attends(problem: Problem) -> bool:
+    """Whether all layers of attention lie over the input."""
+    mode = AttentionRules()
+    with torch.no_grad(), mode:
+        problem.score(problem.inputs[:1].clone(), problem.all[:1])
+    if not mode.seen:
+        return False
+    one = replace(problem, inputs=problem.inputs[:1], baseline=problem.baseline[:1])
+    try:
+        as_method("gradient_rollout").attribute(one)
+    except NotApplicableError:
+        return False
+    return True
+
+
+def blurry(inputs: Tensor, dim: int | None) -> Tensor:
+    """Inputs without detail: a mean over an eighth of each side, laid out as they are."""
+    sides = inputs.ndim - (1 if dim is None else 2)
+    if sides not in (1, 2):
+        return inputs
+    maps = inputs.unsqueeze(1) if dim is None else inputs.movedim(dim, 1)
+    halves = [max(1, n // 16) for n in maps.shape[2:]]
+    around = [half for half in reversed(halves) for _ in range(2)]
+    pool: Any = F.avg_pool2d if sides == 2 else F.avg_pool1d
+    smooth: Tensor = pool(F.pad(maps, around, mode="reflect"), [2 * half + 1 for half in halves], stride=1)
+    return smooth.squeeze(1) if dim is None else smooth.movedim(1, dim)
+
+
+def explain(
+    explainer: Explainer,
+    module: nn.Module,
+    chosen: Chosen,
+    *,
+    targets: Targets,
+    inputs: Tensor,
+    chunks: Chunks,
+    key: str = "",
+    failed: Callable[[str, Exception], None] | None = None,
+) -> tuple[Saliency, Problem, tuple[Method, ...]]:
+    """Maps of the chosen samples, and the problem that they answer."""
+    problem, kind = explainer.problem(module, targets, inputs, chunks)
+    problem, methods = explainer.choose(key, problem, kind)
+    found = attribute(methods, problem, failed=failed)
+    given = chosen.inputs[targets.rows]
+    return explainer.result(problem, methods, found, kind=kind, targets=targets, inputs=given), problem, methods

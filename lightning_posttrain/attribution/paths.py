@@ -1,0 +1,113 @@
+"""Methods that average gradients over points: on a way from the baseline, or around the sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_posttrain.attribution.methods import Method
+from lightning_posttrain.attribution.problem import Problem
+
+
+@final
+@dataclass(frozen=True)
+class IntegratedGradients(Method):
+    """Mean gradient on the way from the baseline (Sundararajan et al., 2017, arXiv:1703.01365).
+
+    By Gauss-Legendre, whose weights add up to 1; what it leaves out of the change is reported.
+
+    Args:
+        steps: points on the way.
+    """
+
+    steps: int = 16
+    name, title, complete = "integrated_gradients", "Integrated gradients", True
+    instead = "IntegratedGradients(steps=64)"
+
+    def attribute(self, problem: Problem) -> Tensor:
+        """Difference to the baseline times mean gradient."""
+        points, weights = np.polynomial.legendre.leggauss(self.steps)
+        # points of the path as a share of the way, in the precision of the inputs
+        place = torch.from_numpy((points + 1) / 2).to(problem.inputs)
+        step = problem.inputs - problem.baseline
+
+        def point(steps: Tensor, which: Tensor) -> Tensor:
+            return problem.baseline[which] + place[steps].view(-1, *(1,) * (step.ndim - 1)) * step[which]
+
+        return step * problem.mean_gradient(self.steps, point, torch.from_numpy(weights / 2))
+
+
+@final
+@dataclass(frozen=True)
+class SmoothGrad(Method):
+    """Mean gradient over noisy copies (Smilkov et al., 2017, arXiv:1706.03825).
+
+    Args:
+        draws: noisy copies of each sample; the noise is the same for all samples and epochs.
+        noise: its standard deviation as a share of the range of a sample's values.
+    """
+
+    draws: int = 16
+    noise: float = 0.15
+    name, title, signed = "smoothgrad", "SmoothGrad", False
+
+    def attribute(self, problem: Problem) -> Tensor:
+        """Mean gradient."""
+        flat = problem.inputs.flatten(1)
+        spread = self.noise * (flat.amax(1) - flat.amin(1)).view(-1, *(1,) * (problem.inputs.ndim - 1))
+
+        def point(draws: Tensor, which: Tensor) -> Tensor:
+            return problem.inputs[which] + spread[which] * _noise(problem, draws)
+
+        return problem.mean_gradient(self.draws, point, torch.full((self.draws,), 1 / self.draws))
+
+
+@final
+@dataclass(frozen=True)
+class GradientShap(Method):
+    """Integrated gradients from random inputs to noisy samples (Lundberg and Lee, 2017, arXiv:1705.07874).
+
+    Args:
+        draws: pairs of a background input and a share of the way, for each sample.
+        noise: standard deviation of the noise as a share of the range of a sample's values.
+    """
+
+    draws: int = 32
+    noise: float = 0.0
+    name, title, valid = "gradient_shap", "Gradient SHAP", "whatever has gradients; an estimate, better with more draws"
+
+    def attribute(self, problem: Problem) -> Tensor:
+        """Mean of gradient times difference to a background input."""
+        background = problem.inputs if problem.background is None else problem.background
+        generator = torch.Generator().manual_seed(problem.seed)
+        chosen = torch.randint(len(background), (self.draws,), generator=generator).to(problem.inputs.device)
+        share = torch.rand(self.draws, generator=generator).to(problem.inputs)
+        total = torch.zeros_like(problem.inputs)
+        spread = self.noise * (problem.inputs.amax() - problem.inputs.amin())
+        count = len(problem)
+
+        def add(rows: Tensor) -> None:
+            rows = rows.to(problem.inputs.device)
+            draw, which = rows // count, rows % count
+            start = background[chosen[draw]]
+            end = problem.inputs[which] + spread * _noise(problem, draw)
+            leaf = (start + share[draw].view(-1, *(1,) * (start.ndim - 1)) * (end - start)).detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(problem.score(leaf.clone(), which).sum(), leaf)
+            total.index_add_(0, which, gradient * (end - start) / self.draws)
+
+        problem.chunks.run(self.draws * count, add)
+        return total
+
+
+def _noise(problem: Problem, draws: Tensor) -> Tensor:
+    """Standard normal noise of the shape of a sample, of each draw; the same in chunks of any size."""
+    shape = problem.inputs.shape[1:]
+    made = {
+        draw: torch.randn(shape, generator=torch.Generator().manual_seed(problem.seed + 7919 * draw))
+        for draw in dict.fromkeys(draws.tolist())
+    }
+    return torch.stack([made[draw] for draw in draws.tolist()]).to(problem.inputs)

@@ -1,0 +1,181 @@
+"""What is explained: one number for each sample, as a function of its input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lightning_posttrain.attribution.chunks import Chunks
+
+Score = Callable[[Tensor, Tensor], Tensor]
+"""From rows ``(n, ...)`` and the sample that each belongs to ``(n,)`` to one number a row ``(n,)``."""
+
+
+class NotApplicableError(Exception):
+    """A method has no meaning for a model or an input; says why, and what to take instead."""
+
+
+class Gradients(NamedTuple):
+    """What one forward and one backward give, of all samples; None for what was not asked for.
+
+    ``value (K,)``; ``inputs`` of the inputs' shape; ``activation`` and its gradient ``slope`` of the layer's shape.
+    """
+
+    value: Tensor
+    inputs: Tensor | None
+    activation: Tensor | None
+    slope: Tensor | None
+
+
+@dataclass(eq=False)
+class Problem:
+    """Samples, and the scalar function of each that is to be explained.
+
+    Args:
+        score: the function. Whatever is passed to it is a copy, which it may change.
+        inputs: floats ``(K, ...)``.
+        baseline: what stands for "nothing there", of the inputs' shape.
+        channel_dim: the dimension of ``inputs`` that a map has not, or None.
+        module: the model whose layers and attention are looked at.
+        layer: dotted name of the layer for class activation maps, or None where there is none.
+        background: inputs ``(M, ...)`` that baselines are drawn from. Default: the samples.
+        chunks: how many rows at a time.
+        seed: of the random numbers of a method.
+        wants: ``"inputs"`` and ``"layer"``: whose gradients the shared pass gives.
+    """
+
+    score: Score
+    inputs: Tensor
+    baseline: Tensor
+    channel_dim: int | None = None
+    module: nn.Module | None = None
+    layer: str | None = None
+    background: Tensor | None = None
+    chunks: Chunks = field(default_factory=lambda: Chunks(32))
+    seed: int = 0
+    wants: frozenset[str] = frozenset({"inputs", "layer"})
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def spatial(self) -> tuple[int, ...]:
+        """The shape of one map."""
+        return tuple(n for dim, n in enumerate(self.inputs.shape) if dim not in (0, self.channel_dim))
+
+    @property
+    def all(self) -> Tensor:
+        """The numbers of the samples ``(K,)``."""
+        return torch.arange(len(self), device=self.inputs.device)
+
+    @cached_property
+    def gradients(self) -> Gradients:
+        """Of all samples, by one forward and one backward, however many methods ask."""
+        parts: list[Gradients] = []
+        self.chunks.run(len(self), lambda rows: parts.append(self._pass(rows.to(self.inputs.device))))
+        joined: list[Any] = [None if c[0] is None else torch.cat(c) for c in zip(*parts, strict=True)]
+        return Gradients(*joined)
+
+    def _pass(self, which: Tensor) -> Gradients:
+        at_layer = "layer" in self.wants and self.layer is not None
+        leaf = self.inputs[which].detach().clone().requires_grad_("inputs" in self.wants)
+        with self._heard(cut="inputs" not in self.wants) if at_layer else _nothing() as heard:
+            value = self.score(leaf.clone(), which)
+        wanted = [*([leaf] if leaf.requires_grad else []), *heard]
+        found = iter(torch.autograd.grad(value.sum(), wanted, allow_unused=True))
+        inputs = _defined(next(found), leaf) if leaf.requires_grad else None
+        if not heard:
+            return Gradients(value.detach(), inputs, None, None)
+        return Gradients(value.detach(), inputs, heard[0].detach(), _defined(next(found), heard[0]))
+
+    @contextmanager
+    def _heard(self, *, cut: bool) -> Iterator[list[Tensor]]:
+        """The output of the layer; with ``cut``, the backward ends there and what lies before keeps no graph."""
+        heard: list[Tensor] = []
+
+        def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
+            tensor = output[0] if isinstance(output, (tuple, list)) else output
+            if cut and not heard:
+                tensor = tensor.detach().requires_grad_()
+                heard.append(tensor)
+                return (tensor, *output[1:]) if isinstance(output, (tuple, list)) else tensor.clone()
+            # a copy goes on, as the next layer may change its input in place
+            heard.append(tensor)
+            return (tensor.clone(), *output[1:]) if isinstance(output, (tuple, list)) else tensor.clone()
+
+        assert self.module is not None
+        assert self.layer is not None
+        handle = self.module.get_submodule(self.layer).register_forward_hook(hook)
+        try:
+            yield heard
+        finally:
+            handle.remove()
+        if len(heard) != 1:
+            raise NotApplicableError(f"the layer {self.layer} runs {len(heard)} times in a forward; name another one")
+
+    def mean_gradient(self, steps: int, point: Callable[[Tensor, Tensor], Tensor], weight: Tensor) -> Tensor:
+        """Weighted sum of the gradients at ``steps`` points of each sample, of the inputs' shape.
+
+        Args:
+            steps: how many.
+            point: from steps ``(n,)`` and samples ``(n,)`` to rows ``(n, ...)``.
+            weight: of each step ``(steps,)``.
+        """
+        count, total = len(self), torch.zeros_like(self.inputs)
+
+        def add(rows: Tensor) -> None:
+            rows = rows.to(self.inputs.device)
+            step, which = rows // count, rows % count
+            leaf = point(step, which).detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(self.score(leaf.clone(), which).sum(), leaf)
+            shape = (-1, *(1,) * (leaf.ndim - 1))
+            total.index_add_(0, which, gradient * weight.to(gradient)[step].view(shape))
+
+        self.chunks.run(steps * count, add)
+        return total
+
+    def values(self, rows: Callable[[Tensor], tuple[Tensor, Tensor]], total: int) -> Tensor:
+        """Values ``(total,)`` of rows that are made chunk by chunk, without gradients.
+
+        Args:
+            rows: from numbers in ``0 .. total - 1`` to rows ``(n, ...)`` and their samples ``(n,)``.
+            total: how many.
+        """
+        found: list[Tensor] = []
+
+        def add(numbers: Tensor) -> None:
+            # not inference mode: what a module caches in it could not be differentiated afterwards
+            with torch.no_grad():
+                made, which = rows(numbers.to(self.inputs.device))
+                found.append(self.score(made, which).detach())
+
+        self.chunks.run(total, add)
+        return torch.cat(found)
+
+    @cached_property
+    def change(self) -> Tensor:
+        """How much the function changes from the baseline to the sample ``(K,)``."""
+        count = len(self)
+
+        def rows(numbers: Tensor) -> tuple[Tensor, Tensor]:
+            which = numbers % count
+            here = (numbers < count).view(-1, *(1,) * (self.inputs.ndim - 1))
+            return torch.where(here, self.inputs[which], self.baseline[which]), which
+
+        values = self.values(rows, 2 * count)
+        return values[:count] - values[count:]
+
+
+@contextmanager
+def _nothing() -> Iterator[list[Tensor]]:
+    yield []
+
+
+def _defined(gradient: Tensor | None, like: Tensor) -> Tensor:
+    return torch.zeros_like(like) if gradient is None else gradient.detach()

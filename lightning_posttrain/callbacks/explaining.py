@@ -1,0 +1,241 @@
+"""What lies between a callback that explains and the methods: the session, the samples' scores, the ranks, the time."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+
+from lightning_posttrain.attribution import Chunks, gradient_session
+from lightning_posttrain.attribution.explainer import Explainer, explain
+from lightning_posttrain.attribution.judge import judge
+from lightning_posttrain.attribution.samples import Chosen
+from lightning_posttrain.attribution.targets import Explain, Output, Targets, of_classes, of_output
+from lightning_posttrain.attribution.trail import Trail, Where, masks, regions_of
+from lightning_posttrain.evaluation import Evaluation
+from lightning_posttrain.forward import muted
+from lightning_posttrain.functional.images import kind_of
+from lightning_posttrain.reading import Reading
+from lightning_posttrain.results import Faithfulness, Saliency
+from lightning_posttrain.stream import EvaluationStream
+from lightning_posttrain.tasks import to_logits
+
+MEASURED = 4
+"""Samples that methods are measured on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """Samples of a finished epoch, and what gave their scores."""
+
+    module: LightningModule
+    evaluation: Evaluation
+    names: tuple[str, ...]
+    chosen: Chosen
+    fixed: bool
+
+
+class Explaining:
+    """Explains cases, on the first rank, and follows their maps over the epochs.
+
+    Args:
+        explainer: the methods and what they share.
+        what: of the output is explained.
+        forward_fn: from the module and inputs to scores, or None.
+        max_seconds: for one explanation.
+        precision: ``"full"`` or ``"trainer"``.
+        suspect_fn: a region that should not matter.
+        object_fn: a region that should.
+        reading: how scores are read.
+        guarded: a context in which an error is said, and costs no run.
+    """
+
+    def __init__(  # noqa: PLR0913 - all by keyword
+        self,
+        *,
+        explainer: Explainer,
+        what: Explain | Output,
+        forward_fn: Callable[[Any, Any], Any] | None,
+        max_seconds: float | None,
+        precision: Literal["full", "trainer"],
+        suspect_fn: Where | None,
+        object_fn: Where | None,
+        reading: Reading,
+        guarded: Callable[[Trainer, str, str], AbstractContextManager[None]],
+    ) -> None:
+        self.explainer = explainer
+        self.what = what
+        self.forward_fn = forward_fn
+        self.max_seconds = max_seconds
+        self.precision = precision
+        self.suspect_fn = suspect_fn
+        self.object_fn = object_fn
+        self.reading = reading
+        self.guarded = guarded
+        self.rows = 8
+        self.forget()
+
+    def forget(self) -> None:
+        """A run begins."""
+        self._trails: dict[str, Trail] = {}
+        self._same: set[str] = set()
+        self._refused: set[str] = set()
+        self.explainer.forget()
+
+    def explain(self, case: Case | None, trainer: Trainer, *, measured: bool) -> Saliency | None:
+        """The result of a case; on other ranks its figures alone. All ranks together."""
+        results: list[Saliency] = []
+        if case is not None and trainer.is_global_zero and self._can(case):
+            with self.guarded(trainer, "explain the samples", CURE), self._session(case):
+                results.append(self._explained(case, trainer))
+            if measured and results:
+                results = [replace(results[0], faithfulness=self.measure(case))]
+        figures = dict(results[0].figures) if results else None
+        if trainer.world_size > 1:
+            figures = trainer.strategy.broadcast(figures, 0)
+        if results or figures is None:
+            return results[0] if results else None
+        nothing = torch.zeros(0)
+        return Saliency("tabular", nothing, {}, {}, frozenset(), (), figures=figures)
+
+    def _can(self, case: Case) -> bool:
+        return case.evaluation.key not in self._refused and not _sharded(case.module)
+
+    def _explained(self, case: Case, trainer: Trainer) -> Saliency:
+        key = case.evaluation.key
+        inputs = self._on_device(case)
+        targets = self._targets(case, inputs)
+        with progress(trainer) as advance:
+            chunks = Chunks(max(8, self.rows // 2), seconds=self.max_seconds, advance=advance)
+            result, problem, methods = explain(
+                self.explainer, case.module, case.chosen, targets=targets, inputs=inputs, chunks=chunks, key=key,
+                failed=self._failed(trainer),
+            )  # fmt: skip
+            if result.layer and self.explainer.layer is None and key not in self._trails:
+                rank_zero_info(f"SaliencyMaps: class activation maps of {key} are taken from layer {result.layer}")
+            trail = self._trails.setdefault(key, Trail(case.fixed))
+            suspect = masks(self.suspect_fn, inputs, case.chosen.index, problem.spatial)
+            suspect = suspect if suspect is None or suspect.ndim == len(problem.spatial) else suspect[targets.rows]
+            regions = regions_of(result.kind, problem.spatial, suspect)
+            figures = trail.figures(result, regions)
+            at_once = trainer.state.fn != "fit"
+            alarms = trail.alarms(problem, methods, figures, regions, at_once=at_once)
+        result = replace(result, figures=figures, alarms=alarms)
+        trail.follow(result, trainer.current_epoch)
+        return result
+
+    def _failed(self, trainer: Trainer) -> Callable[[str, Exception], None]:
+        def failed(name: str, error: Exception) -> None:
+            with self.guarded(trainer, f"work out {name}", CURE):
+                raise error
+
+        return failed
+
+    def measure(self, case: Case) -> Faithfulness | None:
+        """How much each method's maps say of the model, on the first samples of a case."""
+        trainer, found = case.module.trainer, []
+        with self.guarded(trainer, "measure the methods", CURE), self._session(case), progress(trainer) as advance:
+            inputs = self._on_device(case)
+            targets = self._targets(case, inputs)
+            few = Targets(targets.score, targets.rows[:MEASURED], targets.samples[:MEASURED])
+            chunks = Chunks(max(8, self.rows // 2), seconds=self.max_seconds, advance=advance)
+            problem, kind = self.explainer.problem(case.module, few, inputs, chunks)
+            problem, methods = self.explainer.choose(case.evaluation.key, problem, kind)
+            objects = masks(self.object_fn, inputs, case.chosen.index, problem.spatial)
+            objects = objects if objects is None or objects.ndim == len(problem.spatial) else objects[few.rows]
+            shown = self.explainer.display.shown(case.chosen.inputs[few.rows], kind)
+            found.append(judge(problem, methods, kind=kind, shown=shown, objects=objects))
+        return found[0] if found else None
+
+    def film(self, key: str, result: Saliency) -> dict[str, Any] | None:
+        """What a filmstrip is drawn from; None where there are not two epochs."""
+        trail = self._trails.get(key)
+        if trail is None or len(trail.frames) < 2:
+            return None
+        frames = torch.stack([frame.maps for frame in trail.frames], dim=1)
+        said = [sample.actual or sample.explained for sample in result.samples]
+        return {
+            "images": result.shown, "frames": frames, "epochs": [frame.epoch for frame in trail.frames],
+            "captions": said, "signed": trail.film in result.signed, "title": f"{key} · {result.titles[trail.film]}",
+        }  # fmt: skip
+
+    @contextlib.contextmanager
+    def _session(self, case: Case) -> Iterator[None]:
+        module = case.module
+        plain = self.precision == "full" and _dtype(module) == torch.float32
+        context = None if plain else module.trainer.precision_plugin.forward_context()
+        with gradient_session(module, self.explainer.seed, precision=context), muted(module):
+            yield
+
+    def _on_device(self, case: Case) -> Tensor:
+        inputs, module = case.chosen.inputs, case.module
+        tokens = (self.explainer.display.kind or kind_of(inputs)) == "tokens"
+        return inputs.to(module.device) if tokens else inputs.to(module.device, _dtype(module))
+
+    def _targets(self, case: Case, inputs: Tensor) -> Targets:
+        forward_fn, module = self.forward_fn, case.module
+        if callable(self.what):
+            model = module if forward_fn is None else lambda x: forward_fn(module, x)
+            return of_output(model, case.chosen, inputs, self.what)
+        scorer = case.evaluation.scorer if forward_fn is None else self._own_scorer(module, forward_fn)
+        if case.evaluation.key not in self._same:
+            self._compare(case, scorer(inputs.clone()).detach().cpu())
+        return of_classes(scorer, case.chosen, inputs, self.what, case.names)
+
+    def _own_scorer(self, module: LightningModule, forward_fn: Callable[[Any, Any], Any]) -> Callable[[Tensor], Tensor]:
+        reading = self.reading
+        return lambda inputs: to_logits(forward_fn(module, inputs), reading.task, reading.scores)
+
+    def _compare(self, case: Case, found: Tensor) -> None:
+        """Raise, and explain nothing in this run, where the samples' scores are not those that the step gave."""
+        wanted = case.chosen.scores
+        assert wanted is not None
+        real = wanted.isfinite()
+        spread = wanted[real].max() - wanted[real].min() if real.any() else torch.zeros(())
+        # a tenth: the step may have run in a lower precision
+        if found.shape != wanted.shape or not bool(((found - wanted).abs() <= 0.1 * spread + 1e-3)[real].all()):
+            self._refused.add(case.evaluation.key)
+            raise ValueError(
+                "module(inputs) gives other scores than the step did for the same samples. The step changes its "
+                "inputs, the forward is random or wants another dtype, or weights were swapped in between, as by a "
+                "weight averaging that stands before this callback"
+            )
+        self._same.add(case.evaluation.key)
+
+
+CURE = "Pass forward_fn=lambda module, inputs: ... that gives the scores, other methods, or layer=..."
+
+
+def _dtype(module: LightningModule) -> torch.dtype:
+    dtypes = (parameter.dtype for parameter in module.parameters() if parameter.is_floating_point())
+    return next(dtypes, torch.float32)
+
+
+def _sharded(module: LightningModule) -> bool:
+    """Whether a forward on one rank would wait for the others: FSDP, tensor parallel, DeepSpeed stage 3."""
+    marks = ("full_tensor", "_local_shard", "ds_id")
+    sharded = any(hasattr(parameter, mark) for parameter in module.parameters() for mark in marks)
+    if sharded:
+        text = "SaliencyMaps explains on the first rank, which does not hold the sharded module. Nothing is drawn."
+        EvaluationStream.of(module.trainer).say_once(text)
+    return sharded
+
+
+@contextlib.contextmanager
+def progress(trainer: Trainer) -> Iterator[Callable[[int], object]]:
+    """A bar that shows up where an explanation takes more than some seconds, where the trainer shows one."""
+    shown = trainer.progress_bar_callback
+    if shown is None or not getattr(shown, "is_enabled", True):
+        yield lambda _rows: None
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(desc="SaliencyMaps", unit=" forwards", leave=False, delay=2.0) as bar:
+        yield bar.update
