@@ -1,0 +1,133 @@
+"""Attributions of tabular rows: bars for the features that matter most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lightning_posttrain.artifacts import Image
+from lightning_posttrain.render.attribution import (
+    AGAINST,
+    EDGE,
+    FINE_PRINT,
+    FOR,
+    ROOM,
+    SIGNS,
+    SMALL,
+    STRENGTH,
+    Map,
+    caption,
+    cleaned,
+    empty,
+    number,
+    reason,
+    sheet,
+)
+from lightning_posttrain.render.canvas import PALE, Canvas, Color, Pixels, shorten, width_of, wrapped
+from lightning_posttrain.results import Saliency
+
+ROWS = 8
+BLOCK = 3
+"""Methods side by side."""
+NUMBER, STEP = 74, 30
+WIDTHS = {0: 0, 1: 300, 2: 200, 3: 150}
+"""Of a method's column, by how many there are side by side."""
+LINE: Color = (228, 230, 233)
+
+
+def features_image(saliency: Saliency, *, title: str = "") -> Image:
+    """Draw a bar for each of the features with the largest attributions, at most eight a sample."""
+    maps = {name: cleaned(values) for name, values in saliency.maps.items()}
+    pieces = []
+    for row, sample in enumerate(saliency.samples):
+        by = ranking(saliency, row)
+        strength = np.abs(maps[by][row]) if by else np.zeros(saliency.shown.shape[1], np.float32)
+        chosen = np.argsort(-strength, kind="stable")[:ROWS].tolist()
+        pieces.append(caption(sample))
+        methods = list(maps)
+        for start in range(0, max(len(methods), 1), BLOCK):
+            pieces.append(_block(saliency, row, chosen, {name: maps[name] for name in methods[start : start + BLOCK]}))
+        pieces.append(_rest(strength, chosen))
+    return sheet(saliency, pieces, _said(saliency), title=title)
+
+
+def ranking(saliency: Saliency, row: int) -> str | None:
+    """The method by which features are chosen: the first with a sign whose map is not refused, else the first."""
+    sound = [name for name in saliency.maps if not reason(saliency, name, row)] or list(saliency.maps)
+    return next((name for name in sound if name in saliency.signed), sound[0] if sound else None)
+
+
+def _block(saliency: Saliency, row: int, chosen: Sequence[int], maps: dict[str, Map]) -> Pixels:
+    width, room = _widths(saliency)
+    titles = [wrapped(saliency.titles[name], width - 10, SMALL, most=2) for name in maps]
+    head = 6 + 23 * max(map(len, titles), default=0)
+    canvas = Canvas(head + STEP * len(chosen) + 4)
+    for place, feature in enumerate(chosen):
+        canvas.box(EDGE, head + place * STEP, ROOM, 1, LINE)
+        y = head + (place + 0.5) * STEP
+        canvas.text(EDGE, y, _entry(saliency, row, feature, room - 14), size=SMALL, anchor="lm")
+    for column, (name, lines) in enumerate(zip(maps, titles, strict=True)):
+        left = EDGE + room + column * width
+        for up, text in enumerate(reversed(lines)):
+            canvas.text(left, head - 7 - 23 * up, text, size=SMALL, anchor="ls", color=PALE)
+        _column(canvas, saliency, name, row, values=maps[name], chosen=chosen, place=(left, head, width - 10))
+    return canvas.pixels()
+
+
+def _widths(saliency: Saliency) -> tuple[int, int]:
+    """Of a method's column, and of the names beside the columns."""
+    count = min(len(saliency.maps), BLOCK)
+    return WIDTHS[count], ROOM - count * WIDTHS[count]
+
+
+def _entry(saliency: Saliency, row: int, feature: int, room: float) -> str:
+    name = saliency.names[feature] if saliency.names else f"feature {feature}"
+    value = f" = {number(float(saliency.shown[row, feature]))}"
+    return shorten(name, room - width_of(value, SMALL), SMALL) + value
+
+
+def _column(
+    canvas: Canvas, saliency: Saliency, name: str, row: int, *,
+    values: Map, chosen: Sequence[int], place: tuple[int, int, int],
+) -> None:  # fmt: skip
+    left, top, width = place
+    why = reason(saliency, name, row) or ("" if values[row].any() else "all zero")
+    if why:
+        canvas.paste(left, top + 4, empty(why, STEP * len(chosen) - 8, width))
+        return
+    alike = [at for at in range(len(values)) if not reason(saliency, name, at)] if saliency.shared_scale else [row]
+    most = float(np.abs(values[alike]).max())
+    signed = name in saliency.signed
+    zero, room = (left + width // 2, width // 2) if signed else (left, width - NUMBER)
+    for line, feature in enumerate(chosen):
+        _bar(canvas, float(values[row, feature]), most=most, signed=signed, place=(zero, top + line * STEP, room))
+    canvas.box(zero, top, 1, STEP * len(chosen), PALE)
+
+
+def _bar(canvas: Canvas, value: float, *, most: float, signed: bool, place: tuple[int, int, int]) -> None:
+    """A bar from zero, and its number: on the other side of zero for those with a sign, else behind the bar."""
+    zero, top, room = place
+    length = round(abs(value) / most * room)
+    left = signed and value < 0
+    color = STRENGTH if not signed else AGAINST if left else FOR
+    if length:
+        canvas.box(zero - length if left else zero, top + 5, length, STEP - 9, color)
+    x, anchor = (zero + 7, "lm") if left else (zero - 6, "rm") if signed else (zero + length + 6, "lm")
+    canvas.text(x, top + STEP / 2, number(value, 2), size=FINE_PRINT, anchor=anchor)
+
+
+def _rest(strength: Map, chosen: Sequence[int]) -> Pixels:
+    others = len(strength) - len(chosen)
+    canvas = Canvas(28 if others else 8)
+    if others:
+        share = 1 - float(strength[list(chosen)].sum()) / (float(strength.sum()) or 1.0)
+        text = f"and {others} more, with {share:.0%} of the magnitude" if strength.any() else f"and {others} more"
+        canvas.text(EDGE, 2, text, size=FINE_PRINT, color=PALE)
+    return canvas.pixels()
+
+
+def _said(saliency: Saliency) -> list[str]:
+    signs = [SIGNS] if saliency.signed & set(saliency.maps) else []
+    over = "of all samples" if saliency.shared_scale else "of its sample"
+    return [*signs, f"The longest bar of a method is the largest magnitude {over}."] if saliency.maps else signs

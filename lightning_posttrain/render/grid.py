@@ -1,0 +1,180 @@
+"""Maps of images and spectrograms: for each sample its input, an overlay, and one map a method."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lightning_posttrain.artifacts import Image
+from lightning_posttrain.render.attribution import (
+    EDGE,
+    FINE_PRINT,
+    MARGIN,
+    ROOM,
+    SMALL,
+    Map,
+    caption,
+    cleaned,
+    empty,
+    reason,
+    scale_remark,
+    scale_text,
+    scales,
+    sheet,
+    whole,
+)
+from lightning_posttrain.render.canvas import PALE, Canvas, Pixels, width_of, wrapped
+from lightning_posttrain.render.maps import (
+    CLASS_ACTIVATION,
+    framed,
+    map_pixels,
+    overlay_pixels,
+    picture_pixels,
+    reduced,
+    size_in,
+)
+from lightning_posttrain.results import Saliency
+
+GAP = 8
+TALLEST = 340
+LINE = 23
+AXES = "time →   frequency ↑"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A picture with a title above it and a few words below."""
+
+    title: str
+    pixels: Pixels
+    below: str = ""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How many cells stand in a line, their size, that of the picture in one, and the lines of a title."""
+
+    columns: int
+    height: int
+    width: int
+    picture: tuple[int, int]
+    heads: int
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Maps at the size they are drawn in, and what full colour stands for."""
+
+    saliency: Saliency
+    layout: Layout
+    maps: Mapping[str, Map]
+    scales: Mapping[str, list[float]]
+
+    def pieces(self, row: int, picture: Map) -> Iterator[Pixels]:
+        """The caption of a sample, and its cells in lines."""
+        yield caption(self.saliency.samples[row])
+        cells, across = list(self.cells(row, picture)), self.layout.columns
+        for start in range(0, len(cells), across):
+            yield _line(cells[start : start + across], self.layout)
+
+    def cells(self, row: int, picture: Map) -> Iterator[Cell]:
+        """The input, the overlay and each map."""
+        plain = picture_pixels(picture, *self.layout.picture)
+        yield Cell("Input", self._framed(plain))
+        over = overlaid(self.saliency)
+        if over:
+            yield Cell(f"Overlay {self.saliency.titles[over]}", self._overlay(over, row, plain))
+        for name in self.maps:
+            yield self._map(name, row)
+
+    def _overlay(self, name: str, row: int, plain: Pixels) -> Pixels:
+        if reason(self.saliency, name, row):
+            return empty("no overlay: the map is refused", self.layout.height, self.layout.width)
+        signed = name in self.saliency.signed
+        return self._framed(overlay_pixels(plain, self.maps[name][row], self.scales[name][row], signed))
+
+    def _map(self, name: str, row: int) -> Cell:
+        title, signed, scale = self.saliency.titles[name], name in self.saliency.signed, self.scales[name][row]
+        why = reason(self.saliency, name, row) or ("" if self.maps[name][row].any() else "all zero")
+        if why:
+            return Cell(title, empty(why, self.layout.height, self.layout.width))
+        pixels = map_pixels(self.maps[name][row], scale, signed, size=self.layout.picture)
+        below = "" if self.saliency.shared_scale else scale_text(scale, signed)
+        return Cell(title, self._framed(pixels), below)
+
+    def _framed(self, pixels: Pixels) -> Pixels:
+        return framed(pixels, self.layout.height, self.layout.width)
+
+
+def grid_image(saliency: Saliency, *, title: str = "") -> Image:
+    """Draw the grid; the low frequencies of a spectrogram are at the bottom."""
+    upward = -1 if saliency.kind == "spectrogram" else 1
+    layout = _layout(saliency)
+    maps = {name: reduced(cleaned(values)[:, ::upward], *layout.picture) for name, values in saliency.maps.items()}
+    grid = Grid(saliency, layout, maps, scales(saliency, maps))
+    pictures = saliency.shown.numpy()[:, ::upward]
+    pieces = [piece for row, picture in enumerate(pictures) for piece in grid.pieces(row, picture)]
+    said = [*scale_remark(saliency, grid.scales), *_resizing(saliency, layout)]
+    return sheet(saliency, pieces, said, title=title, axes=AXES if saliency.kind == "spectrogram" else "")
+
+
+def overlaid(saliency: Saliency) -> str | None:
+    """The method whose map is laid over the input: the first that looks at regions, else the last with a sign."""
+    regions = [name for name in saliency.maps if name in CLASS_ACTIVATION]
+    signed = [name for name in saliency.maps if name in saliency.signed]
+    return regions[0] if regions else next(reversed(signed), None)
+
+
+def _layout(saliency: Saliency) -> Layout:
+    over = overlaid(saliency)
+    titles = [saliency.titles[name] for name in saliency.maps] + ([f"Overlay {saliency.titles[over]}"] if over else [])
+    rows, columns = saliency.shown.shape[1:3]
+    sound = saliency.kind == "spectrogram"
+    across = _across(len(titles) + 1, most=3 if sound else _most(columns / rows))
+    width = (ROOM - GAP * (across - 1)) // across
+    stretched = int(np.clip(width * rows / columns, 0.6 * width, width)), width
+    picture = stretched if sound else size_in(rows, columns, width=width, height=min(2 * width, TALLEST))
+    reasons = [why for refused in saliency.refused.values() for why in refused.values()]
+    needed = [22 * len(whole(why, width - MARGIN, FINE_PRINT)) + 10 for why in reasons]
+    heads = max(len(_title(text, width)) for text in ["Input", *titles])
+    return Layout(across, max([picture[0], *needed]), width, picture, heads)
+
+
+def _most(shape: float) -> int:
+    """Cells in a line for pictures that are so many times wider than high."""
+    return 4 if shape < 2.5 else 2 if shape < 6 else 1
+
+
+def _across(count: int, most: int) -> int:
+    """Cells in a line such that the lines are filled alike."""
+    lines = -(-count // most)
+    return min(max(-(-count // lines), 2), most)
+
+
+def _title(text: str, width: int) -> list[str]:
+    return [text] if width_of(text, SMALL) <= width else wrapped(text, width, SMALL, most=2)
+
+
+def _line(cells: Sequence[Cell], layout: Layout) -> Pixels:
+    head = LINE * layout.heads + 4
+    canvas = Canvas(head + layout.height + (LINE if any(cell.below for cell in cells) else 0) + GAP)
+    for place, cell in enumerate(cells):
+        x = EDGE + place * (layout.width + GAP)
+        lines = _title(cell.title, layout.width)
+        for up, text in enumerate(reversed(lines)):
+            canvas.text(x, head - 6 - LINE * up, text, size=SMALL, anchor="ls", color=PALE)
+        canvas.paste(x, head, cell.pixels)
+        canvas.text(x, head + layout.height + 2, cell.below, size=FINE_PRINT, color=PALE)
+    return canvas.pixels()
+
+
+def _resizing(saliency: Saliency, layout: Layout) -> list[str]:
+    (rows, columns), (height, width) = saliency.shown.shape[1:3], layout.picture
+    said = []
+    if saliency.maps and (rows > height or columns > width):
+        said.append("Maps are larger than drawn: a pixel is the mean of those it stands for.")
+    if saliency.kind == "image" and not 0.8 < height * columns / (width * rows) < 1.25:
+        said.append("Pictures are stretched, as they would be too thin.")
+    return said
