@@ -12,9 +12,16 @@ Cell: TypeAlias = "str | int | float | None"
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """A picture: ``pixels (H, W, 3)``, uint8 RGB."""
+    """A picture: ``pixels (H, W, 3)``, uint8 RGB.
+
+    Args:
+        pixels: what it shows.
+        photo: a photograph: written as JPEG, a quarter of the bytes at equal look. Flat colours and lines are fewer
+            bytes as PNG, the default.
+    """
 
     pixels: Tensor
+    photo: bool = False
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,10 @@ def _alone(metric: Metric) -> Any:
 
 
 def flattened(name: str, value: Any) -> dict[str, Tensor]:
-    """A value as tensors on the CPU, by name and, in a dict or tuple, key; what is no number is left out."""
+    """A value as copies on the CPU, by name and, in a dict or tuple, key; what is no number is left out.
+
+    Copies, as a value may be the state itself, which a metric may set to zero in place while the value is drawn.
+    """
     parts: dict[str, Any] = {}
     if isinstance(value, Mapping):
         parts = {str(key): item for key, item in value.items()}
@@ -126,7 +129,7 @@ def flattened(name: str, value: Any) -> dict[str, Tensor]:
         return {key: tensor for part, item in parts.items() for key, tensor in flattened(part, item).items()}
     if isinstance(value, (int, float)):
         return {name: torch.tensor(float(value))}
-    return {name: value.detach().cpu()} if isinstance(value, Tensor) else {}
+    return {name: value.detach().to("cpu", copy=True)} if isinstance(value, Tensor) else {}
 
 
 def _state(metric: Metric) -> State:

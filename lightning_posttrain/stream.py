@@ -17,6 +17,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning_posttrain.batch import EvalBatch
 from lightning_posttrain.capture import ScoreFinder
 from lightning_posttrain.checks import check_batch
+from lightning_posttrain.desk import Desk
 from lightning_posttrain.epoch import Epoch, Given, Part, Place, eval_batch
 from lightning_posttrain.evaluation import Evaluation, Member
 from lightning_posttrain.fields import find_inputs, find_target
@@ -42,6 +43,7 @@ class EvaluationStream:
 
     def __init__(self) -> None:
         self.folder = ""
+        self.desk = Desk()
         self._members: list[Member] = []
         self._tap = Tap()
         self._finders: dict[tuple[str, Reading], ScoreFinder] = {}
@@ -66,14 +68,21 @@ class EvaluationStream:
         if member not in self._members:
             self._members.append(member)
 
-    def leave(self, member: Member) -> None:
-        """Forget a callback; with the last one, the hooks and all state."""
-        if member in self._members:
-            self._members.remove(member)
-        if not self._members:
-            self._epochs = {}
-            self._tap.detach()
-            self._finders, self._said, self._taken, self._checked = {}, set(), {}, set()
+    def leave(self, member: Member, *, failed: bool = False) -> None:
+        """Wait for what is being written, and forget a callback; with the last one, the hooks and all state.
+
+        A run that ``failed`` has an exception of its own, beside which none of ours is raised.
+        """
+        desk, self.desk = self.desk, Desk()
+        try:
+            desk.close(quietly=failed)
+        finally:
+            if member in self._members:
+                self._members.remove(member)
+            if not self._members:
+                self._epochs = {}
+                self._tap.detach()
+                self._finders, self._said, self._taken, self._checked = {}, set(), {}, set()
 
     def leads(self, member: Member) -> bool:
         """Whether this callback, the first of all, is the one whose hooks drive the stream."""

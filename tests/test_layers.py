@@ -12,7 +12,7 @@ import lightning_posttrain
 ROOT = Path(lightning_posttrain.__file__).parent
 BOTTOM = {"__about__", "artifacts", "batch", "buffers", "fields", "results", "rows", "tasks"}
 LIGHTNING = {"epoch", "evaluation", "forward", "guests", "loaders", "ranks", "sharing", "stream"}
-STREAM = {*LIGHTNING, "accumulator", "capture", "checks", "reading", "step", "tap"}
+STREAM = {*LIGHTNING, "accumulator", "capture", "checks", "desk", "reading", "step", "tap"}
 MAY = {
     **dict.fromkeys(BOTTOM, BOTTOM),
     "functional": BOTTOM | {"functional"},

@@ -13,7 +13,7 @@ from lightning_posttrain.artifacts import Tagged
 from lightning_posttrain.batch import EvalBatch
 from lightning_posttrain.callbacks.namespaces import AnyCallback
 from lightning_posttrain.callbacks.options import distinct, hashable, one_of
-from lightning_posttrain.callbacks.reporting import Reporter, record_of
+from lightning_posttrain.callbacks.reporting import Reporter
 from lightning_posttrain.evaluation import Evaluation, Needs
 from lightning_posttrain.loaders import Stage, stage_of
 from lightning_posttrain.reading import Reading
@@ -119,7 +119,7 @@ class StreamCallback(AnyCallback):
 
     @abstractmethod
     def show(self, result: Any, title: str) -> Iterable[Tagged]:
-        """The artifacts of a result."""
+        """The artifacts of a result; asked for in a thread of its own, while the run goes on."""
 
     # hooks
 
@@ -143,12 +143,12 @@ class StreamCallback(AnyCallback):
             EvaluationStream.of(trainer).join(self, trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Leave the stream."""
+        """Leave the stream. All is written when the first callback leaves, before the loggers are closed."""
         EvaluationStream.of(trainer).leave(self)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leave the stream; Lightning calls no ``teardown`` then."""
-        EvaluationStream.of(trainer).leave(self)
+        """Leave the stream; Lightning calls no ``teardown`` then, and closes the loggers after this."""
+        EvaluationStream.of(trainer).leave(self, failed=True)
 
     def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if (stream := EvaluationStream.of(trainer)).leads(self):
@@ -226,8 +226,8 @@ class StreamCallback(AnyCallback):
         place = self.place(evaluation)
         self._reporter.log(trainer, module, place, evaluation.suffix, self.scalars(result))
         self._reporter.say(trainer, evaluation.key, result)
-        record = record_of(trainer, self.tag, result)
-        self._reporter.write(trainer, place, evaluation.suffix, record, self._drawn(result, evaluation.key))
+        shown = self._drawn(result, evaluation.key)
+        self._reporter.write(trainer, place, evaluation.suffix, tag=self.tag, result=result, shown=shown)
 
     def _drawn(self, result: Result, title: str) -> Iterator[Tagged]:
         """What ``show`` gives, asked for only where its errors are caught."""

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
+import pkgutil
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any, Literal
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
+from PIL import Image as PILImage
 
 from lightning_posttrain.artifacts import File, Tagged
 from lightning_posttrain.callbacks.logging import log_scalars, step_of
+from lightning_posttrain.desk import Remark
 from lightning_posttrain.results import Result
 from lightning_posttrain.sinks import Sink, find_sinks
 from lightning_posttrain.stream import EvaluationStream
@@ -44,22 +51,27 @@ class Reporter:
             for alert in result.alerts:
                 EvaluationStream.of(trainer).say_once(f"{key}: {alert}.", re.sub(r"\d+", "", alert))
 
-    def write(self, trainer: Trainer, stage: str, suffix: str, record: Tagged, shown: Iterable[Tagged]) -> None:
-        """Draw and write, on the first rank; what cannot be is said once."""
+    def write(
+        self, trainer: Trainer, stage: str, suffix: str, *, tag: str, result: Result, shown: Iterable[Tagged]
+    ) -> None:
+        """Hand in at the desk, on the first rank, what is to be drawn and written; what cannot be is said once."""
         # in a fast_dev_run Lightning writes nothing either
         if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
             return
-        folder = f"{EvaluationStream.of(trainer).folder.rstrip('/')}/posttrain"
-        ready = [record]
-        with self.guarded(trainer, "draw", "What was drawn before is kept."):
-            ready.extend(shown)
+        stream = EvaluationStream.of(trainer)
         sinks: list[Sink] = []
         with self.guarded(trainer, "reach a logger", "Check the loggers."):
-            sinks.extend(find_sinks(trainer.loggers, folder))
-        for sink in sinks:
-            with self.guarded(trainer, f"write to {sink}", "Check that it can be written to."):
-                for tagged in ready:
-                    sink.write(self.tag(stage, tagged.tag, suffix), tagged.artifact, step_of(trainer))
+            sinks.extend(find_sinks(trainer.loggers, f"{stream.folder.rstrip('/')}/posttrain"))
+        import_all("lightning_posttrain.render")
+        step = step_of(trainer)
+        work = _Work(
+            artifacts=_with_record(tag, result, {"epoch": trainer.current_epoch, "step": step}, shown),
+            sinks=sinks,
+            tag_of=lambda quantity: self.tag(stage, quantity, suffix),
+            step=step,
+            tell=partial(self._tell, stream),
+        )
+        stream.desk.hand_in(self.tag(stage, tag, suffix), work.do)
 
     def tag(self, stage: str, quantity: str, suffix: str) -> str:
         """``<stage>/<quantity>``, with the callback's name between and the loader's behind, where there are such."""
@@ -72,18 +84,77 @@ class Reporter:
         try:
             yield
         except Exception as error:
-            if self.on_error == "raise":
-                raise
-            EvaluationStream.of(trainer).say_once(
-                f"{self.owner} could not {what}: {type(error).__name__}: {error}. The run goes on. {cure} "
-                "on_error='raise' shows where it happened.",
-                f"{self.owner} {what} {type(error).__name__}",
-            )
+            self._tell(EvaluationStream.of(trainer), what, cure, error)
+
+    def _tell(self, stream: EvaluationStream, what: str, cure: str, error: Exception) -> None:
+        if self.on_error == "raise":
+            raise error
+        stream.say_once(
+            f"{self.owner} could not {what}: {type(error).__name__}: {error}. The run goes on. {cure} "
+            "on_error='raise' shows where it happened.",
+            f"{self.owner} {what} {type(error).__name__}",
+        )
 
 
-def record_of(trainer: Trainer, tag: str, result: Result) -> Tagged:
-    """A result as JSON, one line for each key: easy on the eye, and no line for each number of a matrix."""
-    record: dict[str, Any] = {"epoch": trainer.current_epoch, "step": step_of(trainer), **result.to_dict()}
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """What is done at the desk for one result, all taken from the trainer before.
+
+    Args:
+        artifacts: drawn as they are asked for.
+        sinks: where they go.
+        tag_of: from a quantity to its tag.
+        step: of the trainer.
+        tell: says in the main thread what could not be done, the cure, and the error.
+    """
+
+    artifacts: Iterable[Tagged]
+    sinks: Sequence[Sink]
+    tag_of: Callable[[str], str]
+    step: int
+    tell: Callable[[str, str, Exception], None]
+
+    def do(self) -> list[Remark]:
+        """Draw and write, and give what is to be said."""
+        remarks: list[Remark] = []
+        ready: list[Tagged] = []
+        # a result of a validation may have been made in inference mode, which is each thread's own
+        with torch.inference_mode():
+            with self._noted(remarks, "draw", "What was drawn before is kept."):
+                ready.extend(self.artifacts)
+            for sink in self.sinks:
+                with self._noted(remarks, f"write to {sink}", "Check that it can be written to."):
+                    for tagged in ready:
+                        sink.write(self.tag_of(tagged.tag), tagged.artifact, self.step)
+        return remarks
+
+    @contextlib.contextmanager
+    def _noted(self, remarks: list[Remark], what: str, cure: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            remarks.append(partial(self.tell, what, cure, error))
+
+
+@cache
+def import_all(package: str) -> None:
+    """Import the modules of a package, and what Pillow loads when it first writes a file, in the main thread.
+
+    A process that is forked while another thread imports a module, as a loader's workers are at the next epoch's
+    start, would wait for ever to import that module itself.
+    """
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        importlib.import_module(f"{package}.{module.name}")
+    PILImage.preinit()
+
+
+def _with_record(tag: str, result: Result, moment: Mapping[str, int], shown: Iterable[Tagged]) -> Iterator[Tagged]:
+    """A result as JSON, one line for each key, before what is shown of it.
+
+    Easy on the eye, and no line for each number of a matrix.
+    """
+    record: dict[str, Any] = {**moment, **result.to_dict()}
     lines = (json.dumps({key: value}, ensure_ascii=False, allow_nan=False)[1:-1] for key, value in record.items())
     content = "{{\n  {}\n}}\n".format(",\n  ".join(lines)).encode(errors="backslashreplace")
-    return Tagged(tag, File(content, ".json"))
+    yield Tagged(tag, File(content, ".json"))
+    yield from shown

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import tempfile
+import secrets
 import zlib
 from pathlib import Path
 from typing import final
 
-from PIL import Image as PILImage
-
 from lightning_posttrain.artifacts import Artifact, File, Image, PrecisionRecall, Table
+from lightning_posttrain.sinks.encode import SUFFIXES, encoded
 
 
 @final
 class FolderSink:
-    """Keeps the latest artifact of each tag as PNG, CSV or other file.
+    """Keeps the latest artifact of each tag as PNG, JPEG, CSV or other file.
 
     Args:
         folder: made when first written to; a path, or a URL that fsspec knows, as Lightning's own folders.
@@ -35,11 +33,13 @@ class FolderSink:
         if isinstance(artifact, PrecisionRecall):
             return
         suffix, content = _encode(artifact)
-        place = "/".join([self.folder, *map(safe_name, tag.split("/"))]) + suffix
-        if "://" in place:
-            _put(place, content)
-        else:
-            _replace(Path(place), content)
+        place = "/".join([self.folder, *map(safe_name, tag.split("/"))])
+        put, remove = (_put, _remove) if "://" in place else (_replace, _unlink)
+        put(place + suffix, content)
+        # a picture that was a photograph before, or was none: the older file goes when the new one is there
+        for other in SUFFIXES if isinstance(artifact, Image) else ():
+            if other != suffix:
+                remove(place + other)
 
 
 def safe_name(name: str) -> str:
@@ -61,9 +61,7 @@ def _encode(artifact: Image | Table | File) -> tuple[str, bytes]:
     if isinstance(artifact, File):
         return artifact.suffix, artifact.content
     if isinstance(artifact, Image):
-        buffer = io.BytesIO()
-        PILImage.fromarray(artifact.pixels.numpy()).save(buffer, format="PNG")
-        return ".png", buffer.getvalue()
+        return encoded(artifact)
     return ".csv", _csv(artifact)
 
 
@@ -81,21 +79,27 @@ def _put(url: str, content: bytes) -> None:
         file.write(content)
 
 
-def _replace(path: Path, content: bytes) -> None:
+def _remove(url: str) -> None:
+    import fsspec
+
+    system, path = fsspec.core.url_to_fs(url)
+    if system.exists(path):
+        system.rm(path)
+
+
+def _replace(place: str, content: bytes) -> None:
+    path = Path(place)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    beside = Path(name)
+    # not by tempfile, whose files are private: to ask for the umask is to change it, also for the main thread
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with beside.open("xb") as file:
             file.write(content)
-        beside.chmod(0o666 & ~_umask())
         beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _unlink(place: str) -> None:
+    Path(place).unlink(missing_ok=True)

@@ -6,11 +6,15 @@ import math
 from typing import Any, final
 
 from lightning_posttrain.artifacts import Artifact, Cell, Image, PrecisionRecall, Table
+from lightning_posttrain.sinks.encode import encoded
 
 
 @final
 class TensorBoardSink:
     """Writes images, precision-recall curves and, as Markdown, tables; files have no place here.
+
+    It may write from another thread than the one that logs scalars: a ``SummaryWriter`` puts each event into a queue,
+    under a lock, for a thread of its own, so that no two events are mixed.
 
     Args:
         experiment: has ``add_image`` and ``add_text``.
@@ -27,7 +31,7 @@ class TensorBoardSink:
     def write(self, tag: str, artifact: Artifact, step: int) -> None:
         """Write to the event file."""
         if isinstance(artifact, Image):
-            self._experiment.add_image(tag, artifact.pixels.numpy(), step, dataformats="HWC")
+            self._image(tag, artifact, step)
         elif isinstance(artifact, Table) and not artifact.files_only:
             self._text(tag, markdown(artifact, self._max_rows), step)
         elif isinstance(artifact, PrecisionRecall) and hasattr(self._experiment, "add_pr_curve_raw"):
@@ -40,9 +44,21 @@ class TensorBoardSink:
         figures = [values.numpy() for values in (tp, fp, tn, fn, precision, recall)]
         self._experiment.add_pr_curve_raw(tag, *figures, step, num_thresholds=len(tp))
 
+    def _image(self, tag: str, image: Image, step: int) -> None:
+        """``add_image`` knows no JPEG, and would encode a PNG once more."""
+        writer = self._file_writer()
+        if writer is None:
+            self._experiment.add_image(tag, image.pixels.numpy(), step, dataformats="HWC")
+            return
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        height, width, colors = image.pixels.shape
+        picture = Summary.Image(height=height, width=width, colorspace=colors, encoded_image_string=encoded(image)[1])
+        writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=picture)]), step)
+
     def _text(self, tag: str, text: str, step: int) -> None:
         """``add_text`` puts "/text_summary" behind the tag and a frame around the text; this does not."""
-        writer = getattr(self._experiment, "_get_file_writer", lambda: None)()
+        writer = self._file_writer()
         if writer is None:
             self._experiment.add_text(tag, text, step)
             return
@@ -53,6 +69,10 @@ class TensorBoardSink:
         tensor = TensorProto(dtype="DT_STRING", string_val=[text.encode(errors="backslashreplace")])
         metadata = create_summary_metadata(display_name="", description="")
         writer.add_summary(Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=tensor)]), step)
+
+    def _file_writer(self) -> Any:
+        """Takes summaries as they are; None where the experiment has none."""
+        return getattr(self._experiment, "_get_file_writer", lambda: None)()
 
 
 def markdown(table: Table, max_rows: int) -> str:

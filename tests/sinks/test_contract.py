@@ -1,11 +1,15 @@
 """What every sink keeps: a new one is covered by a line in ``SINKS``."""
 
 import csv
+import io
+import os
 
+import fsspec
 import numpy as np
 import pytest
 import torch
 from PIL import Image as PILImage
+from PIL import JpegImagePlugin
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
@@ -14,7 +18,7 @@ from lightning_posttrain.sinks import FolderSink, TensorBoardSink, find_sinks
 
 PIXELS = torch.randint(256, (5, 7, 3), dtype=torch.uint8)
 TABLE = Table(("class", "F1"), (("a|b", 0.123456789), ("ü", float("nan"))), "A note.")
-ARTIFACTS = [Image(PIXELS), TABLE, File(b"{}", ".json")]
+ARTIFACTS = [Image(PIXELS), Image(PIXELS, photo=True), TABLE, File(b"{}", ".json")]
 SINKS = [FolderSink, lambda folder: TensorBoardSink(SummaryWriter(str(folder)))]
 
 
@@ -30,7 +34,7 @@ def test_every_artifact_can_be_written_under_any_tag_twice(make, artifact, tmp_p
 
 def test_files_hold_what_was_written(tmp_path):
     sink = FolderSink(tmp_path)
-    for artifact in ARTIFACTS:
+    for artifact in (Image(PIXELS), TABLE, File(b"{}", ".json")):
         sink.write("val/thing", artifact, 3)
     np.testing.assert_array_equal(np.asarray(PILImage.open(tmp_path / "val" / "thing.png")), PIXELS.numpy())
     with (tmp_path / "val" / "thing.csv").open(encoding="utf-8", newline="") as file:
@@ -55,18 +59,98 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 def test_tensorboard_gets_pixels_and_markdown(tmp_path):
     writer = SummaryWriter(str(tmp_path))
     sink = TensorBoardSink(writer)
-    for artifact in ARTIFACTS:
-        sink.write("val/thing", artifact, 3)
-        sink.write("val/table", artifact, 3) if isinstance(artifact, Table) else None
+    sink.write("val/thing", Image(PIXELS), 3)
+    sink.write("val/table", TABLE, 3)
     writer.close()
     events = EventAccumulator(str(tmp_path)).Reload()
     (image,) = events.Images("val/thing")
     assert (image.step, image.width, image.height) == (3, 7, 5)
+    np.testing.assert_array_equal(decoded(image.encoded_image_string), PIXELS.numpy())
     (text,) = events.Tensors("val/table")
     said = text.tensor_proto.string_val[0].decode()
     assert "| a\\|b | 0.1235 |" in said
     assert "| ü | – |" in said
     assert said.endswith("A note.")
+
+
+def decoded(content):
+    return np.asarray(PILImage.open(io.BytesIO(content)))
+
+
+def smooth(height=48, width=64):
+    """Colours that change slowly, as in a photograph."""
+    down, across = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return torch.stack([down * 5, across * 3, (down + across) * 2], dim=2).to(torch.uint8)
+
+
+def test_a_photograph_is_jpeg_with_all_colours_in_the_folder_and_in_tensorboard(tmp_path):
+    photo = Image(smooth(), photo=True)
+    writer = SummaryWriter(str(tmp_path / "board"))
+    for sink in (FolderSink(tmp_path), TensorBoardSink(writer)):
+        sink.write("val/photo", photo, 3)
+    writer.close()
+    content = (tmp_path / "val" / "photo.jpg").read_bytes()
+    (event,) = EventAccumulator(str(tmp_path / "board")).Reload().Images("val/photo")
+    assert event.encoded_image_string == content
+    assert (event.step, event.width, event.height) == (3, 64, 48)
+    opened = PILImage.open(io.BytesIO(content))
+    assert opened.format == "JPEG"
+    assert JpegImagePlugin.get_sampling(opened) == 0  # 4:4:4
+    assert np.abs(decoded(content).astype(int) - photo.pixels.numpy()).max() <= 12
+    assert len(list((tmp_path / "val").iterdir())) == 1
+
+
+@pytest.mark.parametrize("place", ["files", "memory://bucket/photos"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_picture_that_changes_its_format_leaves_no_older_file(place, first, tmp_path):
+    sink = FolderSink(place)
+    sink.write("val/thing", File(b"{}", ".json"), 0)
+    for photo in (first, not first):
+        sink.write("val/thing", Image(PIXELS, photo=photo), 0)
+        system, path = fsspec.core.url_to_fs(place)
+        names = {name.rsplit("/", 1)[1] for name in system.ls(f"{path}/val", detail=False)}
+        assert names == {"thing.json", "thing.jpg" if photo else "thing.png"}
+
+
+def test_the_older_format_stays_where_the_new_one_cannot_be_written(tmp_path, monkeypatch):
+    FolderSink(tmp_path).write("val/thing", Image(PIXELS), 0)
+
+    def fail(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.replace", fail)
+    with pytest.raises(OSError, match="No space"):
+        FolderSink(tmp_path).write("val/thing", Image(PIXELS, photo=True), 1)
+    assert [path.name for path in (tmp_path / "val").iterdir()] == ["thing.png"]
+
+
+def test_a_picture_is_encoded_once_for_all_sinks(tmp_path, monkeypatch):
+    saved = []
+    save = PILImage.Image.save
+    monkeypatch.setattr(PILImage.Image, "save", lambda *args, **options: saved.append(1) or save(*args, **options))
+    writer = SummaryWriter(str(tmp_path / "board"))
+    image = Image(PIXELS)
+    for sink in (FolderSink(tmp_path), TensorBoardSink(writer)):
+        sink.write("val/thing", image, 0)
+    writer.close()
+    assert len(saved) == 1
+
+
+def test_an_experiment_without_a_file_writer_gets_pixels():
+    class Experiment:
+        def add_image(self, tag, pixels, step, dataformats):
+            self.seen = tag, pixels.shape, step, dataformats
+
+    experiment = Experiment()
+    TensorBoardSink(experiment).write("val/photo", Image(PIXELS, photo=True), 2)
+    assert experiment.seen == ("val/photo", (5, 7, 3), 2, "HWC")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of Unix")
+def test_files_have_the_permissions_that_any_new_file_has(tmp_path):
+    FolderSink(tmp_path).write("thing", File(b"{}", ".json"), 0)
+    (tmp_path / "other").touch()
+    assert (tmp_path / "thing.json").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 def test_a_long_table_says_where_the_rest_is():
@@ -91,7 +175,6 @@ def test_names_that_a_file_system_takes_for_the_same_stay_apart(tmp_path):
 
 
 def test_a_folder_may_be_one_that_fsspec_knows():
-    fsspec = pytest.importorskip("fsspec")
     FolderSink("memory://bucket/run").write("val/thing", File(b"{}", ".json"), 0)
     assert fsspec.filesystem("memory").cat("/bucket/run/val/thing.json") == b"{}"
 
