@@ -14,7 +14,11 @@ class Plain(nn.Module):
 
     def __init__(self, activation=F.relu, pool=(3, 2, 0)):
         super().__init__()
-        self.conv1, self.norm, self.conv2 = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, padding=1)
+        self.conv1, self.norm, self.conv2 = (
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.Conv2d(8, 8, 3, padding=1),
+        )
         self.activation, self.pool = activation, pool
         size, stride, padding = pool
         self.head = nn.Linear(8 * ((16 + 2 * padding - size) // stride + 1) ** 2, CLASSES)
@@ -132,7 +136,7 @@ class OfOwn(nn.ReLU):
 
 
 NETS = {
-    "functional": lambda: Plain(),
+    "functional": Plain,
     "overlapping pools": lambda: Plain(pool=(3, 1, 1)),
     "functional in place": lambda: Plain(lambda x: F.relu(x, inplace=True)),
     "method in place": lambda: Plain(lambda x: x.relu_()),
@@ -141,14 +145,14 @@ NETS = {
     "SiLU in place": lambda: Plain(nn.SiLU(inplace=True)),
     "PReLU": lambda: Plain(nn.PReLU()),
     "Hardswish": lambda: Plain(F.hardswish),
-    "residual, used twice, in place": lambda: Residual(),
+    "residual, used twice, in place": Residual,
     "residual, used twice": lambda: Residual(inplace=False),
-    "ViT of layers": lambda: Transformer(),
+    "ViT of layers": Transformer,
     "ViT, fused attention": lambda: Transformer("fused"),
     "ViT, written attention, mean": lambda: Transformer("written", token=False),
     "ViT of encoder layers": lambda: Transformer("encoder"),
     "ViT, sequence first": lambda: Transformer("encoder", batch_first=False),
-    "gated": lambda: Gated(),
+    "gated": Gated,
 }
 
 

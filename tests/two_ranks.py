@@ -37,7 +37,7 @@ class Record(Callback):
             "counts": matrix.results[key].counts.tolist(),
             "report": metrics.results[key].to_dict(),
             "monitored": {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(f"{key}/")},
-            "explained": key in saliency.results,
+            "explained": bool(key in saliency.results and saliency.results[key].samples),
         }
         self.path.with_suffix(f".rank{trainer.global_rank}.json").write_text(json.dumps(found))
 

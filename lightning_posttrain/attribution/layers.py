@@ -58,9 +58,8 @@ def layout(output: Tensor, spatial: tuple[int, ...]) -> Layout | None:
     """
     shape = tuple(output.shape[1:])
     if len(spatial) == 2 and len(shape) == 3:
-        if _similar(shape[1:], spatial) or not _similar(shape[:2], spatial):
-            return "first", shape[1:], 0
-        return "last", shape[:2], 0
+        last = _distortion(shape[:2], spatial) < _distortion(shape[1:], spatial)
+        return ("last", shape[:2], 0) if last else ("first", shape[1:], 0)
     if len(spatial) == 2 and len(shape) == 2:
         grid = grid_of(shape[0], spatial)
         return None if grid is None else ("last", grid[1], grid[0])
@@ -84,15 +83,15 @@ def grid_of(tokens: int, spatial: tuple[int, ...]) -> tuple[int, tuple[int, ...]
             return prefix, spatial
         if len(spatial) == 2:
             rows = round((left * spatial[0] / spatial[1]) ** 0.5)
-            if rows > 1 and left % rows == 0 and _similar((rows, left // rows), spatial, slack=0.0):
+            if rows > 1 and left % rows == 0 and not _distortion((rows, left // rows), spatial):
                 return prefix, (rows, left // rows)
     return None
 
 
-def _similar(sides: tuple[int, ...], spatial: tuple[int, ...], slack: float = 0.34) -> bool:
-    """Whether a grid has the shape of the input, where it is rounded at most."""
-    ratio = (sides[0] / sides[1]) / (spatial[0] / spatial[1])
-    return abs(ratio - 1) <= slack
+def _distortion(sides: tuple[int, ...], spatial: tuple[int, ...]) -> float:
+    """How far the shape of a grid is from that of the input, 0 where they are the same."""
+    first, second = sides[0] * spatial[1], sides[1] * spatial[0]
+    return max(first, second) / min(first, second) - 1
 
 
 def to_maps(output: Tensor, laid: Layout) -> Tensor:

@@ -26,6 +26,7 @@ class Method(ABC):
         signed: whether positive speaks for, negative against; else only the magnitude counts.
         wants: whose gradients at the samples it reads: ``"inputs"``, ``"layer"``.
         complete: whether its values add up to the change of the output from the baseline.
+        instead: what to try where it fails, in words.
     """
 
     name: ClassVar[str]
@@ -34,7 +35,7 @@ class Method(ABC):
     signed: ClassVar[bool] = True
     wants: ClassVar[frozenset[str]] = frozenset()
     complete: ClassVar[bool] = False
-    instead: ClassVar[str] = "integrated_gradients"
+    instead: ClassVar[str] = "integrated gradients"
 
     @abstractmethod
     def attribute(self, problem: Problem) -> Tensor:

@@ -26,7 +26,7 @@ class IntegratedGradients(Method):
 
     steps: int = 16
     name, title, complete = "integrated_gradients", "Integrated gradients", True
-    instead = "IntegratedGradients(steps=64)"
+    instead = "more steps"
 
     def attribute(self, problem: Problem) -> Tensor:
         """Difference to the baseline times mean gradient."""

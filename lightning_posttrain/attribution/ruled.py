@@ -23,7 +23,7 @@ class GuidedBackprop(Method):
 
     name, title, signed = "guided_backprop", "Guided backprop", False
     valid = "networks with ReLU, as module, function, in place or used twice"
-    instead = "smoothgrad"
+    instead = "SmoothGrad"
 
     def attribute(self, problem: Problem) -> Tensor:
         """Guided gradient."""
@@ -67,7 +67,7 @@ class AttentionRollout(Method):
     """Attention through all layers (Abnar and Zuidema, 2020, arXiv:2005.00928); the same for every class."""
 
     name, title, signed = "attention_rollout", "Attention rollout", False
-    valid, instead = "transformers whose layers look at the same tokens", "hirescam"
+    valid, instead = "transformers whose layers look at the same tokens", "HiResCAM"
 
     def attribute(self, problem: Problem) -> Tensor:
         """Share of each token."""
@@ -80,7 +80,7 @@ class GradientRollout(Method):
     """Attention times its gradient through all layers (Chefer et al., 2021, arXiv:2103.15679)."""
 
     name, title, signed = "gradient_rollout", "Gradient rollout", False
-    valid, instead = "transformers whose layers look at the same tokens", "hirescam"
+    valid, instead = "transformers whose layers look at the same tokens", "HiResCAM"
 
     def attribute(self, problem: Problem) -> Tensor:
         """Relevance of each token."""

@@ -85,19 +85,19 @@ class Trail:
 
     def alarms(
         self,
+        result: Saliency,
         problem: Problem,
         methods: Sequence[Method],
-        figures: dict[str, float],
         regions: dict[str, Tensor],
         *,
         at_once: bool,
     ) -> tuple[str, ...]:
         """Regions that draw attention because of what stands in them, in two reports in a row."""
-        watched = next((m for name in WATCHED for m in methods if m.name == name), None)
+        watched = next((m for name in WATCHED for m in methods if m.name == name in result.maps), None)
         said = []
         for region, mask in regions.items() if watched else ():
             assert watched is not None
-            share = figures.get(f"{watched.name}/{region}", 0.0)
+            share = _share(result.maps[watched.name], mask)
             without = _share_without(problem, watched, mask) if share > SUSPECT else share
             alarmed = share > SUSPECT * max(1.0, without)
             self._alarmed[region] = self._alarmed.get(region, 0) + 1 if alarmed else 0
@@ -121,11 +121,16 @@ def _mean(values: Tensor) -> float:
     return float(values.nanmean())
 
 
+def _share(maps: Tensor, mask: Tensor) -> float:
+    """The share over area of most samples: half of them have as much."""
+    return float(share_over_area(maps, mask).nanmedian())
+
+
 def _share_without(problem: Problem, method: Method, mask: Tensor) -> float:
     """The share that a region holds where its content is blurred away."""
     other = replace(problem, inputs=blurred(problem.inputs, mask, problem.channel_dim))
     maps = attribute([method], other).maps.get(method.name)
-    return float("nan") if maps is None else _mean(share_over_area(maps, mask))
+    return float("nan") if maps is None else _share(maps, mask)
 
 
 def regions_of(kind: str, spatial: tuple[int, ...], suspect: Tensor | None) -> dict[str, Tensor]:

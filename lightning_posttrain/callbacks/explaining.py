@@ -126,7 +126,7 @@ class Explaining:
             regions = regions_of(result.kind, problem.spatial, suspect)
             figures = trail.figures(result, regions)
             at_once = trainer.state.fn != "fit"
-            alarms = trail.alarms(problem, methods, figures, regions, at_once=at_once)
+            alarms = trail.alarms(result, problem, methods, regions, at_once=at_once)
         result = replace(result, figures=figures, alarms=alarms)
         trail.follow(result, trainer.current_epoch)
         return result
@@ -184,30 +184,38 @@ class Explaining:
         if callable(self.what):
             model = module if forward_fn is None else lambda x: forward_fn(module, x)
             return of_output(model, case.chosen, inputs, self.what)
-        scorer = case.evaluation.scorer if forward_fn is None else self._own_scorer(module, forward_fn)
-        if case.evaluation.key not in self._same:
-            self._compare(case, scorer(inputs.clone()).detach().cpu())
-        return of_classes(scorer, case.chosen, inputs, self.what, case.names)
+        return of_classes(self._scorer(case), case.chosen, inputs, self.what, case.names)
 
-    def _own_scorer(self, module: LightningModule, forward_fn: Callable[[Any, Any], Any]) -> Callable[[Tensor], Tensor]:
-        reading = self.reading
+    def _scorer(self, case: Case) -> Callable[[Tensor], Tensor]:
+        forward_fn, module, reading = self.forward_fn, case.module, self.reading
+        if forward_fn is None:
+            return case.evaluation.scorer
         return lambda inputs: to_logits(forward_fn(module, inputs), reading.task, reading.scores)
 
+    def check(self, case: Case, trainer: Trainer) -> None:
+        """See once, in the epoch in which samples were chosen, that their scores are those that the step gave."""
+        key = case.evaluation.key
+        if key in self._same or not trainer.is_global_zero or callable(self.what) or not self._can(case):
+            return
+        self._refused.add(key)
+        with self.guarded(trainer, "explain the samples", CURE), self._session(case), torch.no_grad():
+            self._compare(case, self._scorer(case)(self._on_device(case)).detach().cpu())
+            self._refused.remove(key)
+            self._same.add(key)
+
     def _compare(self, case: Case, found: Tensor) -> None:
-        """Raise, and explain nothing in this run, where the samples' scores are not those that the step gave."""
+        """Raise where the samples' scores are not those that the step gave."""
         wanted = case.chosen.scores
         assert wanted is not None
         real = wanted.isfinite()
         spread = wanted[real].max() - wanted[real].min() if real.any() else torch.zeros(())
         # a tenth: the step may have run in a lower precision
         if found.shape != wanted.shape or not bool(((found - wanted).abs() <= 0.1 * spread + 1e-3)[real].all()):
-            self._refused.add(case.evaluation.key)
             raise ValueError(
                 "module(inputs) gives other scores than the step did for the same samples. The step changes its "
                 "inputs, the forward is random or wants another dtype, or weights were swapped in between, as by a "
                 "weight averaging that stands before this callback"
             )
-        self._same.add(case.evaluation.key)
 
 
 CURE = "Pass forward_fn=lambda module, inputs: ... that gives the scores, other methods, or layer=..."

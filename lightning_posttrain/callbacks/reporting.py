@@ -52,9 +52,18 @@ class Reporter:
                 EvaluationStream.of(trainer).say_once(f"{key}: {alert}.", re.sub(r"\d+", "", alert))
 
     def write(
-        self, trainer: Trainer, stage: str, suffix: str, *, tag: str, result: Result, shown: Iterable[Tagged]
+        self,
+        trainer: Trainer,
+        stage: str,
+        suffix: str,
+        *,
+        tag: str,
+        result: Result,
+        shown: Iterable[Tagged],
+        epoch: int | None = None,
     ) -> None:
         """Hand in at the desk, on the first rank, what is to be drawn and written; what cannot be is said once."""
+        epoch = trainer.current_epoch if epoch is None else epoch
         # in a fast_dev_run Lightning writes nothing either
         if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
             return
@@ -65,7 +74,7 @@ class Reporter:
         import_all("lightning_posttrain.render")
         step = step_of(trainer)
         work = _Work(
-            artifacts=_with_record(tag, result, {"epoch": trainer.current_epoch, "step": step}, shown),
+            artifacts=_with_record(tag, result, {"epoch": epoch, "step": step}, shown),
             sinks=sinks,
             tag_of=lambda quantity: self.tag(stage, quantity, suffix),
             step=step,

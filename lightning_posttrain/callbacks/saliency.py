@@ -23,7 +23,6 @@ from lightning_posttrain.batch import EvalBatch
 from lightning_posttrain.callbacks.base import StreamCallback
 from lightning_posttrain.callbacks.explaining import Case, Explaining
 from lightning_posttrain.callbacks.options import EvaluationOptions, one_of
-from lightning_posttrain.callbacks.reporting import record_of
 from lightning_posttrain.evaluation import Evaluation
 from lightning_posttrain.fields import find_only_inputs
 from lightning_posttrain.loaders import dataset_classes, named_loaders, stage_of
@@ -217,22 +216,25 @@ class SaliencyMaps(StreamCallback):
         chosen = None if samples is None else samples.chosen()
         fixed = not isinstance(samples, RankedSamples)
         case = None if chosen is None else Case(module, evaluation, names, chosen, fixed)
-        in_fit = evaluation.stage != "test" and trainer.state.fn == "fit"
-        measured = not in_fit or (type(self.faithfulness) is int and epoch % self.faithfulness == 0)
+        if case is not None:
+            self._explaining.check(case, trainer)
+        in_fit = trainer.state.fn == "fit"
+        often = not isinstance(self.faithfulness, bool) and epoch % self.faithfulness == 0
         due = not in_fit or epoch % self.every_n_epochs == 0
         if in_fit and case is not None:
             self._pending[key] = (case, due)
         if not due:
             return None
-        return self._explaining.explain(case, trainer, measured=bool(self.faithfulness) and measured)
+        return self._explaining.explain(case, trainer, measured=bool(self.faithfulness) and (often or not in_fit))
 
     def show(self, result: Saliency, title: str) -> Iterator[Tagged]:
         """The maps, who is in them, and how far they can be trusted."""
         from lightning_posttrain.render.faithfulness import faithfulness_table
         from lightning_posttrain.render.saliency import saliency_image, saliency_table
 
-        yield Tagged(self.tag, saliency_image(result, title=title))
-        yield Tagged(f"{self.tag}_samples", saliency_table(result))
+        if result.samples:
+            yield Tagged(self.tag, saliency_image(result, title=title))
+            yield Tagged(f"{self.tag}_samples", saliency_table(result))
         if result.faithfulness is not None:
             yield Tagged("faithfulness", faithfulness_table(result.faithfulness))
 
@@ -242,20 +244,25 @@ class SaliencyMaps(StreamCallback):
             result = self.results.get(key) if done else self._explaining.explain(case, trainer, measured=False)
             if result is None or not trainer.is_global_zero:
                 continue
-            result = replace(result, faithfulness=self._explaining.measure(case)) if self.faithfulness else result
-            self.results[key] = result
-            drawn = [] if done else [*self.show(replace(result, faithfulness=None), key)]
+            self.results[key] = result = self._measured(case, result)
             place, suffix = self.place(case.evaluation), case.evaluation.suffix
-            record = record_of(trainer, self.tag, result)
-            self._reporter.write(trainer, place, suffix, record, [*drawn, *self._at_the_end(result, case)])
+            shown = self._at_the_end(result, key, self._explaining.film(key, result), again=not done)
+            epoch = max(trainer.current_epoch - 1, 0)
+            self._reporter.write(trainer, place, suffix, tag=self.tag, result=result, shown=shown, epoch=epoch)
         self._pending = {}
 
-    def _at_the_end(self, result: Saliency, case: Case) -> Iterator[Tagged]:
-        from lightning_posttrain.render.faithfulness import faithfulness_table
+    def _measured(self, case: Case, result: Saliency) -> Saliency:
+        if not self.faithfulness or result.faithfulness is not None:
+            return result
+        return replace(result, faithfulness=self._explaining.measure(case))
+
+    def _at_the_end(
+        self, result: Saliency, title: str, film: dict[str, Any] | None, *, again: bool
+    ) -> Iterator[Tagged]:
         from lightning_posttrain.render.filmstrip import filmstrip_image
 
-        if result.faithfulness is not None:
-            yield Tagged("faithfulness", faithfulness_table(result.faithfulness))
-        film = self._explaining.film(case.evaluation.key, result)
+        for tagged in self.show(result, title):
+            if again or tagged.tag == "faithfulness":
+                yield tagged
         if film is not None:
             yield Tagged(f"{self.tag}_over_epochs", filmstrip_image(**film))

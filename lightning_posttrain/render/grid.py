@@ -1,9 +1,9 @@
-"""Maps of images and spectrograms: for each sample its input, an overlay, and one map a method."""
+"""Maps of images and spectrograms: for each sample its input and one map a method."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,6 +38,8 @@ from lightning_posttrain.render.maps import (
 from lightning_posttrain.results import Saliency
 
 GAP = 8
+PHOTO = 3 * 64 * 64
+"""Values from which an image has so much detail that JPEG is smaller at an equal look."""
 TALLEST = 340
 LINE = 23
 AXES = "time →   frequency ↑"
@@ -80,27 +82,21 @@ class Grid:
             yield _line(cells[start : start + across], self.layout)
 
     def cells(self, row: int, picture: Map) -> Iterator[Cell]:
-        """The input, the overlay and each map."""
+        """The input and each map; one that tells regions apart, and no more, lies over the input."""
         plain = picture_pixels(picture, *self.layout.picture)
         yield Cell("Input", self._framed(plain))
-        over = overlaid(self.saliency)
-        if over:
-            yield Cell(f"Overlay {self.saliency.titles[over]}", self._overlay(over, row, plain))
         for name in self.maps:
-            yield self._map(name, row)
+            yield self._map(name, row, plain)
 
-    def _overlay(self, name: str, row: int, plain: Pixels) -> Pixels:
-        if reason(self.saliency, name, row):
-            return empty("no overlay: the map is refused", self.layout.height, self.layout.width)
-        signed = name in self.saliency.signed
-        return self._framed(overlay_pixels(plain, self.maps[name][row], self.scales[name][row], signed))
-
-    def _map(self, name: str, row: int) -> Cell:
+    def _map(self, name: str, row: int, plain: Pixels) -> Cell:
         title, signed, scale = self.saliency.titles[name], name in self.saliency.signed, self.scales[name][row]
         why = reason(self.saliency, name, row) or ("" if self.maps[name][row].any() else "all zero")
         if why:
             return Cell(title, empty(why, self.layout.height, self.layout.width))
-        pixels = map_pixels(self.maps[name][row], scale, signed, size=self.layout.picture)
+        if name in CLASS_ACTIVATION:
+            pixels = overlay_pixels(plain, self.maps[name][row], scale, signed)
+        else:
+            pixels = map_pixels(self.maps[name][row], scale, signed, size=self.layout.picture)
         below = "" if self.saliency.shared_scale else scale_text(scale, signed)
         return Cell(title, self._framed(pixels), below)
 
@@ -117,19 +113,12 @@ def grid_image(saliency: Saliency, *, title: str = "") -> Image:
     pictures = saliency.shown.numpy()[:, ::upward]
     pieces = [piece for row, picture in enumerate(pictures) for piece in grid.pieces(row, picture)]
     said = [*scale_remark(saliency, grid.scales), *_resizing(saliency, layout)]
-    return sheet(saliency, pieces, said, title=title, axes=AXES if saliency.kind == "spectrogram" else "")
-
-
-def overlaid(saliency: Saliency) -> str | None:
-    """The method whose map is laid over the input: the first that looks at regions, else the last with a sign."""
-    regions = [name for name in saliency.maps if name in CLASS_ACTIVATION]
-    signed = [name for name in saliency.maps if name in saliency.signed]
-    return regions[0] if regions else next(reversed(signed), None)
+    picture = sheet(saliency, pieces, said, title=title, axes=AXES if saliency.kind == "spectrogram" else "")
+    return replace(picture, photo=saliency.kind == "image" and saliency.shown[0].numel() > PHOTO)
 
 
 def _layout(saliency: Saliency) -> Layout:
-    over = overlaid(saliency)
-    titles = [saliency.titles[name] for name in saliency.maps] + ([f"Overlay {saliency.titles[over]}"] if over else [])
+    titles = [saliency.titles[name] for name in saliency.maps]
     rows, columns = saliency.shown.shape[1:3]
     sound = saliency.kind == "spectrogram"
     across = _across(len(titles) + 1, most=3 if sound else _most(columns / rows))
@@ -148,7 +137,9 @@ def _most(shape: float) -> int:
 
 
 def _across(count: int, most: int) -> int:
-    """Cells in a line such that the lines are filled alike."""
+    """Cells in a line such that the lines are filled alike; one more than ``most`` where that saves a line."""
+    if most == 4 and count == 5:
+        return 5
     lines = -(-count // most)
     return min(max(-(-count // lines), 2), most)
 

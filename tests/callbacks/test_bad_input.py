@@ -86,8 +86,10 @@ def test_options_are_checked_where_they_are_given(options, match):
 
 
 def test_methods_samples_and_pairs_are_checked_where_they_are_given():
-    with pytest.raises(ValueError, match=r"`methods` has \['gradcam'\], wanted some of saliency, .*grad_cam"):
-        SaliencyMaps(methods=["gradcam"])
+    with pytest.raises(ValueError, match=r"`methods` has 'grad_cam', wanted some of saliency, .*gradcam"):
+        SaliencyMaps(methods=["grad_cam"])
+    with pytest.raises(ValueError, match="`methods` has none"):
+        SaliencyMaps(methods=[])
     with pytest.raises(ValueError, match="`samples` is 0"):
         SaliencyMaps(samples=0)
     with pytest.raises(ValueError, match="`max_pairs` is 0"):
@@ -201,16 +203,16 @@ def test_a_dataloader_of_length_zero_is_left_to_lightnings_own_warning():
     assert suite[0].results == {}
 
 
-def test_inputs_that_are_no_images_turn_the_saliency_maps_off_with_one_warning():
-    class Rows(toys.Net):
+def test_inputs_of_no_known_kind_turn_the_saliency_maps_off_with_one_warning():
+    class Volumes(toys.Net):
         def __init__(self):
             super().__init__()
-            self.model = torch.nn.Linear(30, 4)
+            self.model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(30, 4))
 
-    rows = toys.loader(TensorDataset(torch.rand(20, 30), torch.arange(20) % 4))
+    rows = toys.loader(TensorDataset(torch.rand(20, 1, 2, 3, 5), torch.arange(20) % 4))
     suite = posttrain_suite(on_error="raise")
-    with pytest.warns(UserWarning, match=r"SaliencyMaps draws nothing.*the inputs are a tensor \(10, 30\)") as caught:
-        toys.quiet(suite, max_epochs=2).fit(Rows(), rows, rows)
+    with pytest.warns(UserWarning, match=r"SaliencyMaps draws nothing.*are a tensor \(10, 1, 2, 3, 5\)") as caught:
+        toys.quiet(suite, max_epochs=2).fit(Volumes(), rows, rows)
     assert sum("SaliencyMaps" in str(w.message) for w in caught) == 1
     assert suite[0].results["val"].support.sum() == 20
     assert suite[-1].results == {}
