@@ -33,7 +33,7 @@ def judge(
         shown: them for the eye, for the map of their edges.
         objects: where what should matter is ``(K, *spatial)`` or ``(*spatial)``, or None.
     """
-    found = attribute(methods, problem)
+    found = attribute(methods, problem, failed=lambda _name, _error: None)  # said where it was drawn
     skipped = dict(found.skipped)
     maps: dict[str, Tensor] = dict(found.maps)
     maps["random"] = torch.rand(len(problem), *problem.spatial, generator=torch.Generator().manual_seed(problem.seed))
