@@ -125,9 +125,7 @@ def _path(net: nn.Module, x: Tensor, target: Tensor) -> None:
 
 
 def completeness() -> None:
-    print(
-        "\n| DeepLIFT: share of the change that is missing | ours, zero | captum, zero | ours, random | captum, random |"
-    )
+    print("\n| DeepLIFT: share of the change missing | ours, zero | captum, zero | ours, random | captum, random |")
     print("|---|---|---|---|---|")
     for name in nets.NETS:
         net, target = nets.made(name), torch.arange(8) % 5
