@@ -121,7 +121,7 @@ def speed(device: str, rounds: int) -> None:
 
 def _path(net: nn.Module, x: Tensor, target: Tensor) -> None:
     with gradient_session(net):
-        IntegratedGradients().attribute(of_class(net, x, target, 4))
+        IntegratedGradients(most=16).attribute(of_class(net, x, target, 4))
 
 
 def completeness() -> None:

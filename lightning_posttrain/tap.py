@@ -105,7 +105,10 @@ class Tap:
     def _ending(self, name: str) -> Callable[[nn.Module, Any, Any, Any], None]:
         def hook(_module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             if self._listening:
-                wide = isinstance(output, Tensor) and output.ndim > 2 and self._is_other(output.shape)
+                # a nested tensor, as of a TransformerEncoder with padding, has no shape
+                wide = isinstance(output, Tensor) and (
+                    output.is_nested or (output.ndim > 2 and self._is_other(output.shape))
+                )
                 given = () if wide else (*args, *kwargs.values())
                 self._chain = (name, given, None if wide else output, self._chain)
 

@@ -879,3 +879,33 @@ def test_sigmoids_returned_as_preds_are_read_by_the_logits_that_they_are_of():
         net.eval()
         expected = reference.report(data.tensors[1], (net(data.tensors[0])[:, 0] > 0).long(), 2)
         assert matrix.results["val"].counts.tolist() == expected["counts"].tolist()
+
+
+class Padded(toys.Net):
+    """A transformer that takes torch's fast path in evaluation, in which padding makes nested tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(20, 16)
+        layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        self.model = nn.TransformerEncoder(layer, 2)
+        self.head = nn.Linear(16, toys.CLASSES)
+
+    def forward(self, tokens):
+        there = (tokens != 0)[..., None]
+        encoded = self.model(self.embedding(tokens), src_key_padding_mask=tokens == 0)
+        return self.head((encoded * there).sum(1) / there.sum(1))
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors is in prototype stage")
+def test_a_transformer_with_padding_is_read_and_explained():
+    torch.manual_seed(0)
+    tokens, target = torch.randint(1, 20, (32, 9)), torch.arange(32) % toys.CLASSES
+    tokens[:, 6:] = 0
+    matrix, saliency = ConfusionMatrix(on_error="raise"), SaliencyMaps(on_error="raise", faithfulness=False)
+    net = Padded()
+    toys.quiet([matrix, saliency]).validate(net, toys.loader(TensorDataset(tokens, target)), verbose=False)
+    with torch.no_grad():
+        predicted = net.eval()(tokens).argmax(1)
+    assert matrix.results["val"].counts.trace() == int((predicted == target).sum())
+    assert {"integrated_gradients", "occlusion"} <= set(saliency.results["val"].maps)

@@ -20,6 +20,8 @@ from torchmetrics.classification import MulticlassAUROC
 
 from lightning_posttrain import ClassificationMetrics, ConfusionMatrix, TorchMetrics, posttrain_suite
 from tests import toys
+from tests.callbacks.test_no_trace import Net as EveryPart
+from tests.callbacks.test_no_trace import explainer
 
 
 class Record(Callback):
@@ -227,10 +229,10 @@ def train(folder, watched):
             if trainer.is_global_zero:
                 torch.save(pl_module.state_dict(), folder / f"weights-{watched}.pt")
 
-    suite = posttrain_suite(on_error="raise") if watched else []
+    suite = [*posttrain_suite(on_error="raise"), explainer(name="all", faithfulness=False)] if watched else []
     seed_everything(0, verbose=False)
     trainer = toys.quiet([*suite, Save()], strategy="ddp_fork", devices=2, max_epochs=2, default_root_dir=folder)
-    trainer.fit(toys.Net(), toys.loader(batch_size=8, shuffle=True), toys.loader(batch_size=8))
+    trainer.fit(EveryPart(), toys.loader(batch_size=8, shuffle=True), toys.loader(batch_size=8))
 
 
 def main(folder):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-import torch
 from torch import Tensor
 
 from lightning_posttrain.attribution.cams import GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM
@@ -15,11 +14,11 @@ from lightning_posttrain.attribution.layers import spread
 from lightning_posttrain.attribution.methods import InputXGradient, Method, Saliency
 from lightning_posttrain.attribution.occlusion import Occlusion
 from lightning_posttrain.attribution.paths import GradientShap, IntegratedGradients, SmoothGrad
-from lightning_posttrain.attribution.problem import NotApplicableError, Problem
+from lightning_posttrain.attribution.problem import GAP, NotApplicableError, Problem, gap
 from lightning_posttrain.attribution.ruled import LRP, AttentionRollout, DeepLift, GradientRollout, GuidedBackprop
 
-GAP = 0.05
-"""A map that leaves out more than this share of the change in output is not kept."""
+CANCELLED = 1000.0
+"""Values that add up to the change only as small differences of so much larger ones are not kept."""
 
 METHODS: Mapping[str, type[Method]] = {
     method.name: method
@@ -126,23 +125,20 @@ def _keep(found: Attributed, method: Method, problem: Problem, values: Tensor) -
     if method.complete:
         gaps = gap(values, problem.change)
         found.gaps[method.name] = tuple(gaps)
-        found.refused[method.name] = {
-            row: f"{share:.0%} of the change is missing: try {method.instead}"
-            for row, share in enumerate(gaps)
-            if share > GAP
-        }
-        if len(found.refused[method.name]) == len(gaps):
-            found.skipped[method.name] = f"{min(gaps):.0%} or more of the change is missing; take {method.instead}"
+        size = values.flatten(1).abs().sum(1).double() / problem.change.double().abs().clamp(min=1e-12)
+        reasons = enumerate(_why_refused(*pair, method.instead) for pair in zip(gaps, size.tolist(), strict=True))
+        found.refused[method.name] = refused = {row: reason for row, reason in reasons if reason}
+        if len(refused) == len(gaps):
+            found.skipped[method.name] = next(iter(refused.values()))
             return
     found.maps[method.name] = to_map(values, problem, signed=method.signed).float().cpu()
 
 
-def gap(values: Tensor, change: Tensor) -> list[float]:
-    """The share of the change in output that attributed values leave out or add, of each sample ``(K,)``."""
-    values, change = values.flatten(1).double(), change.double()
-    scale = torch.maximum(change.abs(), 0.01 * values.abs().sum(1)).clamp(min=1e-12)
-    shares: list[float] = ((values.sum(1) - change).abs() / scale).tolist()
-    return shares
+def _why_refused(missing: float, size: float, instead: str) -> str:
+    """Why a map is not kept that leaves out a share of the change and whose values are so many times the change."""
+    if size > CANCELLED:
+        return f"its values are {size:.0e} times the change and cancel out: take another baseline"
+    return f"{missing:.0%} of the change is missing: take {instead}" if missing > GAP else ""
 
 
 def to_map(values: Tensor, problem: Problem, *, signed: bool) -> Tensor:

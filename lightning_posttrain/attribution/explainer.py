@@ -20,7 +20,7 @@ from lightning_posttrain.attribution.samples import Chosen
 from lightning_posttrain.attribution.targets import Targets
 from lightning_posttrain.attribution.words import embedded, score_of_embeddings
 from lightning_posttrain.functional.images import channel_dim, kind_of, to_display
-from lightning_posttrain.results import Kind, Saliency
+from lightning_posttrain.results import Kind, Saliency, Sample
 
 Baseline = Literal["mean", "blur"]
 
@@ -59,9 +59,25 @@ class Display:
             return inputs.float().unsqueeze(1) if dim is None else inputs.float().movedim(dim, 1)
         return inputs if kind == "tokens" else inputs.float()
 
+    def check(self, inputs: Tensor) -> None:
+        """Raise where there are not as many names as features or channels.
+
+        Raises:
+            ValueError: they differ.
+        """
+        kind = self.kind or kind_of(inputs)
+        if self.names is not None and kind in ("tabular", "series"):
+            dim = 1 if kind == "tabular" else channel_dim(inputs.shape, kind)
+            count = 1 if dim is None else inputs.shape[dim]
+            if len(self.names) != count:
+                what = "features" if kind == "tabular" else "channels"
+                raise ValueError(f"`names` has {len(self.names)} names, and inputs have {count} {what}.")
+
     def words_of(self, tokens: Tensor) -> tuple[tuple[str, ...], ...]:
         """The name of each token."""
         given = self.words
+        if given is not None and not callable(given) and int(tokens.max()) >= len(given):
+            raise ValueError(f"`words` has {len(given)} names, and there is token {int(tokens.max())}.")
         name: Callable[[int], str] = str if given is None else given if callable(given) else given.__getitem__
         return tuple(tuple(str(name(token)) for token in row) for row in tokens.tolist())
 
@@ -148,7 +164,7 @@ class Explainer:
             maps=found.maps,
             titles={method.name: method.title for method in methods},
             signed=frozenset(method.name for method in methods if method.signed),
-            samples=targets.samples,
+            samples=_with_baseline(targets.samples, problem) if found.gaps else targets.samples,
             names=tuple(map(str, self.display.names or ())),
             words=self.display.words_of(inputs) if kind == "tokens" else (),
             layer=problem.layer if reads_layer else None,
@@ -159,12 +175,18 @@ class Explainer:
         )
 
 
+def _with_baseline(samples: tuple[Sample, ...], problem: Problem) -> tuple[Sample, ...]:
+    pairs = zip(samples, problem.change.tolist(), strict=True)
+    return tuple(replace(sample, baseline=sample.value - change) for sample, change in pairs)
+
+
 def _usual(kind: Kind, problem: Problem, layer: str | None) -> list[str]:
     """What is cheap and says something for a kind of input and a model."""
     paths = ["input_x_gradient", "integrated_gradients"]
     if kind == "tabular":
         return paths
-    plain = paths if kind == "tokens" else ["saliency", *paths]
+    # the gradient at a word's vector says little of what its absence would do
+    plain = ["integrated_gradients", "occlusion"] if kind == "tokens" else ["saliency", *paths]
     if _attends(problem):
         return [*plain, "gradient_rollout"]
     return plain if layer is None else [*plain, "hirescam"]

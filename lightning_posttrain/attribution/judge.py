@@ -14,7 +14,8 @@ from lightning_posttrain.attribution.attribute import attribute, to_map
 from lightning_posttrain.attribution.chunks import OutOfTimeError
 from lightning_posttrain.attribution.methods import Method
 from lightning_posttrain.attribution.problem import Problem
-from lightning_posttrain.functional.faithfulness import area, infidelity_of_hiding, insertion_deletion, max_sensitivity
+from lightning_posttrain.functional.faithfulness import infidelity_of_hiding, max_sensitivity
+from lightning_posttrain.functional.insertion import area, insertion_deletion
 from lightning_posttrain.functional.maps import edges, energy_share, pointing_game, rank_correlation
 from lightning_posttrain.results import Faithfulness, Kind
 
@@ -43,7 +44,7 @@ def judge(
     made = {method.name: method for method in methods}
     steps: dict[str, Callable[[str, Tensor], float | None]] = {
         "completeness_gap": lambda name, _map: _gap(found.gaps.get(name)),
-        **_measures(problem, objects),
+        **_measures(problem, objects, {method.name for method in methods if method.signed}),
     }
     for name, map_ in maps.items():
         for measure, work in steps.items():
@@ -66,21 +67,26 @@ def _measure(row: Measures, skipped: dict[str, str], what: tuple[str, str], work
         row[what[1]] = value
 
 
-def _measures(problem: Problem, objects: Tensor | None) -> dict[str, Callable[[str, Tensor], float | None]]:
+def _measures(
+    problem: Problem, objects: Tensor | None, signed: set[str]
+) -> dict[str, Callable[[str, Tensor], float | None]]:
     """Measures of a map ``(K, *spatial)`` of some name."""
     device = problem.inputs.device
-    size, change = problem.chunks.size, float(problem.change.mean())
+    size = problem.chunks.size
     curves: dict[str, tuple[float, float]] = {}
 
     def both(name: str, map_: Tensor) -> tuple[float, float]:
         if name not in curves:
             problem.chunks.check()
+            # where the output falls, what speaks against it comes in first
+            way = problem.change.sign()
+            ranked = map_.to(device) * way.view(-1, *(1,) * (map_.ndim - 1)) if name in signed else map_.to(device)
             pair = insertion_deletion(
-                problem.score, problem.inputs, map_.to(device), baseline=problem.baseline,
+                problem.score, problem.inputs, ranked, baseline=problem.baseline,
                 channel_dim=problem.channel_dim, chunk=size,
             )  # fmt: skip
-            empty = pair.insertion[:, :1].mean()
-            curves[name] = tuple(float((area(curve).mean() - empty) / change) for curve in pair)  # type: ignore[assignment]
+            empty, whole = pair.insertion[:, 0], problem.change.abs().mean()
+            curves[name] = tuple(float(((area(curve) - empty) * way).mean() / whole) for curve in pair)  # type: ignore[assignment]
         return curves[name]
 
     def hiding(_name: str, map_: Tensor) -> float:

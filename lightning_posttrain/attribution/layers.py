@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -21,7 +22,8 @@ def find_cam_layer(problem: Problem) -> str | None:
 
     A layer qualifies where its output is laid out as the input is, as maps ``(N, C, H, W)`` or ``(N, H, W, C)``,
     tokens of a grid ``(N, T, D)`` or ``(N, C, T)`` of a series; where the output of the model changes with more than
-    a few of its positions; and where no way leads past it. A map of less than 4 × 4 says little about where, so the
+    a few of its positions; where no way leads past it; and where no recurrent layer ran before it or in it, after
+    which each position tells of others. A map of less than 4 × 4 says little about where, so the
     last layer with at least that is taken; if there is none, the last with at least 2 × 2. The sum at the end of a
     residual block comes before the convolution inside it.
     """
@@ -31,7 +33,7 @@ def find_cam_layer(problem: Problem) -> str | None:
     which = problem.all[:2]
     with _outputs(problem.module) as seen:
         value = problem.score(problem.inputs[which].detach().clone().requires_grad_(), which)
-    first = {name: outputs[0] for name, outputs in seen.items() if len(outputs) == 1}
+    first = {name: outputs[0] for name, outputs in _before_recurrence(problem.module, seen) if len(outputs) == 1}
     once = {name: output for name, output in first.items() if output.requires_grad and len(output) == len(which)}
     laid = {name: found for name, output in once.items() if (found := layout(output, problem.spatial)) is not None}
     slopes = torch.autograd.grad(value.sum(), [once[name] for name in laid], allow_unused=True) if laid else ()
@@ -43,6 +45,11 @@ def find_cam_layer(problem: Problem) -> str | None:
             if large and slope is not None and _wide(to_maps(slope, laid[name])) and _no_way_past(problem, name):
                 return name
     return None
+
+
+def _before_recurrence(module: nn.Module, seen: dict[str, list[Tensor]]) -> Iterator[tuple[str, list[Tensor]]]:
+    recurrent = {name for name, part in module.named_modules() if isinstance(part, nn.RNNBase)}
+    return takewhile(lambda entry: entry[0] not in recurrent, seen.items())
 
 
 Layout = tuple[str, tuple[int, ...], int]

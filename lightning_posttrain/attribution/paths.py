@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_posttrain.attribution.methods import Method
-from lightning_posttrain.attribution.problem import Problem
+from lightning_posttrain.attribution.problem import GAP, Problem, gap
 
 
 @final
@@ -22,15 +22,27 @@ class IntegratedGradients(Method):
 
     Args:
         steps: points on the way.
+        most: points for those samples of which ``steps`` leave out too much.
     """
 
     steps: int = 16
+    most: int = 128
     name, title, complete = "integrated_gradients", "Integrated gradients", True
-    instead = "more steps"
+    instead = "another baseline, or more points as by IntegratedGradients(most=500)"
 
     def attribute(self, problem: Problem) -> Tensor:
         """Difference to the baseline times mean gradient."""
-        points, weights = np.polynomial.legendre.leggauss(self.steps)
+        values = self._along(problem, self.steps, problem.all)
+        if self.most <= self.steps:
+            return values
+        short = torch.tensor(gap(values, problem.change), device=values.device) > GAP
+        if not bool(short.any()):
+            return values
+        finer = self._along(problem, self.most, problem.all[short])
+        return torch.where(short.view(-1, *(1,) * (values.ndim - 1)), finer, values)
+
+    def _along(self, problem: Problem, steps: int, samples: Tensor) -> Tensor:
+        points, weights = np.polynomial.legendre.leggauss(steps)
         # points of the path as a share of the way, in the precision of the inputs
         place = torch.from_numpy((points + 1) / 2).to(problem.inputs)
         step = problem.inputs - problem.baseline
@@ -38,7 +50,7 @@ class IntegratedGradients(Method):
         def point(steps: Tensor, which: Tensor) -> Tensor:
             return problem.baseline[which] + place[steps].view(-1, *(1,) * (step.ndim - 1)) * step[which]
 
-        return step * problem.mean_gradient(self.steps, point, torch.from_numpy(weights / 2))
+        return step * problem.mean_gradient(steps, point, torch.from_numpy(weights / 2), samples)
 
 
 @final

@@ -16,6 +16,9 @@ from lightning_posttrain.attribution.chunks import Chunks
 Score = Callable[[Tensor, Tensor], Tensor]
 """From rows ``(n, ...)`` and the sample that each belongs to ``(n,)`` to one number a row ``(n,)``."""
 
+GAP = 0.05
+"""A map that leaves out more than this share of the change in output is not kept."""
+
 
 class NotApplicableError(Exception):
     """A method has no meaning for a model or an input; says why, and what to take instead."""
@@ -119,19 +122,23 @@ class Problem:
         if len(heard) != 1:
             raise NotApplicableError(f"the layer {self.layer} runs {len(heard)} times in a forward; name another one")
 
-    def mean_gradient(self, steps: int, point: Callable[[Tensor, Tensor], Tensor], weight: Tensor) -> Tensor:
+    def mean_gradient(
+        self, steps: int, point: Callable[[Tensor, Tensor], Tensor], weight: Tensor, samples: Tensor | None = None
+    ) -> Tensor:
         """Weighted sum of the gradients at ``steps`` points of each sample, of the inputs' shape.
 
         Args:
             steps: how many.
             point: from steps ``(n,)`` and samples ``(n,)`` to rows ``(n, ...)``.
             weight: of each step ``(steps,)``.
+            samples: numbers of those that are wanted; zeros for the others.
         """
-        count, total = len(self), torch.zeros_like(self.inputs)
+        samples = self.all if samples is None else samples
+        count, total = len(samples), torch.zeros_like(self.inputs)
 
         def add(rows: Tensor) -> None:
             rows = rows.to(self.inputs.device)
-            step, which = rows // count, rows % count
+            step, which = rows // count, samples[rows % count]
             leaf = point(step, which).detach().requires_grad_()
             (gradient,) = torch.autograd.grad(self.score(leaf.clone(), which).sum(), leaf)
             shape = (-1, *(1,) * (leaf.ndim - 1))
@@ -170,6 +177,14 @@ class Problem:
 
         values = self.values(rows, 2 * count)
         return values[:count] - values[count:]
+
+
+def gap(values: Tensor, change: Tensor) -> list[float]:
+    """The share of the change in output that attributed values leave out or add, of each sample ``(K,)``."""
+    values, change = values.flatten(1).double(), change.double()
+    scale = torch.maximum(change.abs(), 0.01 * values.abs().sum(1)).clamp(min=1e-12)
+    shares: list[float] = ((values.sum(1) - change).abs() / scale).tolist()
+    return shares
 
 
 @contextmanager

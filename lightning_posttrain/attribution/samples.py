@@ -168,17 +168,19 @@ class FirstSamples:
     def __init__(self, count: int) -> None:
         self._count = count
         self._kept: list[Tensor] = []
+        self._index: list[int | None] = []
 
-    def take(self, inputs: Tensor) -> None:
-        """Look at a batch."""
-        room = self._count - sum(map(len, self._kept))
+    def take(self, inputs: Tensor, index: Tensor | None = None) -> None:
+        """Look at a batch, at whose positions in the dataset it may be known that it stands."""
+        room = self._count - len(self._index)
         if room > 0:
             self._kept.append(_own(inputs[:room]))
+            self._index += [None] * len(inputs[:room]) if index is None else index[:room].tolist()
 
     def chosen(self) -> Chosen | None:
         """In order of appearance."""
         inputs = torch.cat(self._kept) if self._kept else None
-        return None if inputs is None else Chosen(inputs, (None,) * len(inputs))
+        return None if inputs is None else Chosen(inputs, tuple(self._index))
 
 
 def chooser(

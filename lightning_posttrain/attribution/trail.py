@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from lightning_posttrain.attribution.attribute import attribute
@@ -131,6 +132,21 @@ def _share_without(problem: Problem, method: Method, mask: Tensor) -> float:
     other = replace(problem, inputs=blurred(problem.inputs, mask, problem.channel_dim))
     maps = attribute([method], other).maps.get(method.name)
     return float("nan") if maps is None else _share(maps, mask)
+
+
+def class_means(
+    shown: Tensor, maps: Tensor, target: Tensor, names: Sequence[str]
+) -> tuple[tuple[int, ...], Tensor, Tensor]:
+    """How many samples of each class there are ``(C,)``, the mean of what is shown of them, and of their maps.
+
+    Example:
+        >>> counts, _, maps = class_means(torch.ones(2, 1), torch.tensor([[1.0], [3.0]]), torch.tensor([0, 0]), "ab")
+        >>> counts, maps.tolist()
+        ((2, 0), [[2.0], [nan]])
+    """
+    groups = [target == i for i in range(len(names))]
+    images, means = (torch.stack([part[group].mean(0) for group in groups]) for part in (shown, maps))
+    return tuple(int(group.sum()) for group in groups), images, means
 
 
 def regions_of(kind: str, spatial: tuple[int, ...], suspect: Tensor | None) -> dict[str, Tensor]:

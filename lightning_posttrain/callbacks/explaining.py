@@ -5,41 +5,28 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_posttrain.attribution import Chunks, gradient_session
+from lightning_posttrain.attribution.attribute import attribute
 from lightning_posttrain.attribution.explainer import Explainer, explain
 from lightning_posttrain.attribution.judge import judge
-from lightning_posttrain.attribution.samples import Chosen
 from lightning_posttrain.attribution.targets import Explain, Output, Targets, of_classes, of_output
-from lightning_posttrain.attribution.trail import Trail, Where, masks, regions_of
-from lightning_posttrain.evaluation import Evaluation
+from lightning_posttrain.attribution.trail import Trail, Where, class_means, masks, regions_of
+from lightning_posttrain.callbacks.case import Case, dtype_of, progress, sharded
 from lightning_posttrain.forward import muted
-from lightning_posttrain.functional.images import kind_of
 from lightning_posttrain.reading import Reading
-from lightning_posttrain.results import Faithfulness, Saliency
-from lightning_posttrain.stream import EvaluationStream
+from lightning_posttrain.results import ClassMeans, Faithfulness, Saliency
 from lightning_posttrain.tasks import to_logits
 
 MEASURED = 4
 """Samples that methods are measured on."""
-
-
-@dataclass(frozen=True, eq=False)
-class Case:
-    """Samples of a finished epoch, and what gave their scores."""
-
-    module: LightningModule
-    evaluation: Evaluation
-    names: tuple[str, ...]
-    chosen: Chosen
-    fixed: bool
 
 
 class Explaining:
@@ -79,7 +66,6 @@ class Explaining:
         self.object_fn = object_fn
         self.reading = reading
         self.guarded = guarded
-        self.rows = 8
         self.forget()
 
     def forget(self) -> None:
@@ -89,7 +75,7 @@ class Explaining:
         self._refused: set[str] = set()
         self.explainer.forget()
 
-    def explain(self, case: Case | None, trainer: Trainer, *, measured: bool) -> Saliency | None:
+    def explain(self, case: Case | None, trainer: Trainer, *, measured: bool, classes: bool) -> Saliency | None:
         """The result of a case; on other ranks its figures alone. All ranks together."""
         results: list[Saliency] = []
         if case is not None and trainer.is_global_zero and self._can(case):
@@ -97,6 +83,8 @@ class Explaining:
                 results.append(self._explained(case, trainer))
             if measured and results:
                 results = [replace(results[0], faithfulness=self.measure(case))]
+            if classes and results:
+                results = [replace(results[0], classes=self.class_means(case))]
         figures = dict(results[0].figures) if results else None
         if trainer.world_size > 1:
             figures = trainer.strategy.broadcast(figures, 0)
@@ -106,14 +94,14 @@ class Explaining:
         return Saliency("tabular", nothing, {}, {}, frozenset(), (), figures=figures)
 
     def _can(self, case: Case) -> bool:
-        return case.evaluation.key not in self._refused and not _sharded(case.module)
+        return case.evaluation.key not in self._refused and not sharded(case.module)
 
     def _explained(self, case: Case, trainer: Trainer) -> Saliency:
         key = case.evaluation.key
-        inputs = self._on_device(case)
+        inputs = case.inputs(self.explainer.display.kind)
         targets = self._targets(case, inputs)
         with progress(trainer) as advance:
-            chunks = Chunks(max(8, self.rows // 2), seconds=self.max_seconds, advance=advance)
+            chunks = self._chunks(case, advance)
             result, problem, methods = explain(
                 self.explainer, case.module, case.chosen, targets=targets, inputs=inputs, chunks=chunks, key=key,
                 failed=self._failed(trainer),
@@ -142,10 +130,10 @@ class Explaining:
         """How much each method's maps say of the model, on the first samples of a case."""
         trainer, found = case.module.trainer, []
         with self.guarded(trainer, "measure the methods", CURE), self._session(case), progress(trainer) as advance:
-            inputs = self._on_device(case)
+            inputs = case.inputs(self.explainer.display.kind)
             targets = self._targets(case, inputs)
             few = Targets(targets.score, targets.rows[:MEASURED], targets.samples[:MEASURED])
-            chunks = Chunks(max(8, self.rows // 2), seconds=self.max_seconds, advance=advance)
+            chunks = self._chunks(case, advance)
             problem, kind = self.explainer.problem(case.module, few, inputs, chunks)
             problem, methods = self.explainer.choose(case.evaluation.key, problem, kind)
             objects = masks(self.object_fn, inputs, case.chosen.index, problem.spatial)
@@ -153,6 +141,29 @@ class Explaining:
             shown = self.explainer.display.shown(case.chosen.inputs[few.rows], kind)
             found.append(judge(problem, methods, kind=kind, shown=shown, objects=objects))
         return found[0] if found else None
+
+    def class_means(self, case: Case) -> ClassMeans | None:
+        """The mean map of each class, of the method that the filmstrip is of; for pictures only."""
+        trainer, found, key = case.module.trainer, [], case.evaluation.key
+        chosen, trail = case.of_classes, self._trails.get(key)
+        if chosen is None or trail is None or not trail.film:
+            return None
+        guarded = self.guarded(trainer, "explain the classes", CURE)
+        with guarded, self._session(case), progress(trainer) as advance:
+            inputs = replace(case, chosen=chosen).inputs(self.explainer.display.kind)
+            targets = of_classes(self._scorer(case), chosen, inputs, "true", case.names)
+            problem, kind = self.explainer.problem(case.module, targets, inputs, self._chunks(case, advance))
+            problem, methods = self.explainer.choose(key, problem, kind)
+            method = next(method for method in methods if method.name == trail.film)
+            maps = attribute([method], problem).maps.get(method.name)
+            if maps is not None and chosen.target is not None:
+                shown = self.explainer.display.shown(chosen.inputs, kind)
+                means = class_means(shown, maps, chosen.target, case.names)
+                found.append(ClassMeans(case.names, *means, title=method.title, signed=method.signed))
+        return found[0] if found else None
+
+    def _chunks(self, case: Case, advance: Callable[[int], object]) -> Chunks:
+        return Chunks(max(8, case.rows // 2), seconds=self.max_seconds, advance=advance)
 
     def film(self, key: str, result: Saliency) -> dict[str, Any] | None:
         """What a filmstrip is drawn from; None where there are not two epochs."""
@@ -169,15 +180,10 @@ class Explaining:
     @contextlib.contextmanager
     def _session(self, case: Case) -> Iterator[None]:
         module = case.module
-        plain = self.precision == "full" and _dtype(module) == torch.float32
+        plain = self.precision == "full" and dtype_of(module) == torch.float32
         context = None if plain else module.trainer.precision_plugin.forward_context()
         with gradient_session(module, self.explainer.seed, precision=context), muted(module):
             yield
-
-    def _on_device(self, case: Case) -> Tensor:
-        inputs, module = case.chosen.inputs, case.module
-        tokens = (self.explainer.display.kind or kind_of(inputs)) == "tokens"
-        return inputs.to(module.device) if tokens else inputs.to(module.device, _dtype(module))
 
     def _targets(self, case: Case, inputs: Tensor) -> Targets:
         forward_fn, module = self.forward_fn, case.module
@@ -199,7 +205,7 @@ class Explaining:
             return
         self._refused.add(key)
         with self.guarded(trainer, "explain the samples", CURE), self._session(case), torch.no_grad():
-            self._compare(case, self._scorer(case)(self._on_device(case)).detach().cpu())
+            self._compare(case, self._scorer(case)(case.inputs(self.explainer.display.kind)).detach().cpu())
             self._refused.remove(key)
             self._same.add(key)
 
@@ -213,37 +219,10 @@ class Explaining:
         if found.shape != wanted.shape or not bool(((found - wanted).abs() <= 0.1 * spread + 1e-3)[real].all()):
             raise ValueError(
                 "module(inputs) gives other scores than the step did for the same samples. The step changes its "
-                "inputs, the forward is random or wants another dtype, or weights were swapped in between, as by a "
-                "weight averaging that stands before this callback"
+                "inputs, the forward is random or wants another dtype, weights were swapped in between, as by a "
+                "weight averaging that stands before this callback, or a TransformerEncoder's outputs for padding, "
+                "which are zeros in evaluation alone, go into the scores"
             )
 
 
 CURE = "Pass forward_fn=lambda module, inputs: ... that gives the scores, other methods, or layer=..."
-
-
-def _dtype(module: LightningModule) -> torch.dtype:
-    dtypes = (parameter.dtype for parameter in module.parameters() if parameter.is_floating_point())
-    return next(dtypes, torch.float32)
-
-
-def _sharded(module: LightningModule) -> bool:
-    """Whether a forward on one rank would wait for the others: FSDP, tensor parallel, DeepSpeed stage 3."""
-    marks = ("full_tensor", "_local_shard", "ds_id")
-    sharded = any(hasattr(parameter, mark) for parameter in module.parameters() for mark in marks)
-    if sharded:
-        text = "SaliencyMaps explains on the first rank, which does not hold the sharded module. Nothing is drawn."
-        EvaluationStream.of(module.trainer).say_once(text)
-    return sharded
-
-
-@contextlib.contextmanager
-def progress(trainer: Trainer) -> Iterator[Callable[[int], object]]:
-    """A bar that shows up where an explanation takes more than some seconds, where the trainer shows one."""
-    shown = trainer.progress_bar_callback
-    if shown is None or not getattr(shown, "is_enabled", True):
-        yield lambda _rows: None
-        return
-    from tqdm.auto import tqdm
-
-    with tqdm(desc="SaliencyMaps", unit=" forwards", leave=False, delay=2.0) as bar:
-        yield bar.update

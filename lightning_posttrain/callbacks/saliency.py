@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, final
 
 from lightning.pytorch import LightningModule, Trainer
@@ -16,12 +17,13 @@ from lightning_posttrain.attribution.attribute import as_methods
 from lightning_posttrain.attribution.explainer import Baseline, Display, Explainer
 from lightning_posttrain.attribution.methods import Method
 from lightning_posttrain.attribution.problem import Problem
-from lightning_posttrain.attribution.samples import FirstSamples, RankedSamples, chooser, why_not
 from lightning_posttrain.attribution.targets import EXPLAINED, Explain, Output
 from lightning_posttrain.attribution.trail import Where
 from lightning_posttrain.batch import EvalBatch
 from lightning_posttrain.callbacks.base import StreamCallback
-from lightning_posttrain.callbacks.explaining import Case, Explaining
+from lightning_posttrain.callbacks.case import Case
+from lightning_posttrain.callbacks.choosing import Choosing
+from lightning_posttrain.callbacks.explaining import Explaining
 from lightning_posttrain.callbacks.options import EvaluationOptions, one_of
 from lightning_posttrain.evaluation import Evaluation
 from lightning_posttrain.fields import find_only_inputs
@@ -36,6 +38,10 @@ class SaliencyMaps(StreamCallback):
     A row of the picture is a sample: its input, one map for each method, and one map laid over the input. Images,
     spectrograms, series, tabular rows and tokens are told by their shape, or named with ``kind``. The module is left as
     it was: weights, gradients, flags, buffers and random numbers. Samples and maps are those of the first rank.
+
+    Logged of each method, as means over the samples: ``drift``, 1 minus the rank correlation with the maps of the last
+    epoch; ``entropy`` of where the magnitudes lie, 1 if everywhere alike; ``border``, ``corners`` and ``suspect``, the
+    region's share of the magnitudes over its share of the area, 1 if it is like any other.
 
     Args:
         methods: names, of ``lightning_posttrain.attribution.METHODS``, ``Method`` objects with arguments of their own,
@@ -57,7 +63,7 @@ class SaliencyMaps(StreamCallback):
         std: of each channel, likewise.
         bands: three channels to show as red, green and blue.
         names: of features or channels.
-        words: of tokens: a list, or a function from a token to its name.
+        words: of tokens: a list, or a function from a token to its name; one named ``""`` is left out, as padding.
         display_fn: from inputs to images ``(K, H, W, 3)`` in 0 to 1, where none of these is enough.
         shared_scale: draw all maps of a method on one scale, not each on its own.
         suspect_fn: from inputs and dataset positions to a bool mask of a region that should not matter.
@@ -102,45 +108,40 @@ class SaliencyMaps(StreamCallback):
         **options: Unpack[EvaluationOptions],
     ) -> None:
         super().__init__(**options)
-        self.samples = samples if isinstance(samples, int) else tuple(samples)
-        self.choose = choose if isinstance(choose, str) else tuple(choose)
-        if (samples if isinstance(samples, int) else len(samples)) < 1:
-            raise ValueError(f"`samples` is {samples!r}, wanted at least 1, or positions in the dataset.")
         if every_n_epochs < 1:
             raise ValueError(f"`every_n_epochs` is {every_n_epochs}, wanted at least 1.")
         if not callable(explain):
             one_of("explain", explain, EXPLAINED)
-        if isinstance(choose, str):
-            one_of("choose", choose, ("fixed", "errors"))
-        elif len(choose) != 2:
-            raise ValueError(f"`choose` is {choose!r}, wanted 'fixed', 'errors' or (actual, predicted).")
         one_of("precision", precision, ("full", "trainer"))
         if kind is not None:
             one_of("kind", kind, ("image", "spectrogram", "series", "tabular", "tokens"))
         if baseline not in ("mean", "blur") and not isinstance(baseline, (int, float)) and not callable(baseline):
             raise ValueError(f"`baseline` is {baseline!r}, wanted a number, 'mean', 'blur' or a function.")
+        if callable(explain) and choose != "fixed":
+            raise ValueError(f"`choose` is {choose!r}, which needs classes; a function in `explain` has none.")
         self.explain = explain
         self.layer = layer
         self.every_n_epochs = every_n_epochs
         self.faithfulness = faithfulness
-        self._display = Display(kind, mean, std, bands, names, words, display_fn, shared_scale)
+        classes = choose == "fixed" and not callable(explain)
+        self._choosing = Choosing(samples, choose, kind, classes=classes, tell=self._draws_nothing)
+        display = Display(kind, mean, std, bands, names, words, display_fn, shared_scale)
         self._explaining = Explaining(
             explainer=Explainer(
                 methods=None if methods is None else as_methods(methods), layer=layer, baseline=baseline,
-                display=self._display, seed=seed,
+                display=display, seed=seed,
             ),
             what=explain, forward_fn=forward_fn, max_seconds=max_seconds, precision=precision,
             suspect_fn=suspect_fn, object_fn=object_fn, reading=self.reading, guarded=self.guarded,
         )  # fmt: skip
-        self._samples: dict[str, Any] = {}
         self._pending: dict[str, tuple[Case, bool]] = {}
-        self._warned = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Join the stream; samples are chosen anew in each run."""
         super().setup(trainer, pl_module, stage)
         self._explaining.forget()
-        self._samples, self._pending, self._warned = {}, {}, False
+        self._choosing.forget()
+        self._pending = {}
 
     # reading
 
@@ -152,49 +153,29 @@ class SaliencyMaps(StreamCallback):
         """Raise for a layer that is not there; say once that the inputs cannot be drawn."""
         super().check(module, batch)
         self._check_layer(module)
-        reason = why_not(batch.inputs, self._display.kind) or self._why_not_rows(batch)
-        if reason and not self._warned:
-            self._warned = True
-            warnings.warn(f"SaliencyMaps draws nothing: {reason}", stacklevel=2)
+        if self._choosing.can(batch.inputs, len(batch.target)):
+            self._explaining.explainer.display.check(batch.inputs)
+
+    def _draws_nothing(self, reason: str) -> None:
+        warnings.warn(f"SaliencyMaps draws nothing: {reason}", stacklevel=2)
 
     def _check_layer(self, module: LightningModule) -> None:
         if self.layer is not None and self.layer not in dict(module.named_modules()):
             names = ", ".join(name for name, _ in module.named_modules() if name)
             raise ValueError(f"`layer` is {self.layer!r}, wanted one of {names}.")
 
-    def _why_not_rows(self, batch: EvalBatch) -> str:
-        if len(batch.inputs) != len(batch.target):
-            return (
-                "there is a class for each position of an input, not one for each. Explain a mask's class with "
-                "explain=lambda output, inputs: output[:, 1].sum((1, 2)), or leave SaliencyMaps out."
-            )
-        return ""
-
     def observe(self, key: str, batch: EvalBatch) -> None:
         """Choose samples."""
-        if not why_not(batch.inputs, self._display.kind) and not self._why_not_rows(batch):
-            self._explaining.rows = max(self._explaining.rows, len(batch.inputs))
-            if key not in self._samples:
-                names = self.class_names or tuple(map(str, range(batch.num_classes)))
-                self._samples[key] = chooser(self.samples, self.choose, names, batch)
-            self._samples[key].offer(batch)
+        self._choosing.offer(key, batch, self.class_names or tuple(map(str, range(batch.num_classes))))
 
     def see(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, loader: int) -> None:
         """Choose samples where a function of the output is explained."""
         if not callable(self.explain) or stage_of(trainer) not in self.stages:
             return
         inputs = find_only_inputs(batch, self.reading.inputs_fn)
-        reason = why_not(inputs, self._display.kind)
-        if reason and not self._warned:
-            self._warned = True
-            warnings.warn(f"SaliencyMaps draws nothing: {reason}", stacklevel=2)
-        if not reason and not trainer.sanity_checking:
-            self._explaining.rows = max(self._explaining.rows, len(inputs))
-            key = stage_of(trainer) + named_loaders(trainer)[loader].suffix
-            self._samples.setdefault(key, FirstSamples(self._count())).take(inputs)
-
-    def _count(self) -> int:
-        return self.samples if isinstance(self.samples, int) else len(self.samples)
+        if self._choosing.can(inputs) and not trainer.sanity_checking:
+            suffix, source, _ = named_loaders(trainer)[loader]
+            self._choosing.take(stage_of(trainer) + suffix, inputs, source)
 
     def evaluations(self, trainer: Trainer, module: LightningModule) -> list[Evaluation]:
         """What the stream has read; for a function of the output, the loaders."""
@@ -212,10 +193,7 @@ class SaliencyMaps(StreamCallback):
     def summarize(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> Saliency | None:
         """Explain the samples, on the first rank."""
         trainer, key, epoch = module.trainer, evaluation.key, module.trainer.current_epoch + 1
-        samples = self._samples.get(key)
-        chosen = None if samples is None else samples.chosen()
-        fixed = not isinstance(samples, RankedSamples)
-        case = None if chosen is None else Case(module, evaluation, names, chosen, fixed)
+        case = self._case(module, evaluation, names)
         if case is not None:
             self._explaining.check(case, trainer)
         in_fit = trainer.state.fn == "fit"
@@ -225,26 +203,38 @@ class SaliencyMaps(StreamCallback):
             self._pending[key] = (case, due)
         if not due:
             return None
-        return self._explaining.explain(case, trainer, measured=bool(self.faithfulness) and (often or not in_fit))
+        measured = bool(self.faithfulness) and (often or not in_fit)
+        return self._explaining.explain(case, trainer, measured=measured, classes=not in_fit)
+
+    def _case(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> Case | None:
+        choosing, key = self._choosing, evaluation.key
+        chosen = choosing.chosen(key)
+        kept = (choosing.fixed(key), choosing.of_classes(key), choosing.rows)
+        return None if chosen is None else Case(module, evaluation, names, chosen, *kept)
 
     def show(self, result: Saliency, title: str) -> Iterator[Tagged]:
         """The maps, who is in them, and how far they can be trusted."""
         from lightning_posttrain.render.faithfulness import faithfulness_table
+        from lightning_posttrain.render.filmstrip import class_means_image
         from lightning_posttrain.render.saliency import saliency_image, saliency_table
 
         if result.samples:
             yield Tagged(self.tag, saliency_image(result, title=title))
             yield Tagged(f"{self.tag}_samples", saliency_table(result))
+        if result.classes is not None:
+            yield Tagged(f"{self.tag}_of_classes", class_means_image(result.classes, title=title))
         if result.faithfulness is not None:
             yield Tagged("faithfulness", faithfulness_table(result.faithfulness))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Explain what the last epoch left out, measure the methods, and draw the maps over the epochs."""
         for key, (case, done) in self._pending.items():
-            result = self.results.get(key) if done else self._explaining.explain(case, trainer, measured=False)
+            explain = partial(self._explaining.explain, case, trainer, measured=False, classes=False)
+            result = self.results.get(key) if done else explain()
             if result is None or not trainer.is_global_zero:
                 continue
-            self.results[key] = result = self._measured(case, result)
+            result = replace(self._measured(case, result), classes=self._explaining.class_means(case))
+            self.results[key] = result
             place, suffix = self.place(case.evaluation), case.evaluation.suffix
             shown = self._at_the_end(result, key, self._explaining.film(key, result), again=not done)
             epoch = max(trainer.current_epoch - 1, 0)
@@ -262,7 +252,7 @@ class SaliencyMaps(StreamCallback):
         from lightning_posttrain.render.filmstrip import filmstrip_image
 
         for tagged in self.show(result, title):
-            if again or tagged.tag == "faithfulness":
+            if again or tagged.tag in ("faithfulness", f"{self.tag}_of_classes"):
                 yield tagged
         if film is not None:
             yield Tagged(f"{self.tag}_over_epochs", filmstrip_image(**film))

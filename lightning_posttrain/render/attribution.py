@@ -22,7 +22,8 @@ LABEL, MARGIN = 28, 10
 RIGHT, WRONG = (24, 128, 56), (197, 34, 31)
 EMPTY: Color = (236, 237, 239)
 FOR, AGAINST, STRENGTH = (214, 69, 65), (58, 116, 190), (243, 146, 44)
-SIGNS = "Red speaks for what is explained, blue against it."
+SIGNS = "Red speaks for what is explained, blue against it; one colour alone is strength without a direction."
+OUTPUT_SIGNS = "Red raises the output, blue lowers it, against the baseline."
 
 
 def sheet(saliency: Saliency, pieces: Iterable[Pixels], said: Sequence[str], *, title: str, axes: str = "") -> Image:
@@ -54,10 +55,14 @@ def caption(sample: Sample) -> Pixels:
     """What is known of a sample, green where it was predicted right, red where not."""
     text, color = caption_text(sample)
     other = sample.predicted is not None and sample.explained != sample.predicted
-    canvas = Canvas(60 if other else 34)
+    below = [f"explained: {sample.explained}"] if other else []
+    if sample.baseline is not None:
+        change = sample.value - sample.baseline
+        way = f"{'−' if change < 0 else '+'} {number(abs(change))}"
+        below.append(f"score {number(sample.value)} = baseline's {number(sample.baseline)} {way}")
+    canvas = Canvas(60 if below else 34)
     canvas.text(EDGE, 26, shorten(text, ROOM), anchor="ls", color=color)
-    if other:
-        canvas.text(EDGE, 52, shorten(f"explained: {sample.explained}", ROOM, SMALL), size=SMALL, anchor="ls")
+    canvas.text(EDGE, 52, shorten("; ".join(below), ROOM, SMALL), size=SMALL, anchor="ls", color=INK if other else PALE)
     return canvas.pixels()
 
 
@@ -85,7 +90,7 @@ def remarks(saliency: Saliency) -> list[str]:
         said.append("A grey box with a reason: that map is known to be wrong.")
     broken = [saliency.titles[name] for name, maps in saliency.maps.items() if not is_finite(maps.numpy())]
     said += [f"{title} has values that are not finite; they are drawn as 0." for title in broken]
-    return said + [f"{saliency.titles.get(name, name)}: {reason}" for name, reason in saliency.skipped.items()]
+    return [*said, *(f"{note}." for note in saliency.notes)]
 
 
 def foot(said: Iterable[str], warned: Iterable[str] = ()) -> Pixels:
@@ -189,11 +194,12 @@ def scale_text(scale: float, signed: bool) -> str:
 
 def scale_remark(saliency: Saliency, shown: Mapping[str, list[float]], where: str = "below each map") -> list[str]:
     """The sentence on signs, and that on scales."""
-    signs = [SIGNS] if saliency.signed & set(saliency.maps) else []
+    of_output = any(sample.predicted is None for sample in saliency.samples)
+    signs = [OUTPUT_SIGNS if of_output else SIGNS] if saliency.signed & set(saliency.maps) else []
     if not shown:
         return signs
     if not saliency.shared_scale:
-        return [*signs, f"Scale {where}: the 99th percentile of its magnitudes."]
+        return [*signs, f"Full colour is the number {where}: 99 % of its values are below it."]
     each = [
         f"{saliency.titles[name]} {scale_text(rows[0], name in saliency.signed)}"
         for name, rows in shown.items()

@@ -24,6 +24,7 @@ from lightning_posttrain.render.attribution import (
 )
 from lightning_posttrain.render.canvas import PALE, Canvas, Pixels, shorten, width_of
 from lightning_posttrain.render.maps import framed, map_pixels, picture_pixels, reduced, size_in
+from lightning_posttrain.results import ClassMeans
 
 GAP = 4
 LARGEST = 220
@@ -61,27 +62,22 @@ def filmstrip_image(
     return stacked([*pieces, foot(_said(signed))])
 
 
-def class_means_image(
-    images: Tensor, maps: Tensor, names: Sequence[str], counts: Sequence[int], *, signed: bool, title: str
-) -> Image:
+def class_means_image(means: ClassMeans, *, title: str) -> Image:
     """Draw the mean input and the mean map of each class, side by side.
 
     Args:
-        images: mean inputs ``(C, H, W, 3)`` in 0 to 1.
-        maps: mean maps ``(C, H, W)``.
-        names: the ``C`` classes.
-        counts: how many samples each mean is over.
-        signed: whether maps have a sign.
-        title: stands above, as ``"val · HiResCAM"``.
+        means: what to draw.
+        title: stands above, as ``"val"``.
     """
-    pieces = [heading_pixels(f"{title}, mean of each class")]
-    for start in range(0, len(names), PAIRS):
-        rows = range(start, min(start + PAIRS, len(names)))
-        pieces.append(_side_by_side([_pair(images[i], maps[i], names[i], counts[i], signed=signed) for i in rows]))
-    return stacked([*pieces, foot(_said(signed, "Below a name: how many samples, and the scale of the map."))])
+    pieces = [heading_pixels(f"{title} · {means.title} for each class, mean of its samples")]
+    for start in range(0, len(means.names), PAIRS):
+        rows = range(start, min(start + PAIRS, len(means.names)))
+        pieces.append(_side_by_side([_pair(means, i) for i in rows]))
+    return stacked([*pieces, foot(_said(means.signed, "Below a name: how many samples, and the scale of the map."))])
 
 
-def _pair(image: Tensor, values: Tensor, name: str, count: int, *, signed: bool) -> Pixels:
+def _pair(means: ClassMeans, i: int) -> Pixels:
+    image, values, name, count, signed = means.images[i], means.maps[i], means.names[i], means.counts[i], means.signed
     width = (PAIR - GAP) // 2
     size = size_in(*values.shape, width=width, height=2 * width, least=24)
     canvas = Canvas(size[0] + 60, PAIR)
@@ -131,6 +127,6 @@ def _row(text: str, cells: Sequence[Pixels], width: int) -> Pixels:
 def _said(signed: bool, *more: str) -> list[str]:
     return [
         *([SIGNED] if signed else []),
-        "Each map is on its own scale: the 99th percentile of its magnitudes.",
+        "Each map is on its own scale: 99 % of its values are below full colour.",
         *more,
     ]

@@ -8,13 +8,14 @@ from lightning_posttrain.results.classification import ClassificationReport
 from lightning_posttrain.results.confusion import ClassCounts, ConfusedPair, Confusion, LabelConfusion
 from lightning_posttrain.results.curves import CurveReport
 from lightning_posttrain.results.gap import GapHistory, Pair
-from lightning_posttrain.results.saliency import Faithfulness, Kind, Saliency, Sample
+from lightning_posttrain.results.saliency import ClassMeans, Faithfulness, Kind, Saliency, Sample
 from lightning_posttrain.results.scores import Areas, Losses, Ranks, Reliability, ScoreCounts
 from lightning_posttrain.results.values import MetricValues
 
 __all__ = [
     "Areas",
     "ClassCounts",
+    "ClassMeans",
     "ClassificationReport",
     "ConfusedPair",
     "Confusion",

@@ -24,6 +24,7 @@ class Sample:
         actual: actual class, or None where there are no classes.
         predicted: predicted class, or None.
         probability: of the predicted class, or None.
+        baseline: value of the explained function for the baseline, where a map adds up to the difference; or None.
     """
 
     index: int | None
@@ -32,6 +33,7 @@ class Sample:
     actual: str | None = None
     predicted: str | None = None
     probability: float | None = None
+    baseline: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +58,7 @@ class Saliency:
         figures: for curves over the epochs, as ``"hirescam/drift"``.
         alarms: what the user should look at, in plain words.
         faithfulness: how much each method's maps say of the model, where that was measured.
+        classes: the mean map of each class, where that was worked out.
     """
 
     kind: Kind
@@ -74,6 +77,7 @@ class Saliency:
     figures: Mapping[str, float] = field(default_factory=dict)
     alarms: tuple[str, ...] = ()
     faithfulness: Faithfulness | None = None
+    classes: ClassMeans | None = None
 
     @property
     def alerts(self) -> tuple[str, ...]:
@@ -82,8 +86,12 @@ class Saliency:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Which methods are missing, and why."""
-        return tuple(f"{method}: {reason}" for method, reason in self.skipped.items())
+        """Which methods are missing, and why, and which say no more than chance does."""
+        reasons: dict[str, list[str]] = {}
+        for method, reason in self.skipped.items():
+            reasons.setdefault(reason, []).append(self.titles.get(method, method))
+        missing = [f"{', '.join(methods)}: {reason}" for reason, methods in reasons.items()]
+        return (*missing, *(self.faithfulness.verdicts if self.faithfulness is not None else ()))
 
     def scalars(self) -> dict[str, float]:
         """The figures, by the name of the method and theirs, as ``"hirescam/drift"``."""
@@ -103,6 +111,27 @@ class Saliency:
             "alarms": list(self.alarms),
             "faithfulness": None if self.faithfulness is None else self.faithfulness.to_dict(),
         }  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class ClassMeans:
+    """The mean map of each class for that class, and the mean of the inputs.
+
+    Args:
+        names: the ``C`` classes.
+        counts: samples of each ``(C,)``.
+        images: ``(C, H, W, 3)`` float32 in 0 to 1.
+        maps: ``(C, H, W)`` float32; NaN for a class without samples.
+        title: of the method.
+        signed: whether its maps have a sign.
+    """
+
+    names: tuple[str, ...]
+    counts: tuple[int, ...]
+    images: Tensor
+    maps: Tensor
+    title: str
+    signed: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +159,17 @@ class Faithfulness:
     def notes(self) -> tuple[str, ...]:
         """What is missing, and why."""
         return tuple(f"{what}: {reason}" for what, reason in self.skipped.items())
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """Which methods tell the output no better than a random order of positions does."""
+        chance = self.rows.get("random", {}).get("insertion", float("nan"))
+        poor = [
+            self.titles[name]
+            for name, measures in self.rows.items()
+            if name not in ("random", "edge") and measures.get("insertion", float("nan")) <= chance
+        ]
+        return (f"{', '.join(poor)}: no better than a random map for this model",) if poor else ()
 
     def scalars(self) -> dict[str, float]:
         """Nothing: a table is looked at."""

@@ -444,6 +444,23 @@ def test_methods_are_measured_at_the_end_of_fit_and_on_test_and_every_so_many_ep
     assert saliency.results["test"].faithfulness is not None
 
 
+def test_the_mean_map_of_each_class_is_drawn_at_the_end_of_fit_and_on_test(tmp_path):
+    saliency = SaliencyMaps(on_error="raise", methods=["input_x_gradient"], samples=2, faithfulness=False)
+    trainer = toys.quiet(saliency, max_epochs=1, default_root_dir=tmp_path)
+    net = toys.Net()
+    trainer.fit(net, toys.loader(), toys.loader())
+    assert saliency.results["val"].classes is not None
+    assert (tmp_path / "posttrain/val/saliency_of_classes.png").exists()
+    trainer.test(net, toys.loader(), verbose=False)
+    means = saliency.results["test"].classes
+    assert means.counts == (4, 4, 4, 4)
+    x, y = toys.images().tensors
+    for label in range(toys.CLASSES):
+        first = x[y == label][:4].clone().requires_grad_()
+        (slope,) = torch.autograd.grad(net.eval()(first)[:, label].sum(), first)
+        torch.testing.assert_close(means.maps[label], (slope * first).sum(1).mean(0).detach())
+
+
 def test_time_that_is_over_is_said_and_costs_no_run():
     result = explained(toys.Net(), max_seconds=0)
     assert result.maps == {}

@@ -6,6 +6,7 @@ from scipy import integrate
 from torch import nn
 
 from lightning_posttrain.functional import faithfulness as ff
+from lightning_posttrain.functional import insertion
 from lightning_posttrain.functional.maps import order
 
 LAYOUTS = {
@@ -66,7 +67,7 @@ def slow_curves(score, inputs, importance, baseline, channel_dim, steps):
 def test_curves_equal_a_slow_walk_over_the_positions(shape, channel_dim, steps):
     inputs, baseline = torch.randn(shape), torch.randn(shape)
     importance = map_for(inputs, channel_dim).round()
-    found = ff.insertion_deletion(
+    found = insertion.insertion_deletion(
         squares, inputs, importance, baseline=baseline, channel_dim=channel_dim, steps=steps, chunk=5
     )
     expected = slow_curves(squares, inputs, importance, baseline, channel_dim, steps)
@@ -85,19 +86,19 @@ def test_areas_of_an_additive_score_equal_the_closed_form(shape, channel_dim):
     parts = inputs * weight if channel_dim is None else (inputs * weight).sum(dim=channel_dim)
     n = parts[0].numel()
     for importance in (parts, torch.randn(parts.shape)):
-        curves = ff.insertion_deletion(
+        curves = insertion.insertion_deletion(
             additive, inputs, importance, baseline=torch.zeros(1).double(), channel_dim=channel_dim, steps=n
         )
         c = parts.flatten(1).gather(1, order(importance))
         i = torch.arange(1, n + 1)
-        torch.testing.assert_close(ff.area(curves.insertion), (c * (n - i + 0.5) / n).sum(dim=1))
-        total = ff.area(curves.insertion) + ff.area(curves.deletion)
+        torch.testing.assert_close(insertion.area(curves.insertion), (c * (n - i + 0.5) / n).sum(dim=1))
+        total = insertion.area(curves.insertion) + insertion.area(curves.deletion)
         torch.testing.assert_close(total, additive(inputs, torch.arange(len(inputs))))
 
 
 def test_the_ends_of_the_curves_are_the_input_and_the_baseline():
     inputs, baseline = torch.randn(4, 6), torch.randn(6)
-    curves = ff.insertion_deletion(squares, inputs, torch.randn(4, 6), baseline=baseline, channel_dim=None)
+    curves = insertion.insertion_deletion(squares, inputs, torch.randn(4, 6), baseline=baseline, channel_dim=None)
     full, empty = (squares(rows, torch.arange(4)) for rows in (inputs, baseline.expand(4, 6)))
     assert curves.insertion[:, -1].equal(full)
     assert curves.insertion[:, 0].equal(empty)
@@ -117,7 +118,7 @@ def test_chunks_change_no_bit_of_the_curves_and_are_never_exceeded(shape, channe
 
     def curves(chunk):
         options = {"baseline": torch.zeros(()), "channel_dim": channel_dim, "steps": 6, "chunk": chunk}
-        return torch.stack(ff.insertion_deletion(counted, inputs, importance, **options))
+        return torch.stack(insertion.insertion_deletion(counted, inputs, importance, **options))
 
     whole = curves(1000)
     assert sizes == [3 * 2 * 6]
@@ -131,10 +132,10 @@ def test_the_best_order_has_the_largest_area_of_insertion_and_the_smallest_of_de
     inputs = torch.rand(8, 12)
     orders = [inputs, torch.rand(8, 12), -inputs]
     found = [
-        ff.insertion_deletion(lambda r, _: r.sum(dim=1), inputs, a, baseline=torch.zeros(1), channel_dim=None)
+        insertion.insertion_deletion(lambda r, _: r.sum(dim=1), inputs, a, baseline=torch.zeros(1), channel_dim=None)
         for a in orders
     ]
-    best, chance, worst = (ff.area(curves.insertion) - ff.area(curves.deletion) for curves in found)
+    best, chance, worst = (insertion.area(curves.insertion) - insertion.area(curves.deletion) for curves in found)
     assert (best > chance).all()
     assert (chance > worst).all()
 
@@ -146,7 +147,7 @@ def test_positions_of_equal_importance_do_not_come_row_by_row():
         seen.append(rows)
         return rows.sum(dim=(1, 2))
 
-    ff.insertion_deletion(
+    insertion.insertion_deletion(
         look, torch.ones(1, 8, 8), torch.zeros(1, 8, 8), baseline=torch.zeros(1), channel_dim=None, steps=2
     )
     half = seen[0][1]
@@ -156,7 +157,7 @@ def test_positions_of_equal_importance_do_not_come_row_by_row():
 
 def test_tokens_by_number_go_in_and_out_as_well():
     tokens, pad = torch.tensor([[5, 7, 9]]), torch.tensor(0)
-    found = ff.insertion_deletion(
+    found = insertion.insertion_deletion(
         lambda rows, _: rows.sum(dim=1),
         tokens,
         torch.tensor([[0.0, 2.0, 1.0]]),
@@ -170,7 +171,7 @@ def test_tokens_by_number_go_in_and_out_as_well():
 
 def test_a_normalised_curve_goes_from_nothing_to_all_and_is_nan_without_a_difference():
     curve = torch.tensor([[2.0, 5.0, 4.0], [3.0, 8.0, 3.0]])
-    found = ff.normalised(curve, curve[:, -1], curve[:, 0])
+    found = insertion.normalised(curve, curve[:, -1], curve[:, 0])
     assert found[0].tolist() == [0, 1.5, 1]
     assert found[1].isnan().all()
 
@@ -178,7 +179,7 @@ def test_a_normalised_curve_goes_from_nothing_to_all_and_is_nan_without_a_differ
 def test_areas_equal_scipys_trapezoids():
     curve = torch.rand(5, 9)
     expected = integrate.trapezoid(curve.numpy(), dx=1 / 8, axis=1)
-    np.testing.assert_allclose(ff.area(curve), expected, rtol=1e-6)
+    np.testing.assert_allclose(insertion.area(curve), expected, rtol=1e-6)
 
 
 # infidelity
@@ -416,11 +417,11 @@ def test_no_graph_is_kept():
         assert not torch.is_grad_enabled()
         return rows @ weight
 
-    curves = ff.insertion_deletion(score, inputs, inputs * weight, baseline=weight, channel_dim=None)
+    curves = insertion.insertion_deletion(score, inputs, inputs * weight, baseline=weight, channel_dim=None)
     found = [
         *curves,
-        ff.area(curves.insertion),
-        ff.normalised(curves.insertion, weight[:3], weight[1:]),
+        insertion.area(curves.insertion),
+        insertion.normalised(curves.insertion, weight[:3], weight[1:]),
         ff.infidelity(score, inputs, inputs * weight),
         ff.infidelity(score, inputs, inputs * weight, normalise=True),
         ff.max_sensitivity(lambda rows: rows * weight, inputs),

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from lightning_posttrain.render import class_means_image, filmstrip_image
+from lightning_posttrain.results import ClassMeans
 
 
 def said(written):
@@ -54,11 +55,13 @@ def test_only_signed_maps_speak_of_red_and_blue(written):
     assert any("blue" in text for text in said(written))
 
 
-def means(classes=5, counts=None, maps=None, **more):
+def means(classes=5, counts=None, maps=None):
     names = [f"class {i}" for i in range(classes)]
     maps = torch.rand(classes, 8, 8) if maps is None else maps
-    options = {"signed": True, "title": "val", **more}
-    return class_means_image(torch.rand(classes, 8, 8, 3), maps, names, counts or [3] * classes, **options)
+    found = ClassMeans(
+        tuple(names), tuple(counts or [3] * classes), torch.rand(classes, 8, 8, 3), maps, "Saliency", True
+    )
+    return class_means_image(found, title="val")
 
 
 def test_class_means_stand_four_in_a_line():

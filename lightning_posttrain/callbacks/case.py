@@ -1,0 +1,75 @@
+"""A case to explain: samples of a finished epoch, and the model that gave their scores."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+
+from lightning_posttrain.attribution.samples import Chosen
+from lightning_posttrain.evaluation import Evaluation
+from lightning_posttrain.functional.images import kind_of
+from lightning_posttrain.results import Kind
+from lightning_posttrain.stream import EvaluationStream
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """Samples of a finished epoch, and what gave their scores.
+
+    Args:
+        module: the model.
+        evaluation: the epoch.
+        names: of the classes.
+        chosen: the samples.
+        fixed: whether they are the same in every epoch.
+        of_classes: some of each class, or None.
+        rows: of the largest batch that the model has seen.
+    """
+
+    module: LightningModule
+    evaluation: Evaluation
+    names: tuple[str, ...]
+    chosen: Chosen
+    fixed: bool
+    of_classes: Chosen | None = None
+    rows: int = 8
+
+    def inputs(self, kind: Kind | None) -> Tensor:
+        """Those of the samples, where and as the model takes them."""
+        inputs, module = self.chosen.inputs, self.module
+        tokens = (kind or kind_of(inputs)) == "tokens"
+        return inputs.to(module.device) if tokens else inputs.to(module.device, dtype_of(module))
+
+
+def dtype_of(module: LightningModule) -> torch.dtype:
+    """Of the weights."""
+    dtypes = (parameter.dtype for parameter in module.parameters() if parameter.is_floating_point())
+    return next(dtypes, torch.float32)
+
+
+def sharded(module: LightningModule) -> bool:
+    """Whether a forward on one rank would wait for the others: FSDP, tensor parallel, DeepSpeed stage 3."""
+    marks = ("full_tensor", "_local_shard", "ds_id")
+    found = any(hasattr(parameter, mark) for parameter in module.parameters() for mark in marks)
+    if found:
+        text = "SaliencyMaps explains on the first rank, which does not hold the sharded module. Nothing is drawn."
+        EvaluationStream.of(module.trainer).say_once(text)
+    return found
+
+
+@contextlib.contextmanager
+def progress(trainer: Trainer) -> Iterator[Callable[[int], object]]:
+    """A bar that shows up where an explanation takes more than some seconds, where the trainer shows one."""
+    shown = trainer.progress_bar_callback
+    if shown is None or not getattr(shown, "is_enabled", True):
+        yield lambda _rows: None
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(desc="SaliencyMaps", unit=" forwards", leave=False, delay=2.0) as bar:
+        yield bar.update
