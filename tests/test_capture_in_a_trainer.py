@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.data import TensorDataset
 
-from lightning_posttrain import ClassificationMetrics, ConfusionMatrix
+from lightning_posttrain import ClassificationMetrics, ConfusionMatrix, SaliencyMaps
 from lightning_posttrain.tasks import to_logits
 from tests import reference, toys
 

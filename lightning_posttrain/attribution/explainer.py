@@ -114,12 +114,8 @@ class Explainer:
         score = targets.score
         dim = channel_dim(inputs.shape, kind)
         if kind == "tokens" and not inputs.is_floating_point():
-            ids = inputs
-            inputs, score, dim = (
-                embedded(lambda x: score(x, targets.rows.to(x.device)), ids),
-                score_of_embeddings(score, ids),
-                2,
-            )
+            found = embedded(lambda x: targets.score(x, targets.rows.to(x.device)), inputs)
+            inputs, score, dim = found.rows, score_of_embeddings(score, found), 2
         return Problem(score, inputs, self._nothing(inputs, dim), dim, module, chunks=chunks, seed=self.seed), kind
 
     def _nothing(self, inputs: Tensor, dim: int | None) -> Tensor:

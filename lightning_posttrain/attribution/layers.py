@@ -11,8 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_posttrain.attribution.problem import Problem
+from lightning_posttrain.attribution.problem import Problem, like
 
+LEAST_SLOPE, LEAST_TIE = 0.05, 0.8
+"""How much a step along a layer's grid must move what it looks at in the input, and how surely."""
+Scripted = torch.jit.ScriptModule
+"""Takes no hooks."""
 PREFIX = 8
 """A class token, distillation tokens and registers are so many at most."""
 
@@ -21,28 +25,33 @@ def find_cam_layer(problem: Problem) -> str | None:
     """Dotted name of the last layer that still says where, and that all of the output goes through; None without one.
 
     A layer qualifies where its output is laid out as the input is, as maps ``(N, C, H, W)`` or ``(N, H, W, C)``,
-    tokens of a grid ``(N, T, D)`` or ``(N, C, T)`` of a series; where the output of the model changes with more than
-    a few of its positions; where no way leads past it; and where no recurrent layer ran before it or in it, after
-    which each position tells of others. A map of less than 4 × 4 says little about where, so the
-    last layer with at least that is taken; if there is none, the last with at least 2 × 2. The sum at the end of a
-    residual block comes before the convolution inside it.
+    tokens of a grid ``(N, T, D)`` or ``(N, C, T)`` of a series, and each position looks at the input about where it
+    lies; where the output of the model changes with more than a few of these; where no way leads past it; and where no
+    recurrent layer ran before, after which each position tells of others. A map of less than 4 × 4 says little about
+    where, so the last layer with at least that is taken; if there is none, the last with at least 2 × 2. The sum at
+    the end of a residual block comes before the convolution inside it.
     """
     assert problem.module is not None
-    if len(problem.spatial) not in (1, 2):
+    if len(problem.spatial) not in (1, 2) or isinstance(problem.module, Scripted):
         return None
     which = problem.all[:2]
+    leaf = problem.inputs[which].detach().clone().requires_grad_()
     with _outputs(problem.module) as seen:
-        value = problem.score(problem.inputs[which].detach().clone().requires_grad_(), which)
+        value = problem.score(leaf.clone(), which)
+    if not value.requires_grad:
+        return None
     first = {name: outputs[0] for name, outputs in _before_recurrence(problem.module, seen) if len(outputs) == 1}
     once = {name: output for name, output in first.items() if output.requires_grad and len(output) == len(which)}
     laid = {name: found for name, output in once.items() if (found := layout(output, problem.spatial)) is not None}
-    slopes = torch.autograd.grad(value.sum(), [once[name] for name in laid], allow_unused=True) if laid else ()
+    wanted = [once[name] for name in laid]
+    slopes = torch.autograd.grad(value.sum(), wanted, allow_unused=True, retain_graph=True) if laid else ()
     felt = dict(zip(laid, slopes, strict=True))
     for smallest in (4, 2):
         for name in reversed(list(laid)):
             slope = felt[name]
             large = min(laid[name][1]) >= smallest
-            if large and slope is not None and _wide(to_maps(slope, laid[name])) and _no_way_past(problem, name):
+            wide = large and slope is not None and _wide(to_maps(slope, laid[name]))
+            if wide and _over_the_input(to_maps(once[name], laid[name]), leaf, problem) and _no_way_past(problem, name):
                 return name
     return None
 
@@ -125,6 +134,33 @@ def _wide(slopes: Tensor) -> bool:
     return bool((felt.sum(1) > 1).all())
 
 
+def _over_the_input(maps: Tensor, leaf: Tensor, problem: Problem) -> bool:
+    """Whether the positions of maps ``(N, C, *grid)`` look at the inputs where they seem to lie, along each side.
+
+    A layer of channels, of queries or of states that have seen all of a sequence has as many numbers, but no places.
+    """
+    for side, length in enumerate(maps.shape[2:]):
+        places = sorted({round(share * (length - 1)) for share in (0.0, 0.25, 0.5, 0.75, 1.0)})
+        lines = [maps.select(side + 2, place).square().sum() for place in places]
+        found = [_centre(torch.autograd.grad(line, leaf, retain_graph=True)[0], side, problem) for line in lines]
+        meant = torch.tensor([(place + 0.5) / length for place in places], dtype=torch.float64)
+        centres = torch.stack(found).double()
+        steps = centres - centres.mean()
+        slope = (steps * (meant - meant.mean())).sum() / (meant - meant.mean()).square().sum()
+        if not bool(slope > LEAST_SLOPE) or not bool(torch.corrcoef(torch.stack([centres, meant]))[0, 1] > LEAST_TIE):
+            return False
+    return True
+
+
+def _centre(gradient: Tensor, side: int, problem: Problem) -> Tensor:
+    """Where along a side the magnitude of gradients lies, 0 to 1."""
+    sizes = gradient.detach().abs().cpu()
+    sizes = sizes if problem.channel_dim is None else sizes.sum(problem.channel_dim)
+    along = sizes.movedim(side + 1, 0).flatten(1).sum(1)
+    places = (torch.arange(len(along)) + 0.5) / len(along)
+    return (along * places).sum() / along.sum()
+
+
 def _no_way_past(problem: Problem, name: str) -> bool:
     """Whether the output of the model no longer depends on the input once a layer's output is held fixed."""
     assert problem.module is not None
@@ -143,7 +179,7 @@ def _no_way_past(problem: Problem, name: str) -> bool:
 
 def _held(output: Any) -> Any:
     if isinstance(output, (tuple, list)):
-        return type(output)(part.detach() if isinstance(part, Tensor) else part for part in output)
+        return like(output, [part.detach() if isinstance(part, Tensor) else part for part in output])
     return output.detach()
 
 
@@ -164,7 +200,8 @@ def _outputs(module: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
 
         return note
 
-    handles = [part.register_forward_hook(hook(name)) for name, part in module.named_modules() if name]
+    parts = ((name, part) for name, part in module.named_modules() if name)
+    handles = [part.register_forward_hook(hook(name)) for name, part in parts if not isinstance(part, Scripted)]
     try:
         yield seen
     finally:

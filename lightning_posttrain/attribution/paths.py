@@ -108,7 +108,9 @@ class GradientShap(Method):
             start = background[chosen[draw]]
             end = problem.inputs[which] + spread * _noise(problem, draw)
             leaf = (start + share[draw].view(-1, *(1,) * (start.ndim - 1)) * (end - start)).detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(problem.score(leaf.clone(), which).sum(), leaf)
+            value = problem.score(leaf.clone(), which)
+            problem.need_gradient(value)
+            (gradient,) = torch.autograd.grad(value.sum(), leaf)
             total.index_add_(0, which, gradient * (end - start) / self.draws)
 
         problem.chunks.run(self.draws * count, add)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -90,12 +90,23 @@ class Problem:
         leaf = self.inputs[which].detach().clone().requires_grad_("inputs" in self.wants)
         with self._heard(cut="inputs" not in self.wants) if at_layer else _nothing() as heard:
             value = self.score(leaf.clone(), which)
+        self.need_gradient(value)
         wanted = [*([leaf] if leaf.requires_grad else []), *heard]
         found = iter(torch.autograd.grad(value.sum(), wanted, allow_unused=True))
         inputs = _defined(next(found), leaf) if leaf.requires_grad else None
         if not heard:
             return Gradients(value.detach(), inputs, None, None)
         return Gradients(value.detach(), inputs, heard[0].detach(), _defined(next(found), heard[0]))
+
+    @staticmethod
+    def need_gradient(value: Tensor) -> None:
+        """Raise where no gradient leads from the output to the inputs.
+
+        Raises:
+            NotApplicableError: so it is.
+        """
+        if not value.requires_grad:
+            raise NotApplicableError("the output has no gradient at the inputs, as under no_grad; take occlusion")
 
     @contextmanager
     def _heard(self, *, cut: bool) -> Iterator[list[Tensor]]:
@@ -107,10 +118,10 @@ class Problem:
             if cut and not heard:
                 tensor = tensor.detach().requires_grad_()
                 heard.append(tensor)
-                return (tensor, *output[1:]) if isinstance(output, (tuple, list)) else tensor.clone()
+                return _with_first(output, tensor)
             # a copy goes on, as the next layer may change its input in place
             heard.append(tensor)
-            return (tensor.clone(), *output[1:]) if isinstance(output, (tuple, list)) else tensor.clone()
+            return _with_first(output, tensor)
 
         assert self.module is not None
         assert self.layer is not None
@@ -140,7 +151,9 @@ class Problem:
             rows = rows.to(self.inputs.device)
             step, which = rows // count, samples[rows % count]
             leaf = point(step, which).detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(self.score(leaf.clone(), which).sum(), leaf)
+            value = self.score(leaf.clone(), which)
+            self.need_gradient(value)
+            gradient = _defined(torch.autograd.grad(value.sum(), leaf, allow_unused=True)[0], leaf)
             shape = (-1, *(1,) * (leaf.ndim - 1))
             total.index_add_(0, which, gradient * weight.to(gradient)[step].view(shape))
 
@@ -190,6 +203,17 @@ def gap(values: Tensor, change: Tensor) -> list[float]:
 @contextmanager
 def _nothing() -> Iterator[list[Tensor]]:
     yield []
+
+
+def _with_first(output: Any, tensor: Tensor) -> Any:
+    if not isinstance(output, (tuple, list)):
+        return tensor.clone()
+    return like(output, [tensor.clone(), *output[1:]])
+
+
+def like(output: Sequence[Any], parts: Sequence[Any]) -> Any:
+    """``parts`` in a container of the kind of ``output``, be it a named tuple."""
+    return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)  # type: ignore[call-arg]
 
 
 def _defined(gradient: Tensor | None, like: Tensor) -> Tensor:

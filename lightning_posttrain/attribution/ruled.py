@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from lightning_posttrain.attribution import rules
 from lightning_posttrain.attribution.layers import grid_of
@@ -27,6 +28,7 @@ class GuidedBackprop(Method):
 
     def attribute(self, problem: Problem) -> Tensor:
         """Guided gradient."""
+        _see_all(problem)
         return rules.guided_backprop(problem)
 
 
@@ -40,6 +42,7 @@ class DeepLift(Method):
 
     def attribute(self, problem: Problem) -> Tensor:
         """Contributions."""
+        _see_all(problem)
         return rules.deep_lift(problem)
 
 
@@ -58,6 +61,7 @@ class LRP(Method):
 
     def attribute(self, problem: Problem) -> Tensor:
         """Relevance."""
+        _see_all(problem)
         return rules.lrp(problem, self.gamma)
 
 
@@ -93,3 +97,10 @@ def on_grid(tokens: Tensor, problem: Problem) -> Tensor:
     if grid is None:
         raise NotApplicableError(f"{tokens.shape[1]} tokens lie on no grid over the input; take hirescam")
     return tokens[:, grid[0] :].reshape(len(tokens), *grid[1])
+
+
+def _see_all(problem: Problem) -> None:
+    """Raise where a part is in TorchScript, of which rules see nothing."""
+    parts = problem.module.modules() if isinstance(problem.module, nn.Module) else ()
+    if any(isinstance(part, torch.jit.ScriptModule) for part in parts):
+        raise NotApplicableError("a part of the model is in TorchScript, to which no rule applies; take SmoothGrad")

@@ -10,9 +10,6 @@ import torch
 from torch import Tensor
 
 from lightning_posttrain.batch import EvalBatch
-from lightning_posttrain.fields import describe
-from lightning_posttrain.functional.images import fits_kind, kind_of
-from lightning_posttrain.results import Kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +50,7 @@ class FixedSamples:
 
     def offer(self, batch: EvalBatch) -> None:
         """Take rows of classes that are still missing."""
-        if self._closed:
+        if self._closed or _other_shape(batch.inputs, self._kept[:1] or self._spare[:1]):
             return
         quota = -(-self._count // batch.num_classes)
         labels = batch.target.float().argmax(1) if batch.multilabel else batch.target
@@ -91,9 +88,16 @@ class IndexedSamples:
         """Take the rows that are wanted and not found yet."""
         if batch.index is None or len(self._found) == len(self._wanted):
             return
-        for i, position in enumerate(batch.index.tolist()):
-            if position in self._wanted and position not in self._found:
+        usable = batch.counted.any(1) if batch.multilabel else batch.counted
+        for i, (position, fine) in enumerate(zip(batch.index.tolist(), usable.tolist(), strict=True)):
+            other = _other_shape(batch.inputs, [(0, found) for found in self._found.values()])
+            if fine and not other and position in self._wanted and position not in self._found:
                 self._found[position] = _rows(batch, i)
+
+    @property
+    def missing(self) -> list[int]:
+        """Positions that did not come by with a class."""
+        return [position for position in self._wanted if position not in self._found]
 
     def chosen(self) -> Chosen | None:
         """Those that came by."""
@@ -115,6 +119,8 @@ class RankedSamples:
 
     def offer(self, batch: EvalBatch) -> None:
         """Keep the best of what was kept and of the batch; of equal ones the first."""
+        if self._kept and self._kept[1].shape[1:] != batch.inputs.shape[1:]:
+            return
         if self._cell is None:
             wanted = batch.predicted != batch.target
         else:
@@ -142,6 +148,11 @@ class RankedSamples:
         return Chosen(inputs, tuple(None if i < 0 else i for i in index.tolist()), scores, target)
 
 
+def _other_shape(inputs: Tensor, kept: Sequence[tuple[int, Chosen]]) -> bool:
+    """Whether inputs cannot stand beside those kept; the shape of the first counts."""
+    return bool(kept) and kept[0][1].inputs.shape[1:] != inputs.shape[1:]
+
+
 def _rows(batch: EvalBatch, i: int) -> Chosen:
     position = None if batch.index is None else int(batch.index[i])
     inputs, scores, target = (_own(part[i : i + 1]) for part in (batch.inputs, batch.scores, batch.target))
@@ -163,24 +174,41 @@ def _joined(parts: list[Chosen]) -> Chosen | None:
 
 
 class FirstSamples:
-    """The first of an epoch that is no classification; the same in every epoch."""
+    """The first of an epoch that is no classification, or some positions; the same in every epoch.
 
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._kept: list[Tensor] = []
-        self._index: list[int | None] = []
+    Args:
+        samples: how many, or positions in the dataset.
+    """
+
+    def __init__(self, samples: int | Sequence[int]) -> None:
+        self._count = samples if isinstance(samples, int) else len(samples)
+        self._wanted = None if isinstance(samples, int) else tuple(samples)
+        self._kept: list[tuple[int | None, Tensor]] = []
 
     def take(self, inputs: Tensor, index: Tensor | None = None) -> None:
-        """Look at a batch, at whose positions in the dataset it may be known that it stands."""
-        room = self._count - len(self._index)
-        if room > 0:
-            self._kept.append(_own(inputs[:room]))
-            self._index += [None] * len(inputs[:room]) if index is None else index[:room].tolist()
+        """Look at a batch, of which it may be known where it stands in the dataset."""
+        if len(self._kept) == self._count or (self._kept and self._kept[0][1].shape[1:] != inputs.shape[1:]):
+            return
+        positions = [None] * len(inputs) if index is None else index.tolist()
+        there = {position for position, _ in self._kept}
+        for i, position in enumerate(positions):
+            wanted = self._wanted is None or (position in self._wanted and position not in there)
+            if wanted and len(self._kept) < self._count:
+                self._kept.append((position, _own(inputs[i : i + 1])))
+
+    @property
+    def missing(self) -> list[int]:
+        """Positions that did not come by."""
+        found = {position for position, _ in self._kept}
+        return [position for position in self._wanted or () if position not in found]
 
     def chosen(self) -> Chosen | None:
-        """In order of appearance."""
-        inputs = torch.cat(self._kept) if self._kept else None
-        return None if inputs is None else Chosen(inputs, tuple(self._index))
+        """In order of appearance, or as the positions are given."""
+        if not self._kept:
+            return None
+        if self._wanted is not None:
+            self._kept.sort(key=lambda pair: self._wanted.index(pair[0]))  # type: ignore[union-attr]
+        return Chosen(torch.cat([inputs for _, inputs in self._kept]), tuple(position for position, _ in self._kept))
 
 
 def chooser(
@@ -207,15 +235,3 @@ def _class(name: Any, names: Sequence[str], num_classes: int) -> int:
     if str(name) not in names:
         raise ValueError(f"`choose` has {name!r}, wanted a class index or one of {', '.join(names)}.")
     return list(names).index(str(name))
-
-
-def why_not(inputs: Any, kind: Kind | None) -> str:
-    """Why inputs cannot be explained, with the cure; nothing where they can."""
-    if isinstance(inputs, Tensor) and (fits_kind(inputs.shape, kind) if kind else kind_of(inputs) is not None):
-        return ""
-    found = "not found in the batch" if inputs is None else describe(inputs)
-    wanted = f"a batch of kind {kind!r}" if kind else "a tensor: images, series, tabular rows or tokens"
-    return (
-        f"it wants {wanted}, and the inputs are {found}. Pass inputs_fn=lambda batch: ... to say where they are, or "
-        "leave SaliencyMaps out."
-    )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_posttrain.attribution.rules import slow_attention
-from lightning_posttrain.buffers import kept_buffers
+from lightning_posttrain.buffers import kept_buffers, put_back, snapshot
 
 
 @contextlib.contextmanager
@@ -84,9 +85,12 @@ def _kept(module: nn.Module) -> Iterator[None]:
 def _kept_attributes(module: nn.Module) -> Iterator[None]:
     """Put back what is an attribute of each part, and its hooks: explainers leave some behind."""
     before = [(vars(part), vars(part).copy(), _hooks(part)) for part in module.modules()]
+    restored = [restore for part in module.modules() for value in _own(part) if (restore := _restorer(value))]
     try:
         yield
     finally:
+        for restore in restored:
+            restore()
         for attributes, kept, hooks in before:
             for name in attributes.keys() - kept.keys():
                 del attributes[name]
@@ -94,6 +98,30 @@ def _kept_attributes(module: nn.Module) -> Iterator[None]:
             for registered, numbers in hooks:
                 for number in registered.keys() - numbers:
                     del registered[number]
+
+
+def _own(part: nn.Module) -> Iterator[Any]:
+    """What a user's code may keep in attributes and change in place, as a metric keeps its sums."""
+    for name, value in vars(part).items():
+        if name not in ("_parameters", "_buffers", "_modules") and not name.endswith(("_hooks", "_hooks_with_kwargs")):
+            yield value
+
+
+def _restorer(value: Any) -> Callable[[], object] | None:
+    """What puts a container back as it is now, or a tensor's values; None for what is neither."""
+    if isinstance(value, Tensor):
+        kept = None if value.is_inference() else snapshot(value)
+        return None if kept is None else partial(put_back, value, kept)
+    if type(value) is list:
+        return partial(value.__setitem__, slice(None), value.copy())
+    return partial(_refill, value, value.copy()) if isinstance(value, (dict, set)) else None
+
+
+def _refill(value: Any, before: Any) -> None:
+    same = len(value) == len(before) and all(key in value for key in before)
+    if not same or (isinstance(value, dict) and any(value[key] is not item for key, item in before.items())):
+        value.clear()
+        value.update(before)
 
 
 def _hooks(part: nn.Module) -> list[tuple[dict[int, Any], set[int]]]:

@@ -15,6 +15,7 @@ from lightning_posttrain.results import Sample
 
 Explain = Literal["predicted", "true", "both", "contrast"]
 EXPLAINED: tuple[Explain, ...] = ("predicted", "true", "both", "contrast")
+NO_LABEL = "no label"
 Output = Callable[[Any, Tensor], Tensor]
 """From the model's output and its inputs ``(n, ...)`` to one number a row ``(n,)``."""
 
@@ -59,7 +60,8 @@ def of_classes(
             against = "" if rival is None else f" rather than {names[rival]}"
             actual, predicted = _said(target, logits[row], ranked[0], names)
             value = logits[row, class_] - (0 if rival is None else logits[row, rival])
-            probability = float(chance[row, ranked[0]])
+            nothing = labels and predicted == NO_LABEL
+            probability = None if nothing else float(chance[row, ranked[0]])
             about = (chosen.index[row], f"{names[class_]}{against}", float(value), actual, predicted, probability)
             samples.append(Sample(*about))
             rows.append(row)
@@ -71,7 +73,7 @@ def of_classes(
 def _explained(ranked: list[int], target: Any, how: Explain) -> list[tuple[int, int | None]]:
     """Classes to explain, each with the one that it is set against, or None."""
     top = ranked[0]
-    actual = max(range(len(target)), key=target.__getitem__) if isinstance(target, list) else target
+    actual = (target.index(1) if 1 in target else top) if isinstance(target, list) else target
     if how == "contrast":
         return [(top, actual if actual != top else ranked[1])]
     if how == "both":
@@ -82,8 +84,8 @@ def _explained(ranked: list[int], target: Any, how: Explain) -> list[tuple[int, 
 def _said(target: Any, logits: Tensor, top: int, names: Sequence[str]) -> tuple[str, str]:
     if not isinstance(target, list):
         return names[target], names[top]
-    there, guessed = ([names[i] for i, on in enumerate(row) if on] for row in (target, (logits > 0).tolist()))
-    return ", ".join(there) or "no label", ", ".join(guessed) or "no label"
+    there, guessed = ([names[i] for i, on in enumerate(row) if on == 1] for row in (target, (logits > 0).tolist()))
+    return ", ".join(there) or NO_LABEL, ", ".join(guessed) or NO_LABEL
 
 
 def _logits(scorer: Callable[[Tensor], Tensor], classes: Tensor, rivals: Tensor) -> Score:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -26,11 +27,15 @@ Where = Callable[[Tensor, Sequence["int | None"]], Tensor]
 """From inputs ``(K, ...)`` and their dataset positions to a mask ``(K, *spatial)`` or ``(*spatial)``, bool."""
 
 
+Key = tuple[int, str]
+"""Of a map: which sample it is of, and what it explains."""
+
+
 class Frame(NamedTuple):
-    """Maps ``(K, h, w)`` of one epoch, small."""
+    """Maps ``(h, w)`` of one epoch, small."""
 
     epoch: int
-    maps: Tensor
+    maps: dict[Key, Tensor]
 
 
 @dataclass(eq=False)
@@ -44,12 +49,12 @@ class Trail:
     fixed: bool
     frames: list[Frame] = field(default_factory=list)
     film: str = ""
-    _before: dict[str, Tensor] = field(default_factory=dict)
+    _before: dict[str, dict[Key, Tensor]] = field(default_factory=dict)
     _every: int = 1
     _seen: int = 0
     _alarmed: dict[str, int] = field(default_factory=dict)
 
-    def follow(self, result: Saliency, epoch: int) -> None:
+    def follow(self, result: Saliency, keys: Sequence[Key], epoch: int) -> None:
         """Keep small maps of one method, at most ``FRAMES`` of them, evenly over the epochs, and the last."""
         if not self.fixed or result.kind not in ("image", "spectrogram") or not result.maps:
             return
@@ -62,22 +67,31 @@ class Trail:
         small = spread(maps, tuple(max(1, round(n * ratio)) for n in maps.shape[1:]))
         if self.frames and (self._seen - 1) % self._every:
             self.frames.pop()  # the last one stood there as the last only
-        self.frames.append(Frame(epoch, small))
+        self.frames.append(Frame(epoch, dict(zip(keys, small, strict=True))))
         self._seen += 1
         if len(self.frames) > FRAMES:
             self.frames = self.frames[::2]
             self._every *= 2
 
-    def figures(self, result: Saliency, regions: dict[str, Tensor]) -> dict[str, float]:
+    def film_of(self, keys: Sequence[Key]) -> Tensor | None:
+        """Maps ``(K, E, h, w)`` of the film; None where there are not two epochs, NaN where a map is not there."""
+        if len(self.frames) < 2:
+            return None
+        nothing = torch.full_like(next(iter(self.frames[-1].maps.values())), torch.nan)
+        return torch.stack([torch.stack([frame.maps.get(key, nothing) for frame in self.frames]) for key in keys])
+
+    def figures(self, result: Saliency, keys: Sequence[Key], regions: dict[str, Tensor]) -> dict[str, float]:
         """Drift, entropy and shares of regions, of each method, as means over the samples."""
         found: dict[str, float] = {}
         for name, every in result.maps.items():
             rows = [row for row in range(len(every)) if row not in result.refused.get(name, {})]
             maps = every[rows]
-            before = self._before.get(name)
-            if self.fixed and before is not None and before.shape == maps.shape:
-                found[f"{name}/drift"] = 1 - _mean(rank_correlation(maps, before))
-            self._before[name] = maps
+            before, now = self._before.get(name, {}), {keys[row]: every[row] for row in rows}
+            both = [key for key in now if key in before and before[key].shape == now[key].shape]
+            if self.fixed and both:
+                pair = (torch.stack([maps[key] for key in both]) for maps in (now, before))
+                found[f"{name}/drift"] = 1 - _mean(rank_correlation(*pair))
+            self._before[name] = now
             found[f"{name}/entropy"] = _mean(entropy(maps))
             for region, mask in regions.items():
                 held = mask if mask.ndim < maps.ndim else mask[rows]
@@ -100,7 +114,8 @@ class Trail:
             assert watched is not None
             share = _share(result.maps[watched.name], mask)
             without = _share_without(problem, watched, mask) if share > SUSPECT else share
-            alarmed = share > SUSPECT * max(1.0, without)
+            # of no share without there is nothing to say
+            alarmed = share > SUSPECT * max(without, 1.0) and math.isfinite(without)
             self._alarmed[region] = self._alarmed.get(region, 0) + 1 if alarmed else 0
             if alarmed and (at_once or self._alarmed[region] > 1):
                 said.append(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import torch
@@ -13,36 +15,60 @@ from torch.overrides import TorchFunctionMode
 from lightning_posttrain.attribution.problem import NotApplicableError, Score
 
 
-def embedded(scorer: Callable[[Tensor], Tensor], ids: Tensor) -> Tensor:
-    """Embeddings ``(K, T, D)`` that a forward looks up for tokens ``(K, T)``.
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """What a forward looks up for tokens ``ids (K, T)``.
+
+    Args:
+        ids: the tokens.
+        rows: their embeddings ``(K, T, D)``; of several tables beside each other.
+        calls: for each lookup in a forward the table it is in.
+        widths: of the tables, ``D`` together.
+    """
+
+    ids: Tensor
+    rows: Tensor
+    calls: tuple[int, ...]
+    widths: tuple[int, ...]
+
+
+def embedded(scorer: Callable[[Tensor], Tensor], ids: Tensor) -> Embedded:
+    """The embeddings that a forward looks up for tokens ``(K, T)``.
 
     Raises:
         NotApplicableError: it looks up none.
     """
-    mode = _Lookup(ids, None)
+    mode = _Hearing(ids)
     with torch.no_grad(), mode:
         scorer(ids)
-    if mode.rows is None:
+    if not mode.tables:
         raise NotApplicableError("whole numbers have no gradient, and the forward looks up no embedding for them")
-    return mode.rows.detach()
+    rows = [table[ids].detach() for table in mode.tables]
+    return Embedded(ids, torch.cat(rows, -1), tuple(mode.calls), tuple(row.shape[-1] for row in rows))
 
 
-def score_of_embeddings(score: Score, ids: Tensor) -> Score:
+def score_of_embeddings(score: Score, found: Embedded) -> Score:
     """A function of tokens as one of their embeddings."""
 
     def scores(rows: Tensor, which: Tensor) -> Tensor:
-        with _Lookup(ids[which], rows):
-            return score(ids[which], which)
+        ids = found.ids[which]
+        parts = torch.split(rows, list(found.widths), -1)
+        with _Putting(ids, [parts[table] for table in found.calls]):
+            return score(ids, which)
 
     return scores
 
 
-class _Lookup(TorchFunctionMode):
-    """Hears the first embedding that is looked up for some tokens, and puts others in its place."""
+class _Lookups(TorchFunctionMode):
+    """Hears of each lookup of some tokens."""
 
-    def __init__(self, ids: Tensor, rows: Tensor | None) -> None:
+    def __init__(self, ids: Tensor) -> None:
         super().__init__()
-        self.ids, self.rows, self._put = ids, rows, rows is not None
+        self.ids = ids
+
+    def found(self, weight: Tensor) -> Tensor | None:
+        """Told of a table; the rows to put in the place of what is looked up, or None."""
+        raise NotImplementedError
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -51,13 +77,38 @@ class _Lookup(TorchFunctionMode):
         if func not in (F.embedding, F.embedding_bag, torch.embedding):
             return func(*args, **kwargs)
         weight, ids = _table_and_tokens(func, args, kwargs)
-        if ids.shape != self.ids.shape or not torch.equal(ids, self.ids):
+        rows = self.found(weight) if ids.shape == self.ids.shape and torch.equal(ids, self.ids) else None
+        if rows is None:
             return func(*args, **kwargs)
-        if not self._put:
-            self.rows = weight[ids] if self.rows is None else self.rows
-            return func(*args, **kwargs)
-        assert self.rows is not None
-        return _pooled(self.rows, args, kwargs) if func is F.embedding_bag else self.rows
+        return _pooled(rows, args, kwargs) if func is F.embedding_bag else rows
+
+
+class _Hearing(_Lookups):
+    """Notes the tables, and which one each lookup is in."""
+
+    def __init__(self, ids: Tensor) -> None:
+        super().__init__(ids)
+        self.tables: list[Tensor] = []
+        self.calls: list[int] = []
+
+    def found(self, weight: Tensor) -> None:
+        """Note a table."""
+        known = [i for i, table in enumerate(self.tables) if table.data_ptr() == weight.data_ptr()]
+        if not known:
+            self.tables.append(weight)
+        self.calls.append(known[0] if known else len(self.tables) - 1)
+
+
+class _Putting(_Lookups):
+    """Puts rows in the place of what is looked up, one lookup after the other."""
+
+    def __init__(self, ids: Tensor, rows: Sequence[Tensor]) -> None:
+        super().__init__(ids)
+        self._rows = cycle(rows)
+
+    def found(self, weight: Tensor) -> Tensor:  # noqa: ARG002
+        """The rows of this lookup."""
+        return next(self._rows)
 
 
 def _table_and_tokens(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Tensor, Tensor]:

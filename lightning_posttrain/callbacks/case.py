@@ -73,3 +73,37 @@ def progress(trainer: Trainer) -> Iterator[Callable[[int], object]]:
 
     with tqdm(desc="SaliencyMaps", unit=" forwards", leave=False, delay=2.0) as bar:
         yield bar.update
+
+
+def compare(case: Case, found: Tensor) -> None:
+    """Raise where the samples' scores are not those that the step gave."""
+    wanted = case.chosen.scores
+    assert wanted is not None
+    real = wanted.isfinite()
+    spread = wanted[real].max() - wanted[real].min() if real.any() else torch.zeros(())
+    # a twentieth: the step may have run in a lower precision, in which near ties may fall otherwise
+    same = found.shape == wanted.shape and bool(((found - wanted).abs() <= 0.05 * spread + 1e-3)[real].all())
+    if not same or not _agree(found, wanted, 0.02 * float(spread) + 1e-3):
+        raise ValueError(
+            "module(inputs) gives other scores than the step did for the same samples. The step changes its "
+            "inputs, the forward is random or wants another dtype, weights were swapped in between, as by a "
+            "weight averaging that stands before this callback, or a TransformerEncoder's outputs for padding, "
+            "which are zeros in evaluation alone, go into the scores"
+        )
+
+
+def _agree(found: Tensor, wanted: Tensor, near: float) -> bool:
+    """Whether what one gives as the largest of a row is, or is nearly, the largest of the other too."""
+    top = wanted.gather(1, found.nan_to_num(-torch.inf).argmax(1, keepdim=True))[:, 0]
+    return bool((top >= wanted.nan_to_num(-torch.inf).amax(1) - near).all())
+
+
+def check_layer(module: LightningModule, layer: str | None) -> None:
+    """Raise for a layer that is not there.
+
+    Raises:
+        ValueError: the module has none of that name.
+    """
+    if layer is not None and layer not in dict(module.named_modules()):
+        names = ", ".join(name for name, _ in module.named_modules() if name)
+        raise ValueError(f"`layer` is {layer!r}, wanted one of {names}.")

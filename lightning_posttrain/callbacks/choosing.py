@@ -7,9 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
-from lightning_posttrain.attribution.samples import Chosen, FirstSamples, FixedSamples, RankedSamples, chooser, why_not
+from lightning_posttrain.attribution.samples import Chosen, FirstSamples, FixedSamples, RankedSamples, chooser
 from lightning_posttrain.batch import EvalBatch
 from lightning_posttrain.callbacks.options import one_of
+from lightning_posttrain.fields import describe
+from lightning_posttrain.functional.images import fits_kind, kind_of
 from lightning_posttrain.loaders import RowCounter
 from lightning_posttrain.results import Kind
 
@@ -42,6 +44,9 @@ class Choosing:
         self.samples = samples if isinstance(samples, int) else tuple(samples)
         self.count = self.samples if isinstance(self.samples, int) else len(self.samples)
         self.choose = choose if isinstance(choose, str) else tuple(choose)
+        wrong = [p for p in (() if isinstance(self.samples, int) else self.samples) if type(p) is not int or p < 0]
+        if wrong:
+            raise ValueError(f"`samples` has {wrong[0]!r}, wanted positions in the dataset, whole numbers from 0.")
         if self.count < 1:
             raise ValueError(f"`samples` is {samples!r}, wanted at least 1, or positions in the dataset.")
         if isinstance(choose, str):
@@ -55,7 +60,7 @@ class Choosing:
 
     def forget(self) -> None:
         """A run begins: samples are chosen anew."""
-        self.rows = 8
+        self.rows = 1
         self._samples: dict[str, Any] = {}
         self._of_classes: dict[str, FixedSamples] = {}
         self._counters: dict[str, RowCounter] = {}
@@ -91,7 +96,7 @@ class Choosing:
         """Look at inputs that have no classes, of a loader."""
         self.rows = max(self.rows, len(inputs))
         if key not in self._samples:
-            self._samples[key] = FirstSamples(self.count)
+            self._samples[key] = FirstSamples(self.samples)
             self._counters[key] = RowCounter(loader)
         rows = self._counters[key].take(len(inputs), inputs.device)
         self._samples[key].take(inputs, rows.index)
@@ -100,6 +105,13 @@ class Choosing:
         """What was chosen of a loader."""
         samples = self._samples.get(key)
         found: Chosen | None = None if samples is None else samples.chosen()
+        missing = getattr(samples, "missing", [])
+        if missing and not self._told:
+            self._told = True
+            self.tell(
+                f"at positions {missing} of {key}: no row with a class came by from there, or the loader's "
+                "sampler tells no positions. Pass positions of the dataset, and a loader that does not shuffle."
+            )
         return found
 
     def fixed(self, key: str) -> bool:
@@ -110,3 +122,15 @@ class Choosing:
         """Some samples of each class."""
         samples = self._of_classes.get(key)
         return None if samples is None else samples.chosen()
+
+
+def why_not(inputs: Any, kind: Kind | None) -> str:
+    """Why inputs cannot be explained, with the cure; nothing where they can."""
+    if isinstance(inputs, Tensor) and (fits_kind(inputs.shape, kind) if kind else kind_of(inputs) is not None):
+        return ""
+    found = "not found in the batch" if inputs is None else describe(inputs)
+    wanted = f"a batch of kind {kind!r}" if kind else "a tensor: images, series, tabular rows or tokens"
+    return (
+        f"it wants {wanted}, and the inputs are {found}. Pass inputs_fn=lambda batch: ... to say where they are, or "
+        "leave SaliencyMaps out."
+    )

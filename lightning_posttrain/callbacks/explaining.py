@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from lightning.pytorch import Trainer
@@ -17,12 +17,13 @@ from lightning_posttrain.attribution import Chunks, gradient_session
 from lightning_posttrain.attribution.attribute import attribute
 from lightning_posttrain.attribution.explainer import Explainer, explain
 from lightning_posttrain.attribution.judge import judge
-from lightning_posttrain.attribution.targets import Explain, Output, Targets, of_classes, of_output
-from lightning_posttrain.attribution.trail import Trail, Where, class_means, masks, regions_of
-from lightning_posttrain.callbacks.case import Case, dtype_of, progress, sharded
+from lightning_posttrain.attribution.targets import EXPLAINED, Explain, Output, Targets, of_classes, of_output
+from lightning_posttrain.attribution.trail import Key, Trail, Where, class_means, masks, regions_of
+from lightning_posttrain.callbacks.case import Case, compare, dtype_of, progress, sharded
+from lightning_posttrain.callbacks.options import one_of
 from lightning_posttrain.forward import muted
 from lightning_posttrain.reading import Reading
-from lightning_posttrain.results import ClassMeans, Faithfulness, Saliency
+from lightning_posttrain.results import ClassMeans, Faithfulness, Kind, Saliency
 from lightning_posttrain.tasks import to_logits
 
 MEASURED = 4
@@ -71,6 +72,7 @@ class Explaining:
     def forget(self) -> None:
         """A run begins."""
         self._trails: dict[str, Trail] = {}
+        self._last: dict[str, list[Key]] = {}
         self._same: set[str] = set()
         self._refused: set[str] = set()
         self.explainer.forget()
@@ -112,11 +114,12 @@ class Explaining:
             suspect = masks(self.suspect_fn, inputs, case.chosen.index, problem.spatial)
             suspect = suspect if suspect is None or suspect.ndim == len(problem.spatial) else suspect[targets.rows]
             regions = regions_of(result.kind, problem.spatial, suspect)
-            figures = trail.figures(result, regions)
+            figures = trail.figures(result, self._keys(targets), regions)
             at_once = trainer.state.fn != "fit"
             alarms = trail.alarms(result, problem, methods, regions, at_once=at_once)
         result = replace(result, figures=figures, alarms=alarms)
-        trail.follow(result, trainer.current_epoch)
+        trail.follow(result, self._keys(targets), trainer.current_epoch)
+        self._last[key] = self._keys(targets)
         return result
 
     def _failed(self, trainer: Trainer) -> Callable[[str, Exception], None]:
@@ -125,6 +128,11 @@ class Explaining:
                 raise error
 
         return failed
+
+    def _keys(self, targets: Targets) -> list[Key]:
+        """What maps are followed by: the sample, whatever it is predicted as, or each of its two classes."""
+        pairs = zip(targets.rows.tolist(), targets.samples, strict=True)
+        return [(row, sample.explained if self.what == "both" else "") for row, sample in pairs]
 
     def measure(self, case: Case) -> Faithfulness | None:
         """How much each method's maps say of the model, on the first samples of a case."""
@@ -163,14 +171,14 @@ class Explaining:
         return found[0] if found else None
 
     def _chunks(self, case: Case, advance: Callable[[int], object]) -> Chunks:
-        return Chunks(max(8, case.rows // 2), seconds=self.max_seconds, advance=advance)
+        return Chunks(max(min(8, case.rows), case.rows // 2), seconds=self.max_seconds, advance=advance)
 
     def film(self, key: str, result: Saliency) -> dict[str, Any] | None:
         """What a filmstrip is drawn from; None where there are not two epochs."""
         trail = self._trails.get(key)
-        if trail is None or len(trail.frames) < 2:
+        frames = None if trail is None else trail.film_of(self._last[key])
+        if trail is None or frames is None:
             return None
-        frames = torch.stack([frame.maps for frame in trail.frames], dim=1)
         said = [sample.actual or sample.explained for sample in result.samples]
         return {
             "images": result.shown, "frames": frames, "epochs": [frame.epoch for frame in trail.frames],
@@ -205,24 +213,26 @@ class Explaining:
             return
         self._refused.add(key)
         with self.guarded(trainer, "explain the samples", CURE), self._session(case), torch.no_grad():
-            self._compare(case, self._scorer(case)(case.inputs(self.explainer.display.kind)).detach().cpu())
+            compare(case, self._scorer(case)(case.inputs(self.explainer.display.kind).clone()).detach().cpu())
             self._refused.remove(key)
             self._same.add(key)
 
-    def _compare(self, case: Case, found: Tensor) -> None:
-        """Raise where the samples' scores are not those that the step gave."""
-        wanted = case.chosen.scores
-        assert wanted is not None
-        real = wanted.isfinite()
-        spread = wanted[real].max() - wanted[real].min() if real.any() else torch.zeros(())
-        # a tenth: the step may have run in a lower precision
-        if found.shape != wanted.shape or not bool(((found - wanted).abs() <= 0.1 * spread + 1e-3)[real].all()):
-            raise ValueError(
-                "module(inputs) gives other scores than the step did for the same samples. The step changes its "
-                "inputs, the forward is random or wants another dtype, weights were swapped in between, as by a "
-                "weight averaging that stands before this callback, or a TransformerEncoder's outputs for padding, "
-                "which are zeros in evaluation alone, go into the scores"
-            )
+
+def check_options(explain: Any, precision: str, kind: str | None, baseline: Any, choose: Any) -> None:
+    """Raise for an option that is none.
+
+    Raises:
+        ValueError: so it is.
+    """
+    if not callable(explain):
+        one_of("explain", explain, EXPLAINED)
+    elif choose != "fixed":
+        raise ValueError(f"`choose` is {choose!r}, which needs classes; a function in `explain` has none.")
+    one_of("precision", precision, ("full", "trainer"))
+    if kind is not None:
+        one_of("kind", kind, get_args(Kind))
+    if baseline not in ("mean", "blur") and not isinstance(baseline, (int, float)) and not callable(baseline):
+        raise ValueError(f"`baseline` is {baseline!r}, wanted a number, 'mean', 'blur' or a function.")
 
 
 CURE = "Pass forward_fn=lambda module, inputs: ... that gives the scores, other methods, or layer=..."

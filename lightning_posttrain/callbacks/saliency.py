@@ -17,14 +17,14 @@ from lightning_posttrain.attribution.attribute import as_methods
 from lightning_posttrain.attribution.explainer import Baseline, Display, Explainer
 from lightning_posttrain.attribution.methods import Method
 from lightning_posttrain.attribution.problem import Problem
-from lightning_posttrain.attribution.targets import EXPLAINED, Explain, Output
+from lightning_posttrain.attribution.targets import Explain, Output
 from lightning_posttrain.attribution.trail import Where
 from lightning_posttrain.batch import EvalBatch
 from lightning_posttrain.callbacks.base import StreamCallback
-from lightning_posttrain.callbacks.case import Case
+from lightning_posttrain.callbacks.case import Case, check_layer
 from lightning_posttrain.callbacks.choosing import Choosing
-from lightning_posttrain.callbacks.explaining import Explaining
-from lightning_posttrain.callbacks.options import EvaluationOptions, one_of
+from lightning_posttrain.callbacks.explaining import Explaining, check_options
+from lightning_posttrain.callbacks.options import EvaluationOptions
 from lightning_posttrain.evaluation import Evaluation
 from lightning_posttrain.fields import find_only_inputs
 from lightning_posttrain.loaders import dataset_classes, named_loaders, stage_of
@@ -110,15 +110,7 @@ class SaliencyMaps(StreamCallback):
         super().__init__(**options)
         if every_n_epochs < 1:
             raise ValueError(f"`every_n_epochs` is {every_n_epochs}, wanted at least 1.")
-        if not callable(explain):
-            one_of("explain", explain, EXPLAINED)
-        one_of("precision", precision, ("full", "trainer"))
-        if kind is not None:
-            one_of("kind", kind, ("image", "spectrogram", "series", "tabular", "tokens"))
-        if baseline not in ("mean", "blur") and not isinstance(baseline, (int, float)) and not callable(baseline):
-            raise ValueError(f"`baseline` is {baseline!r}, wanted a number, 'mean', 'blur' or a function.")
-        if callable(explain) and choose != "fixed":
-            raise ValueError(f"`choose` is {choose!r}, which needs classes; a function in `explain` has none.")
+        check_options(explain, precision, kind, baseline, choose)
         self.explain = explain
         self.layer = layer
         self.every_n_epochs = every_n_epochs
@@ -134,7 +126,8 @@ class SaliencyMaps(StreamCallback):
             what=explain, forward_fn=forward_fn, max_seconds=max_seconds, precision=precision,
             suspect_fn=suspect_fn, object_fn=object_fn, reading=self.reading, guarded=self.guarded,
         )  # fmt: skip
-        self._pending: dict[str, tuple[Case, bool]] = {}
+        self._names: tuple[str, ...] = ()
+        self._pending: dict[str, tuple[Case | None, int]] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Join the stream; samples are chosen anew in each run."""
@@ -152,21 +145,18 @@ class SaliencyMaps(StreamCallback):
     def check(self, module: LightningModule, batch: EvalBatch) -> None:
         """Raise for a layer that is not there; say once that the inputs cannot be drawn."""
         super().check(module, batch)
-        self._check_layer(module)
+        check_layer(module, self.layer)
+        given = (dataset_classes(loader, batch.num_classes) for _, loader, _ in named_loaders(module.trainer))
+        self._names = self.class_names or next(filter(None, given), tuple(map(str, range(batch.num_classes))))
         if self._choosing.can(batch.inputs, len(batch.target)):
             self._explaining.explainer.display.check(batch.inputs)
 
     def _draws_nothing(self, reason: str) -> None:
         warnings.warn(f"SaliencyMaps draws nothing: {reason}", stacklevel=2)
 
-    def _check_layer(self, module: LightningModule) -> None:
-        if self.layer is not None and self.layer not in dict(module.named_modules()):
-            names = ", ".join(name for name, _ in module.named_modules() if name)
-            raise ValueError(f"`layer` is {self.layer!r}, wanted one of {names}.")
-
     def observe(self, key: str, batch: EvalBatch) -> None:
         """Choose samples."""
-        self._choosing.offer(key, batch, self.class_names or tuple(map(str, range(batch.num_classes))))
+        self._choosing.offer(key, batch, self._names)
 
     def see(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, loader: int) -> None:
         """Choose samples where a function of the output is explained."""
@@ -184,7 +174,7 @@ class SaliencyMaps(StreamCallback):
         stage = stage_of(trainer)
         if stage not in self.stages:
             return []
-        self._check_layer(module)
+        check_layer(module, self.layer)
         found = [(suffix, dataset_classes(loader)) for suffix, loader, _ in named_loaders(trainer)]
         return [Evaluation(stage, suffix, 0, names, {}, True, module) for suffix, names in found]
 
@@ -199,8 +189,9 @@ class SaliencyMaps(StreamCallback):
         in_fit = trainer.state.fn == "fit"
         often = not isinstance(self.faithfulness, bool) and epoch % self.faithfulness == 0
         due = not in_fit or epoch % self.every_n_epochs == 0
-        if in_fit and case is not None:
-            self._pending[key] = (case, due)
+        if in_fit:
+            # the step that it was explained at; none if not
+            self._pending[key] = (case, trainer.global_step if due else -1)
         if not due:
             return None
         measured = bool(self.faithfulness) and (often or not in_fit)
@@ -228,10 +219,11 @@ class SaliencyMaps(StreamCallback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Explain what the last epoch left out, measure the methods, and draw the maps over the epochs."""
-        for key, (case, done) in self._pending.items():
+        for key, (case, step) in self._pending.items():
+            done = step == trainer.global_step
             explain = partial(self._explaining.explain, case, trainer, measured=False, classes=False)
             result = self.results.get(key) if done else explain()
-            if result is None or not trainer.is_global_zero:
+            if result is None or case is None or not trainer.is_global_zero:
                 continue
             result = replace(self._measured(case, result), classes=self._explaining.class_means(case))
             self.results[key] = result

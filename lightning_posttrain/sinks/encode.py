@@ -11,6 +11,8 @@ from lightning_posttrain.artifacts import Image
 
 SUFFIXES = (".png", ".jpg")
 """Those that a picture may have."""
+LARGEST_JPEG = 65_500
+"""Pixels a side, by the format."""
 _encoded: WeakKeyDictionary[Image, bytes] = WeakKeyDictionary()
 
 
@@ -23,14 +25,15 @@ def encoded(image: Image) -> tuple[str, bytes]:
         >>> suffix, content[1:4]
         ('.png', b'PNG')
     """
+    jpeg = image.photo and max(image.pixels.shape) <= LARGEST_JPEG
     if image not in _encoded:
         buffer = io.BytesIO()
         picture = PILImage.fromarray(image.pixels.numpy())
-        if image.photo:
+        if jpeg:
             # 4:4:4: with colours at half the resolution, coloured text would have fringes
             picture.save(buffer, format="JPEG", quality=90, subsampling=0)
         else:
             # a quarter of the time less than the default level, and some percent more bytes
             picture.save(buffer, format="PNG", compress_level=1)
         _encoded[image] = buffer.getvalue()
-    return SUFFIXES[image.photo], _encoded[image]
+    return SUFFIXES[jpeg], _encoded[image]

@@ -7,9 +7,9 @@ from lightning_posttrain.attribution.samples import (
     IndexedSamples,
     RankedSamples,
     chooser,
-    why_not,
 )
 from lightning_posttrain.batch import EvalBatch
+from lightning_posttrain.callbacks.choosing import why_not
 
 
 def batches(labels, *, scores=None, usable=None, size=3, index=True, classes=None):

@@ -164,7 +164,7 @@ KINDS = {
     "tokens": (
         Words,
         torch.randint(20, (20, 7)),
-        {"input_x_gradient", "integrated_gradients", "gradient_rollout"},
+        {"occlusion", "integrated_gradients", "gradient_rollout"},
         (7,),
     ),
 }
