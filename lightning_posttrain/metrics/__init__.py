@@ -5,6 +5,7 @@ from lightning_posttrain.metrics.confusion import ConfusionCounts
 from lightning_posttrain.metrics.exact import ExactScores
 from lightning_posttrain.metrics.histograms import ScoreHistograms
 from lightning_posttrain.metrics.probabilities import LossSums, RankCounts, ReliabilityBins
+from lightning_posttrain.metrics.sample import ScoreSample
 
 __all__ = [
     "ConfusionCounts",
@@ -14,4 +15,5 @@ __all__ = [
     "RankCounts",
     "ReliabilityBins",
     "ScoreHistograms",
+    "ScoreSample",
 ]

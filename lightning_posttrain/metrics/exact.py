@@ -34,7 +34,7 @@ class ExactScores(EvaluationMetric):
     def add_scores(self, scores: Tensor, rows: RowFacts) -> None:
         """Keep the logs of the probabilities, mirrored above one half, where they would else be equal."""
         if self.multilabel:
-            self.scores.append(scores.float())
+            self.scores.append(scores.to(torch.float32, copy=True))  # a buffer may come in that is used again
             self.labels.append(_marked(rows).view(scores.shape))
             return
         others, predicted = rows["others"], rows["predicted"][:, None]

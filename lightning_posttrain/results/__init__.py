@@ -9,7 +9,7 @@ from lightning_posttrain.results.confusion import ClassCounts, ConfusedPair, Con
 from lightning_posttrain.results.curves import CurveReport
 from lightning_posttrain.results.gap import GapHistory, Pair
 from lightning_posttrain.results.saliency import ClassMeans, Faithfulness, Kind, Saliency, Sample
-from lightning_posttrain.results.scores import Areas, Losses, Ranks, Reliability, ScoreCounts
+from lightning_posttrain.results.scores import Areas, Losses, Ranks, Reliability, ScoreCounts, ScoreRows
 from lightning_posttrain.results.values import MetricValues
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Saliency",
     "Sample",
     "ScoreCounts",
+    "ScoreRows",
     "listed",
     "undefined_to_none",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -74,6 +75,25 @@ class Areas(Counted):
 
     auroc: Tensor
     average_precision: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreRows(Counted):
+    """Rows with their scores, all of them or a random sample.
+
+    Args:
+        scores: logits ``(N, C)`` float32; for multilabel log-odds ``(N, L)``.
+        target: class index ``(N,)``; for multilabel 0 or 1 ``(N, L)``, -1 where not counted.
+        total: rows of which these are a sample.
+    """
+
+    scores: Tensor
+    target: Tensor
+    total: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """How many; the rows themselves stay in the fields."""
+        return {"rows": len(self.target), "total": self.total}
 
 
 @dataclass(frozen=True, eq=False)
