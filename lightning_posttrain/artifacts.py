@@ -18,10 +18,12 @@ class Image:
         pixels: what it shows.
         photo: a photograph: written as JPEG, a quarter of the bytes at equal look. Flat colours and lines are fewer
             bytes as PNG, the default.
+        files_only: one of many, for sinks that keep files.
     """
 
     pixels: Tensor
     photo: bool = False
+    files_only: bool = False
 
 
 @dataclass(frozen=True)

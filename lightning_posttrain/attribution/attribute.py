@@ -94,6 +94,7 @@ def attribute(
         failed: told of an error in a method, which is then left out; default: the error is raised.
 
     Example:
+        >>> import torch
         >>> weight = torch.tensor([1.0, 2.0])
         >>> x = torch.ones(1, 2)
         >>> problem = Problem(lambda rows, which: rows @ weight, x, torch.zeros_like(x))

@@ -8,6 +8,7 @@ from lightning_posttrain.results.classification import ClassificationReport
 from lightning_posttrain.results.confusion import ClassCounts, ConfusedPair, Confusion, LabelConfusion
 from lightning_posttrain.results.curves import CurveReport
 from lightning_posttrain.results.gap import GapHistory, Pair
+from lightning_posttrain.results.hard import HardExample, HardGroup, HardReport
 from lightning_posttrain.results.saliency import ClassMeans, Faithfulness, Kind, Saliency, Sample
 from lightning_posttrain.results.scores import Areas, Losses, Ranks, Reliability, ScoreCounts, ScoreRows
 from lightning_posttrain.results.values import MetricValues
@@ -23,6 +24,9 @@ __all__ = [
     "CurveReport",
     "Faithfulness",
     "GapHistory",
+    "HardExample",
+    "HardGroup",
+    "HardReport",
     "Kind",
     "LabelConfusion",
     "Losses",
