@@ -3,6 +3,7 @@
 A result is data without a picture: frozen, on the CPU, with figures for curves and plain data for JSON.
 """
 
+from lightning_posttrain.results.abstention import RiskCoverage
 from lightning_posttrain.results.base import Counted, Result, listed, undefined_to_none
 from lightning_posttrain.results.classification import ClassificationReport
 from lightning_posttrain.results.confusion import ClassCounts, ConfusedPair, Confusion, LabelConfusion
@@ -11,6 +12,7 @@ from lightning_posttrain.results.gap import GapHistory, Pair
 from lightning_posttrain.results.hard import HardExample, HardGroup, HardReport
 from lightning_posttrain.results.saliency import ClassMeans, Faithfulness, Kind, Saliency, Sample
 from lightning_posttrain.results.scores import Areas, Losses, Ranks, Reliability, ScoreCounts, ScoreRows
+from lightning_posttrain.results.thresholds import ObjectiveCurve, Operating, ThresholdReport
 from lightning_posttrain.results.values import MetricValues
 
 __all__ = [
@@ -31,14 +33,18 @@ __all__ = [
     "LabelConfusion",
     "Losses",
     "MetricValues",
+    "ObjectiveCurve",
+    "Operating",
     "Pair",
     "Ranks",
     "Reliability",
     "Result",
+    "RiskCoverage",
     "Saliency",
     "Sample",
     "ScoreCounts",
     "ScoreRows",
+    "ThresholdReport",
     "listed",
     "undefined_to_none",
 ]

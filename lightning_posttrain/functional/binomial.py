@@ -1,0 +1,62 @@
+"""How large a share can be, given what was counted."""
+
+from __future__ import annotations
+
+import math
+
+SMALLEST = 1e-300
+
+
+def upper_bound(errors: int, rows: int, *, level: float = 0.95) -> float:
+    """The share of errors that is exceeded with probability ``1 - level`` at most: one-sided, exact, never too small.
+
+    Clopper and Pearson, 1934, doi:10.1093/biomet/26.4.404: the ``level`` quantile of the beta distribution with
+    parameters ``errors + 1`` and ``rows - errors``. 1 where all are errors, NaN without rows.
+
+    Example:
+        >>> round(upper_bound(0, 59), 4)
+        0.0495
+    """
+    if not rows or errors == rows:
+        return 1.0 if rows else math.nan
+    low, high = errors / rows, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if incomplete_beta(errors + 1, rows - errors, middle) < level else (low, middle)
+    return (low + high) / 2
+
+
+def incomplete_beta(a: float, b: float, x: float) -> float:
+    r"""The regularised incomplete beta function :math:`I_x(a, b)`, the distribution function of a beta distribution.
+
+    By its continued fraction (https://dlmf.nist.gov/8.17#E22), which converges fast on one side of the mean; the
+    other side follows from :math:`I_x(a, b) = 1 - I_{1-x}(b, a)`.
+
+    Example:
+        >>> incomplete_beta(1, 1, 0.25)
+        0.25
+    """
+    if x <= 0 or x >= 1:
+        return float(x >= 1)
+    if x > (a + 1) / (a + b + 2):
+        return 1 - incomplete_beta(b, a, 1 - x)
+    size = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    return math.exp(size) * _fraction(a, b, x) / a
+
+
+def _fraction(a: float, b: float, x: float) -> float:
+    """The continued fraction, by the method of Lentz (1976, doi:10.1364/AO.15.000668)."""
+    front, back = 1.0, 0.0
+    value = 1.0
+    for n in range(1, 100_000):
+        m = n // 2
+        if n % 2:
+            term = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        else:
+            term = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        back = 1 / (1 + term * back or SMALLEST)
+        front = 1 + term / front or SMALLEST
+        value *= front * back
+        if abs(front * back - 1) < 1e-15:
+            break
+    return 1 / value
