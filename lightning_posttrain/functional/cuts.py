@@ -32,7 +32,7 @@ def cuts(probability: Tensor, target: Tensor) -> Cuts:
         [0.0, 1.0, 1.0]
     """
     known = (target >= 0) & ~probability.isnan()
-    score, order = probability[known].double().sort(descending=True)
+    score, order = probability[known].sort(descending=True)
     positive = target[known][order] > 0
     last = _last_of_equal(score)
     none = torch.zeros(1, dtype=torch.int64)
@@ -40,7 +40,7 @@ def cuts(probability: Tensor, target: Tensor) -> Cuts:
     predicted = torch.cat([none, last + 1]).double()
     positives, rows = found[-1], float(len(score))
     rest = rows - positives - predicted + found
-    return Cuts(between(score[last]), ClassCounts(found, predicted - found, positives - found, rest))
+    return Cuts(between(score[last].double()), ClassCounts(found, predicted - found, positives - found, rest))
 
 
 def _last_of_equal(ordered: Tensor) -> Tensor:

@@ -23,6 +23,8 @@ from lightning_posttrain.results import (
 HALF = 0.5
 POINTS = 257
 FOLDS = 5
+CURVES = 100
+"""With more labels than this a report has no curves; they would be most of it."""
 
 
 class Chosen(NamedTuple):
@@ -169,9 +171,10 @@ def threshold_report(
         total: rows that there were, where these are a sample of them.
     """
     half = torch.full((target.shape[1],), HALF, dtype=torch.float64)
+    few = len(class_names) <= CURVES
     report = ThresholdReport(
         class_names, objective.name, objective.text, operating(probabilities, target, half, objective),
-        frozen=frozen is not None, curves=objective_curves(probabilities, target, objective),
+        frozen=frozen is not None, curves=objective_curves(probabilities, target, objective) if few else (),
         abstention=abstention, rows=len(target), total=len(target) if total is None else total,
     )  # fmt: skip
     if frozen is not None:

@@ -83,7 +83,7 @@ class ThresholdReport(Counted):
         frozen: whether the thresholds come from other rows, as on test.
         held_out: whether ``tuned`` judges each row by thresholds from other rows, as in cross-fitting.
         reason: why there are no thresholds, or none for some labels.
-        curves: one of each label.
+        curves: one of each label; none where labels are very many.
         abstention: what is left of the errors if unsure rows get no answer, or None.
         rows: rows that the figures are from.
         total: rows that there were.
