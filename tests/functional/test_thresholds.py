@@ -284,8 +284,8 @@ def by_rows(probability, target, thresholds, objective, resamples, seed):
 
 @pytest.mark.parametrize("objective", [Objective(), Objective("cost", costs=((0, 1), (5, 0)))], ids=lambda o: o.text)
 def test_the_interval_is_that_of_rows_drawn_one_by_one(objective):
-    probability, target = multilabel(500, 3)
-    target[:, 1:] |= target[:, :1]
+    probability, target = (x[:, -3:] for x in multilabel(500))
+    target = target | target[:, :1]
     thresholds = torch.tensor([0.1, 0.2, 0.3])
     point, low, high = gain(probability, target, thresholds, objective, replicates=4000)
     expected = by_rows(probability, target, thresholds, objective, 2000, seed=1)
@@ -412,10 +412,10 @@ def test_thresholds_that_win_nothing_on_held_out_rows_are_not_kept():
 
 
 def test_a_constraint_is_kept_even_where_it_costs_recall_and_is_said_where_half_breaks_it():
-    report = binary_report(Objective("recall_at_precision", at=0.9))
+    report = binary_report(Objective("recall_at_precision", at=0.97))
     assert report.gain < 0
     assert report.tuned is not None
-    assert "at 0.5 precision ≥ 0.9 is not reached" in report.notes
+    assert "at 0.5 precision ≥ 0.97 is not reached" in report.notes
     assert report.said.startswith("recall falls by")
 
 
