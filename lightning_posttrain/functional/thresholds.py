@@ -130,9 +130,10 @@ def objective_curves(
 def _curve(found: Cuts, objective: Objective, most: int) -> ObjectiveCurve:
     named = figures(found.counts, objective)
     value = torch.where(met(named, objective), named["objective"], torch.nan)
+    precision = torch.where(found.counts.predicted > 0, named["precision"], torch.nan)
     chosen = (found.threshold == _choose(found, objective)[0]).nonzero()[:, 0]
     kept = torch.unique(torch.cat([_spread(found.threshold, most - 1), chosen])).flip(0)
-    return ObjectiveCurve(*(x[kept] for x in (found.threshold, value, named["precision"], named["recall"])))
+    return ObjectiveCurve(*(x[kept] for x in (found.threshold, value, precision, named["recall"])))
 
 
 def _spread(thresholds: Tensor, most: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from PIL import ImageDraw
 from lightning_posttrain.render.canvas import INK, PALE, Canvas, Color
 
 GRID: Color = (228, 230, 233)
+Marks: TypeAlias = Sequence[tuple[float, str]]
 FINE = 3
 """Lines are drawn this many times larger and made smaller, which makes them smooth."""
 COLORS: tuple[Color, ...] = (
@@ -41,6 +43,7 @@ class Axes:
         left, top, width, height: of the box, in pixels.
         x_range, y_range: what its sides stand for.
         whole: whether the first counts something, so that its ticks are whole numbers.
+        x_marks, y_marks: places and texts of ticks, instead of round numbers.
     """
 
     left: int
@@ -50,6 +53,8 @@ class Axes:
     x_range: tuple[float, float] = (0.0, 1.0)
     y_range: tuple[float, float] = (0.0, 1.0)
     whole: bool = False
+    x_marks: Marks | None = None
+    y_marks: Marks | None = None
 
     def place(self, x: float, y: float) -> tuple[float, float]:
         """Where a point lies, from the box's upper left corner."""
@@ -60,20 +65,23 @@ class Axes:
         """Draw grid, ticks, labels and lines; later lines lie above."""
         sheet = PILImage.new("RGB", (self.width * FINE, self.height * FINE), "white")
         brush = ImageDraw.Draw(sheet)
-        for value in ticks(*self.x_range, least=1.0 if self.whole else 0.0):
+        for value, text in self._ticks(self.x_range, self.x_marks, least=1.0 if self.whole else 0.0):
             x, _ = self.place(value, self.y_range[0])
             brush.line([(x * FINE, 0), (x * FINE, self.height * FINE)], fill=GRID, width=FINE)
-            canvas.text(self.left + x, self.top + self.height + 8, _short(value), size=18, anchor="ma", color=PALE)
-        for value in ticks(*self.y_range):
+            canvas.text(self.left + x, self.top + self.height + 8, text, size=18, anchor="ma", color=PALE)
+        for value, text in self._ticks(self.y_range, self.y_marks):
             _, y = self.place(self.x_range[0], value)
             brush.line([(0, y * FINE), (self.width * FINE, y * FINE)], fill=GRID, width=FINE)
-            canvas.text(self.left - 8, self.top + y, _short(value), size=18, anchor="rm", color=PALE)
+            canvas.text(self.left - 8, self.top + y, text, size=18, anchor="rm", color=PALE)
         for line in lines:
             self._line(brush, line)
         smooth = sheet.resize((self.width, self.height), PILImage.Resampling.BOX)
         canvas.paste(self.left, self.top, np.asarray(smooth))
         canvas.text(self.left + self.width / 2, self.top + self.height + 32, x_label, size=20, anchor="ma", color=INK)
         canvas.text(self.left, self.top - 8, y_label, size=20, anchor="ls", color=INK)
+
+    def _ticks(self, ends: tuple[float, float], marks: Marks | None, least: float = 0.0) -> Marks:
+        return [(value, _short(value)) for value in ticks(*ends, least=least)] if marks is None else marks
 
     def _line(self, brush: ImageDraw.ImageDraw, line: Line) -> None:
         piece: list[tuple[float, float]] = []

@@ -58,7 +58,7 @@ class ObjectiveCurve(Counted):
     Args:
         threshold: one for each cut between scores.
         value: the objective; NaN where it is not defined or its constraint not met.
-        precision: NaN where not defined.
+        precision: NaN where not defined, as where nothing is predicted.
         recall: NaN where not defined.
     """
 
@@ -136,7 +136,7 @@ class ThresholdReport(Counted):
     def notes(self) -> tuple[str, ...]:
         """Where figures come from, what is missing, and where a constraint is not kept."""
         sample = f"figures are from a sample of {self.rows} of {self.total} rows" if self.rows < self.total else ""
-        each = "each row is judged by thresholds from the others" if self.held_out and self.tuned else ""
+        each = "each row is judged by thresholds that other rows chose" if self.held_out and self.tuned else ""
         abstained = self.abstention.notes if self.abstention else ()
         return tuple(note for note in (self.reason, *self._broken(), each, sample, *abstained) if note)
 
