@@ -208,5 +208,5 @@ def _reason(chosen: Chosen, names: tuple[str, ...]) -> str:
         return "; ".join(causes)
     found = zip(names, chosen.reasons, strict=True)
     pairs = [(name, reason) for name, reason in found if reason]
-    said = (f"{cause}: {listed([name for name, reason in pairs if reason == cause])}" for cause in causes)
-    return f"0.5 is kept where {'; '.join(said)}" if pairs else ""
+    said = (f"{listed([name for name, reason in pairs if reason == cause])} ({cause})" for cause in causes)
+    return f"0.5 is kept for {'; '.join(said)}" if pairs else ""

@@ -62,9 +62,10 @@ def _said(result: RiskCoverage) -> str:
         return "No rows were counted."
     first = ""
     if result.chosen is not None and result.coverage_at > 0:
+        coverage, risk, upper = map(_percent, (result.coverage_at, result.risk_at, result.risk_upper))
         first = (
-            f"With a confidence of {result.chosen:.4g} or more {_percent(result.coverage_at)} of the rows are answered, "
-            f"{_percent(result.risk_at)} of them wrongly (95 % upper bound {_percent(result.risk_upper)})."
+            f"With a confidence of {result.chosen:.4g} or more {coverage} of the rows are answered, "
+            f"{risk} of them wrongly (95 % upper bound {upper})."
         )
     elif result.chosen is not None:
         first = f"No row has a confidence of {result.chosen:.4g} or more."

@@ -439,4 +439,4 @@ def test_no_rows_give_a_report_without_thresholds(labels):
 
 def test_one_row_and_labels_of_one_kind_raise_nothing_and_are_said():
     report = threshold_report(torch.rand(1, 2), torch.tensor([[1, 0]]), Objective(), class_names=("a", "b"))
-    assert report.reason == "0.5 is kept where no negative rows: a; no positive rows: b"
+    assert report.reason == "0.5 is kept for a (no negative rows); b (no positive rows)"
