@@ -10,6 +10,7 @@ from lightning_posttrain.results.confusion import ClassCounts, ConfusedPair, Con
 from lightning_posttrain.results.curves import CurveReport
 from lightning_posttrain.results.gap import GapHistory, Pair
 from lightning_posttrain.results.hard import HardExample, HardGroup, HardReport
+from lightning_posttrain.results.history import Events, LabelErrors, SampleHistory
 from lightning_posttrain.results.saliency import ClassMeans, Faithfulness, Kind, Saliency, Sample
 from lightning_posttrain.results.scores import Areas, Losses, Ranks, Reliability, ScoreCounts, ScoreRows
 from lightning_posttrain.results.thresholds import ObjectiveCurve, Operating, ThresholdReport
@@ -24,6 +25,7 @@ __all__ = [
     "Confusion",
     "Counted",
     "CurveReport",
+    "Events",
     "Faithfulness",
     "GapHistory",
     "HardExample",
@@ -31,6 +33,7 @@ __all__ = [
     "HardReport",
     "Kind",
     "LabelConfusion",
+    "LabelErrors",
     "Losses",
     "MetricValues",
     "ObjectiveCurve",
@@ -42,6 +45,7 @@ __all__ = [
     "RiskCoverage",
     "Saliency",
     "Sample",
+    "SampleHistory",
     "ScoreCounts",
     "ScoreRows",
     "ThresholdReport",
