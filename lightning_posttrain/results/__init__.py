@@ -5,6 +5,7 @@ A result is data without a picture: frozen, on the CPU, with figures for curves 
 
 from lightning_posttrain.results.abstention import RiskCoverage
 from lightning_posttrain.results.base import Counted, Result, listed, undefined_to_none
+from lightning_posttrain.results.calibration import CalibrationFigures, CalibrationReport
 from lightning_posttrain.results.classification import ClassificationReport
 from lightning_posttrain.results.confusion import ClassCounts, ConfusedPair, Confusion, LabelConfusion
 from lightning_posttrain.results.curves import CurveReport
@@ -18,6 +19,8 @@ from lightning_posttrain.results.values import MetricValues
 
 __all__ = [
     "Areas",
+    "CalibrationFigures",
+    "CalibrationReport",
     "ClassCounts",
     "ClassMeans",
     "ClassificationReport",
