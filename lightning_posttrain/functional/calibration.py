@@ -142,7 +142,8 @@ def _tally_columns(probabilities: Tensor, target: Tensor, edges: Tensor, *, mult
     columns, bins = probabilities.shape[1], len(edges) - 1
     step = max(1, _AT_ONCE // columns)  # in pieces, which stay in the cache
     total = torch.zeros(len(_Tally._fields), columns, bins, dtype=torch.float64)
-    for said, actual in zip(probabilities.split(step), target.split(step), strict=True):
+    for start in range(0, len(target), step):
+        said, actual = probabilities[start : start + step], target[start : start + step]
         counted = actual >= 0 if multilabel else torch.ones_like(said, dtype=torch.bool)
         true = actual == 1 if multilabel else torch.zeros_like(counted).scatter_(1, actual[:, None], True)
         values = said.double().where(counted, 0.0)
@@ -170,8 +171,8 @@ def _adaptive(entries: _Entries, bins: int) -> float:
     """The mean, over ranges of equally many entries in the order of confidence, of the distance to accuracy."""
     rows = len(entries.said)
     ordered, order = entries.said.sort()
-    _, same, times = ordered.unique_consecutive(return_inverse=True, return_counts=True)
-    shared = torch.bincount(same, entries.true[order].double()) / times
+    same = torch.searchsorted(ordered, ordered)
+    shared = torch.bincount(same, entries.true[order].double()) / torch.bincount(same)
     ranges = torch.arange(rows) * bins // max(rows, 1)
     apart = torch.bincount(ranges, ordered - shared[same], minlength=bins).abs()
     filled = torch.bincount(ranges, minlength=bins)
