@@ -19,17 +19,21 @@ from lightning_posttrain.__about__ import __version__
 
 if TYPE_CHECKING:
     from lightning_posttrain.callbacks.base import StreamCallback
+    from lightning_posttrain.callbacks.calibration import Calibration
     from lightning_posttrain.callbacks.classification import ClassificationMetrics
     from lightning_posttrain.callbacks.confusion import ConfusionMatrix
     from lightning_posttrain.callbacks.curves import ScoreCurves
     from lightning_posttrain.callbacks.gap import GeneralizationGap
     from lightning_posttrain.callbacks.saliency import SaliencyMaps
     from lightning_posttrain.callbacks.suite import posttrain_suite
+    from lightning_posttrain.callbacks.thresholds import DecisionThresholds
     from lightning_posttrain.callbacks.torchmetrics import TorchMetrics
 
 __all__ = [
+    "Calibration",
     "ClassificationMetrics",
     "ConfusionMatrix",
+    "DecisionThresholds",
     "GeneralizationGap",
     "SaliencyMaps",
     "ScoreCurves",
@@ -41,8 +45,10 @@ __all__ = [
 
 # imported when first asked for, so that the functional parts load without Lightning
 _HOMES = {
+    "Calibration": "lightning_posttrain.callbacks.calibration",
     "ClassificationMetrics": "lightning_posttrain.callbacks.classification",
     "ConfusionMatrix": "lightning_posttrain.callbacks.confusion",
+    "DecisionThresholds": "lightning_posttrain.callbacks.thresholds",
     "GeneralizationGap": "lightning_posttrain.callbacks.gap",
     "SaliencyMaps": "lightning_posttrain.callbacks.saliency",
     "ScoreCurves": "lightning_posttrain.callbacks.curves",

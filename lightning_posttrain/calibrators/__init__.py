@@ -5,12 +5,14 @@ calibrator has learned is in buffers, so that no optimizer moves it.
 """
 
 from lightning_posttrain.calibrators.base import Calibrator
+from lightning_posttrain.calibrators.calibrated import Calibrated
 from lightning_posttrain.calibrators.isotonic import IsotonicCalibration
 from lightning_posttrain.calibrators.methods import METHODS, check_method, from_state
 from lightning_posttrain.calibrators.scaling import Identity, PlattScaling, TemperatureScaling, VectorScaling
 
 __all__ = [
     "METHODS",
+    "Calibrated",
     "Calibrator",
     "Identity",
     "IsotonicCalibration",

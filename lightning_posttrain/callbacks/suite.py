@@ -6,11 +6,13 @@ from typing import Any
 
 from typing_extensions import Unpack
 
+from lightning_posttrain.callbacks.calibration import Calibration
 from lightning_posttrain.callbacks.classification import ClassificationMetrics
 from lightning_posttrain.callbacks.confusion import ConfusionMatrix
 from lightning_posttrain.callbacks.curves import ScoreCurves
 from lightning_posttrain.callbacks.options import EvaluationOptions
 from lightning_posttrain.callbacks.saliency import SaliencyMaps
+from lightning_posttrain.callbacks.thresholds import DecisionThresholds
 
 
 def posttrain_suite(**options: Unpack[EvaluationOptions]) -> list[Any]:
@@ -26,16 +28,18 @@ def posttrain_suite(**options: Unpack[EvaluationOptions]) -> list[Any]:
             (``"warn"`` or ``"raise"``); each is said on ``StreamCallback``.
 
     Returns:
-        ``ClassificationMetrics``, ``ConfusionMatrix``, ``ScoreCurves`` and ``SaliencyMaps``; take the list apart to
-        set their own arguments.
+        ``ClassificationMetrics``, ``ConfusionMatrix``, ``ScoreCurves``, ``Calibration``, ``DecisionThresholds`` and
+        ``SaliencyMaps``; take the list apart to set their own arguments.
 
     Example:
         >>> [type(callback).__name__ for callback in posttrain_suite()]
-        ['ClassificationMetrics', 'ConfusionMatrix', 'ScoreCurves', 'SaliencyMaps']
+        ['ClassificationMetrics', 'ConfusionMatrix', 'ScoreCurves', 'Calibration', 'DecisionThresholds', 'SaliencyMaps']
     """
     return [
         ClassificationMetrics(**options),
         ConfusionMatrix(**options),
         ScoreCurves(**options),
+        Calibration(**options),
+        DecisionThresholds(**options),
         SaliencyMaps(**options),
     ]

@@ -15,8 +15,10 @@ from torch import nn
 
 import lightning_posttrain
 from lightning_posttrain import (
+    Calibration,
     ClassificationMetrics,
     ConfusionMatrix,
+    DecisionThresholds,
     GeneralizationGap,
     SaliencyMaps,
     ScoreCurves,
@@ -27,7 +29,7 @@ from lightning_posttrain import (
 from lightning_posttrain.sinks import FolderSink
 from tests import toys
 
-CALLBACKS = [ClassificationMetrics, ConfusionMatrix, ScoreCurves, SaliencyMaps]
+CALLBACKS = [ClassificationMetrics, ConfusionMatrix, ScoreCurves, Calibration, DecisionThresholds, SaliencyMaps]
 OTHERS = [GeneralizationGap, TorchMetrics]  # report something else than an evaluation, in tests of their own
 each = pytest.mark.parametrize("kind", CALLBACKS)
 
@@ -92,8 +94,8 @@ def test_it_leaves_the_latest_result_as_files_that_parse(kind, tmp_path):
     record = json.loads((folder / f"{kind.tag}.json").read_text())
     assert record["epoch"] == 1
     assert record["step"] == 7  # the step of Lightning's own scalars: four batches an epoch, from 0
-    assert {path.suffix for path in folder.iterdir()} <= {".json", ".csv", ".png"}
-    assert not list(folder.glob(".*"))
+    assert {path.suffix for path in folder.rglob("*") if path.is_file()} <= {".json", ".csv", ".png"}
+    assert not list(folder.rglob(".*"))
 
 
 @each
