@@ -17,7 +17,7 @@ class Calibrator(nn.Module):
     """What every calibrator offers: logits in, logits of the same shape and type out.
 
     Multiclass logits are ``(N, C, ...)``; those of labels ``(N, L, ...)`` are log-odds. Those of a binary task are one
-    for each row, ``(N,)`` or ``(N, 1, ...)``, or one for each class ``(N, 2, ...)``, which becomes ``[0, margin]``.
+    for each row, ``(N,)`` or ``(N, 1, ...)``, or one for each class ``(N, 2, ...)``, which become ``[0, margin]``.
 
     Args:
         task: ``"multiclass"``, ``"binary"`` or ``"multilabel"``.
@@ -41,9 +41,12 @@ class Calibrator(nn.Module):
 
     def forward(self, logits: Tensor) -> Tensor:
         """The calibrated logits."""
-        if self.task == "binary" and logits.ndim >= 2 and logits.shape[1] == 2:
-            margin = self.adjust(logits[:, 1] - logits[:, 0])
-            return torch.stack([torch.zeros_like(margin), margin], dim=1).to(logits.dtype)
+        columns = logits.unbind(1) if self.task == "binary" and logits.ndim >= 2 else ()
+        if len(columns) == 2:  # a trace would warn of a size that is compared
+            margin = self.adjust(columns[1] - columns[0])
+            certain = margin == torch.inf  # no softmax has a value where a logit is infinite
+            sides = torch.zeros_like(margin).masked_fill(certain, -torch.inf), margin.masked_fill(certain, 0.0)
+            return torch.stack(sides, dim=1).to(logits.dtype)
         return self.adjust(logits).to(logits.dtype)
 
     @abstractmethod

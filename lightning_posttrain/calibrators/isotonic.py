@@ -48,6 +48,7 @@ class IsotonicCalibration(Calibrator):
             raise ValueError(f"`x` has shape {tuple(x.shape)} and `y` {tuple(y.shape)}, wanted both (K,).")
         if not bool((x.diff() >= 0).all() & (y.diff() >= 0).all() & x.isfinite().all()):
             raise ValueError("`x` and `y` fall somewhere or are not finite, wanted both to rise. Sort them by `x`.")
+        self._last = len(x) - 1
         self._learn(x=x, y=y.double().clamp(LEAST, 1 - LEAST))
 
     def adjust(self, scores: Tensor) -> Tensor:
@@ -55,7 +56,7 @@ class IsotonicCalibration(Calibrator):
         wide = torch.promote_types(scores.dtype, torch.float32)
         x, y = self.x.to(wide), self.y.to(wide).clamp(LEAST, 1 - LEAST)
         margin = torch.minimum(torch.maximum(scores.to(wide), x[0]), x[-1]).contiguous()
-        upper = torch.searchsorted(x, margin.detach()).clamp(max=len(x) - 1)
+        upper = torch.searchsorted(x, margin.detach()).clamp(max=self._last)
         lower = (upper - 1).clamp(min=0)
         span = (x[upper] - x[lower]).clamp(min=torch.finfo(wide).tiny)
         chance = y[lower] + (margin - x[lower]) / span * (y[upper] - y[lower])

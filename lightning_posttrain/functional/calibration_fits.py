@@ -67,7 +67,7 @@ def margin_of(logits: Tensor, task: Task) -> Tensor:
     """The margin ``(N, 1)`` of a binary task, or the log-odds of labels ``(N, L)``."""
     if task == "binary" and logits.ndim == 2 and logits.shape[1] == 2:
         return logits[:, 1:] - logits[:, :1]
-    return logits.reshape(len(logits), -1)
+    return logits if logits.ndim == 2 else logits[:, None]
 
 
 def _margins(logits: Tensor, target: Tensor, task: Task) -> _Margins:
@@ -78,7 +78,7 @@ def _margins(logits: Tensor, target: Tensor, task: Task) -> _Margins:
 
 
 class _Classes(NamedTuple):
-    """Logits below the row's largest, 0 where a class is ruled out ``(N, C)``, and where; the row's class ``(N,)``."""
+    """Logits, 0 where a class is ruled out ``(N, C)``, and where it is; the row's class ``(N,)``."""
 
     logits: Tensor
     ruled_out: Tensor
@@ -95,18 +95,22 @@ class _Classes(NamedTuple):
 
 
 def _classes(logits: Tensor, target: Tensor) -> _Classes:
-    below = logits - logits.amax(dim=1, keepdim=True)
-    tells = below.gather(1, target[:, None])[:, 0].isfinite()
-    below, target = below[tells], target[tells]
-    ruled_out = below.isinf()
-    return _Classes(below.masked_fill(ruled_out, 0.0), ruled_out, target)
+    tells = logits.gather(1, target[:, None])[:, 0].isfinite()
+    logits, target = logits[tells], target[tells]
+    ruled_out = logits.isinf()
+    return _Classes(logits.masked_fill(ruled_out, 0.0), ruled_out, target)
 
 
 def _temperature(logits: Tensor, target: Tensor, task: Task) -> Calibrator:
     """The log loss is convex in one over the temperature, so its slope has one zero."""
     if task == "multiclass":
-        return TemperatureScaling(1 / _best_scale(partial(_slope_of_classes, _classes(logits, target))), task)
+        return TemperatureScaling(1 / _scale_of_classes(logits, target), task)
     return TemperatureScaling(1 / _best_scale(partial(_slope_of_margins, _margins(logits, target, task))), task)
+
+
+def _scale_of_classes(logits: Tensor, target: Tensor) -> float:
+    below = logits - logits.amax(dim=1, keepdim=True)  # changes no probability, and keeps numbers small
+    return _best_scale(partial(_slope_of_classes, _classes(below, target)))
 
 
 def _slope_of_classes(rows: _Classes, scale: float) -> tuple[float, float]:
@@ -142,7 +146,7 @@ def _best_scale(derivatives: Callable[[float], tuple[float, float]]) -> float:
 def _vector(logits: Tensor, target: Tensor, task: Task) -> Calibrator:
     """L-BFGS from the best temperature, so that it is no worse on these rows."""
     rows = _classes(logits, target)
-    start = _best_scale(partial(_slope_of_classes, rows))
+    start = _scale_of_classes(logits, target)
     scaled, number = start * rows.logits, max(len(rows.target), 1)
     learned = torch.stack([torch.ones(logits.shape[1]), torch.zeros(logits.shape[1])]).double()
     optimizer = torch.optim.LBFGS(
