@@ -24,10 +24,14 @@ if TYPE_CHECKING:
     from lightning_posttrain.callbacks.confusion import ConfusionMatrix
     from lightning_posttrain.callbacks.curves import ScoreCurves
     from lightning_posttrain.callbacks.gap import GeneralizationGap
+    from lightning_posttrain.callbacks.hard import HardExamples
+    from lightning_posttrain.callbacks.label_errors import LabelErrors
+    from lightning_posttrain.callbacks.mining import HardExampleMining
     from lightning_posttrain.callbacks.saliency import SaliencyMaps
     from lightning_posttrain.callbacks.suite import posttrain_suite
     from lightning_posttrain.callbacks.thresholds import DecisionThresholds
     from lightning_posttrain.callbacks.torchmetrics import TorchMetrics
+    from lightning_posttrain.sampling import HardExampleSampler
 
 __all__ = [
     "Calibration",
@@ -35,6 +39,10 @@ __all__ = [
     "ConfusionMatrix",
     "DecisionThresholds",
     "GeneralizationGap",
+    "HardExampleMining",
+    "HardExampleSampler",
+    "HardExamples",
+    "LabelErrors",
     "SaliencyMaps",
     "ScoreCurves",
     "StreamCallback",
@@ -50,6 +58,10 @@ _HOMES = {
     "ConfusionMatrix": "lightning_posttrain.callbacks.confusion",
     "DecisionThresholds": "lightning_posttrain.callbacks.thresholds",
     "GeneralizationGap": "lightning_posttrain.callbacks.gap",
+    "HardExampleMining": "lightning_posttrain.callbacks.mining",
+    "HardExampleSampler": "lightning_posttrain.sampling",
+    "HardExamples": "lightning_posttrain.callbacks.hard",
+    "LabelErrors": "lightning_posttrain.callbacks.label_errors",
     "SaliencyMaps": "lightning_posttrain.callbacks.saliency",
     "ScoreCurves": "lightning_posttrain.callbacks.curves",
     "StreamCallback": "lightning_posttrain.callbacks.base",

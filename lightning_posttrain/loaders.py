@@ -12,6 +12,8 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.utils.data import DistributedSampler, SequentialSampler
 
+from lightning_posttrain.sampling import HardExampleSampler
+
 Stage = Literal["train", "val", "test"]
 
 
@@ -119,6 +121,8 @@ class RowCounter:
         """The next ``rows`` rows, in tensors on ``device``."""
         first, self._next = self._next, self._next + rows
         sampler = self._sampler
+        if isinstance(sampler, HardExampleSampler):
+            return Rows(None, torch.tensor(sampler.positions[first : self._next], device=device))
         if _strided(sampler):
             step, length = sampler.num_replicas, len(sampler.dataset)
             repeats = (self._next - 1) * step + sampler.rank >= length
@@ -139,7 +143,8 @@ def sharding(loader: Any) -> Literal["masked", "padded", "unknown"]:
     each rank as many. ``"unknown"``: nothing says that ranks read different rows.
     """
     sampler = _sampler(loader)
-    if _strided(sampler):
+    # a hard example drawn twice is to count twice
+    if _strided(sampler) or isinstance(sampler, HardExampleSampler):
         return "masked"
     if isinstance(sampler, DistributedSampler):
         return "masked" if sampler.total_size <= len(sampler.dataset) else "padded"  # type: ignore[arg-type]

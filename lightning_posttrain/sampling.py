@@ -64,6 +64,11 @@ class HardExampleSampler(DistributedSampler[int]):
         """This rank's positions in the dataset in the order of the running epoch, or of the last; first none."""
         return self._positions
 
+    @property
+    def losses(self) -> Tensor:
+        """What the next epochs are drawn by ``(N,)`` float64; NaN where not known."""
+        return self._losses
+
     def update_losses(self, losses: Tensor) -> None:
         """Take the losses ``(N,)`` that the next epochs are drawn by; the running one is not changed.
 

@@ -161,6 +161,11 @@ class HistoryTable:
         weights = 1 - DECAY ** self._kept["seen"].cpu().double()
         return self._kept["probabilities"].cpu().double() / weights.clamp(min=1 - DECAY)[:, None]
 
+    @property
+    def keeps_probabilities(self) -> bool:
+        """Whether probabilities are averaged."""
+        return "probabilities" in self._kept
+
     def losses(self) -> Tensor:
         """The loss of each sample when last seen ``(size,)`` float32; NaN for one not seen."""
         return torch.where(self._kept["seen"] > 0, self._kept["loss"], torch.nan)

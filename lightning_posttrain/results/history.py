@@ -62,6 +62,7 @@ class SampleHistory(Counted):
         errors: whose label is probably wrong; its samples are these ``N``. None where probabilities were not kept.
         class_names: ``C`` names.
         events: of the last epoch; None before the first has ended.
+        past: of all epochs, where they were kept.
     """
 
     index: Tensor
@@ -75,6 +76,7 @@ class SampleHistory(Counted):
     errors: LabelErrors | None
     class_names: tuple[str, ...]
     events: Events | None
+    past: tuple[Events, ...] = ()
 
     @property
     def epochs(self) -> int:

@@ -1,0 +1,175 @@
+"""What is kept of a loader's epoch for ``HardExamples``, and how ranks join it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from lightning_posttrain.attribution.explainer import Display
+from lightning_posttrain.attribution.targets import NO_LABEL
+from lightning_posttrain.batch import EvalBatch
+from lightning_posttrain.fields import describe
+from lightning_posttrain.functional.images import channel_dim, fits_kind, kind_of
+from lightning_posttrain.hardest import UNKNOWN, Hardest, Hardness, hardness, thumbnails
+from lightning_posttrain.results import ConfusedPair, HardExample, HardGroup, HardReport, Kind
+
+OF_PAIRS = 256
+"""Samples kept of all confused pairs together."""
+LARGEST = 1 << 16
+"""Numbers in an input that is kept for the eye."""
+RULES = {
+    "highest_loss": "highest loss",
+    "confident_errors": "most confident errors",
+    "unsure_hits": "least confident hits",
+}
+PAIRS = "pairs"
+COLUMNS = ("place", "actual", "predicted", "wrong", "probability", "loss")
+
+
+class Keeping:
+    """The hardest samples of one epoch of one loader.
+
+    Args:
+        k: samples of each rule.
+        pairs: confused pairs that are shown.
+        per_pair: samples of each.
+        display: how samples are shown.
+    """
+
+    def __init__(self, k: int, pairs: int, per_pair: int, display: Display) -> None:
+        self._kept = {rule: Hardest(k) for rule in RULES}
+        self._kept[PAIRS] = Hardest(OF_PAIRS, per_pair)
+        self._pairs = pairs
+        self._display = display
+        self._shape: torch.Size | None = None
+        self._undrawn = ""
+        self._kind: Kind | None = None
+        self._samples = 0
+        self._plain = True
+
+    def offer(self, batch: EvalBatch) -> None:
+        """Look at a batch, without a synchronisation."""
+        samples = len(batch.inputs) if isinstance(batch.inputs, Tensor) else len(batch.target)
+        samples = samples if samples and len(batch.target) % samples == 0 else len(batch.target)
+        self._plain = self._plain and not batch.multilabel and len(batch.target) == samples
+        self._samples += samples
+        found = hardness(batch, samples)
+        columns = {**found._asdict(), **self._inputs(batch.inputs, samples)}
+        wrong, sure = found.wrong > 0, found.probability
+        never = torch.full_like(sure, -torch.inf)
+        values = {
+            "highest_loss": found.loss,
+            "confident_errors": torch.where(wrong, sure, never),
+            "unsure_hits": torch.where(wrong, never, -sure),
+        }
+        index = batch.index if batch.index is not None and len(batch.index) == samples else None
+        for rule, value in values.items():
+            self._kept[rule].offer(torch.where(found.counted, value, never), index, columns)
+        if self._plain and self._pairs:
+            self._offer_pairs(batch, found, columns, index)
+
+    def _offer_pairs(self, batch: EvalBatch, found: Hardness, columns: dict[str, Tensor], index: Tensor | None) -> None:
+        classes = batch.num_classes
+        actual = found.actual[:, 0].clamp(0, classes - 1)
+        cell = actual * classes + found.predicted[:, 0]
+        error = found.counted & (found.wrong > 0)
+        value = torch.where(error, found.loss, torch.full_like(found.loss, -torch.inf))
+        self._kept[PAIRS].offer(value, index, columns, cell)
+
+    def _inputs(self, inputs: Any, samples: int) -> dict[str, Tensor]:
+        """What is kept of inputs for the eye."""
+        kind = self._kind = self._kind or self._kind_of(inputs)
+        if self._undrawn or kind is None or len(inputs) != samples:
+            return {}
+        kept = thumbnails(inputs, channel_dim(inputs.shape, kind)) if kind in ("image", "spectrogram") else inputs
+        if self._shape is None:
+            self._shape = kept.shape[1:]
+        if kept.shape[1:] != self._shape:
+            self._undrawn = "inputs of several shapes are not shown"
+        elif kept[:1].numel() > LARGEST * 4:
+            self._undrawn = f"inputs of {kept[:1].numel():,} numbers are too large to be shown"
+        return {} if self._undrawn else {"inputs": kept}
+
+    def _kind_of(self, inputs: Any) -> Kind | None:
+        kind = self._display.kind
+        if not isinstance(inputs, Tensor) or (not fits_kind(inputs.shape, kind) if kind else kind_of(inputs) is None):
+            found = "not found in the batch" if inputs is None else describe(inputs)
+            self._undrawn = self._undrawn or f"inputs are not shown: they are {found}. Pass inputs_fn or kind"
+            return None
+        return kind or kind_of(inputs)
+
+    def report(self, names: tuple[str, ...], trainer: Trainer, confused: Sequence[ConfusedPair]) -> HardReport:
+        """What all ranks kept, with names; every rank calls it, and has the same."""
+        self._join(trainer)
+        found = {rule: hardest.take() for rule, hardest in self._kept.items()}
+        groups = tuple(self._group(rule, title, found[rule], names) for rule, title in RULES.items())
+        cells = tuple(self._cells(found[PAIRS], names, confused))
+        undrawn = "" if self._kind is not None and not self._undrawn else self._undrawn
+        labels = tuple(map(str, self._display.names or ()))
+        return HardReport(groups, cells, self._kind, labels, self._samples, undrawn)
+
+    def _join(self, trainer: Trainer) -> None:
+        """Offer what every rank kept to the first that sees it, in the order of ranks."""
+        if trainer.world_size == 1:
+            return
+        mine = {rule: hardest.take() for rule, hardest in self._kept.items()}
+        everywhere: list[Any] = [None] * trainer.world_size
+        dist.all_gather_object(everywhere, (mine, self._samples, self._undrawn, self._kind))
+        shown = all("inputs" in columns for kept, *_ in everywhere for columns in kept.values() if columns)
+        for kept, *_ in everywhere:
+            for rule, columns in kept.items():
+                if columns:
+                    value, place, group = (columns.pop(name) for name in ("value", "place", "group"))
+                    given = columns if shown else {name: c for name, c in columns.items() if name != "inputs"}
+                    known = bool((place != UNKNOWN).all())
+                    self._kept[rule].offer(value, place if known else None, given, group)
+        self._samples = sum(samples for _, samples, *_ in everywhere)
+        self._undrawn = next((undrawn for *_, undrawn, _ in everywhere if undrawn), "")
+        self._kind = next((kind for *_, kind in everywhere if kind), None)
+
+    def _group(self, name: str, title: str, columns: dict[str, Tensor], names: tuple[str, ...]) -> HardGroup:
+        if not columns:
+            return HardGroup(name, title, ())
+        inputs, kind = columns.get("inputs"), self._kind
+        words = self._display.words_of(inputs) if inputs is not None and kind == "tokens" else None
+        shown = None if inputs is None or kind is None or kind == "tokens" else self._display.shown(inputs, kind)
+        examples = [
+            HardExample(
+                None if place == UNKNOWN else place, *_said(actual, predicted, wrong, names), probability, loss,
+                None if words is None else " ".join(word for word in words[row] if word),
+            )
+            for row, (place, actual, predicted, wrong, probability, loss) in enumerate(
+                zip(*(columns[column].tolist() for column in COLUMNS), strict=True)
+            )
+        ]  # fmt: skip
+        return HardGroup(name, title, tuple(examples), shown)
+
+    def _cells(
+        self, columns: dict[str, Tensor], names: tuple[str, ...], confused: Sequence[ConfusedPair]
+    ) -> Iterator[HardGroup]:
+        """The confused pairs of which samples were kept."""
+        if not columns:
+            return
+        classes = [(names[a], names[p]) for a, p in torch.cat([columns["actual"], columns["predicted"]], 1).tolist()]
+        for number, pair in enumerate(confused, start=1):
+            rows = [row for row, found in enumerate(classes) if found == (pair.actual, pair.predicted)]
+            times = "once" if pair.count == 1 else f"{pair.count} times"
+            if rows:
+                chosen = {name: column[rows] for name, column in columns.items()}
+                title = f"{pair.actual} taken for {pair.predicted}, {times}"
+                yield self._group(f"pair_{number:02d}", title, chosen, names)
+
+
+def _said(actual: list[int], predicted: list[int], wrong: float, names: tuple[str, ...]) -> tuple[str, str]:
+    """Names of the class or the labels; of positions the share that is wrong."""
+    if not actual:
+        return "", f"{wrong:.1%} of positions wrong"
+    if len(actual) == 1:
+        return names[actual[0]], names[predicted[0]]
+    there, guessed = ([name for name, on in zip(names, row, strict=True) if on == 1] for row in (actual, predicted))
+    return ", ".join(there) or NO_LABEL, ", ".join(guessed) or NO_LABEL

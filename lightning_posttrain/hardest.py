@@ -1,0 +1,169 @@
+"""The rows of an epoch with the largest values, kept on the device with what they were made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lightning_posttrain.batch import EvalBatch
+from lightning_posttrain.rows import LOSS
+
+UNKNOWN = -1
+LARGEST_SIDE = 128
+"""Larger images are kept smaller, by whole factors, which is what a gallery shows."""
+Columns = Mapping[str, Tensor]
+
+
+class Hardness(NamedTuple):
+    """How hard samples are, each ``(N,)``, and what they are and were taken for ``(N, W)``.
+
+    Args:
+        loss: log loss; the mean over labels or positions.
+        probability: of what was predicted; over labels the product, over positions the mean.
+        wrong: share of the labels or positions that are wrong.
+        counted: False for samples that enter no figure.
+        actual: class, or 0 or 1 of each label; ``W`` is 0 for positions of an image.
+        predicted: likewise.
+    """
+
+    loss: Tensor
+    probability: Tensor
+    wrong: Tensor
+    counted: Tensor
+    actual: Tensor
+    predicted: Tensor
+
+
+def hardness(batch: EvalBatch, samples: int) -> Hardness:
+    """How hard each of so many samples of a batch is, without a synchronisation.
+
+    Example:
+        >>> found = hardness(EvalBatch(torch.tensor([[0.0, 0.0], [3.0, 0.0]]), torch.tensor([1, 0])), 2)
+        >>> found.wrong.tolist(), found.loss.float()
+        ([1.0, 0.0], tensor([0.6931, 0.0486]))
+    """
+    rows = batch.rows(LOSS)
+
+    def per(values: Tensor) -> Tensor:
+        return values.view(samples, -1) if samples else values.view(0, 1)
+
+    counted = per(rows.counted)
+    number = counted.sum(1).clamp(min=1)
+
+    def mean(values: Tensor) -> Tensor:
+        return torch.where(counted, per(values), 0.0).sum(1) / number
+
+    loss, wrong = mean(rows.log_loss), mean((~rows.right).to(rows.log_loss.dtype))
+    sure = per(rows.confidence)
+    if batch.multilabel and counted.shape[1] == batch.num_classes:
+        sure = torch.where(counted, sure, 1.0).prod(1)
+    else:
+        sure = mean(rows.confidence)
+    whole = batch.multilabel or len(batch.target) == samples
+    target = torch.where(counted, per(rows["target"]), UNKNOWN) if whole else counted.new_zeros(samples, 0).long()
+    predicted = per(rows["predicted"]) if whole else target
+    return Hardness(loss, sure, wrong, counted.any(1), target, predicted)
+
+
+@final
+class Hardest:
+    """Keeps the ``count`` rows with the largest values, whatever the order in which they come.
+
+    Of equal values the smaller position comes first, and of rows without a position the one that came first. With
+    ``each``, at most so many of one group are kept, and of those that remain the ``count`` largest, which no order of
+    rows changes either: whoever is kept in the end is among the kept of any part of the rows.
+
+    Nothing here waits for the device.
+
+    Args:
+        count: how many.
+        each: how many of one group, or None.
+    """
+
+    def __init__(self, count: int, each: int | None = None) -> None:
+        self.count = count
+        self.each = each
+        self._kept: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def offer(self, value: Tensor, index: Tensor | None, columns: Columns, group: Tensor | None = None) -> None:
+        """Look at rows.
+
+        Args:
+            value: ``(N,)``; rows with ``-inf`` are not wanted.
+            index: position in the dataset ``(N,)``, or None.
+            columns: what is kept of each row, by name ``(N, ...)``; of the same shape in each call.
+            group: of each row ``(N,)``, int64.
+        """
+        known = index is not None
+        place = index if index is not None else torch.full((len(value),), UNKNOWN, device=value.device)
+        group = torch.zeros_like(place) if group is None else group
+        # what came first comes first where positions are not known
+        found = {"value": value.detach(), "place": place, "group": group}
+        best = self._best(found, known=known)
+        found = {name: column[best] for name, column in (*found.items(), *columns.items())}
+        found = {name: column.detach() for name, column in found.items()}
+        if self._kept:
+            found = {name: torch.cat([self._kept[name], column.to(self._kept[name])]) for name, column in found.items()}
+            best = self._best(found, known=known)
+            found = {name: column[best] for name, column in found.items()}
+        self._kept = found
+
+    def _best(self, found: Columns, *, known: bool) -> Tensor:
+        """The rows to keep, the largest first."""
+        value = found["value"]
+        order = found["place"].argsort(stable=True) if known else torch.arange(len(value), device=value.device)
+        order = order[value[order].argsort(descending=True, stable=True)]
+        if self.each is not None:
+            rank = _rank_in_group(found["group"][order])
+            # those that are too many of their group come last
+            order = order[(rank >= self.each).long().argsort(stable=True)][: self.count]
+        return order[: self.count]
+
+    def take(self) -> dict[str, Tensor]:
+        """What was kept, on the CPU, the largest first, with ``value``, ``place`` and ``group``; then begin anew."""
+        kept, self._kept = self._kept, {}
+        if not kept:
+            return {}
+        with torch.inference_mode(False):
+            found = {name: column.cpu().clone() for name, column in kept.items()}
+        wanted = found["value"] > -torch.inf
+        if self.each is not None:
+            wanted &= _rank_in_group(found["group"]) < self.each
+        return {name: column[wanted] for name, column in found.items()}
+
+
+def _rank_in_group(group: Tensor) -> Tensor:
+    """How many rows of the same group come before each ``(N,)``."""
+    order = group.argsort(stable=True)
+    sorted_ = group[order]
+    number = torch.arange(len(group), device=group.device)
+    begins = torch.ones_like(sorted_, dtype=torch.bool)
+    begins[1:] = sorted_[1:] != sorted_[:-1]
+    first = torch.where(begins, number, 0).cummax(0).values
+    return torch.empty_like(number).scatter_(0, order, number - first)
+
+
+def thumbnails(images: Tensor, dim: int | None) -> Tensor:
+    """Images ``(N, ...)`` with sides of 128 pixels or a little more at most, as means over blocks; floats.
+
+    Args:
+        images: ``(N, C, H, W)``, ``(N, H, W, C)`` or ``(N, H, W)``.
+        dim: the dimension of the channels, or None.
+
+    Example:
+        >>> thumbnails(torch.zeros(2, 512, 300, 3), 3).shape
+        torch.Size([2, 128, 75, 3])
+    """
+    sides = [n for d, n in enumerate(images.shape) if d not in (0, dim)]
+    factor = max(sides) // LARGEST_SIDE
+    if factor < 2:
+        return images
+    maps = images.unsqueeze(1) if dim is None else images.movedim(dim, 1)
+    maps = maps if maps.is_floating_point() else maps / 255
+    small = F.avg_pool2d(maps, min(factor, *sides))
+    return small.squeeze(1) if dim is None else small.movedim(1, dim)

@@ -1,0 +1,114 @@
+"""The hardest rows, whatever the order, the batches and the ranks."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import log_loss
+from torch.nn import functional as F
+
+from lightning_posttrain.batch import EvalBatch
+from lightning_posttrain.hardest import Hardest, hardness, thumbnails
+
+
+def rows(count, seed):
+    generator = torch.Generator().manual_seed(seed)
+    value = torch.randint(6, (count,), generator=generator).float()  # with ties
+    value[torch.rand(count, generator=generator) < 0.2] = -torch.inf
+    return (
+        value,
+        torch.randperm(3 * count, generator=generator)[:count],
+        torch.randint(4, (count,), generator=generator),
+    )
+
+
+def slow(value, place, group, count, each):
+    """Sorted in full, then from the top."""
+    kept, seen = [], {}
+    for v, p, g in sorted(
+        zip(value.tolist(), place.tolist(), group.tolist(), strict=True), key=lambda r: (-r[0], r[1])
+    ):
+        if v == -torch.inf or len(kept) == count or (each is not None and seen.get(g, 0) == each):
+            continue
+        seen[g] = seen.get(g, 0) + 1
+        kept.append(p)
+    return kept
+
+
+@settings(max_examples=80)
+@given(
+    count=st.integers(0, 60),
+    seed=st.integers(0, 30),
+    size=st.integers(1, 20),
+    keep=st.integers(1, 12),
+    each=st.sampled_from([None, 1, 2, 5]),
+)
+def test_any_split_order_and_ranks_keep_what_a_full_sort_has_on_top(count, seed, size, keep, each):
+    value, place, group = rows(count, seed)
+    ranks = [Hardest(keep, each) for _ in range(2)]
+    for number, part in enumerate(torch.randperm(count, generator=torch.Generator().manual_seed(seed)).split(size)):
+        ranks[number % 2].offer(value[part], place[part], {"twice": 2 * place[part]}, group[part])
+    whole = Hardest(keep, each)
+    for found in (rank.take() for rank in ranks):
+        if found:
+            whole.offer(found["value"], found["place"], {"twice": found["twice"]}, found["group"])
+    found = whole.take()
+    assert found.get("place", torch.zeros(0)).tolist() == slow(value, place, group, keep, each)
+    assert not found or torch.equal(found["twice"], 2 * found["place"])
+    assert whole.take() == {}
+
+
+def test_without_positions_the_first_of_equal_rows_comes_first():
+    hardest = Hardest(3)
+    for first in (0, 4):
+        hardest.offer(torch.tensor([1.0, 2.0, 2.0, 0.0]), None, {"number": torch.arange(first, first + 4)})
+    assert hardest.take()["number"].tolist() == [1, 2, 5]
+
+
+def test_losses_and_confidences_are_those_of_scikit_learn():
+    torch.manual_seed(0)
+    scores, target = torch.randn(20, 5), torch.randint(5, (20,))
+    found = hardness(EvalBatch(scores, target), 20)
+    chance = scores.double().softmax(1)
+    each = [log_loss([t], [p], labels=range(5)) for t, p in zip(target.tolist(), chance.tolist(), strict=True)]
+    assert found.loss.tolist() == pytest.approx(each, rel=1e-5)
+    torch.testing.assert_close(found.probability, chance.amax(1), rtol=1e-5, atol=1e-6)
+    assert torch.equal(found.wrong, (scores.argmax(1) != target).double())
+    assert found.actual[:, 0].tolist() == target.tolist()
+
+
+def test_labels_have_their_mean_loss_and_the_product_of_their_probabilities():
+    torch.manual_seed(0)
+    scores, target = torch.randn(6, 3), torch.randint(2, (6, 3))
+    target[0, 1] = -1
+    target[5] = -1
+    found = hardness(EvalBatch(scores, target), 6)
+    known = target >= 0
+    loss = F.binary_cross_entropy_with_logits(scores.double(), target.clamp(min=0).double(), reduction="none")
+    mean = torch.where(known, loss, 0).sum(1) / known.sum(1).clamp(min=1)
+    torch.testing.assert_close(found.loss, mean, rtol=1e-5, atol=1e-7)
+    sure = torch.where(known, scores.double().sigmoid().maximum(1 - scores.double().sigmoid()), 1.0).prod(1)
+    torch.testing.assert_close(found.probability[:5], sure[:5], rtol=1e-5, atol=1e-6)
+    assert found.counted.tolist() == [True] * 5 + [False]
+    wrong = ((scores > 0).long() != target) & known
+    torch.testing.assert_close(found.wrong, wrong.sum(1) / known.sum(1).clamp(min=1).double())
+
+
+def test_positions_of_an_image_have_their_mean():
+    torch.manual_seed(0)
+    maps, target = torch.randn(4, 3, 5, 5), torch.randint(3, (4, 5, 5))
+    flat = EvalBatch(maps.movedim(1, -1).reshape(-1, 3), target.reshape(-1))
+    found = hardness(flat, 4)
+    wanted = F.cross_entropy(maps.double(), target, reduction="none").mean((1, 2))
+    torch.testing.assert_close(found.loss, wanted, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(found.wrong, (maps.argmax(1) != target).double().mean((1, 2)))
+    assert found.actual.shape == (4, 0)
+
+
+def test_large_images_are_kept_small_and_small_ones_as_they_are():
+    small = torch.rand(2, 1, 200, 90)
+    assert thumbnails(small, 1) is small
+    large = torch.rand(2, 3, 512, 300)
+    torch.testing.assert_close(thumbnails(large, 1), F.avg_pool2d(large, 4))
+    assert thumbnails((255 * torch.rand(2, 256, 256)).to(torch.uint8), None).shape == (2, 128, 128)
+    assert thumbnails(torch.rand(1, 1, 1, 700), 1).shape[0] == 1
