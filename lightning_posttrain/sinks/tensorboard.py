@@ -30,7 +30,7 @@ class TensorBoardSink:
 
     def write(self, tag: str, artifact: Artifact, step: int) -> None:
         """Write to the event file."""
-        if isinstance(artifact, Image):
+        if isinstance(artifact, Image) and not artifact.files_only:
             self._image(tag, artifact, step)
         elif isinstance(artifact, Table) and not artifact.files_only:
             self._text(tag, markdown(artifact, self._max_rows), step)

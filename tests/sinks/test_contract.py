@@ -153,6 +153,20 @@ def test_files_have_the_permissions_that_any_new_file_has(tmp_path):
     assert (tmp_path / "thing.json").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
+def test_what_is_for_files_only_is_in_the_folder_and_not_in_tensorboard(tmp_path):
+    artifacts = {"val/pictures/01": Image(PIXELS, files_only=True), "val/all": Table(("x",), (), files_only=True)}
+    writer = SummaryWriter(str(tmp_path / "board"))
+    for sink in (FolderSink(tmp_path), TensorBoardSink(writer)):
+        for tag, artifact in artifacts.items():
+            sink.write(tag, artifact, 0)
+    writer.close()
+    tags = EventAccumulator(str(tmp_path / "board")).Reload().Tags()
+    assert not tags["images"]
+    assert not tags["tensors"]
+    assert (tmp_path / "val" / "pictures" / "01.png").exists()
+    assert (tmp_path / "val" / "all.csv").exists()
+
+
 def test_a_long_table_says_where_the_rest_is():
     class Experiment:
         def add_text(self, tag, text, step):
