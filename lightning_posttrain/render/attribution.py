@@ -72,14 +72,20 @@ def caption_text(sample: Sample) -> tuple[str, Color]:
     actual = "" if sample.actual is None else f", actual {shorten(sample.actual, 170)}"
     if sample.predicted is None:
         return f"{at}{sample.explained} {number(sample.value)}{actual}", INK
-    sure = "" if sample.probability is None else f" ({_percent(sample.probability)})"
+    sure = "" if sample.probability is None else f" ({percent(sample.probability)})"
     text = f"{at}predicted {shorten(sample.predicted, 170)}{sure}{actual}"
     if sample.actual is None:
         return text, INK
     return text, RIGHT if sample.actual == sample.predicted else WRONG
 
 
-def _percent(probability: float) -> str:
+def percent(probability: float) -> str:
+    """A probability, with no 100 % where it is not 1.
+
+    Example:
+        >>> percent(0.5), percent(0.99999), percent(1.0)
+        ('50.0%', '>99.9%', '100.0%')
+    """
     return ">99.9%" if 0.9995 <= probability < 1 else f"{probability:.1%}"
 
 

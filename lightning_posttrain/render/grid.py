@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from torch import Tensor
 
 from lightning_posttrain.artifacts import Image
 from lightning_posttrain.render.attribution import (
@@ -35,13 +36,14 @@ from lightning_posttrain.render.maps import (
     reduced,
     size_in,
 )
-from lightning_posttrain.results import Saliency
+from lightning_posttrain.results import Kind, Saliency
 
 GAP = 8
 PHOTO = 3 * 64 * 64
 """Values from which an image has so much detail that JPEG is smaller at an equal look."""
 TALLEST = 340
 LINE = 23
+STRETCHED = "Pictures are stretched, as they would be too thin."
 AXES = "time →   frequency ↑"
 
 
@@ -114,21 +116,38 @@ def grid_image(saliency: Saliency, *, title: str = "") -> Image:
     pieces = [piece for row, picture in enumerate(pictures) for piece in grid.pieces(row, picture)]
     said = [*scale_remark(saliency, grid.scales), *_resizing(saliency, layout)]
     picture = sheet(saliency, pieces, said, title=title, axes=AXES if saliency.kind == "spectrogram" else "")
-    return replace(picture, photo=saliency.kind == "image" and saliency.shown[0].numel() > PHOTO)
+    return replace(picture, photo=are_photos(saliency.kind, saliency.shown))
 
 
 def _layout(saliency: Saliency) -> Layout:
     titles = [saliency.titles[name] for name in saliency.maps]
     rows, columns = saliency.shown.shape[1:3]
     sound = saliency.kind == "spectrogram"
-    across = _across(len(titles) + 1, most=3 if sound else _most(columns / rows))
+    across = in_a_line(len(titles) + 1, most=3 if sound else _most(columns / rows))
     width = (ROOM - GAP * (across - 1)) // across
-    stretched = int(np.clip(width * rows / columns, 0.6 * width, width)), width
-    picture = stretched if sound else size_in(rows, columns, width=width, height=min(2 * width, TALLEST))
+    picture = size_of(saliency.kind, rows, columns, width=width)
     reasons = [why for refused in saliency.refused.values() for why in refused.values()]
     needed = [22 * len(whole(why, width - MARGIN, FINE_PRINT)) + 10 for why in reasons]
     heads = max(len(_title(text, width)) for text in ["Input", *titles])
     return Layout(across, max([picture[0], *needed]), width, picture, heads)
+
+
+def are_photos(kind: Kind, shown: Tensor) -> bool:
+    """Whether samples ``(K, H, W, 3)`` are images with much detail."""
+    return kind == "image" and shown[0].numel() > PHOTO
+
+
+def size_of(kind: Kind, rows: int, columns: int, *, width: int) -> tuple[int, int]:
+    """Height and width of a sample in a cell: a spectrogram fills it, an image keeps its shape."""
+    if kind == "spectrogram":
+        return int(np.clip(width * rows / columns, 0.6 * width, width)), width
+    return size_in(rows, columns, width=width, height=min(2 * width, TALLEST))
+
+
+def is_stretched(rows: int, columns: int, size: tuple[int, int]) -> bool:
+    """Whether an image has another shape at this height and width."""
+    height, width = size
+    return not 0.8 < height * columns / (width * rows) < 1.25
 
 
 def _most(shape: float) -> int:
@@ -136,7 +155,7 @@ def _most(shape: float) -> int:
     return 4 if shape < 2.5 else 2 if shape < 6 else 1
 
 
-def _across(count: int, most: int) -> int:
+def in_a_line(count: int, most: int) -> int:
     """Cells in a line such that the lines are filled alike; one more than ``most`` where that saves a line."""
     if most == 4 and count == 5:
         return 5
@@ -166,6 +185,6 @@ def _resizing(saliency: Saliency, layout: Layout) -> list[str]:
     said = []
     if saliency.maps and (rows > height or columns > width):
         said.append("Maps are larger than drawn: a pixel is the mean of those it stands for.")
-    if saliency.kind == "image" and not 0.8 < height * columns / (width * rows) < 1.25:
-        said.append("Pictures are stretched, as they would be too thin.")
+    if saliency.kind == "image" and is_stretched(rows, columns, layout.picture):
+        said.append(STRETCHED)
     return said

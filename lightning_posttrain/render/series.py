@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -45,9 +45,9 @@ def series_image(saliency: Saliency, *, title: str = "") -> Image:
     maps = {name: cleaned(values) for name, values in saliency.maps.items()}
     shown = scales(saliency, maps)
     columns = {name: strongest(values, ROOM) for name, values in maps.items()}
-    pieces = list(_legend(saliency))
+    pieces = list(channel_legend(saliency.shown.shape[1], saliency.names))
     for row, signal in enumerate(saliency.shown):
-        lines = signal_pixels(signal, ROOM, _height(saliency))
+        lines = signal_pixels(signal, ROOM, lane_height(saliency.shown.shape[1]))
         pieces.append(caption(saliency.samples[row]))
         for name in maps:
             pieces += _strip(saliency, name, row, levels=columns[name][row], shown=shown, lines=lines)
@@ -109,8 +109,9 @@ def _envelope(values: Map, width: int) -> tuple[Map, Map]:
     return np.repeat(np.arange(width, dtype=np.float32) + 0.5, 2), ends.ravel()
 
 
-def _height(saliency: Saliency) -> int:
-    return max(HEIGHT, 28 * min(saliency.shown.shape[1], len(CHANNELS)))
+def lane_height(channels: int) -> int:
+    """Height of a strip in which so many channels stand one above the other."""
+    return max(HEIGHT, 28 * min(channels, len(CHANNELS)))
 
 
 def _strip(
@@ -122,11 +123,11 @@ def _strip(
     if why:
         return [head, _inset(empty(why, *lines.shape[:2]))]
     colors = shaded(0.85 * leveled(levels, scale), name in saliency.signed)
-    return [head, _inset(_over(lines, np.broadcast_to(colors, (*lines.shape[:2], 3))))]
+    return [head, _inset(over(lines, np.broadcast_to(colors, (*lines.shape[:2], 3))))]
 
 
 def _plain(lines: Pixels) -> list[Pixels]:
-    return [label("Input", ""), _inset(_over(lines, np.full((*lines.shape[:2], 3), 255, np.uint8)))]
+    return [label("Input", ""), _inset(over(lines, np.full((*lines.shape[:2], 3), 255, np.uint8)))]
 
 
 def _inset(strip: Pixels) -> Pixels:
@@ -135,7 +136,8 @@ def _inset(strip: Pixels) -> Pixels:
     return canvas.pixels()
 
 
-def _over(lines: Pixels, ground: Pixels) -> Pixels:
+def over(lines: Pixels, ground: Pixels) -> Pixels:
+    """Lines ``(H, W, 4)`` with opacity over ``ground (H, W, 3)``, with a thin border."""
     opacity = lines[..., 3:].astype(np.float32) / 255
     mixed: Pixels = np.round(ground + opacity * (lines[..., :3].astype(np.float32) - ground)).astype(np.uint8)
     return framed(mixed, *mixed.shape[:2])
@@ -155,23 +157,29 @@ def time_axis(length: int) -> Pixels:
     return canvas.pixels()
 
 
-def _legend(saliency: Saliency) -> Iterator[Pixels]:
-    count = min(saliency.shown.shape[1], len(CHANNELS))
-    if count == 1 and not saliency.names:
+def channel_legend(channels: int, names: Sequence[str]) -> Iterator[Pixels]:
+    """The colour and the name of each channel that is drawn; nothing where there is one without a name."""
+    count = min(channels, len(CHANNELS))
+    if count == 1 and not names:
         return
     canvas = Canvas(6 + 25 * -(-count // LEGEND))
     room = ROOM / min(count, LEGEND)
     for place in range(count):
-        name = one_line(saliency.names[place]) if saliency.names else f"channel {place}"
+        name = one_line(names[place]) if names else f"channel {place}"
         x, y = EDGE + place % LEGEND * room, 16 + 25 * (place // LEGEND)
         canvas.box(round(x), y - 2, 20, 5, CHANNELS[place])
         canvas.text(x + 26, y, shorten(name, room - 34, FINE_PRINT), size=FINE_PRINT, anchor="lm")
     yield canvas.pixels()
 
 
+def channels_remark(channels: int) -> list[str]:
+    """Which channels are drawn, and over what."""
+    said = [f"Drawn are the first {len(CHANNELS)} of {channels} channels."] if channels > len(CHANNELS) else []
+    return [*said, "Each channel is drawn over its own range."] if channels > 1 else said
+
+
 def _reduced(saliency: Saliency) -> list[str]:
     channels, length = saliency.shown.shape[1:]
-    said = [f"Drawn are the first {len(CHANNELS)} of {channels} channels."] if channels > len(CHANNELS) else []
-    said += ["Each channel is drawn over its own range."] if channels > 1 else []
+    said = channels_remark(channels)
     more = f"Of {length} steps, each column shows the range of the signal and the largest attribution."
     return [*said, more] if length > ROOM else said
