@@ -123,7 +123,7 @@ def _layout(saliency: Saliency) -> Layout:
     titles = [saliency.titles[name] for name in saliency.maps]
     rows, columns = saliency.shown.shape[1:3]
     sound = saliency.kind == "spectrogram"
-    across = in_a_line(len(titles) + 1, most=3 if sound else _most(columns / rows))
+    across = _across(len(titles) + 1, most=3 if sound else _most(columns / rows))
     width = (ROOM - GAP * (across - 1)) // across
     picture = size_of(saliency.kind, rows, columns, width=width)
     reasons = [why for refused in saliency.refused.values() for why in refused.values()]
@@ -155,10 +155,18 @@ def _most(shape: float) -> int:
     return 4 if shape < 2.5 else 2 if shape < 6 else 1
 
 
+def _across(count: int, most: int) -> int:
+    """One more than ``most`` where that saves a line."""
+    return 5 if most == 4 and count == 5 else in_a_line(count, most)
+
+
 def in_a_line(count: int, most: int) -> int:
-    """Cells in a line such that the lines are filled alike; one more than ``most`` where that saves a line."""
-    if most == 4 and count == 5:
-        return 5
+    """Cells in a line such that the lines are filled alike, two at least where ``most`` allows.
+
+    Example:
+        >>> [in_a_line(count, most=4) for count in (1, 4, 5, 6, 8)]
+        [2, 4, 3, 3, 4]
+    """
     lines = -(-count // most)
     return min(max(-(-count // lines), 2), most)
 

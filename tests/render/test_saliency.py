@@ -49,9 +49,9 @@ def test_wider_pictures_stand_fewer_in_a_line(height, width, columns):
 def test_more_methods_than_a_line_holds_go_on_in_the_next():
     few, many = (saliency_image(images(count=1, methods=tuple(TITLES)[:n])).pixels for n in (2, 6))
     assert many.shape[0] >= few.shape[0] + grid._layout(images(count=1, methods=tuple(TITLES)[:6])).height
-    assert grid.in_a_line(8, 4) == 4
-    assert grid.in_a_line(6, 4) == 3
-    assert grid.in_a_line(5, 4) == 5
+    assert grid._across(8, 4) == 4
+    assert grid._across(6, 4) == 3
+    assert grid._across(5, 4) == 5
 
 
 def test_a_thin_picture_is_stretched_to_be_seen_and_says_so(written):
