@@ -117,7 +117,7 @@ def test_figures_that_are_not_known_are_left_out(written):
 )  # fmt: skip
 def test_a_loss_has_two_digits(loss, text, written):
     draw(group_of(1, loss=loss))
-    assert text in lines_of(written)[-1]
+    assert lines_of(written)[-1].endswith(f" {text}")
 
 
 def test_a_row_without_labels_says_none(written):
