@@ -98,7 +98,14 @@ def test_every_page_is_drawn_from_this_machine_without_an_error(folder, tmp_path
         "history",
         "precision_recall_curve",
         "roc_curve",
+        "calibration/reliability",
+        "hard_examples/confident_errors",
+        "hard_examples/confused_pairs",
+        "hard_examples/highest_loss",
+        "hard_examples/unsure_hits",
         "saliency",
+        "saliency_of_classes",
+        "thresholds/risk_coverage",
     }
     # twice the width at which TensorBoard shows an image, so that no pixel row is lost
     assert {width for _, width in shown} == {700}

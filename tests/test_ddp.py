@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -68,9 +69,20 @@ def test_every_rank_has_the_counts_of_a_single_process(folder, rows, stage, worl
         actual, predicted = toys.predictions(net, data(rows))
         expected = reference.report(actual, predicted, toys.CLASSES)
         assert found[0]["counts"] == expected["counts"].tolist()
+        assert found[0]["calibration"]["rows"] == rows
+        x, y = data(rows).tensors
+        with torch.no_grad():
+            loss = torch.nn.functional.cross_entropy(net(x), y, reduction="none")
+        hardest = [(one["index"], one["loss"]) for one in found[0]["hard"]["groups"]["highest_loss"]]
+        wanted = loss.sort(descending=True, stable=True)
+        assert [value for _, value in hardest] == pytest.approx(wanted.values[:15].tolist(), rel=1e-4)
+        if shuffle is False:
+            assert [index for index, _ in hardest] == wanted.indices[:15].tolist()
     for other in found[1:]:
         assert other["counts"] == found[0]["counts"]
         assert other["report"] == found[0]["report"]
+        for part in ("hard", "calibration", "thresholds"):
+            assert other[part] == found[0][part]
         assert ours(other["monitored"]) == ours(found[0]["monitored"])
     assert [one["explained"] for one in found] == [True] + [False] * (world - 1)
 
@@ -138,6 +150,14 @@ def test_rows_that_every_rank_reads_are_warned_about(folder):
     said = (folder / "stderr").read_text()
     assert "all ranks read the same rows of val, each of which counts 2 times" in said
     assert "val/dataloader_1," not in said
+
+
+def test_histories_and_mining_on_two_ranks_are_those_of_one(folder):
+    one, *two = (json.loads((folder / f"mined-{rank}.json").read_text()) for rank in ("1.rank0", "2.rank0", "2.rank1"))
+    assert two[0]["history"] == two[1]["history"] == one["history"]
+    assert two[0]["losses"] == two[1]["losses"] == pytest.approx(one["losses"], rel=1e-4)
+    came = [sorted(chain(*(found["came"][epoch] for found in two))) for epoch in (0, 1)]
+    assert came == [sorted(one["came"][epoch]) for epoch in (0, 1)]
 
 
 def test_training_on_two_ranks_comes_out_bit_for_bit_as_without(folder):

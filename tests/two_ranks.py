@@ -18,7 +18,15 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from torchmetrics import SumMetric
 from torchmetrics.classification import MulticlassAUROC
 
-from lightning_posttrain import ClassificationMetrics, ConfusionMatrix, TorchMetrics, posttrain_suite
+from lightning_posttrain import (
+    ClassificationMetrics,
+    ConfusionMatrix,
+    HardExampleMining,
+    HardExampleSampler,
+    LabelErrors,
+    TorchMetrics,
+    posttrain_suite,
+)
 from tests import toys
 from tests.callbacks.test_no_trace import Net as EveryPart
 from tests.callbacks.test_no_trace import explainer
@@ -33,12 +41,15 @@ class Record(Callback):
     def _write(self, trainer, pl_module):
         if trainer.sanity_checking:
             return
-        metrics, matrix, _, saliency = self.suite
+        metrics, matrix, _, calibration, thresholds, hard, saliency = self.suite
         key = "test" if trainer.testing else "val"
         found = {
             "counts": matrix.results[key].counts.tolist(),
             "report": metrics.results[key].to_dict(),
             "monitored": {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(f"{key}/")},
+            "hard": hard.results[key].to_dict(),
+            "calibration": calibration.results[key].to_dict(),
+            "thresholds": thresholds.results[key].to_dict(),
             "explained": bool(key in saliency.results and saliency.results[key].samples),
         }
         self.path.with_suffix(f".rank{trainer.global_rank}.json").write_text(json.dumps(found))
@@ -223,6 +234,53 @@ def samples(folder):
         trainer.validate(CountOnly(), loader, verbose=False)
 
 
+class Mined(toys.Net):
+    """Learns nothing, and keeps which samples came."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = nn.Sequential(nn.Flatten(), nn.Linear(64, toys.CLASSES))
+        self.came = {}
+
+    def training_step(self, batch, batch_idx):
+        self.came.setdefault(self.current_epoch, []).extend(batch[2].tolist())
+        logits = self(batch[0])
+        return {"loss": 0 * nn.functional.cross_entropy(logits, batch[1]), "logits": logits}
+
+    def step(self, batch, stage):
+        self(batch[0])
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.0)
+
+
+def second(batch):
+    return batch[1]
+
+
+def mine(folder, world):
+    class Save(Callback):
+        def on_train_end(self, trainer, pl_module):
+            history = callbacks[1].results["val"]
+            found = {
+                "history": [history.to_dict(), history.loss.tolist(), history.index.tolist()],
+                "losses": sampler.losses.tolist(),
+                "came": list(pl_module.came.values()),
+            }
+            (folder / f"mined-{world}.rank{trainer.global_rank}.json").write_text(json.dumps(found))
+
+    seed_everything(0, verbose=False)
+    numbered = TensorDataset(*data(40).tensors, torch.arange(40))
+    sampler = HardExampleSampler(numbered, floor=0.2)
+    callbacks = [HardExampleMining(on_error="raise", target_fn=second), LabelErrors(on_error="raise", target_fn=second)]
+    strategy = "ddp_fork" if world > 1 else "auto"
+    trainer = toys.quiet(
+        [*callbacks, Save()], strategy=strategy, devices=world, max_epochs=3, default_root_dir=folder / f"m{world}"
+    )
+    loader = DataLoader(numbered, batch_size=4, sampler=sampler)
+    trainer.fit(Mined(), loader, DataLoader(TensorDataset(*numbered.tensors[:2]), batch_size=4))
+
+
 def train(folder, watched):
     class Save(Callback):
         def on_train_end(self, trainer, pl_module):
@@ -254,6 +312,8 @@ def main(folder):
     samples(folder)
     many(folder / "without", 2, DataLoader(FirstRankOnly(9), batch_size=4))
     many(folder / "double", 2, DataLoader(Everything(9), batch_size=4))
+    for world in (1, 2):
+        mine(folder, world)
     for watched in (False, True):
         train(folder, watched)
 

@@ -110,7 +110,8 @@ class HardExamples(StreamCallback):
 
     def show(self, result: HardReport, title: str) -> Iterator[Tagged]:
         """Galleries, tables, and each picture as a file."""
-        from lightning_posttrain.render.hard import all_table, cells_image, group_image, group_table, pictures
+        from lightning_posttrain.render.hard import cells_image, group_image, pictures
+        from lightning_posttrain.render.hard_tables import all_table, group_table
 
         for group in result.groups:
             image = group_image(result, group, title)

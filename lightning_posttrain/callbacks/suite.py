@@ -10,6 +10,7 @@ from lightning_posttrain.callbacks.calibration import Calibration
 from lightning_posttrain.callbacks.classification import ClassificationMetrics
 from lightning_posttrain.callbacks.confusion import ConfusionMatrix
 from lightning_posttrain.callbacks.curves import ScoreCurves
+from lightning_posttrain.callbacks.hard import HardExamples
 from lightning_posttrain.callbacks.options import EvaluationOptions
 from lightning_posttrain.callbacks.saliency import SaliencyMaps
 from lightning_posttrain.callbacks.thresholds import DecisionThresholds
@@ -28,12 +29,12 @@ def posttrain_suite(**options: Unpack[EvaluationOptions]) -> list[Any]:
             (``"warn"`` or ``"raise"``); each is said on ``StreamCallback``.
 
     Returns:
-        ``ClassificationMetrics``, ``ConfusionMatrix``, ``ScoreCurves``, ``Calibration``, ``DecisionThresholds`` and
-        ``SaliencyMaps``; take the list apart to set their own arguments.
+        ``ClassificationMetrics``, ``ConfusionMatrix``, ``ScoreCurves``, ``Calibration``, ``DecisionThresholds``,
+        ``HardExamples`` and ``SaliencyMaps``; take the list apart to set their own arguments.
 
     Example:
-        >>> [type(callback).__name__ for callback in posttrain_suite()]
-        ['ClassificationMetrics', 'ConfusionMatrix', 'ScoreCurves', 'Calibration', 'DecisionThresholds', 'SaliencyMaps']
+        >>> [type(callback).__name__ for callback in posttrain_suite()[3:]]
+        ['Calibration', 'DecisionThresholds', 'HardExamples', 'SaliencyMaps']
     """
     return [
         ClassificationMetrics(**options),
@@ -41,5 +42,6 @@ def posttrain_suite(**options: Unpack[EvaluationOptions]) -> list[Any]:
         ScoreCurves(**options),
         Calibration(**options),
         DecisionThresholds(**options),
+        HardExamples(**options),
         SaliencyMaps(**options),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -198,7 +198,7 @@ class HistoryTable:
         epoch, *events = self._events.tolist()
         index = (self._kept["seen"].cpu() > 0).nonzero()[:, 0]
         columns = {name: self._kept[name].cpu()[index] for name in KEPT}
-        whole = {name: column.long() for name, column in columns.items() if name != "loss"}
+        whole: dict[str, Any] = {name: column.long() for name, column in columns.items() if name != "loss"}
         mean = self.probabilities()
         return SampleHistory(
             index=index,
