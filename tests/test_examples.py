@@ -7,12 +7,20 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
+def run(name, folder, *arguments):
+    command = [sys.executable, str(ROOT / "examples" / f"{name}.py"), "--folder", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def number(out, begin):
+    line = next(line for line in out.splitlines() if line.startswith(begin))
+    return float(line.removeprefix(begin).split()[0])
+
+
 @pytest.mark.slow
 def test_digits_reach_97_percent_and_say_where_everything_is(tmp_path):
-    command = [sys.executable, str(ROOT / "examples" / "digits.py"), "--folder", str(tmp_path)]
-    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    line = next(line for line in out.splitlines() if line.startswith("accuracy "))
-    assert float(line.split()[1]) >= 0.97
+    out = run("digits", tmp_path)
+    assert number(out, "accuracy ") >= 0.97
     folder = Path(out.split("figures: ")[1].splitlines()[0])
     for stage in ("val", "test"):
         for name in (
@@ -21,6 +29,22 @@ def test_digits_reach_97_percent_and_say_where_everything_is(tmp_path):
             "saliency.png",
             "classification_report.csv",
             "confusion_matrix.json",
+            "calibration/reliability.png",
+            "hard_examples/confident_errors.png",
         ):
             assert (folder / stage / name).stat().st_size > 0
     assert f"tensorboard --logdir {folder.parent}" in out
+
+
+@pytest.mark.slow
+def test_labels_that_were_made_wrong_are_found(tmp_path):
+    out = run("label_errors", tmp_path)
+    assert number(out, "average precision of the rank") >= 0.8
+    assert (tmp_path / "label_errors/version_0/posttrain/val/label_errors/suspects.csv").exists()
+
+
+@pytest.mark.slow
+def test_chosen_thresholds_raise_the_macro_f1_of_rare_labels_on_test(tmp_path):
+    out = run("rare_labels", tmp_path)
+    before, after = (number(out, f"macro F1 on test at {what}") for what in ("0.5", "chosen thresholds"))
+    assert after > before + 0.05
