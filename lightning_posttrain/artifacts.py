@@ -57,7 +57,12 @@ class PrecisionRecall:
     false_negative: Tensor
 
 
-Artifact: TypeAlias = "Image | Table | File | PrecisionRecall"
+@dataclass(frozen=True)
+class Cleared:
+    """What was kept before under a tag, and under all that begin with it and a slash, is to go."""
+
+
+Artifact: TypeAlias = "Image | Table | File | PrecisionRecall | Cleared"
 
 
 @dataclass(frozen=True, eq=False)

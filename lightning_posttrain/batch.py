@@ -24,6 +24,8 @@ class EvalBatch:
             be ignored; None where all count.
         index: position in the dataset ``(N,)``, or None where the sampler does not tell.
         inputs: what the network was given, as the batch holds it.
+        samples: how many samples the rows are of, where each has several, as an image has pixels; None where each row
+            is a sample.
 
     Example:
         >>> batch = EvalBatch(scores=torch.tensor([[2.0, 1.0], [0.0, float("nan")]]), target=torch.tensor([0, 1]))
@@ -36,6 +38,7 @@ class EvalBatch:
     valid: Tensor | None = None
     index: Tensor | None = None
     inputs: Any = None
+    samples: int | None = None
 
     @property
     def num_classes(self) -> int:

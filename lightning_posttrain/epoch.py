@@ -84,4 +84,4 @@ def eval_batch(scores: Tensor, given: Given, rows: Rows, reading: Reading) -> Ev
         kept = target != reading.ignore_index
         valid = kept if valid is None else valid & kept
     index = rows.index if len(flat) == len(scores) else None
-    return EvalBatch(flat, target, valid, index, given.inputs)
+    return EvalBatch(flat, target, valid, index, given.inputs, None if len(flat) == len(scores) else len(scores))

@@ -23,7 +23,8 @@ class Hardness(NamedTuple):
 
     Args:
         loss: log loss; the mean over labels or positions.
-        probability: of what was predicted; over labels the product, over positions the mean.
+        probability: of what was predicted; of labels that of the surest wrong one, else of the least sure; the mean
+            over positions.
         wrong: share of the labels or positions that are wrong.
         counted: False for samples that enter no figure.
         actual: class, or 0 or 1 of each label; ``W`` is 0 for positions of an image.
@@ -38,15 +39,16 @@ class Hardness(NamedTuple):
     predicted: Tensor
 
 
-def hardness(batch: EvalBatch, samples: int) -> Hardness:
-    """How hard each of so many samples of a batch is, without a synchronisation.
+def hardness(batch: EvalBatch) -> Hardness:
+    """How hard each sample of a batch is, without a synchronisation.
 
     Example:
-        >>> found = hardness(EvalBatch(torch.tensor([[0.0, 0.0], [3.0, 0.0]]), torch.tensor([1, 0])), 2)
+        >>> found = hardness(EvalBatch(torch.tensor([[0.0, 0.0], [3.0, 0.0]]), torch.tensor([1, 0])))
         >>> found.wrong.tolist(), found.loss.float()
         ([1.0, 0.0], tensor([0.6931, 0.0486]))
     """
     rows = batch.rows(LOSS)
+    samples = len(batch.target) if batch.samples is None else batch.samples
 
     def per(values: Tensor) -> Tensor:
         return values.view(samples, -1) if samples else values.view(0, 1)
@@ -58,15 +60,16 @@ def hardness(batch: EvalBatch, samples: int) -> Hardness:
         return torch.where(counted, per(values), 0.0).sum(1) / number
 
     loss, wrong = mean(rows.log_loss), mean((~rows.right).to(rows.log_loss.dtype))
-    sure = per(rows.confidence)
-    if batch.multilabel and counted.shape[1] == batch.num_classes:
-        sure = torch.where(counted, sure, 1.0).prod(1)
-    else:
-        sure = mean(rows.confidence)
-    whole = batch.multilabel or len(batch.target) == samples
-    target = torch.where(counted, per(rows["target"]), UNKNOWN) if whole else counted.new_zeros(samples, 0).long()
-    predicted = per(rows["predicted"]) if whole else target
-    return Hardness(loss, sure, wrong, counted.any(1), target, predicted)
+    sure = mean(rows.confidence)
+    if batch.samples is not None:
+        nothing = rows["target"].new_zeros(samples, 0)
+        return Hardness(loss, sure, wrong, counted.any(1), nothing, nothing)
+    if batch.multilabel:
+        each, errors = per(rows.confidence), counted & ~per(rows.right)
+        worst = torch.where(errors, each, -torch.inf).amax(1)
+        sure = torch.where(errors.any(1), worst, torch.where(counted, each, torch.inf).amin(1))
+    actual, predicted = (torch.where(counted, per(rows[name]), UNKNOWN) for name in ("target", "predicted"))
+    return Hardness(loss, sure, wrong, counted.any(1), actual, predicted)
 
 
 @final
@@ -87,7 +90,8 @@ class Hardest:
     def __init__(self, count: int, each: int | None = None) -> None:
         self.count = count
         self.each = each
-        self._kept: dict[str, Tensor] = {}
+        self._facts: dict[str, Tensor] = {}
+        self._store: dict[str, Tensor] = {}
 
     @torch.no_grad()
     def offer(self, value: Tensor, index: Tensor | None, columns: Columns, group: Tensor | None = None) -> None:
@@ -102,35 +106,54 @@ class Hardest:
         known = index is not None
         place = index if index is not None else torch.full((len(value),), UNKNOWN, device=value.device)
         group = torch.zeros_like(place) if group is None else group
-        # what came first comes first where positions are not known
         found = {"value": value.detach(), "place": place, "group": group}
         best = self._best(found, known=known)
-        found = {name: column[best] for name, column in (*found.items(), *columns.items())}
-        found = {name: column.detach() for name, column in found.items()}
-        if self._kept:
-            found = {name: torch.cat([self._kept[name], column.to(self._kept[name])]) for name, column in found.items()}
-            best = self._best(found, known=known)
-            found = {name: column[best] for name, column in found.items()}
-        self._kept = found
+        found = {name: column[best] for name, column in found.items()}
+        if not self._facts:
+            with torch.inference_mode(False):
+                self._facts = {name: column.new_empty(0) for name, column in found.items()}
+                self._facts["slot"] = place.new_empty(0)
+                # the last slot takes what is not kept: to choose rows by a mask would make the host wait
+                self._store = {name: c.new_zeros(self.count + 1, *c.shape[1:]) for name, c in columns.items()}
+        before = len(self._facts["slot"])
+        both = {name: torch.cat([self._facts[name], column]) for name, column in found.items()}
+        order = self._best(both, known=known)
+        slot = self._slots(order, before, len(best))
+        for name, store in self._store.items():
+            store[slot] = columns[name].detach()[best].to(store.dtype)
+        both["slot"] = torch.cat([self._facts["slot"], slot])
+        self._facts = {name: column[order] for name, column in both.items()}
+
+    def _slots(self, order: Tensor, before: int, new: int) -> Tensor:
+        """A free slot for each new row that is kept, the last for each that is not."""
+        kept = torch.zeros(before + new, dtype=torch.bool, device=order.device)
+        kept[order] = True
+        taken = torch.zeros(self.count + 1, dtype=torch.bool, device=order.device)
+        taken[torch.where(kept[:before], self._facts["slot"], self.count)] = True
+        free = taken[: self.count].long().argsort(stable=True)
+        number = (kept[before:].long().cumsum(0) - 1).clamp(min=0)
+        return torch.where(kept[before:], free[number], self.count)
 
     def _best(self, found: Columns, *, known: bool) -> Tensor:
-        """The rows to keep, the largest first."""
+        """The rows to keep, the largest first; where positions are not known, what came first comes first."""
         value = found["value"]
         order = found["place"].argsort(stable=True) if known else torch.arange(len(value), device=value.device)
         order = order[value[order].argsort(descending=True, stable=True)]
         if self.each is not None:
             rank = _rank_in_group(found["group"][order])
             # those that are too many of their group come last
-            order = order[(rank >= self.each).long().argsort(stable=True)][: self.count]
+            order = order[(rank >= self.each).long().argsort(stable=True)]
         return order[: self.count]
 
     def take(self) -> dict[str, Tensor]:
         """What was kept, on the CPU, the largest first, with ``value``, ``place`` and ``group``; then begin anew."""
-        kept, self._kept = self._kept, {}
-        if not kept:
+        facts, store, self._facts, self._store = self._facts, self._store, {}, {}
+        if not facts:
             return {}
         with torch.inference_mode(False):
-            found = {name: column.cpu().clone() for name, column in kept.items()}
+            found = {name: column.cpu().clone() for name, column in facts.items()}
+            slot = found.pop("slot")
+            found.update({name: column.cpu()[slot].clone() for name, column in store.items()})
         wanted = found["value"] > -torch.inf
         if self.each is not None:
             wanted &= _rank_in_group(found["group"]) < self.each
@@ -149,7 +172,7 @@ def _rank_in_group(group: Tensor) -> Tensor:
 
 
 def thumbnails(images: Tensor, dim: int | None) -> Tensor:
-    """Images ``(N, ...)`` with sides of 128 pixels or a little more at most, as means over blocks; floats.
+    """Images ``(N, ...)`` with sides of 128 pixels at most, as means over blocks.
 
     Args:
         images: ``(N, C, H, W)``, ``(N, H, W, C)`` or ``(N, H, W)``.
@@ -160,7 +183,7 @@ def thumbnails(images: Tensor, dim: int | None) -> Tensor:
         torch.Size([2, 128, 75, 3])
     """
     sides = [n for d, n in enumerate(images.shape) if d not in (0, dim)]
-    factor = max(sides) // LARGEST_SIDE
+    factor = -(-max(sides) // LARGEST_SIDE)
     if factor < 2:
         return images
     maps = images.unsqueeze(1) if dim is None else images.movedim(dim, 1)

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
-from torch.utils.data import DistributedSampler, SequentialSampler
+from torch.utils.data import BatchSampler, DistributedSampler, SequentialSampler
 
 from lightning_posttrain.sampling import HardExampleSampler
 
@@ -100,8 +100,11 @@ class RowCounter:
     """
 
     def __init__(self, loader: Any) -> None:
-        self._sampler = _sampler(loader)
+        self._sampler = sampler_of(loader)
         self._batch_size = getattr(getattr(loader, "batch_sampler", None), "batch_size", None)
+        self._known = _in_order(loader)
+        # of the running epoch, whoever else iterates the loader meanwhile
+        self._drawn = getattr(self._sampler, "positions", ())
         self._next = 0
 
     def keep(self) -> tuple[int, int]:
@@ -120,9 +123,10 @@ class RowCounter:
     def take(self, rows: int, device: torch.device) -> Rows:
         """The next ``rows`` rows, in tensors on ``device``."""
         first, self._next = self._next, self._next + rows
-        sampler = self._sampler
+        sampler, self._known = self._sampler, self._known and self._as_drawn(first, rows)
         if isinstance(sampler, HardExampleSampler):
-            return Rows(None, torch.tensor(sampler.positions[first : self._next], device=device))
+            drawn = torch.tensor(self._drawn[first : self._next], device=device)
+            return Rows(None, drawn if self._known and len(drawn) == rows else None)
         if _strided(sampler):
             step, length = sampler.num_replicas, len(sampler.dataset)
             repeats = (self._next - 1) * step + sampler.rank >= length
@@ -131,9 +135,19 @@ class RowCounter:
                 torch.arange(first, self._next, device=device) * step + sampler.rank if repeats or plain else None
             )
             valid = position < length if repeats and position is not None else None
-            return Rows(valid, position if plain else None)
-        counted = torch.arange(first, self._next, device=device) if isinstance(sampler, SequentialSampler) else None
-        return Rows(None, counted)
+            return Rows(valid, position if plain and self._known else None)
+        known = self._known and isinstance(sampler, SequentialSampler)
+        return Rows(None, torch.arange(first, self._next, device=device) if known else None)
+
+    def _as_drawn(self, first: int, rows: int) -> bool:
+        """Whether a batch has as many rows as were drawn for it; if not, they are not those at its positions."""
+        size = self._batch_size
+        return not isinstance(size, int) or rows == min(size, len(self._sampler) - first)
+
+
+def _in_order(loader: Any) -> bool:
+    """Whether batches are what the sampler draws, one after the other."""
+    return type(getattr(loader, "batch_sampler", None)) is BatchSampler and getattr(loader, "in_order", True)
 
 
 def sharding(loader: Any) -> Literal["masked", "padded", "unknown"]:
@@ -142,7 +156,7 @@ def sharding(loader: Any) -> Literal["masked", "padded", "unknown"]:
     ``"masked"``: each row counts once. ``"padded"``: a sampler with an order of its own repeats some rows to give
     each rank as many. ``"unknown"``: nothing says that ranks read different rows.
     """
-    sampler = _sampler(loader)
+    sampler = sampler_of(loader)
     # a hard example drawn twice is to count twice
     if _strided(sampler) or isinstance(sampler, HardExampleSampler):
         return "masked"
@@ -151,7 +165,8 @@ def sharding(loader: Any) -> Literal["masked", "padded", "unknown"]:
     return "unknown"
 
 
-def _sampler(loader: Any) -> Any:
+def sampler_of(loader: Any) -> Any:
+    """What draws positions for a loader, or None."""
     inner = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
     return inner if inner is not None else getattr(loader, "sampler", None)
 

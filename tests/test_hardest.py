@@ -68,7 +68,7 @@ def test_without_positions_the_first_of_equal_rows_comes_first():
 def test_losses_and_confidences_are_those_of_scikit_learn():
     torch.manual_seed(0)
     scores, target = torch.randn(20, 5), torch.randint(5, (20,))
-    found = hardness(EvalBatch(scores, target), 20)
+    found = hardness(EvalBatch(scores, target))
     chance = scores.double().softmax(1)
     each = [log_loss([t], [p], labels=range(5)) for t, p in zip(target.tolist(), chance.tolist(), strict=True)]
     assert found.loss.tolist() == pytest.approx(each, rel=1e-5)
@@ -77,18 +77,24 @@ def test_losses_and_confidences_are_those_of_scikit_learn():
     assert found.actual[:, 0].tolist() == target.tolist()
 
 
-def test_labels_have_their_mean_loss_and_the_product_of_their_probabilities():
+def test_labels_have_their_mean_loss_and_the_probability_of_the_surest_wrong_one_or_the_least_sure():
     torch.manual_seed(0)
     scores, target = torch.randn(6, 3), torch.randint(2, (6, 3))
     target[0, 1] = -1
     target[5] = -1
-    found = hardness(EvalBatch(scores, target), 6)
+    found = hardness(EvalBatch(scores, target))
     known = target >= 0
     loss = F.binary_cross_entropy_with_logits(scores.double(), target.clamp(min=0).double(), reduction="none")
     mean = torch.where(known, loss, 0).sum(1) / known.sum(1).clamp(min=1)
     torch.testing.assert_close(found.loss, mean, rtol=1e-5, atol=1e-7)
-    sure = torch.where(known, scores.double().sigmoid().maximum(1 - scores.double().sigmoid()), 1.0).prod(1)
-    torch.testing.assert_close(found.probability[:5], sure[:5], rtol=1e-5, atol=1e-6)
+    each = scores.double().sigmoid().maximum(1 - scores.double().sigmoid())
+    for row in range(5):
+        pairs = zip(each[row].tolist(), (scores[row] > 0).tolist(), target[row].tolist(), strict=True)
+        right, wrong = [], []
+        for chance, said, label in pairs:
+            if label >= 0:
+                (right if said == bool(label) else wrong).append(chance)
+        assert float(found.probability[row]) == pytest.approx(max(wrong) if wrong else min(right), rel=1e-5)
     assert found.counted.tolist() == [True] * 5 + [False]
     wrong = ((scores > 0).long() != target) & known
     torch.testing.assert_close(found.wrong, wrong.sum(1) / known.sum(1).clamp(min=1).double())
@@ -97,8 +103,7 @@ def test_labels_have_their_mean_loss_and_the_product_of_their_probabilities():
 def test_positions_of_an_image_have_their_mean():
     torch.manual_seed(0)
     maps, target = torch.randn(4, 3, 5, 5), torch.randint(3, (4, 5, 5))
-    flat = EvalBatch(maps.movedim(1, -1).reshape(-1, 3), target.reshape(-1))
-    found = hardness(flat, 4)
+    found = hardness(EvalBatch(maps.movedim(1, -1).reshape(-1, 3), target.reshape(-1), samples=4))
     wanted = F.cross_entropy(maps.double(), target, reduction="none").mean((1, 2))
     torch.testing.assert_close(found.loss, wanted, rtol=1e-5, atol=1e-7)
     torch.testing.assert_close(found.wrong, (maps.argmax(1) != target).double().mean((1, 2)))
@@ -106,7 +111,7 @@ def test_positions_of_an_image_have_their_mean():
 
 
 def test_large_images_are_kept_small_and_small_ones_as_they_are():
-    small = torch.rand(2, 1, 200, 90)
+    small = torch.rand(2, 1, 128, 90)
     assert thumbnails(small, 1) is small
     large = torch.rand(2, 3, 512, 300)
     torch.testing.assert_close(thumbnails(large, 1), F.avg_pool2d(large, 4))

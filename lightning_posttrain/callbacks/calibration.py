@@ -78,7 +78,8 @@ class Calibration(FittedOnValidation, StreamCallback):
     @property
     def calibrator(self) -> Calibrator:
         """What was fitted, from logits to logits; one that changes nothing where nothing was kept."""
-        return from_state(self.fitted or {"method": NONE, "task": self.reading.task})
+        fitted = self.fitted or {"method": NONE, "task": self.reading.task}
+        return from_state({name: value for name, value in fitted.items() if name != "weights"})
 
     def calibrated(self, network: nn.Module) -> Calibrated:
         """A network with what was fitted behind it, for export and serving."""
@@ -96,13 +97,13 @@ class Calibration(FittedOnValidation, StreamCallback):
             # rows come in a random order, so the first are a sample too
             few = max(FEWEST, FITTED // max(rows.scores.shape[1], 1))
             found = cross_fit(self.methods, rows.scores[:few], rows.target[:few], self.reading.task, self.folds)
-            self.fitted = found.calibrator.to_state()
+            self.keep(found.calibrator.to_state(), module)
             report = replace(report, reason=found.reason, held_out=True)
             held_out = torch.cat([found.held_out, found.calibrator(rows.scores[few:])])
             return self._with(report, held_out, rows) if found.kept else report
-        if self.fitted is None:
+        if self.for_these(module) is None:
             return replace(report, reason=self.say_not_fitted(evaluation))
-        if self.fitted["method"] == NONE:
+        if self.calibrator.method == NONE:
             return replace(report, reason="nothing that was fitted on validation did better")
         return self._with(report, self.calibrator(rows.scores), rows)
 
@@ -121,8 +122,11 @@ class Calibration(FittedOnValidation, StreamCallback):
         return calibration_figures(chance, target, bins=self.bins, binary=task == "binary", multilabel=labels)
 
     def scalars(self, result: CalibrationReport) -> dict[str, float]:
-        """The main figures, before and after, and what was fitted."""
-        return {f"{self.tag}/{name}": value for name, value in result.scalars().items()}
+        """The main figures, before and after, and the temperature; in every epoch, as monitors want it."""
+        found = {f"{self.tag}/{name}": value for name, value in result.scalars().items()}
+        if self.methods == ("temperature",):
+            found[f"{self.tag}/temperature"] = result.parameters.get("temperature", 1.0)
+        return found
 
     def show(self, result: CalibrationReport, title: str) -> Iterator[Tagged]:
         """The diagram, the figures, the bins."""

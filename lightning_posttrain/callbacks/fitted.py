@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_posttrain.evaluation import Evaluation
@@ -19,15 +21,28 @@ class FittedOnValidation:
         """Whether it is what to fit on: the first of the validation loaders."""
         return evaluation.stage == "val" and not evaluation.suffix
 
+    def keep(self, fitted: dict[str, Any], module: LightningModule) -> None:
+        """Keep what was fitted, with a mark of the weights that it was fitted for."""
+        self.fitted = {**fitted, "weights": _mark(module)}
+
+    def for_these(self, module: LightningModule) -> dict[str, Any] | None:
+        """What was fitted for these weights; None where nothing was, or for others."""
+        if self.fitted is None:
+            return None
+        pairs = zip(self.fitted.get("weights", ()), _mark(module), strict=False)
+        same = all(abs(a - b) <= 1e-6 * max(abs(a), abs(b), 1e-12) for a, b in pairs)
+        return {name: value for name, value in self.fitted.items() if name != "weights"} if same else None
+
     def say_not_fitted(self, evaluation: Evaluation) -> str:
         """Say that nothing was fitted, and how it can be; the reason for the report."""
         kind = type(self).__name__
+        nothing = "nothing was fitted on validation" if self.fitted is None else "what was fitted is for other weights"
         if evaluation.stage == "test":
             rank_zero_info(
-                f"{kind} has fitted nothing on validation, so {evaluation.key} is reported unadjusted. Run fit or "
-                f"validate before with the same {kind}, or pass the ckpt_path of a run that had it."
+                f"{kind}: {nothing}, so {evaluation.key} is reported unadjusted. Run fit or validate before with the "
+                f"same {kind}, or pass the ckpt_path of a run that had it, saved with its callbacks."
             )
-        return "nothing was fitted on validation"
+        return nothing
 
     def state_dict(self) -> dict[str, Any]:
         """What was fitted."""
@@ -42,3 +57,11 @@ class FittedOnValidation:
         """Tells two of a kind apart in a checkpoint."""
         key: str = self._generate_state_key(name=self.name)  # type: ignore[attr-defined]
         return key
+
+
+def _mark(module: LightningModule) -> list[float]:
+    """Sums by which weights are told from others."""
+    with torch.no_grad():
+        values = [p.detach() for p in module.parameters() if p.is_floating_point() and not p.is_meta]
+        sums = [torch.stack([v.float().sum(), v.float().square().sum()]) for v in values]
+        return torch.stack(sums).double().cpu().sum(0).tolist() if sums else []

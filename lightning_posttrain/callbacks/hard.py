@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from typing_extensions import Unpack
 
-from lightning_posttrain.artifacts import Tagged
+from lightning_posttrain.artifacts import Cleared, Tagged
 from lightning_posttrain.attribution.explainer import Display
 from lightning_posttrain.batch import EvalBatch
 from lightning_posttrain.callbacks.base import StreamCallback
@@ -18,6 +18,7 @@ from lightning_posttrain.callbacks.hardest import Keeping
 from lightning_posttrain.callbacks.options import EvaluationOptions
 from lightning_posttrain.evaluation import Evaluation, Needs
 from lightning_posttrain.functional.confusion import most_confused
+from lightning_posttrain.loaders import stage_of
 from lightning_posttrain.metrics import ConfusionCounts
 from lightning_posttrain.results import ConfusedPair, Confusion, HardReport, Kind
 
@@ -29,12 +30,12 @@ class HardExamples(StreamCallback):
     By rule: highest loss, most confident errors, least confident hits; and the worst samples behind the most confused
     pairs of classes. As galleries and tables in TensorBoard, as CSV and a folder of pictures on disk. Exact whatever
     the batches and ranks; of equal ones the smaller position in the dataset comes first. Inputs that are no images are
-    listed with their values or words. Images are kept at 128 to 255 pixels a side.
+    listed with their values or words. Images are kept at 128 pixels a side.
 
     Args:
         k: samples of each rule.
         pairs: confused pairs that are shown.
-        per_pair: samples of each. Of all pairs 256 are kept, those of highest loss.
+        per_pair: samples of each. Of all pairs 128 are kept, those of highest loss.
         kind: ``"image"``, ``"spectrogram"``, ``"series"``, ``"tabular"`` or ``"tokens"``; told from the shape.
         mean: of each channel, to undo a normalisation for the eye.
         std: of each channel, likewise.
@@ -78,7 +79,8 @@ class HardExamples(StreamCallback):
 
     def open(self, trainer: Trainer, module: LightningModule) -> None:
         """Keep nothing of an epoch that was broken off."""
-        self._keeping = {}
+        stage = stage_of(trainer)
+        self._keeping = {key: kept for key, kept in self._keeping.items() if key.split("/")[0] != stage}
 
     def metrics(self) -> Needs:
         """Confusion counts, for the most confused pairs."""
@@ -113,6 +115,9 @@ class HardExamples(StreamCallback):
         from lightning_posttrain.render.hard import cells_image, group_image, pictures
         from lightning_posttrain.render.hard_tables import all_table, group_table
 
+        # pictures of the last report go, of which there may have been more
+        for name in (*(group.name for group in result.groups), "cells", "confused_pairs"):
+            yield Tagged(f"{self.tag}/{name}", Cleared())
         for group in result.groups:
             image = group_image(result, group, title)
             if image is not None:

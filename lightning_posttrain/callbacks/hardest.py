@@ -18,7 +18,7 @@ from lightning_posttrain.functional.images import channel_dim, fits_kind, kind_o
 from lightning_posttrain.hardest import UNKNOWN, Hardest, Hardness, hardness, thumbnails
 from lightning_posttrain.results import ConfusedPair, HardExample, HardGroup, HardReport, Kind
 
-OF_PAIRS = 256
+OF_PAIRS = 128
 """Samples kept of all confused pairs together."""
 LARGEST = 1 << 16
 """Numbers in an input that is kept for the eye."""
@@ -51,14 +51,15 @@ class Keeping:
         self._kind: Kind | None = None
         self._samples = 0
         self._plain = True
+        self._labels = False
 
     def offer(self, batch: EvalBatch) -> None:
         """Look at a batch, without a synchronisation."""
-        samples = len(batch.inputs) if isinstance(batch.inputs, Tensor) else len(batch.target)
-        samples = samples if samples and len(batch.target) % samples == 0 else len(batch.target)
-        self._plain = self._plain and not batch.multilabel and len(batch.target) == samples
+        samples = len(batch.target) if batch.samples is None else batch.samples
+        self._plain = self._plain and not batch.multilabel and batch.samples is None
+        self._labels = batch.multilabel
         self._samples += samples
-        found = hardness(batch, samples)
+        found = hardness(batch)
         columns = {**found._asdict(), **self._inputs(batch.inputs, samples)}
         wrong, sure = found.wrong > 0, found.probability
         never = torch.full_like(sure, -torch.inf)
@@ -84,7 +85,9 @@ class Keeping:
     def _inputs(self, inputs: Any, samples: int) -> dict[str, Tensor]:
         """What is kept of inputs for the eye."""
         kind = self._kind = self._kind or self._kind_of(inputs)
-        if self._undrawn or kind is None or len(inputs) != samples:
+        if kind is not None and len(inputs) != samples:
+            self._undrawn = self._undrawn or f"inputs are not shown: there are {len(inputs)} for {samples} targets"
+        if self._undrawn or kind is None:
             return {}
         kept = thumbnails(inputs, channel_dim(inputs.shape, kind)) if kind in ("image", "spectrogram") else inputs
         if self._shape is None:
@@ -119,8 +122,10 @@ class Keeping:
             return
         mine = {rule: hardest.take() for rule, hardest in self._kept.items()}
         everywhere: list[Any] = [None] * trainer.world_size
-        dist.all_gather_object(everywhere, (mine, self._samples, self._undrawn, self._kind))
-        shown = all("inputs" in columns for kept, *_ in everywhere for columns in kept.values() if columns)
+        dist.all_gather_object(everywhere, (mine, self._samples, self._undrawn, self._kind, self._labels))
+        every = [columns for kept, *_ in everywhere for columns in kept.values() if columns]
+        shapes = {columns["inputs"].shape[1:] if "inputs" in columns else None for columns in every}
+        shown = len(shapes) == 1 and None not in shapes
         for kept, *_ in everywhere:
             for rule, columns in kept.items():
                 if columns:
@@ -129,8 +134,10 @@ class Keeping:
                     known = bool((place != UNKNOWN).all())
                     self._kept[rule].offer(value, place if known else None, given, group)
         self._samples = sum(samples for _, samples, *_ in everywhere)
-        self._undrawn = next((undrawn for *_, undrawn, _ in everywhere if undrawn), "")
-        self._kind = next((kind for *_, kind in everywhere if kind), None)
+        several = "" if shown or not every else "inputs of several shapes are not shown"
+        self._undrawn = next((undrawn for _, _, undrawn, *_ in everywhere if undrawn), several)
+        self._kind = next((kind for *_, kind, _ in everywhere if kind), None)
+        self._labels = any(labels for *_, labels in everywhere)
 
     def _group(self, name: str, title: str, columns: dict[str, Tensor], names: tuple[str, ...]) -> HardGroup:
         if not columns:
@@ -140,7 +147,7 @@ class Keeping:
         shown = None if inputs is None or kind is None or kind == "tokens" else self._display.shown(inputs, kind)
         examples = [
             HardExample(
-                None if place == UNKNOWN else place, *_said(actual, predicted, wrong, names), probability, loss,
+                None if place == UNKNOWN else place, *self._said(actual, predicted, wrong, names), probability, loss,
                 None if words is None else " ".join(word for word in words[row] if word),
             )
             for row, (place, actual, predicted, wrong, probability, loss) in enumerate(
@@ -164,12 +171,12 @@ class Keeping:
                 title = f"{pair.actual} taken for {pair.predicted}, {times}"
                 yield self._group(f"pair_{number:02d}", title, chosen, names)
 
-
-def _said(actual: list[int], predicted: list[int], wrong: float, names: tuple[str, ...]) -> tuple[str, str]:
-    """Names of the class or the labels; of positions the share that is wrong."""
-    if not actual:
-        return "", f"{wrong:.1%} of positions wrong"
-    if len(actual) == 1:
-        return names[actual[0]], names[predicted[0]]
-    there, guessed = ([name for name, on in zip(names, row, strict=True) if on == 1] for row in (actual, predicted))
-    return ", ".join(there) or NO_LABEL, ", ".join(guessed) or NO_LABEL
+    def _said(self, actual: list[int], predicted: list[int], wrong: float, names: tuple[str, ...]) -> tuple[str, str]:
+        """Names of the class or the labels; of positions the share that is wrong."""
+        if not actual:
+            return "", f"{wrong:.1%} of positions wrong" if wrong else ""
+        if not self._labels:
+            return names[actual[0]], names[predicted[0]]
+        each = ([name for name, on in zip(names, row, strict=True) if on == 1] for row in (actual, predicted))
+        there, guessed = (", ".join(row) or NO_LABEL for row in each)
+        return there, guessed

@@ -69,12 +69,14 @@ class LabelErrors(StreamCallback):
         self._sizes: dict[str, int] = {}
         self._past: dict[str, _Past] = {}
         self._loaded: dict[str, Any] = {}
+        self._goes_on = False
         self._said: set[str] = set()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Join the stream; each run has a history of its own, unless it is resumed."""
         super().setup(trainer, pl_module, stage)
         self._past, self._said, self._loaded = {}, set(), {}
+        self._goes_on = stage == "fit"
 
     def open(self, trainer: Trainer, module: LightningModule) -> None:
         """Learn how long the datasets are."""
@@ -98,6 +100,9 @@ class LabelErrors(StreamCallback):
     def _past_of(self, key: str, classes: int, device: torch.device) -> _Past | None:
         """The past of a loader, begun if it has none; None where it would take too much memory."""
         size = self._sizes[key]
+        if key in self._past and self._past[key].table.size != size:
+            rank_zero_info(f"LabelErrors begins anew for {key}: its dataset has {size:,} samples now.")
+            del self._past[key]
         if key not in self._past:
             if size * EACH > MEMORY:
                 self._say(key, f"{size:,} samples are more than the {MEMORY // EACH:,} there is room for")
@@ -105,10 +110,17 @@ class LabelErrors(StreamCallback):
             keep = size * (EACH + EACH_CLASS * classes) <= MEMORY
             self._past[key] = past = _Past(HistoryTable(size, classes, keep_probabilities=keep, device=device))
             if key in self._loaded:
-                kept = self._loaded.pop(key)
-                past.table.load_state_dict(kept["table"])
-                past.events = [Events(*event) for event in kept["events"]]
+                self._go_on(key, past)
         return self._past[key]
+
+    def _go_on(self, key: str, past: _Past) -> None:
+        """Take up what a checkpoint had, if it is of such a dataset."""
+        kept = self._loaded.pop(key)
+        try:
+            past.table.load_state_dict(kept["table"])
+            past.events = [Events(*event) for event in kept["events"]]
+        except ValueError:
+            rank_zero_info(f"LabelErrors begins anew for {key}: the checkpoint's dataset was another one.")
 
     def _say(self, key: str, reason: str) -> None:
         if key not in self._said:
@@ -142,7 +154,8 @@ class LabelErrors(StreamCallback):
 
         if result.errors is not None:
             yield Tagged(f"{self.tag}/suspects", suspects_table(result))
-        yield Tagged(f"{self.tag}/events", events_image(result.past, title=f"{title} · learned and forgotten"))
+        if len(result.past) > 1:
+            yield Tagged(f"{self.tag}/events", events_image(result.past, title=f"{title} · learned and forgotten"))
         yield Tagged(f"{self.tag}/samples", history_table(result))
 
     def scalars(self, result: SampleHistory) -> dict[str, float]:
@@ -153,14 +166,15 @@ class LabelErrors(StreamCallback):
 
     def state_dict(self) -> dict[str, Any]:
         """The histories."""
-        return {
+        mine = {
             key: {"table": past.table.state_dict(), "events": [list(event) for event in past.events]}
             for key, past in self._past.items()
         }
+        return {**self._loaded, **mine}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up histories, when their first batch comes."""
-        self._loaded = dict(state_dict)
+        """Take up histories, when their first batch comes; a validation alone has a history of its own."""
+        self._loaded = dict(state_dict) if self._goes_on else {}
 
     @property
     def state_key(self) -> str:

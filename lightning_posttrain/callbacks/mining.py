@@ -16,12 +16,19 @@ from lightning_posttrain.callbacks.base import StreamCallback
 from lightning_posttrain.callbacks.options import EvaluationOptions
 from lightning_posttrain.evaluation import Evaluation
 from lightning_posttrain.hardest import hardness
+from lightning_posttrain.loaders import sampler_of
+from lightning_posttrain.results import MetricValues
 from lightning_posttrain.sampling import HardExampleSampler
 
 
 @final
 class HardExampleMining(StreamCallback):
     """Gives the losses of training to the loader's ``HardExampleSampler``, which draws hard examples more often.
+
+    What is drawn more often is predicted more often: probabilities become biased, so look at them with ``Calibration``,
+    and it balances no classes, for which there is torch's ``WeightedRandomSampler``. Logged is ``train/mining/spread``:
+    how many samples it would take, drawn alike, for the same spread of draws (effective sample size), over all; 1 is
+    plain shuffling.
 
     Losses are log losses of the scores, read as training goes, and of all ranks together; for several labels, and for
     positions of an image, their mean. What the sampler draws by is saved in the checkpoint, so that a run that is
@@ -55,7 +62,7 @@ class HardExampleMining(StreamCallback):
         Raises:
             ValueError: the training loader has none.
         """
-        sampler = getattr(trainer.train_dataloader, "sampler", None)
+        sampler = sampler_of(trainer.train_dataloader)
         if not isinstance(sampler, HardExampleSampler):
             raise ValueError(
                 f"the training loader's sampler is a {type(sampler).__name__}, wanted a HardExampleSampler: "
@@ -74,7 +81,7 @@ class HardExampleMining(StreamCallback):
         """Note the losses; a sample that comes twice has its last one."""
         if self._sampler is None or batch.index is None:
             return
-        found, size = hardness(batch, len(batch.index)), len(self._sampler.losses)
+        found, size = hardness(batch), len(self._sampler.losses)
         if self._losses is None:
             with torch.inference_mode(False):
                 self._losses = torch.full((size + 1,), torch.nan, device=found.loss.device)
@@ -87,10 +94,17 @@ class HardExampleMining(StreamCallback):
             self._tell(trainer)
         self._begin(trainer, pl_module)
 
-    def summarize(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> None:
-        """Tell the sampler; nothing is reported, the draws are what comes of it."""
+    def summarize(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> MetricValues:
+        """Tell the sampler, and how unevenly it draws."""
         self._tell(module.trainer)
         self._losses = None
+        assert self._sampler is not None
+        share = self._sampler.probabilities()
+        return MetricValues({"spread": 1 / share.square().sum() / len(share)}, None, {})
+
+    def scalars(self, result: MetricValues) -> dict[str, float]:
+        """How unevenly is drawn."""
+        return {f"{self.tag}/{name}": float(value) for name, value in result.values.items()}
 
     def _tell(self, trainer: Trainer) -> None:
         """Give the sampler the losses of all ranks, the same on each; all ranks together."""
@@ -100,7 +114,7 @@ class HardExampleMining(StreamCallback):
         losses = torch.full((len(before),), torch.nan, device=trainer.strategy.root_device)
         losses = losses if self._losses is None else self._losses[:-1]
         if trainer.world_size > 1:
-            pair = torch.stack([losses.nan_to_num(0.0), (~losses.isnan()).to(losses.dtype)])
+            pair = torch.stack([torch.where(losses.isnan(), 0.0, losses), (~losses.isnan()).to(losses.dtype)])
             total, number = trainer.strategy.reduce(pair, reduce_op="sum")
             losses = total / number
         losses = losses.cpu().to(before.dtype)

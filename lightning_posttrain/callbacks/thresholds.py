@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, final
+from typing import Any, final, get_args
 
 import torch
 from lightning.pytorch import LightningModule
@@ -16,7 +16,7 @@ from typing_extensions import Unpack
 from lightning_posttrain.artifacts import Tagged
 from lightning_posttrain.callbacks.base import StreamCallback
 from lightning_posttrain.callbacks.fitted import FittedOnValidation
-from lightning_posttrain.callbacks.options import EvaluationOptions
+from lightning_posttrain.callbacks.options import EvaluationOptions, one_of
 from lightning_posttrain.evaluation import Evaluation, Needs
 from lightning_posttrain.functional.abstention import risk_coverage
 from lightning_posttrain.functional.objectives import Kind, Objective
@@ -69,7 +69,12 @@ class DecisionThresholds(FittedOnValidation, StreamCallback):
         **options: Unpack[EvaluationOptions],
     ) -> None:
         super().__init__(**options)
+        if costs is not None and not all(isinstance(row, Sequence) for row in costs):
+            raise ValueError(
+                f"`costs` is {costs!r}, wanted ((right, false alarm), (missed, found)), as ((0, 1), (5, 0))."
+            )
         table: Any = None if costs is None else tuple(map(tuple, costs))
+        one_of("objective", objective, get_args(Kind))
         self.objective = Objective(objective, beta, at, table)
         self.objective.check()
         if max_risk is not None and not 0 <= max_risk <= 1:
@@ -97,17 +102,19 @@ class DecisionThresholds(FittedOnValidation, StreamCallback):
         """Chosen now, on validation; as chosen then, on test."""
         rows: ScoreRows = evaluation.result(ScoreSample)
         fits = self.fits(evaluation)
-        reason = "" if fits or self.fitted is not None else self.say_not_fitted(evaluation)
-        kept = {} if fits or self.fitted is None else self.fitted
+        found = None if fits else self.for_these(module)
+        reason = "" if fits or found is not None else self.say_not_fitted(evaluation)
+        kept = found or {}
         abstention = report = None
         if self.reading.task != "multilabel":
-            abstention = self._abstention(rows, self.max_risk if fits else None, kept.get("confidence"))
+            known = fits or "confidence" in kept
+            abstention = self._abstention(rows, self.max_risk if known else None, kept.get("confidence"))
         if self.reading.task != "multiclass" or self.one_vs_rest:
             names = names[1:] if self.reading.task == "binary" else names
             report = self._judged(rows, names, abstention, kept.get("thresholds"), fits=fits)
             report = replace(report, reason=reason) if reason else report
         if fits:
-            self.fitted = _to_keep(report, abstention)
+            self.keep(_to_keep(report, abstention), module)
         return abstention if report is None else report
 
     def _judged(

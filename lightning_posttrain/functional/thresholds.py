@@ -177,6 +177,7 @@ def threshold_report(
         class_names, objective.name, objective.text, operating(probabilities, target, half, objective),
         frozen=frozen is not None, curves=objective_curves(probabilities, target, objective) if few else (),
         abstention=abstention, rows=len(target), total=len(target) if total is None else total,
+        positives=tuple((target == 1).sum(0).tolist()),
     )  # fmt: skip
     if frozen is not None:
         return _with_tuned(report, probabilities, target, objective, frozen, frozen)
@@ -188,8 +189,9 @@ def threshold_report(
     report = replace(report, held_out=True, reason=_reason(chosen, class_names))
     if objective.kind in CONSTRAINED or report.gain > 0:
         return report
-    lost = f"a gain of {report.gain:.4f} in {objective.text}" if report.gain < 0 else "no gain"
-    return replace(report, tuned=None, reason=f"0.5 is kept: on held-out rows other thresholds bring {lost}")
+    verb = "raise" if objective.kind == "cost" else "lower"
+    lost = f"would {verb} {objective.text} by {-report.gain:.4f}" if report.gain < 0 else "would win nothing"
+    return replace(report, tuned=None, reason=f"0.5 is kept: on held-out rows other thresholds {lost}")
 
 
 def _with_tuned(

@@ -64,7 +64,9 @@ def _said(result: RiskCoverage) -> str:
     if result.chosen is not None and result.coverage_at > 0:
         coverage, risk, upper = map(_percent, (result.coverage_at, result.risk_at, result.risk_upper))
         first = (
-            f"With a confidence of {result.chosen:.4g} or more {coverage} of the rows are answered, "
+            f"All rows are answered, {risk} of them wrongly (95 % upper bound {upper})."
+            if result.coverage_at == 1
+            else f"With a confidence of {result.chosen:.4g} or more {coverage} of the rows are answered, "
             f"{risk} of them wrongly (95 % upper bound {upper})."
         )
     elif result.chosen is not None:

@@ -36,6 +36,14 @@ READ = {
 }
 
 
+TITLES = {
+    "temperature": "temperature",
+    "vector": "vector scaling",
+    "platt": "Platt scaling",
+    "isotonic": "isotonic",
+}
+
+
 class _Panel(NamedTuple):
     name: str
     figures: CalibrationFigures
@@ -72,7 +80,7 @@ def _panels(report: CalibrationReport) -> list[_Panel]:
     side = (WIDTH - 2 * 62 - 14) // 2
     return [
         _Panel("before", report.before, 58, side),
-        _Panel(f"after {report.method or 'adjustment'}", report.after, 58 + side + 66, side),
+        _Panel(f"after {TITLES.get(report.method or '', 'adjustment')}", report.after, 58 + side + 66, side),
     ]
 
 

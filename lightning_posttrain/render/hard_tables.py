@@ -12,28 +12,22 @@ from lightning_posttrain.render.notes import sentences
 from lightning_posttrain.results import HardExample, HardGroup, HardReport
 
 KNOWN = ("index", "actual", "predicted", "probability", "loss")
-FEATURES = 12
-"""Values of a row that a table for people has."""
 LETTERS = 200
 
 
 def group_table(report: HardReport, group: HardGroup) -> Table:
-    """The samples of a group, the hardest first; of tabular rows the first values, of tokens the beginning.
+    """The samples of a group, the hardest first; of tokens the beginning.
 
     Example:
         >>> group = HardGroup("highest_loss", "highest loss", (HardExample(7, "cat", "dog", 0.9, 2.4),))
         >>> group_table(HardReport((group,), rows=50), group).rows
         ((1, 7, 'cat', 'dog', 0.9, 2.4),)
     """
-    names = _features(report, [group, *report.groups, *report.cells])
     said = f"{group.title[:1].upper()}{group.title[1:]}: {len(group.examples)} of {report.rows} rows."
-    if len(names) > FEATURES:
-        said += f" The first {FEATURES} of {len(names)} features."
-    rows = tuple(
-        (rank, *_cells(report, example, LETTERS), *values[:FEATURES])
-        for rank, (example, values) in enumerate(_with_values(group, len(names)), start=1)
-    )
-    return Table(("rank", *_columns(report), *names[:FEATURES]), rows, sentences(said, report.notes))
+    if report.kind == "tabular":
+        said += " Their values stand in the CSV file of all."
+    rows = tuple((rank, *_cells(report, example, LETTERS)) for rank, example in enumerate(group.examples, start=1))
+    return Table(("rank", *_columns(report)), rows, sentences(said, report.notes))
 
 
 def all_table(report: HardReport) -> Table:

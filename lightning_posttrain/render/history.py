@@ -34,7 +34,10 @@ def suspects_table(result: SampleHistory) -> Table:
         shown = tuple(zip(*columns, strict=True))
     more = len(result.suspects) - len(shown)
     rest = [f"{more} more stand in the table of all samples"] if more else []
-    said = sentences("Index is the position in the dataset; a score near 0 is a label that is surely wrong.", rest)
+    first = (
+        "Index is the position in the dataset. Where the score is near 0 the model is sure of the class it suggests."
+    )
+    said = sentences(first, rest)
     return Table(("index", "label", "suggested", "score", "loss"), shown, note=sentences(said, result.notes))
 
 

@@ -101,7 +101,7 @@ def _entries(report: ThresholdReport) -> list[tuple[Color, str]]:
     dots = [(PALE, "threshold 0.5")]
     if report.tuned is not None:
         dots.append(
-            (INK, f"threshold {_short(report.tuned.threshold[0])}{', from other rows' if report.frozen else ''}")
+            (INK, f"threshold {_short(report.tuned.threshold[0])}{', chosen on validation' if report.frozen else ''}")
         )
     return [*((color, f"{name}: {_two(report, figure)}") for name, color, figure in kept), *dots]
 
@@ -112,7 +112,10 @@ def _two(report: ThresholdReport, figure: str) -> str:
         return "not defined" if math.isnan(value) else f"{value:.4f}"
 
     first = f"{at(report.default)} at 0.5"
-    return first if report.tuned is None else f"{first}, {at(report.tuned)} at {_short(report.tuned.threshold[0])}"
+    if report.tuned is None:
+        return first
+    where = " on held-out rows" if report.held_out else ""
+    return f"{first}, {at(report.tuned)} at {_short(report.tuned.threshold[0])}{where}"
 
 
 def _odds(threshold: float) -> float:
@@ -228,10 +231,12 @@ def _short(value: torch.Tensor) -> str:
 def thresholds_table(report: ThresholdReport) -> Table:
     """Each label: its threshold, precision and recall there, and the objective at 0.5 and there."""
     point = report.tuned or report.default
-    columns = ("label", "threshold", "precision", "recall", f"{report.figure} at 0.5", f"{report.figure} at threshold")
+    two = (f"{report.figure} at 0.5", f"{report.figure} at threshold")
+    columns = ("label", "positive rows", "threshold", "precision", "recall", *two)
     tuned = report.tuned.objective if report.tuned else torch.full_like(report.default.objective, torch.nan)
     figures = (point.threshold, point.precision, point.recall, report.default.objective, tuned)
-    rows = zip(report.class_names, *(undefined_to_none(values) for values in figures), strict=True)
+    positives = report.positives or (None,) * len(report.class_names)
+    rows = zip(report.class_names, positives, *(undefined_to_none(values) for values in figures), strict=True)
     said = f"{report.said[0].upper()}{report.said[1:]}." if report.said else ""
     return Table(columns, tuple(rows), note=sentences(said, report.notes).strip())
 

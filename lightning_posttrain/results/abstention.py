@@ -58,6 +58,6 @@ class RiskCoverage(Counted):
         return ()
 
     def scalars(self) -> dict[str, float]:
-        """The area, and the coverage at the chosen threshold."""
-        at = {} if self.chosen is None else {"coverage_at_risk": self.coverage_at}
-        return {"aurc": self.aurc, **at}
+        """The area; where a risk is wanted, the coverage and the risk at the chosen threshold, NaN without one."""
+        at = {"coverage_at_risk": self.coverage_at, "risk_at_coverage": self.risk_at}
+        return {"aurc": self.aurc, **({} if self.max_risk is None else at)}

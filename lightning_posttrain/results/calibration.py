@@ -101,7 +101,7 @@ class CalibrationReport(Counted):
         """What was adjusted, why not, on which rows, and whether the figures are of a sample."""
         sample = f"figures are from a sample of {self.rows:,} of {self.total:,} rows" if self.rows < self.total else ""
         empty = "no rows were counted" if not self.total else ""
-        return tuple(note for note in (self.words, self.reason, self._source, sample, empty) if note)
+        return tuple(note for note in (self.words, self.reason, self._source, self._verdict, sample, empty) if note)
 
     @property
     def _source(self) -> str:
@@ -111,11 +111,24 @@ class CalibrationReport(Counted):
             return "after: each row is adjusted by a fit to other rows"
         return "after: adjusted by what was fitted on validation"
 
+    @property
+    def _verdict(self) -> str:
+        """Where the adjustment makes something worse."""
+        if self.after is None:
+            return ""
+        loss, other = self.before.log_loss, self.after.log_loss
+        if other > loss:
+            return f"on these rows it is worse: log loss {other:.4f} instead of {loss:.4f}. Trust what was not adjusted"
+        if self.after.ece > self.before.ece + 0.01:
+            return (
+                "the log loss falls while the ECE rises: few errors of high confidence drive it. Look at their labels"
+            )
+        return ""
+
     def scalars(self) -> dict[str, float]:
-        """The main figures, those after the adjustment as ``<name>_calibrated``, and its numbers."""
-        after = self.after.scalars() if self.after is not None else {}
-        adjusted = {f"{name}_calibrated": value for name, value in after.items()}
-        return {**self.before.scalars(), **adjusted, **self.parameters}
+        """The main figures, and those after the adjustment as ``<name>_calibrated``; where there is none, the same."""
+        after = self.before if self.after is None else self.after
+        return {**self.before.scalars(), **{f"{name}_calibrated": value for name, value in after.scalars().items()}}
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, with the bins."""

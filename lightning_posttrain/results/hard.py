@@ -20,7 +20,8 @@ class HardExample:
         index: position in the dataset, or None where not known.
         actual: its class; of a multilabel row its labels.
         predicted: predicted class, or labels.
-        probability: of the predicted class; of a multilabel row the product over labels of what was predicted.
+        probability: of the predicted class; of several labels that of the surest wrong one, or where all are right that
+            of the least sure.
         loss: its log loss; of a multilabel row, and of positions of an image, the mean.
         text: the words of its tokens, or None.
     """

@@ -28,8 +28,8 @@ class LabelErrors:
     """How probable it is of each of ``N`` samples that its label is wrong.
 
     Args:
-        score: ``(N,)`` float64 from 0, the label is surely wrong, to 1, surely right; at 0.5 two classes are equally
-            probable. NaN where there is no label.
+        score: ``(N,)`` float64 from 0, the model is sure of another class, to 1, sure of the label; at 0.5 two classes
+            are equally probable. NaN where there is no label.
         flagged: ``(N,)`` bool, the probable label errors.
         suggested: the most probable class ``(N,)`` int64; -1 where there is no label.
         order: the samples that have a label ``(K,)`` int64, from the lowest score to the highest.
@@ -115,8 +115,11 @@ class SampleHistory(Counted):
         if not count:
             return (f"none of {len(self.index)} labels is probably wrong",)
         said = "1 label is" if count == 1 else f"{count} labels are"
-        share = f"{100 * count / len(self.index):.2g} %"
-        return (f"{said} probably wrong ({share} of {len(self.index)}): look at them, the first ones first",)
+        right = (self.predicted == self.label).double().mean()
+        return (
+            f"{said} probably wrong, of {len(self.index)}: look at them, the first ones first. The model agrees with "
+            f"{right:.1%} of all labels; the weaker it is, the more of these are its own errors",
+        )
 
     def scalars(self) -> dict[str, float]:
         """Samples learned and forgotten in the last epoch, never right so far, and with a label probably wrong."""
@@ -124,7 +127,7 @@ class SampleHistory(Counted):
             return {}
         found = {f"{name}_events": float(getattr(self.events, name)) for name in ("learned", "forgotten")}
         found["always_wrong"] = float(self.events.always_wrong)
-        return found if self.errors is None else {**found, "label_errors": float(len(self.suspects))}
+        return found if self.errors is None else {**found, "suspects": float(len(self.suspects))}
 
     def to_dict(self) -> dict[str, Any]:
         """Counts, and the first suspects; all samples stand in a CSV file."""
@@ -132,7 +135,6 @@ class SampleHistory(Counted):
             "samples": len(self.index),
             "epochs": self.epochs,
             **{name: int(value) for name, value in self.scalars().items()},
-            "never_learned": int(self.never_learned.sum()),
             "forgotten_counts": self.forgotten_counts.tolist(),
             "suspects": self._listed(),
             "notes": list(self.notes),

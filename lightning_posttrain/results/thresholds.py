@@ -13,6 +13,8 @@ from lightning_posttrain.results.abstention import RiskCoverage
 from lightning_posttrain.results.base import Counted, listed, undefined_to_none
 
 COST = "cost"
+FEW, LOGGED = 20, 10
+"""Positive rows below which a threshold is uncertain, and labels whose thresholds are logged, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +89,7 @@ class ThresholdReport(Counted):
         abstention: what is left of the errors if unsure rows get no answer, or None.
         rows: rows that the figures are from.
         total: rows that there were.
+        positives: positive rows of each label.
     """
 
     class_names: tuple[str, ...]
@@ -103,6 +106,7 @@ class ThresholdReport(Counted):
     abstention: RiskCoverage | None = None
     rows: int = 0
     total: int = 0
+    positives: tuple[int, ...] = ()
 
     @property
     def figure(self) -> str:
@@ -137,8 +141,11 @@ class ThresholdReport(Counted):
         """Where figures come from, what is missing, and where a constraint is not kept."""
         sample = f"figures are from a sample of {self.rows} of {self.total} rows" if self.rows < self.total else ""
         each = "each row is judged by thresholds that other rows chose" if self.held_out and self.tuned else ""
-        abstained = self.abstention.notes if self.abstention else ()
-        return tuple(note for note in (self.reason, *self._broken(), each, sample, *abstained) if note)
+        rare = [name for name, count in zip(self.class_names, self.positives, strict=False) if count < FEW]
+        few = (
+            f"fewer than {FEW} positive rows of {listed(rare, limit=4)}, so figures there are uncertain" if rare else ""
+        )
+        return tuple(note for note in (self.reason, *self._broken(), few, each, sample) if note)
 
     def _broken(self) -> tuple[str, ...]:
         if " at " not in self.objective:
@@ -153,14 +160,14 @@ class ThresholdReport(Counted):
         return tuple(said)
 
     def scalars(self) -> dict[str, float]:
-        """Thresholds, the objective at 0.5 and at them, the gain, and of abstention the area."""
-        single = len(self.class_names) == 1
+        """The objective at 0.5 and at the thresholds, the gain, thresholds of up to ten labels, and of abstention."""
+        single, tuned = len(self.class_names) == 1, self.tuned or self.default
         name = self.name if single else f"{self.name}_macro"
-        figures = {f"{name}_at_half": self.default.value}
-        if self.tuned is not None:
-            figures.update({f"{name}_tuned": self.tuned.value, "gain": self.gain})
-            keys = ["threshold"] if single else [f"threshold/{label}" for label in self.class_names]
-            figures.update(zip(keys, self.tuned.threshold.tolist(), strict=True))
+        gain = 0.0 if self.tuned is None else self.gain
+        figures = {f"{name}_at_half": self.default.value, f"{name}_tuned": tuned.value, "gain": gain}
+        keys = ["threshold"] if single else [f"threshold/{label}" for label in self.class_names]
+        if len(keys) <= LOGGED:
+            figures.update(zip(keys, tuned.threshold.tolist(), strict=True))
         return {**figures, **(self.abstention.scalars() if self.abstention else {})}
 
     def to_dict(self) -> dict[str, Any]:

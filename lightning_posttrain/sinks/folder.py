@@ -9,7 +9,7 @@ import zlib
 from pathlib import Path
 from typing import final
 
-from lightning_posttrain.artifacts import Artifact, File, Image, PrecisionRecall, Table
+from lightning_posttrain.artifacts import Artifact, Cleared, File, Image, PrecisionRecall, Table
 from lightning_posttrain.sinks.encode import SUFFIXES, encoded
 
 
@@ -32,14 +32,29 @@ class FolderSink:
         """Write a file, replacing an older one of the same tag; ``step`` has no place in its name."""
         if isinstance(artifact, PrecisionRecall):
             return
+        if isinstance(artifact, Cleared):
+            self._clear(tag)
+            return
         suffix, content = _encode(artifact)
-        place = "/".join([self.folder, *map(safe_name, tag.split("/"))])
+        place = self._place(tag)
         put, remove = (_put, _remove) if "://" in place else (_replace, _unlink)
         put(place + suffix, content)
         # a picture that was a photograph before, or was none: the older file goes when the new one is there
         for other in SUFFIXES if isinstance(artifact, Image) else ():
             if other != suffix:
                 remove(place + other)
+
+    def _place(self, tag: str) -> str:
+        return "/".join([self.folder, *map(safe_name, tag.split("/"))])
+
+    def _clear(self, tag: str) -> None:
+        """Remove pictures; folders stay, and on a remote store, where to list costs, so do pictures."""
+        place = self._place(tag)
+        if "://" in place:
+            return
+        files = [Path(place + suffix) for suffix in SUFFIXES]
+        for path in (*files, *(path for suffix in SUFFIXES for path in Path(place).rglob(f"*{suffix}"))):
+            path.unlink(missing_ok=True)
 
 
 def safe_name(name: str) -> str:

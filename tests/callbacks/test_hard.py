@@ -190,7 +190,7 @@ def test_label_errors_and_what_was_learned_and_forgotten(tmp_path):
     assert (result.forgotten[0], result.learned[0]) == ((1, 1) if not wrong[0] else (0, 0))
     assert torch.equal(result.always_wrong[1:], wrong[1:])
     assert [event.epoch for event in result.past] == [0, 1, 2]
-    assert trainer.callback_metrics["val/label_errors/label_errors"] == len(result.suspects)
+    assert trainer.callback_metrics["val/label_errors/suspects"] == len(result.suspects)
     assert (tmp_path / "posttrain/val/label_errors/suspects.csv").exists()
     assert (tmp_path / "posttrain/val/label_errors/events.png").exists()
     with (tmp_path / "posttrain/val/label_errors/samples.csv").open() as file:

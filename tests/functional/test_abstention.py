@@ -70,7 +70,8 @@ def test_a_risk_that_is_never_reached_is_said():
     found = risk_coverage(torch.tensor([0.9, 0.8]), torch.tensor([False, True]), max_risk=0.1)
     assert found.chosen is None
     assert found.notes == ("no coverage has a risk of 0.1 or less",)
-    assert list(found.scalars()) == ["aurc"]
+    assert math.isnan(found.scalars()["coverage_at_risk"])
+    assert list(risk_coverage(*data(20)).scalars()) == ["aurc"]
 
 
 def test_a_frozen_threshold_is_applied_and_a_risk_that_it_breaks_is_said():

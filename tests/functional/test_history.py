@@ -304,7 +304,7 @@ def test_the_result_tells_the_label_errors_of_the_mean_probabilities():
         "learned_events": result.events.learned,
         "forgotten_events": result.events.forgotten,
         "always_wrong": int(result.always_wrong.sum()),
-        "label_errors": len(flagged),
+        "suspects": len(flagged),
     }
     (note,) = result.notes
     assert note.startswith(f"{len(flagged)} label")

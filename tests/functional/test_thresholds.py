@@ -407,8 +407,9 @@ def test_thresholds_that_win_nothing_on_held_out_rows_are_not_kept():
     separable = 0.05 + 0.9 * target + 0.04 * torch.rand(400, 1, generator=generator)
     report = threshold_report(separable, target, Objective(), class_names=("yes",))
     assert report.tuned is None
-    assert report.reason.startswith("0.5 is kept: on held-out rows other thresholds bring no gain")
-    assert list(report.scalars()) == ["f1_at_half"]
+    assert report.reason.startswith("0.5 is kept: on held-out rows other thresholds would win nothing")
+    figures = report.scalars()  # all of them, as a monitor wants them in every epoch
+    assert (figures["f1_tuned"], figures["gain"], figures["threshold"]) == (figures["f1_at_half"], 0.0, 0.5)
 
 
 def test_a_constraint_is_kept_even_where_it_costs_recall_and_is_said_where_half_breaks_it():

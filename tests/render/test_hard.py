@@ -313,26 +313,29 @@ def test_the_table_of_a_group_has_a_row_for_each_sample():
     assert not table.files_only
 
 
-def test_the_table_of_tabular_rows_has_the_first_twelve_values_by_name():
+def test_the_values_of_tabular_rows_stand_in_the_file_of_all_by_name():
     names = tuple(f"f{i}" for i in range(30))
     group = group_of(3, (30,))
-    table = group_table(report_of(group, kind="tabular", names=names), group)
-    assert table.columns[6:] == names[:12]
-    assert table.rows[1][6:] == pytest.approx(group.shown[1, :12].tolist())
-    assert "The first 12 of 30 features." in table.note
+    report = report_of(group, kind="tabular", names=names)
+    table = all_table(report)
+    assert table.columns[-30:] == names
+    assert table.rows[1][-30:] == pytest.approx(group.shown[1].tolist())
+    shown = group_table(report, group)
+    assert len(shown.columns) == 6
+    assert "Their values stand in the CSV file of all." in shown.note
 
 
 def test_values_of_a_row_are_as_they_were_given():
     group = HardGroup("x", "x", examples(1), torch.tensor([[0.1, float("nan"), 1e30]]))
-    (row,) = group_table(report_of(group, kind="tabular"), group).rows
-    assert row[6:] == pytest.approx((0.1, float("nan"), 1e30), rel=1e-15, nan_ok=True)
+    (row,) = all_table(report_of(group, kind="tabular")).rows
+    assert row[-3:] == pytest.approx((0.1, float("nan"), 1e30), rel=1e-15, nan_ok=True)
 
 
 def test_tables_without_samples_keep_their_columns():
     group, other = HardGroup("x", "x", ()), group_of(2, (3,))
     report = report_of(group, other, kind="tabular")
     assert group_table(report, group).columns == group_table(report, other).columns
-    assert group_table(report, group).columns[6:] == ("feature 0", "feature 1", "feature 2")
+    assert all_table(report).columns[-3:] == ("feature 0", "feature 1", "feature 2")
     assert group_table(report, group).rows == ()
     assert all_table(report_of()).rows == ()
 

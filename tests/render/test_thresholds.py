@@ -130,18 +130,27 @@ def test_a_threshold_at_either_end_can_be_drawn(threshold):
 def test_the_table_has_a_row_for_each_label():
     report = report_of(labels=2)
     table = thresholds_table(report)
-    assert table.columns == ("label", "threshold", "precision", "recall", "F1 at 0.5", "F1 at threshold")
+    assert table.columns == (
+        "label",
+        "positive rows",
+        "threshold",
+        "precision",
+        "recall",
+        "F1 at 0.5",
+        "F1 at threshold",
+    )
     assert table.rows[1][0] == "label 1"
     expected = (report.tuned.threshold, report.tuned.precision, report.tuned.recall, report.default.f_beta)
-    assert table.rows[1][1:5] == pytest.approx([values[1].item() for values in expected])
-    assert table.rows[1][5] == pytest.approx(report.tuned.f_beta[1].item())
+    assert table.rows[1][1] == report.positives[1]
+    assert table.rows[1][2:6] == pytest.approx([values[1].item() for values in expected])
+    assert table.rows[1][6] == pytest.approx(report.tuned.f_beta[1].item())
     assert table.note.startswith("Mean F1 rises by")
 
 
 def test_the_table_without_thresholds_has_figures_at_one_half_and_says_why():
     target = torch.tensor([[0], [1]])
     table = thresholds_table(threshold_report(target.double(), target, Objective(), class_names=("yes",)))
-    assert table.rows == (("yes", 0.5, 1.0, 1.0, 1.0, None),)
+    assert table.rows == (("yes", 1, 0.5, 1.0, 1.0, 1.0, None),)
     assert table.note.startswith("0.5 is kept")
 
 
@@ -177,7 +186,7 @@ def test_risk_is_drawn_against_coverage_with_the_chosen_point(lines, written):
     [
         (torch.zeros(0), torch.zeros(0) > 0, "No rows were counted."),
         (torch.full((9,), 0.9), torch.arange(9) > 4, "No coverage has a risk of 0.1 or less."),
-        (torch.rand(9), torch.ones(9) > 0, "With a confidence of 0 or more 100.00 % of the rows are answered"),
+        (torch.rand(9), torch.ones(9) > 0, "All rows are answered, 0.00 % of them wrongly"),
     ],
 )
 def test_pictures_of_no_rows_equal_rows_and_rows_without_error(confidence, right, said, written):
