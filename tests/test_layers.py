@@ -10,7 +10,7 @@ import pytest
 import lightning_posttrain
 
 ROOT = Path(lightning_posttrain.__file__).parent
-BOTTOM = {"__about__", "artifacts", "batch", "buffers", "calibrators", "fields", "results", "rows", "tasks"}
+BOTTOM = {"__about__", "artifacts", "batch", "buffers", "calibrators", "fields", "results", "rows", "sampling", "tasks"}
 LIGHTNING = {"epoch", "evaluation", "forward", "guests", "loaders", "ranks", "sharing", "stream"}
 STREAM = {*LIGHTNING, "accumulator", "capture", "checks", "desk", "reading", "step", "tap"}
 MAY = {

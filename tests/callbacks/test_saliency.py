@@ -178,7 +178,7 @@ def test_inputs_that_are_no_images_are_explained_as_what_they_are(kind):
     assert {*result.maps, *result.skipped} == methods
     assert {tuple(maps.shape) for maps in result.maps.values()} == {(8, *shape)}
     assert result.names == (tuple("abcdefghi") if kind == "tabular" else ())
-    assert "input_x_gradient" in result.maps
+    assert "integrated_gradients" in result.maps
 
 
 @pytest.mark.parametrize("form", ["attention", "mean", "bag"])
