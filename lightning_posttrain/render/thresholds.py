@@ -15,8 +15,7 @@ from lightning_posttrain.results.thresholds import COST
 
 BETTER, WORSE, PRECISION, RECALL = COLORS[0], COLORS[1], COLORS[2], COLORS[4]
 FAINT: Color = (178, 184, 190)
-ROW = 36
-NAMES = 210
+ROW, NAMES = 36, 210
 THRESHOLDS = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 SMALL = 20
 
