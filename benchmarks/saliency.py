@@ -24,8 +24,8 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image as PILImage
+from sklearn.datasets import load_sample_images
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lightning_posttrain.attribution import (
     Chunks,
@@ -151,13 +151,20 @@ def _missing(total: Tensor, change: Tensor) -> str:
     return f"{share:.1e}" if share < 1e-3 else f"{share:.0%}"
 
 
+def parts(photo: Tensor) -> Tensor:
+    """Eight pieces of 224 pixels of a photograph ``(H, W, 3)``, which overlap."""
+    rows, columns = (0, photo.shape[0] - 224), (0, 130, 260, photo.shape[1] - 224)
+    return torch.stack([photo[y : y + 224, x : x + 224] for y in rows for x in columns])
+
+
 def picture(rounds: int) -> None:
     names = ("saliency", "input_x_gradient", "integrated_gradients", "hirescam")
-    generator = torch.Generator().manual_seed(0)
-    coarse = torch.rand(16, 3, 14, 14, generator=generator)
-    photos = F.interpolate(coarse, size=224, mode="bicubic").clamp(0, 1) + 0.03 * torch.rand(16, 3, 224, 224)
-    shown = photos.clamp(0, 1).movedim(1, 3).contiguous()
-    maps = {name: torch.randn(16, 224, 224, generator=generator) for name in names}
+    photos = torch.cat([parts(torch.from_numpy(photo.copy())) for photo in load_sample_images().images])[:16]
+    shown = (photos / 255).contiguous()
+    torch.manual_seed(0)
+    net = resnet18(1000).eval()
+    with gradient_session(net):
+        maps = attribute(names, of_class(net, shown.movedim(3, 1) - 0.5, torch.arange(16))).maps
     samples = tuple(Sample(i, "cat", 1.0, "cat", "cat", 0.9) for i in range(16))
     result = Saliency("image", shown, maps, dict(zip(names, names, strict=True)), frozenset(names[1:]), samples)
 

@@ -102,7 +102,7 @@ class RowCounter:
     def __init__(self, loader: Any) -> None:
         self._sampler = sampler_of(loader)
         self._batch_size = getattr(getattr(loader, "batch_sampler", None), "batch_size", None)
-        self._known = _in_order(loader)
+        self._known = _in_order(loader) and isinstance(self._sampler, (SequentialSampler, DistributedSampler))
         # of the running epoch, whoever else iterates the loader meanwhile
         self._drawn = getattr(self._sampler, "positions", ())
         self._next = 0

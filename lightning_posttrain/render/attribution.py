@@ -22,7 +22,8 @@ LABEL, MARGIN = 28, 10
 RIGHT, WRONG = (24, 128, 56), (197, 34, 31)
 EMPTY: Color = (236, 237, 239)
 FOR, AGAINST, STRENGTH = (214, 69, 65), (58, 116, 190), (243, 146, 44)
-SIGNS = "Red speaks for what is explained, blue against it; one colour alone is strength without a direction."
+SIGNS = "Red speaks for what is explained, blue against it."
+STRENGTHS = "One colour alone is strength without a direction."
 OUTPUT_SIGNS = "Red raises the output, blue lowers it, against the baseline."
 
 
@@ -202,10 +203,11 @@ def scale_remark(saliency: Saliency, shown: Mapping[str, list[float]], where: st
     """The sentence on signs, and that on scales."""
     of_output = any(sample.predicted is None for sample in saliency.samples)
     signs = [OUTPUT_SIGNS if of_output else SIGNS] if saliency.signed & set(saliency.maps) else []
+    signs += [STRENGTHS] if set(saliency.maps) - saliency.signed else []
     if not shown:
         return signs
     if not saliency.shared_scale:
-        return [*signs, f"Full colour is the number {where}: 99 % of its values are below it."]
+        return [*signs, f"Full colour is the number {where}: 99 % of its values lie below."]
     each = [
         f"{saliency.titles[name]} {scale_text(rows[0], name in saliency.signed)}"
         for name, rows in shown.items()
