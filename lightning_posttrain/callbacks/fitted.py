@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_posttrain.evaluation import Evaluation
@@ -16,6 +16,21 @@ class FittedOnValidation:
 
     name: str | None
     fitted: dict[str, Any] | None = None
+    _restored = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Join the stream."""
+        super().setup(trainer, pl_module, stage)  # type: ignore[misc]
+        self._restored = False
+
+    def open(self, trainer: Trainer, module: LightningModule) -> None:
+        """Read what was fitted from a checkpoint for a test, which Lightning before 2.6 gives to no callback."""
+        if trainer.state.fn == "test" and trainer.ckpt_path and not self._restored:
+            cure = "Run validate before."
+            with self.guarded(trainer, "read what was fitted", cure):  # type: ignore[attr-defined]
+                states = trainer.strategy.load_checkpoint(trainer.ckpt_path).get("callbacks", {})
+                self.load_state_dict(states.get(self.state_key, {"fitted": self.fitted}))
+        self._restored = True
 
     def fits(self, evaluation: Evaluation) -> bool:
         """Whether it is what to fit on: the first of the validation loaders."""
@@ -51,6 +66,7 @@ class FittedOnValidation:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up what was fitted."""
         self.fitted = state_dict.get("fitted")
+        self._restored = True
 
     @property
     def state_key(self) -> str:
