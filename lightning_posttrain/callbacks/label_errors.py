@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from typing import Any, final
 
@@ -12,18 +12,22 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from typing_extensions import Unpack
 
-from lightning_posttrain.artifacts import Tagged
+from lightning_posttrain.artifacts import Cleared, Tagged
+from lightning_posttrain.attribution.explainer import Display
 from lightning_posttrain.batch import EvalBatch
 from lightning_posttrain.callbacks.base import StreamCallback
+from lightning_posttrain.callbacks.hardest import Keeping
 from lightning_posttrain.callbacks.options import EvaluationOptions
 from lightning_posttrain.evaluation import Evaluation
 from lightning_posttrain.functional.history import HistoryTable
 from lightning_posttrain.loaders import named_loaders, stage_of
-from lightning_posttrain.results import Events, SampleHistory
+from lightning_posttrain.results import Events, HardGroup, HardReport, SampleHistory
 from lightning_posttrain.rows import LOSS
 
 MEMORY = 1 << 27
 """Bytes of a table; with more, probabilities are left out, and with more still, nothing is kept."""
+KEPT, SHOWN = 40, 20
+"""Errors whose inputs are kept, and suspects of these that are shown, at most."""
 EACH, EACH_CLASS = 44, 8
 """Bytes of a sample, and of each of its probabilities."""
 
@@ -43,7 +47,7 @@ class LabelErrors(StreamCallback):
     Per sample: how often it was learned (wrong before, right now) and forgotten, in how many epochs it was wrong, its
     last loss, and by confident learning (Northcutt et al., 2021, doi:10.1613/jair.1.12125), on probabilities averaged
     over the last epochs, whether its label is a probable error, ranked by its margin to the most probable other class.
-    The suspects as a table, events over the epochs as a picture, all samples as a CSV file.
+    The suspects as a table and a gallery, events over the epochs as a picture, all samples as a CSV file.
 
     For one class a row, and for loaders whose sampler tells positions: those that do not shuffle, and
     ``HardExampleSampler``. Predictions should be for samples that were not trained on, as in validation; of samples
@@ -53,6 +57,9 @@ class LabelErrors(StreamCallback):
     suspected. What was seen in fit is saved in the checkpoint, so that a run that is resumed goes on.
 
     Args:
+        mean: of each channel, to undo a normalisation for the eye.
+        std: of each channel, likewise.
+        display_fn: from inputs to images ``(K, H, W, 3)`` in 0 to 1, where these are not enough.
         **options: what every callback takes, see ``StreamCallback``.
 
     Example:
@@ -62,10 +69,19 @@ class LabelErrors(StreamCallback):
 
     tag = "label_errors"
 
-    def __init__(self, **options: Unpack[EvaluationOptions]) -> None:
+    def __init__(
+        self,
+        *,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        display_fn: Callable[[Tensor], Tensor] | None = None,
+        **options: Unpack[EvaluationOptions],
+    ) -> None:
         super().__init__(**options)
         if self.reading.task == "multilabel":
             raise ValueError("`task` is 'multilabel', and LabelErrors is for one class a row.")
+        self._display = Display(mean=mean, std=std, display_fn=display_fn)
+        self._keeping: dict[str, Keeping] = {}
         self._sizes: dict[str, int] = {}
         self._past: dict[str, _Past] = {}
         self._loaded: dict[str, Any] = {}
@@ -80,6 +96,8 @@ class LabelErrors(StreamCallback):
 
     def open(self, trainer: Trainer, module: LightningModule) -> None:
         """Learn how long the datasets are."""
+        stage = stage_of(trainer)
+        self._keeping = {key: kept for key, kept in self._keeping.items() if key.split("/")[0] != stage}
         for suffix, loader, _ in named_loaders(trainer):
             dataset = getattr(loader, "dataset", None)
             if isinstance(dataset, Sized):
@@ -95,7 +113,11 @@ class LabelErrors(StreamCallback):
             chance = batch.scores.softmax(1) if keeps else None
             facts = (rows["target"], rows["predicted"], rows.log_loss, chance, rows.counted)
             past.table.add(batch.index.to(batch.scores.device), *facts)
+            self._keeping.setdefault(key, self._new()).offer(batch)
         return None
+
+    def _new(self) -> Keeping:
+        return Keeping(KEPT, 0, 1, self._display)
 
     def _past_of(self, key: str, classes: int, device: torch.device) -> _Past | None:
         """The past of a loader, begun if it has none; None where it would take too much memory."""
@@ -146,14 +168,19 @@ class LabelErrors(StreamCallback):
         result = past.table.result(names)
         if result.events is not None:
             past.events.append(result.events._replace(epoch=trainer.current_epoch))
-        return replace(result, past=tuple(past.events))
+        kept = (self._keeping.pop(key, None) or self._new()).report(names, trainer, [])
+        return replace(result, past=tuple(past.events), gallery=_gallery(result, kept))
 
     def show(self, result: SampleHistory, title: str) -> Iterator[Tagged]:
         """The suspects, events over the epochs, all samples."""
+        from lightning_posttrain.render.hard import group_image
         from lightning_posttrain.render.history import events_image, history_table, suspects_table
 
         if result.errors is not None:
             yield Tagged(f"{self.tag}/suspects", suspects_table(result))
+        for group in () if result.gallery is None else result.gallery.groups:
+            image = group_image(result.gallery, group, title) if result.gallery and group.examples else None
+            yield Tagged(f"{self.tag}/gallery", Cleared() if image is None else image)
         if len(result.past) > 1:
             yield Tagged(f"{self.tag}/events", events_image(result.past, title=f"{title} · learned and forgotten"))
         yield Tagged(f"{self.tag}/samples", history_table(result))
@@ -180,6 +207,17 @@ class LabelErrors(StreamCallback):
     def state_key(self) -> str:
         """Tells two of a kind apart in a checkpoint."""
         return self._generate_state_key(name=self.name)
+
+
+def _gallery(result: SampleHistory, kept: HardReport) -> HardReport:
+    """The suspects that are among the most confident errors of the epoch, whose inputs were kept."""
+    errors = next(group for group in kept.groups if group.name == "confident_errors")
+    place = {example.index: row for row, example in enumerate(errors.examples)}
+    rows = [place[i] for i in result.index[result.suspects].tolist() if i in place][:SHOWN]
+    shown = None if errors.shown is None else errors.shown[rows]
+    examples = tuple(errors.examples[row] for row in rows)
+    group = HardGroup("suspects", "labels that are probably wrong: label → prediction", examples, shown)
+    return replace(kept, groups=(group,))
 
 
 def _sum(trainer: Trainer, values: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_posttrain.results.base import Counted, undefined_to_none
+from lightning_posttrain.results.hard import HardReport
 
 LISTED = 50
 """Suspects that JSON and tables list at most."""
@@ -63,6 +64,7 @@ class SampleHistory(Counted):
         class_names: ``C`` names.
         events: of the last epoch; None before the first has ended.
         past: of all epochs, where they were kept.
+        gallery: suspects whose inputs were kept, the most probable first, or None.
     """
 
     index: Tensor
@@ -77,6 +79,7 @@ class SampleHistory(Counted):
     class_names: tuple[str, ...]
     events: Events | None
     past: tuple[Events, ...] = ()
+    gallery: HardReport | None = None
 
     @property
     def epochs(self) -> int:

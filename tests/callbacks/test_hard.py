@@ -192,6 +192,12 @@ def test_label_errors_and_what_was_learned_and_forgotten(tmp_path):
     assert [event.epoch for event in result.past] == [0, 1, 2]
     assert trainer.callback_metrics["val/label_errors/suspects"] == len(result.suspects)
     assert (tmp_path / "posttrain/val/label_errors/suspects.csv").exists()
+    (gallery,) = result.gallery.groups
+    assert [one.index for one in gallery.examples] == result.index[result.suspects].tolist()[:20]
+    for one in gallery.examples:
+        at = result.index.tolist().index(one.index)
+        assert (one.actual, one.predicted) == (str(int(result.label[at])), str(int(result.predicted[at])))
+    assert (tmp_path / "posttrain/val/label_errors/gallery.png").exists()
     assert (tmp_path / "posttrain/val/label_errors/events.png").exists()
     with (tmp_path / "posttrain/val/label_errors/samples.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 200
