@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_posttrain.evaluation import Evaluation
+from lightning_posttrain.rows import wide
 
 
 class FittedOnValidation:
@@ -24,7 +26,7 @@ class FittedOnValidation:
         self._restored = False
 
     def open(self, trainer: Trainer, module: LightningModule) -> None:
-        """Read what was fitted from a checkpoint for a test, which Lightning before 2.6 gives to no callback."""
+        """Read what was fitted from a checkpoint for a test, which older Lightning gives to no callback."""
         if trainer.state.fn == "test" and trainer.ckpt_path and not self._restored:
             cure = "Run validate before."
             with self.guarded(trainer, "read what was fitted", cure):  # type: ignore[attr-defined]
@@ -45,7 +47,7 @@ class FittedOnValidation:
         if self.fitted is None:
             return None
         pairs = zip(self.fitted.get("weights", ()), _mark(module), strict=False)
-        same = all(abs(a - b) <= 1e-6 * max(abs(a), abs(b), 1e-12) for a, b in pairs)
+        same = all(math.isclose(a, b, rel_tol=1e-6) for a, b in pairs)
         return {name: value for name, value in self.fitted.items() if name != "weights"} if same else None
 
     def say_not_fitted(self, evaluation: Evaluation) -> str:
@@ -76,8 +78,8 @@ class FittedOnValidation:
 
 
 def _mark(module: LightningModule) -> list[float]:
-    """Sums by which weights are told from others."""
+    """Sums by which weights are told from others, on whatever device they are."""
     with torch.no_grad():
-        values = [p.detach() for p in module.parameters() if p.is_floating_point() and not p.is_meta]
-        sums = [torch.stack([v.float().sum(), v.float().square().sum()]) for v in values]
-        return torch.stack(sums).double().cpu().sum(0).tolist() if sums else []
+        values = [wide(p.detach()) for p in module.parameters() if p.is_floating_point() and not p.is_meta]
+        sums = [torch.stack([v.abs().sum(), v.square().sum()]) for v in values]
+        return torch.stack([each.to(sums[0].device) for each in sums]).cpu().sum(0).tolist() if sums else []
