@@ -69,6 +69,11 @@ def _indices(value: Any) -> bool:
     return isinstance(value, Tensor) and value.ndim == 1 and value.dtype in (torch.int64, torch.int32)
 
 
+def describe_inputs(inputs: Any) -> str:
+    """Inputs that cannot be used, or none, in the words of a message."""
+    return "not found in the batch" if inputs is None else describe(inputs)
+
+
 def describe(value: Any) -> str:
     """A value in the words of an error message: shapes for tensors, keys for dicts."""
     if isinstance(value, Tensor):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from lightning.pytorch import Trainer
@@ -14,6 +14,7 @@ from torch.utils.data import BatchSampler, DistributedSampler, SequentialSampler
 
 from lightning_posttrain.sampling import HardExampleSampler
 
+Kept = TypeVar("Kept")
 Stage = Literal["train", "val", "test"]
 
 
@@ -22,6 +23,12 @@ def stage_of(trainer: Trainer) -> Stage:
     if trainer.testing:
         return "test"
     return "train" if trainer.training else "val"
+
+
+def of_other_stages(by_key: Mapping[str, Kept], trainer: Trainer) -> dict[str, Kept]:
+    """What is kept by loader, as for ``"val/dataloader_1"``, without the trainer's present stage."""
+    stage = stage_of(trainer)
+    return {key: kept for key, kept in by_key.items() if key.split("/")[0] != stage}
 
 
 def resumes_inside(trainer: Trainer) -> bool:

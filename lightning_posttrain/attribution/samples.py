@@ -50,7 +50,7 @@ class FixedSamples:
 
     def offer(self, batch: EvalBatch) -> None:
         """Take rows of classes that are still missing."""
-        if self._closed or _other_shape(batch.inputs, self._kept[:1] or self._spare[:1]):
+        if self._closed or _other_shape(batch.inputs, [kept for _, kept in self._kept[:1] or self._spare[:1]]):
             return
         quota = -(-self._count // batch.num_classes)
         labels = batch.target.float().argmax(1) if batch.multilabel else batch.target
@@ -88,10 +88,11 @@ class IndexedSamples:
         """Take the rows that are wanted and not found yet."""
         if batch.index is None or len(self._found) == len(self._wanted):
             return
+        if _other_shape(batch.inputs, list(self._found.values())[:1]):
+            return
         usable = batch.counted.any(1) if batch.multilabel else batch.counted
         for i, (position, fine) in enumerate(zip(batch.index.tolist(), usable.tolist(), strict=True)):
-            other = _other_shape(batch.inputs, [(0, found) for found in self._found.values()])
-            if fine and not other and position in self._wanted and position not in self._found:
+            if fine and position in self._wanted and position not in self._found:
                 self._found[position] = _rows(batch, i)
 
     @property
@@ -148,9 +149,9 @@ class RankedSamples:
         return Chosen(inputs, tuple(None if i < 0 else i for i in index.tolist()), scores, target)
 
 
-def _other_shape(inputs: Tensor, kept: Sequence[tuple[int, Chosen]]) -> bool:
+def _other_shape(inputs: Tensor, kept: Sequence[Chosen]) -> bool:
     """Whether inputs cannot stand beside those kept; the shape of the first counts."""
-    return bool(kept) and kept[0][1].inputs.shape[1:] != inputs.shape[1:]
+    return bool(kept) and kept[0].inputs.shape[1:] != inputs.shape[1:]
 
 
 def _rows(batch: EvalBatch, i: int) -> Chosen:

@@ -84,8 +84,17 @@ def _explained(ranked: list[int], target: Any, how: Explain) -> list[tuple[int, 
 def _said(target: Any, logits: Tensor, top: int, names: Sequence[str]) -> tuple[str, str]:
     if not isinstance(target, list):
         return names[target], names[top]
-    there, guessed = ([names[i] for i, on in enumerate(row) if on == 1] for row in (target, (logits > 0).tolist()))
-    return ", ".join(there) or NO_LABEL, ", ".join(guessed) or NO_LABEL
+    return labels_there(target, names), labels_there((logits > 0).tolist(), names)
+
+
+def labels_there(row: Sequence[int], names: Sequence[str]) -> str:
+    """Names of the labels that are there, of a row that has 1 for these.
+
+    Example:
+        >>> labels_there([1, -1, 1], ["cat", "dog", "owl"]), labels_there([0, 0, -1], ["cat", "dog", "owl"])
+        ('cat, owl', 'no label')
+    """
+    return ", ".join(name for name, there in zip(names, row, strict=True) if there == 1) or NO_LABEL
 
 
 def _logits(scorer: Callable[[Tensor], Tensor], classes: Tensor, rivals: Tensor) -> Score:

@@ -90,6 +90,11 @@ class StreamCallback(AnyCallback):
         """What its tags begin with."""
         return type(self).__name__, self.name
 
+    @property
+    def state_key(self) -> str:
+        """Tells two of a kind apart in a checkpoint."""
+        return self._generate_state_key(name=self.name)
+
     # what a final callback says
 
     def metrics(self) -> Needs:

@@ -78,8 +78,7 @@ class Calibration(FittedOnValidation, StreamCallback):
     @property
     def calibrator(self) -> Calibrator:
         """What was fitted, from logits to logits; one that changes nothing where nothing was kept."""
-        fitted = self.fitted or {"method": NONE, "task": self.reading.task}
-        return from_state({name: value for name, value in fitted.items() if name != "weights"})
+        return from_state(self.fitted or {"method": NONE, "task": self.reading.task})
 
     def calibrated(self, network: nn.Module) -> Calibrated:
         """A network with what was fitted behind it, for export and serving."""

@@ -10,8 +10,8 @@ from torch import Tensor
 from lightning_posttrain.attribution.samples import Chosen, FirstSamples, FixedSamples, RankedSamples, chooser
 from lightning_posttrain.batch import EvalBatch
 from lightning_posttrain.callbacks.options import one_of
-from lightning_posttrain.fields import describe
-from lightning_posttrain.functional.images import fits_kind, kind_of
+from lightning_posttrain.fields import describe_inputs
+from lightning_posttrain.functional.images import known_kind
 from lightning_posttrain.loaders import RowCounter
 from lightning_posttrain.results import Kind
 
@@ -126,11 +126,10 @@ class Choosing:
 
 def why_not(inputs: Any, kind: Kind | None) -> str:
     """Why inputs cannot be explained, with the cure; nothing where they can."""
-    if isinstance(inputs, Tensor) and (fits_kind(inputs.shape, kind) if kind else kind_of(inputs) is not None):
+    if known_kind(inputs, kind) is not None:
         return ""
-    found = "not found in the batch" if inputs is None else describe(inputs)
     wanted = f"a batch of kind {kind!r}" if kind else "a tensor: images, series, tabular rows or tokens"
     return (
-        f"it wants {wanted}, and the inputs are {found}. Pass inputs_fn=lambda batch: ... to say where they are, or "
-        "leave SaliencyMaps out."
+        f"it wants {wanted}, and the inputs are {describe_inputs(inputs)}. Pass inputs_fn=lambda batch: ... to say "
+        "where they are, or leave SaliencyMaps out."
     )

@@ -114,12 +114,12 @@ class Explaining:
             suspect = masks(self.suspect_fn, inputs, case.chosen.index, problem.spatial)
             suspect = suspect if suspect is None or suspect.ndim == len(problem.spatial) else suspect[targets.rows]
             regions = regions_of(result.kind, problem.spatial, suspect)
-            figures = trail.figures(result, self._keys(targets), regions)
+            self._last[key] = keys = self._keys(targets)
+            figures = trail.figures(result, keys, regions)
             at_once = trainer.state.fn != "fit"
             alarms = trail.alarms(result, problem, methods, regions, at_once=at_once)
         result = replace(result, figures=figures, alarms=alarms)
-        trail.follow(result, self._keys(targets), trainer.current_epoch)
-        self._last[key] = self._keys(targets)
+        trail.follow(result, keys, trainer.current_epoch)
         return result
 
     def _failed(self, trainer: Trainer) -> Callable[[str, Exception], None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,8 +17,8 @@ from lightning_posttrain.rows import wide
 class FittedOnValidation:
     """For a callback whose ``fitted`` is plain values and tensors, or None while nothing was fitted."""
 
-    name: str | None
     fitted: dict[str, Any] | None = None
+    _weights: Sequence[float] = ()
     _restored = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -31,7 +32,7 @@ class FittedOnValidation:
             cure = "Run validate before."
             with self.guarded(trainer, "read what was fitted", cure):  # type: ignore[attr-defined]
                 states = trainer.strategy.load_checkpoint(trainer.ckpt_path).get("callbacks", {})
-                self.load_state_dict(states.get(self.state_key, {"fitted": self.fitted}))
+                self.load_state_dict(states.get(self.state_key, self.state_dict()))  # type: ignore[attr-defined]
         self._restored = True
 
     def fits(self, evaluation: Evaluation) -> bool:
@@ -40,15 +41,12 @@ class FittedOnValidation:
 
     def keep(self, fitted: dict[str, Any], module: LightningModule) -> None:
         """Keep what was fitted, with a mark of the weights that it was fitted for."""
-        self.fitted = {**fitted, "weights": _mark(module)}
+        self.fitted, self._weights = fitted, _mark(module)
 
     def for_these(self, module: LightningModule) -> dict[str, Any] | None:
         """What was fitted for these weights; None where nothing was, or for others."""
-        if self.fitted is None:
-            return None
-        pairs = zip(self.fitted.get("weights", ()), _mark(module), strict=False)
-        same = all(math.isclose(a, b, rel_tol=1e-6) for a, b in pairs)
-        return {name: value for name, value in self.fitted.items() if name != "weights"} if same else None
+        pairs = zip(self._weights, _mark(module), strict=False)
+        return self.fitted if all(math.isclose(a, b, rel_tol=1e-6) for a, b in pairs) else None
 
     def say_not_fitted(self, evaluation: Evaluation) -> str:
         """Say that nothing was fitted, and how it can be; the reason for the report."""
@@ -63,18 +61,12 @@ class FittedOnValidation:
 
     def state_dict(self) -> dict[str, Any]:
         """What was fitted."""
-        return {} if self.fitted is None else {"fitted": self.fitted}
+        return {} if self.fitted is None else {"fitted": self.fitted, "weights": list(self._weights)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up what was fitted."""
-        self.fitted = state_dict.get("fitted")
+        self.fitted, self._weights = state_dict.get("fitted"), state_dict.get("weights", ())
         self._restored = True
-
-    @property
-    def state_key(self) -> str:
-        """Tells two of a kind apart in a checkpoint."""
-        key: str = self._generate_state_key(name=self.name)  # type: ignore[attr-defined]
-        return key
 
 
 def _mark(module: LightningModule) -> list[float]:

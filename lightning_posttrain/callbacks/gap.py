@@ -120,11 +120,6 @@ class GeneralizationGap(StreamCallback):
         self._history = {name: [Pair(*pair) for pair in kept.get(name, [])] for name in self.figures}
         self._resumed = True
 
-    @property
-    def state_key(self) -> str:
-        """Tells two of a kind apart in a checkpoint."""
-        return self._generate_state_key(name=self.name)
-
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A run from the start has no history; one that is resumed keeps what its checkpoint had."""
         if trainer.current_epoch == 0 and not self._resumed:

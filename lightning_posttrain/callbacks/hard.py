@@ -18,7 +18,7 @@ from lightning_posttrain.callbacks.hardest import Keeping
 from lightning_posttrain.callbacks.options import EvaluationOptions
 from lightning_posttrain.evaluation import Evaluation, Needs
 from lightning_posttrain.functional.confusion import most_confused
-from lightning_posttrain.loaders import stage_of
+from lightning_posttrain.loaders import of_other_stages
 from lightning_posttrain.metrics import ConfusionCounts
 from lightning_posttrain.results import ConfusedPair, Confusion, HardReport, Kind
 
@@ -79,8 +79,7 @@ class HardExamples(StreamCallback):
 
     def open(self, trainer: Trainer, module: LightningModule) -> None:
         """Keep nothing of an epoch that was broken off."""
-        stage = stage_of(trainer)
-        self._keeping = {key: kept for key, kept in self._keeping.items() if key.split("/")[0] != stage}
+        self._keeping = of_other_stages(self._keeping, trainer)
 
     def metrics(self) -> Needs:
         """Confusion counts, for the most confused pairs."""

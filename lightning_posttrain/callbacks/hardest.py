@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,10 +11,10 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from lightning_posttrain.attribution.explainer import Display
-from lightning_posttrain.attribution.targets import NO_LABEL
+from lightning_posttrain.attribution.targets import labels_there
 from lightning_posttrain.batch import EvalBatch
-from lightning_posttrain.fields import describe
-from lightning_posttrain.functional.images import channel_dim, fits_kind, kind_of
+from lightning_posttrain.fields import describe_inputs
+from lightning_posttrain.functional.images import channel_dim, known_kind
 from lightning_posttrain.hardest import UNKNOWN, Hardest, Hardness, hardness, thumbnails
 from lightning_posttrain.results import ConfusedPair, HardExample, HardGroup, HardReport, Kind
 
@@ -39,10 +39,14 @@ class Keeping:
         pairs: confused pairs that are shown.
         per_pair: samples of each.
         display: how samples are shown.
+        rules: by which samples are kept.
     """
 
-    def __init__(self, k: int, pairs: int, per_pair: int, display: Display) -> None:
-        self._kept = {rule: Hardest(k) for rule in RULES}
+    def __init__(
+        self, k: int, pairs: int, per_pair: int, display: Display, *, rules: Collection[str] = tuple(RULES)
+    ) -> None:
+        self._rules = {rule: RULES[rule] for rule in rules}
+        self._kept = {rule: Hardest(k) for rule in rules}
         self._kept[PAIRS] = Hardest(OF_PAIRS, per_pair)
         self._pairs = pairs
         self._display = display
@@ -69,8 +73,8 @@ class Keeping:
             "unsure_hits": torch.where(wrong, never, -sure),
         }
         index = batch.index if batch.index is not None and len(batch.index) == samples else None
-        for rule, value in values.items():
-            self._kept[rule].offer(torch.where(found.counted, value, never), index, columns)
+        for rule in self._rules:
+            self._kept[rule].offer(torch.where(found.counted, values[rule], never), index, columns)
         if self._plain and self._pairs:
             self._offer_pairs(batch, found, columns, index)
 
@@ -84,8 +88,11 @@ class Keeping:
 
     def _inputs(self, inputs: Any, samples: int) -> dict[str, Tensor]:
         """What is kept of inputs for the eye."""
-        kind = self._kind = self._kind or self._kind_of(inputs)
-        if kind is not None and len(inputs) != samples:
+        kind = self._kind = self._kind or known_kind(inputs, self._display.kind)
+        if kind is None:
+            why = f"they are {describe_inputs(inputs)}. Pass inputs_fn or kind"
+            self._undrawn = self._undrawn or f"inputs are not shown: {why}"
+        elif len(inputs) != samples:
             self._undrawn = self._undrawn or f"inputs are not shown: there are {len(inputs)} for {samples} targets"
         if self._undrawn or kind is None:
             return {}
@@ -98,23 +105,14 @@ class Keeping:
             self._undrawn = f"inputs of {kept[:1].numel():,} numbers are too large to be shown"
         return {} if self._undrawn else {"inputs": kept}
 
-    def _kind_of(self, inputs: Any) -> Kind | None:
-        kind = self._display.kind
-        if not isinstance(inputs, Tensor) or (not fits_kind(inputs.shape, kind) if kind else kind_of(inputs) is None):
-            found = "not found in the batch" if inputs is None else describe(inputs)
-            self._undrawn = self._undrawn or f"inputs are not shown: they are {found}. Pass inputs_fn or kind"
-            return None
-        return kind or kind_of(inputs)
-
     def report(self, names: tuple[str, ...], trainer: Trainer, confused: Sequence[ConfusedPair]) -> HardReport:
         """What all ranks kept, with names; every rank calls it, and has the same."""
         self._join(trainer)
         found = {rule: hardest.take() for rule, hardest in self._kept.items()}
-        groups = tuple(self._group(rule, title, found[rule], names) for rule, title in RULES.items())
+        groups = tuple(self._group(rule, title, found[rule], names) for rule, title in self._rules.items())
         cells = tuple(self._cells(found[PAIRS], names, confused))
-        undrawn = "" if self._kind is not None and not self._undrawn else self._undrawn
         labels = tuple(map(str, self._display.names or ()))
-        return HardReport(groups, cells, self._kind, labels, self._samples, undrawn)
+        return HardReport(groups, cells, self._kind, labels, self._samples, self._undrawn)
 
     def _join(self, trainer: Trainer) -> None:
         """Offer what every rank kept to the first that sees it, in the order of ranks."""
@@ -177,6 +175,4 @@ class Keeping:
             return "", f"{wrong:.1%} of positions wrong" if wrong else ""
         if not self._labels:
             return names[actual[0]], names[predicted[0]]
-        each = ([name for name, on in zip(names, row, strict=True) if on == 1] for row in (actual, predicted))
-        there, guessed = (", ".join(row) or NO_LABEL for row in each)
-        return there, guessed
+        return labels_there(actual, names), labels_there(predicted, names)

@@ -20,7 +20,7 @@ from lightning_posttrain.callbacks.hardest import Keeping
 from lightning_posttrain.callbacks.options import EvaluationOptions
 from lightning_posttrain.evaluation import Evaluation
 from lightning_posttrain.functional.history import HistoryTable
-from lightning_posttrain.loaders import named_loaders, stage_of
+from lightning_posttrain.loaders import named_loaders, of_other_stages, stage_of
 from lightning_posttrain.results import Events, HardGroup, HardReport, SampleHistory
 from lightning_posttrain.rows import LOSS
 
@@ -96,8 +96,7 @@ class LabelErrors(StreamCallback):
 
     def open(self, trainer: Trainer, module: LightningModule) -> None:
         """Learn how long the datasets are."""
-        stage = stage_of(trainer)
-        self._keeping = {key: kept for key, kept in self._keeping.items() if key.split("/")[0] != stage}
+        self._keeping = of_other_stages(self._keeping, trainer)
         for suffix, loader, _ in named_loaders(trainer):
             dataset = getattr(loader, "dataset", None)
             if isinstance(dataset, Sized):
@@ -117,7 +116,7 @@ class LabelErrors(StreamCallback):
         return None
 
     def _new(self) -> Keeping:
-        return Keeping(KEPT, 0, 1, self._display)
+        return Keeping(KEPT, 0, 1, self._display, rules=("confident_errors",))
 
     def _past_of(self, key: str, classes: int, device: torch.device) -> _Past | None:
         """The past of a loader, begun if it has none; None where it would take too much memory."""
@@ -155,10 +154,8 @@ class LabelErrors(StreamCallback):
         """The histories, of all ranks together."""
         trainer, key = module.trainer, evaluation.key
         past = self._past.get(key)
-        if trainer.world_size > 1:
-            mine = torch.tensor(float(past is not None), device=module.device)
-            if bool(trainer.strategy.reduce(mine, reduce_op="max")) and past is None:
-                past = self._past_of(key, evaluation.num_classes, module.device)
+        if trainer.strategy.reduce_boolean_decision(past is not None, all=False) and past is None:
+            past = self._past_of(key, evaluation.num_classes, module.device)
         if past is None:
             return None
         if trainer.world_size > 1:
@@ -203,15 +200,10 @@ class LabelErrors(StreamCallback):
         """Take up histories, when their first batch comes; a validation alone has a history of its own."""
         self._loaded = dict(state_dict) if self._goes_on else {}
 
-    @property
-    def state_key(self) -> str:
-        """Tells two of a kind apart in a checkpoint."""
-        return self._generate_state_key(name=self.name)
-
 
 def _gallery(result: SampleHistory, kept: HardReport) -> HardReport:
     """The suspects that are among the most confident errors of the epoch, whose inputs were kept."""
-    errors = next(group for group in kept.groups if group.name == "confident_errors")
+    (errors,) = kept.groups
     place = {example.index: row for row, example in enumerate(errors.examples)}
     rows = [place[i] for i in result.index[result.suspects].tolist() if i in place][:SHOWN]
     shown = None if errors.shown is None else errors.shown[rows]

@@ -133,8 +133,3 @@ class HardExampleMining(StreamCallback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up what the sampler drew by, once it is there."""
         self._loaded = dict(state_dict) or None
-
-    @property
-    def state_key(self) -> str:
-        """Tells two of a kind apart in a checkpoint."""
-        return self._generate_state_key(name=self.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, final, get_args
@@ -111,30 +110,16 @@ class DecisionThresholds(FittedOnValidation, StreamCallback):
             abstention = self._abstention(rows, self.max_risk if known else None, kept.get("confidence"))
         if self.reading.task != "multiclass" or self.one_vs_rest:
             names = names[1:] if self.reading.task == "binary" else names
-            report = self._judged(rows, names, abstention, kept.get("thresholds"), fits=fits)
-            report = replace(report, reason=reason) if reason else report
+            frozen = None if fits else kept.get("thresholds", torch.full((len(names),), torch.nan))
+            report = threshold_report(
+                *_decisions(rows, self.reading.task), self.objective, class_names=names, frozen=frozen,
+                abstention=abstention, total=rows.total,
+            )  # fmt: skip
+            if not fits and "thresholds" not in kept:
+                report = replace(report, reason=reason or "0.5 was kept on validation")
         if fits:
             self.keep(_to_keep(report, abstention), module)
         return abstention if report is None else report
-
-    def _judged(
-        self,
-        rows: ScoreRows,
-        names: tuple[str, ...],
-        abstention: RiskCoverage | None,
-        frozen: Tensor | None,
-        *,
-        fits: bool,
-    ) -> ThresholdReport:
-        chance, target = _decisions(rows, self.reading.task)
-        given = frozen if fits or frozen is not None else torch.full((len(names),), torch.nan)
-        report = threshold_report(
-            chance, target, self.objective, class_names=names, frozen=given, abstention=abstention, total=rows.total
-        )
-        if fits or frozen is not None:
-            return report
-        nothing = (math.nan, math.nan)
-        return replace(report, tuned=None, gain=math.nan, gain_interval=nothing, reason="0.5 was kept on validation")
 
     @staticmethod
     def _abstention(rows: ScoreRows, max_risk: float | None, frozen: float | None) -> RiskCoverage:

@@ -15,7 +15,7 @@ from lightning_posttrain.callbacks.base import StreamCallback
 from lightning_posttrain.evaluation import Evaluation
 from lightning_posttrain.fields import describe
 from lightning_posttrain.guests import GuestMetrics, unpacked
-from lightning_posttrain.loaders import RowCounter, Stage, dataset_classes, named_loaders, stage_of
+from lightning_posttrain.loaders import RowCounter, Stage, dataset_classes, named_loaders, of_other_stages, stage_of
 from lightning_posttrain.results import MetricValues
 from lightning_posttrain.stream import EvaluationStream
 
@@ -85,7 +85,7 @@ class TorchMetrics(StreamCallback):
     def open(self, trainer: Trainer, module: LightningModule) -> None:
         """Forget the last epoch."""
         stage = stage_of(trainer)
-        self._counters = {key: counter for key, counter in self._counters.items() if key.split("/")[0] != stage}
+        self._counters = of_other_stages(self._counters, trainer)
         for key, guests in self._guests.items():
             if key.split("/")[0] == stage:
                 guests.reset()

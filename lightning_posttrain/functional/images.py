@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,6 +50,20 @@ def fits_kind(shape: Sequence[int], kind: Kind) -> bool:
     """Whether a batch of this shape can be what it is said to be."""
     dims = {"image": (3, 4), "spectrogram": (3, 4), "series": (2, 3), "tabular": (2,), "tokens": (2,)}
     return len(shape) in dims[kind]
+
+
+def known_kind(inputs: Any, kind: Kind | None) -> Kind | None:
+    """What inputs are, as it is said or told from their shape; None where they are no batch of that.
+
+    Example:
+        >>> known_kind(torch.zeros(8, 30), None), known_kind(torch.zeros(8, 30), "image"), known_kind([], None)
+        ('tabular', None, None)
+    """
+    if not isinstance(inputs, Tensor):
+        return None
+    if kind is None:
+        return kind_of(inputs)
+    return kind if fits_kind(inputs.shape, kind) else None
 
 
 def to_display(

@@ -167,7 +167,7 @@ def threshold_report(
         target: ``(N, L)``, 0 or 1; -1 is not counted.
         objective: what to make large.
         class_names: ``L`` names.
-        frozen: thresholds ``(L,)`` from other rows, NaN for 0.5; None to choose them.
+        frozen: thresholds ``(L,)`` from other rows, NaN for 0.5, which is all there is if all are; None to choose them.
         abstention: goes into the report as it is.
         total: rows that there were, where these are a sample of them.
     """
@@ -179,6 +179,8 @@ def threshold_report(
         abstention=abstention, rows=len(target), total=len(target) if total is None else total,
         positives=tuple((target == 1).sum(0).tolist()),
     )  # fmt: skip
+    if frozen is not None and frozen.isnan().all():
+        return report
     if frozen is not None:
         return _with_tuned(report, probabilities, target, objective, frozen, frozen)
     chosen = choose_thresholds(probabilities, target, objective)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import final
 
 import torch
 from torch import Tensor
 
+from lightning_posttrain.functional.calibration import LARGEST_LOSS
 from lightning_posttrain.metrics.base import EvaluationMetric
 from lightning_posttrain.results import Losses, Ranks, Reliability
 from lightning_posttrain.rows import LOSS, RowFacts, wide
@@ -16,8 +16,6 @@ from lightning_posttrain.rows import LOSS, RowFacts, wide
 # sums are kept as whole numbers of these parts, so that no order of rows changes them
 FINE = 2.0**32
 COARSE = 2.0**24
-LARGEST_LOSS = -math.log(torch.finfo(torch.float64).eps)
-"""What a row counts whose own class has probability 0, as in scikit-learn."""
 
 
 def fixed(values: Tensor, parts: float, counted: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from lightning_posttrain import SaliencyMaps
 from lightning_posttrain.attribution import find_cam_layer, gradient_session
 from tests import toys
 from tests.attribution.problems import problem_of
+from tests.callbacks.test_saliency import explained
 
 
 class Of(toys.Net):
@@ -27,12 +28,6 @@ class Of(toys.Net):
 
     def step(self, batch, stage):
         self(batch[0])
-
-
-def explained(net, data=None, **options):
-    saliency = SaliencyMaps(on_error="raise", faithfulness=False, **options)
-    toys.quiet(saliency).validate(net, toys.loader(data), verbose=False)
-    return saliency.results["val"]
 
 
 def cam_layer(net, x):
