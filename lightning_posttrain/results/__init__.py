@@ -12,6 +12,16 @@ from lightning_posttrain.results.curves import CurveReport
 from lightning_posttrain.results.gap import GapHistory, Pair
 from lightning_posttrain.results.hard import HardExample, HardGroup, HardReport
 from lightning_posttrain.results.history import Events, LabelErrors, SampleHistory
+from lightning_posttrain.results.interpretation import (
+    Branch,
+    Condition,
+    Drop,
+    Importance,
+    LimeWeights,
+    Rule,
+    ShapleyValues,
+    SurrogateReport,
+)
 from lightning_posttrain.results.saliency import ClassMeans, Faithfulness, Kind, Saliency, Sample
 from lightning_posttrain.results.scores import Areas, Losses, Ranks, Reliability, ScoreCounts, ScoreRows
 from lightning_posttrain.results.thresholds import ObjectiveCurve, Operating, ThresholdReport
@@ -19,24 +29,29 @@ from lightning_posttrain.results.values import MetricValues
 
 __all__ = [
     "Areas",
+    "Branch",
     "CalibrationFigures",
     "CalibrationReport",
     "ClassCounts",
     "ClassMeans",
     "ClassificationReport",
+    "Condition",
     "ConfusedPair",
     "Confusion",
     "Counted",
     "CurveReport",
+    "Drop",
     "Events",
     "Faithfulness",
     "GapHistory",
     "HardExample",
     "HardGroup",
     "HardReport",
+    "Importance",
     "Kind",
     "LabelConfusion",
     "LabelErrors",
+    "LimeWeights",
     "Losses",
     "MetricValues",
     "ObjectiveCurve",
@@ -46,11 +61,14 @@ __all__ = [
     "Reliability",
     "Result",
     "RiskCoverage",
+    "Rule",
     "Saliency",
     "Sample",
     "SampleHistory",
     "ScoreCounts",
     "ScoreRows",
+    "ShapleyValues",
+    "SurrogateReport",
     "ThresholdReport",
     "listed",
     "undefined_to_none",

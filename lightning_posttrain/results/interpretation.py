@@ -1,0 +1,216 @@
+"""What perturbed inputs say of a model: weights and Shapley values of parts, rules, importance, a surrogate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lightning_posttrain.results.base import Counted, undefined_to_none
+
+
+@dataclass(frozen=True, eq=False)
+class LimeWeights(Counted):
+    """A linear model around each sample (Ribeiro, Singh and Guestrin, 2016, arXiv:1602.04938).
+
+    Args:
+        values: weight of each part ``(K, M)``, in units of the output: what its presence adds nearby.
+        errors: standard error of each ``(K, M)``.
+        intercept: of the linear model ``(K,)``.
+        local: what it gives for the sample ``(K,)``.
+        output: what the model gives ``(K,)``.
+        fit: share of the weighted variance that it explains ``(K,)``, R²; 1 is best.
+        spread: how much the weights of another seed would differ, as a share of their length ``(K,)``; 0 is best.
+        forwards: rows that the model was asked for.
+    """
+
+    values: Tensor
+    errors: Tensor
+    intercept: Tensor
+    local: Tensor
+    output: Tensor
+    fit: Tensor
+    spread: Tensor
+    forwards: int
+
+
+@dataclass(frozen=True, eq=False)
+class ShapleyValues(Counted):
+    """Shapley values of the parts of samples (Shapley, 1953; Lundberg and Lee, 2017, arXiv:1705.07874).
+
+    Args:
+        values: of each part ``(K, M)``, in units of the output.
+        errors: standard error of each ``(K, M)``; zeros where they are exact.
+        base: mean output where all parts are hidden ``(K,)``.
+        output: what the model gives for the sample ``(K,)``.
+        gap: what ``base`` and the values leave out of the output ``(K,)``.
+        method: ``"exact"``, ``"kernel"`` or ``"permutation"``.
+        forwards: rows that the model was asked for.
+    """
+
+    values: Tensor
+    errors: Tensor
+    base: Tensor
+    output: Tensor
+    gap: Tensor
+    method: str
+    forwards: int
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One condition of a rule.
+
+    Args:
+        part: number of the column or part.
+        name: its name.
+        low: values above it satisfy the condition; or None.
+        high: values up to it, or None.
+        equal: the value itself, for a category; or None.
+
+    Example:
+        >>> print(Condition(0, "radius", low=1.5), "·", Condition(0, "radius", 1.5, 2.0), "·", Condition(1, "'not'"))
+        radius > 1.5 · 1.5 < radius ≤ 2 · 'not'
+    """
+
+    part: int
+    name: str
+    low: float | None = None
+    high: float | None = None
+    equal: float | None = None
+
+    def __str__(self) -> str:
+        if self.equal is not None:
+            return f"{self.name} = {self.equal:.4g}"
+        if self.low is not None and self.high is not None:
+            return f"{self.low:.4g} < {self.name} ≤ {self.high:.4g}"
+        if self.low is not None:
+            return f"{self.name} > {self.low:.4g}"
+        return self.name if self.high is None else f"{self.name} ≤ {self.high:.4g}"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """IF all conditions hold THEN the model gives the same class (Ribeiro, Singh and Guestrin, 2018, "Anchors").
+
+    Args:
+        conditions: all of them hold for the sample; none where the model gives the class whatever comes.
+        predicted: index of the class.
+        precision: share of the rows for which the conditions hold that get the class.
+        lower: lower confidence bound of the precision.
+        rows: how many rows ``precision`` and ``lower`` are from.
+        coverage: share of all rows for which the conditions hold.
+        base: share of all rows that get the class.
+        valid: whether ``lower`` is above the wanted precision minus the tolerance.
+        observed: whether ``precision`` is of rows as they came; else of rows made by the perturbation.
+        intervened: share that gets the class where other values are drawn anew and those of the conditions are kept; or
+            None where that was not asked.
+        intervened_rows: how many rows that is from.
+        forwards: rows that the model was asked for.
+    """
+
+    conditions: tuple[Condition, ...]
+    predicted: int
+    precision: float
+    lower: float
+    rows: int
+    coverage: float
+    base: float
+    valid: bool
+    observed: bool
+    intervened: float | None = None
+    intervened_rows: int = 0
+    forwards: int = 0
+
+    def __str__(self) -> str:
+        return " AND ".join(map(str, self.conditions)) or "anything"
+
+    def to_dict(self) -> dict[str, object]:
+        """All of it as plain data."""
+        conditions = [vars(condition).copy() for condition in self.conditions]
+        record: dict[str, object] = undefined_to_none({**vars(self), "conditions": conditions, "rule": str(self)})
+        return record
+
+
+@dataclass(frozen=True, eq=False)
+class Importance(Counted):
+    """Shapley values of many rows.
+
+    Args:
+        names: of the ``F`` features.
+        class_names: of the ``C`` explained classes, or one name for another output.
+        values: ``(C, N, F)`` float32, in units of the output.
+        shown: the features' values ``(N, F)``.
+        method: how they were worked out: ``"exact"``, ``"kernel"`` or ``"permutation"``.
+        background: rows that stood for hidden features.
+    """
+
+    names: tuple[str, ...]
+    class_names: tuple[str, ...]
+    values: Tensor
+    shown: Tensor
+    method: str
+    background: int
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A node of a decision tree, in the order in which one reads it, each before its children, left first.
+
+    Args:
+        depth: 0 for the root.
+        condition: what leads to it, or None for the root.
+        leaf: whether it decides.
+        predicted: name of the class that it stands for.
+        rows: held-out rows that come to it.
+        agreement: share of these for which the model gives that class; NaN without rows.
+    """
+
+    depth: int
+    condition: Condition | None
+    leaf: bool
+    predicted: str
+    rows: int
+    agreement: float
+
+
+@dataclass(frozen=True)
+class Drop:
+    """How much worse the model's loss is where a feature's values are shuffled.
+
+    Args:
+        name: of the feature.
+        loss: mean increase of the log loss.
+        low, high: ends of its 95 % interval.
+        accuracy: mean decrease of the accuracy.
+    """
+
+    name: str
+    loss: float
+    low: float
+    high: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class SurrogateReport(Counted):
+    """A shallow decision tree that imitates a model, and how much the model relies on each feature.
+
+    Args:
+        branches: of the tree, each before its children.
+        fidelity: share of held-out rows for which the tree gives the model's class.
+        fidelity_low, fidelity_high: ends of its 95 % interval.
+        majority: share that the most frequent class alone would give.
+        fitted_rows: rows that the tree was fitted to.
+        held_out_rows: rows that it was judged on.
+        drops: of each feature, the largest first.
+    """
+
+    branches: tuple[Branch, ...]
+    fidelity: float
+    fidelity_low: float
+    fidelity_high: float
+    majority: float
+    fitted_rows: int
+    held_out_rows: int
+    drops: tuple[Drop, ...]
