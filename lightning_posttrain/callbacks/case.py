@@ -52,18 +52,18 @@ def dtype_of(module: LightningModule) -> torch.dtype:
     return next(dtypes, torch.float32)
 
 
-def sharded(module: LightningModule) -> bool:
+def sharded(module: LightningModule, owner: str) -> bool:
     """Whether a forward on one rank would wait for the others: FSDP, tensor parallel, DeepSpeed stage 3."""
     marks = ("full_tensor", "_local_shard", "ds_id")
     found = any(hasattr(parameter, mark) for parameter in module.parameters() for mark in marks)
     if found:
-        text = "SaliencyMaps explains on the first rank, which does not hold the sharded module. Nothing is drawn."
+        text = f"{owner} explains on the first rank, which does not hold the sharded module. Nothing is drawn."
         EvaluationStream.of(module.trainer).say_once(text)
     return found
 
 
 @contextlib.contextmanager
-def progress(trainer: Trainer) -> Iterator[Callable[[int], object]]:
+def progress(trainer: Trainer, owner: str) -> Iterator[Callable[[int], object]]:
     """A bar that shows up where an explanation takes more than some seconds, where the trainer shows one."""
     shown = trainer.progress_bar_callback
     if shown is None or not getattr(shown, "is_enabled", True):
@@ -71,7 +71,7 @@ def progress(trainer: Trainer) -> Iterator[Callable[[int], object]]:
         return
     from tqdm.auto import tqdm
 
-    with tqdm(desc="SaliencyMaps", unit=" forwards", leave=False, delay=2.0) as bar:
+    with tqdm(desc=owner, unit=" forwards", leave=False, delay=2.0) as bar:
         yield bar.update
 
 

@@ -72,7 +72,7 @@ class Choosing:
         if not reason and rows not in (None, len(inputs)):
             reason = (
                 "there is a class for each position of an input, not one for each. Explain a mask's class with "
-                "explain=lambda output, inputs: output[:, 1].sum((1, 2)), or leave SaliencyMaps out."
+                "explain=lambda output, inputs: output[:, 1].sum((1, 2)), or leave the callback out."
             )
         if reason and not self._told:
             self._told = True
@@ -131,5 +131,5 @@ def why_not(inputs: Any, kind: Kind | None) -> str:
     wanted = f"a batch of kind {kind!r}" if kind else "a tensor: images, series, tabular rows or tokens"
     return (
         f"it wants {wanted}, and the inputs are {describe_inputs(inputs)}. Pass inputs_fn=lambda batch: ... to say "
-        "where they are, or leave SaliencyMaps out."
+        "where they are, or leave the callback out."
     )

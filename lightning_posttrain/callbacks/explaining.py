@@ -1,30 +1,26 @@
-"""What lies between a callback that explains and the methods: the session, the samples' scores, the ranks, the time."""
+"""What lies between saliency maps as a callback and the methods: the ranks, the time, the epochs."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from lightning_posttrain.attribution import Chunks, gradient_session
+from lightning_posttrain.attribution import Chunks
 from lightning_posttrain.attribution.attribute import attribute
 from lightning_posttrain.attribution.explainer import Explainer, explain
 from lightning_posttrain.attribution.judge import judge
 from lightning_posttrain.attribution.targets import EXPLAINED, Explain, Output, Targets, of_classes, of_output
 from lightning_posttrain.attribution.trail import Key, Trail, Where, class_means, masks, regions_of
-from lightning_posttrain.callbacks.case import Case, compare, dtype_of, progress, sharded
+from lightning_posttrain.callbacks.asking import CURE, Asking
+from lightning_posttrain.callbacks.case import Case, progress
 from lightning_posttrain.callbacks.options import one_of
-from lightning_posttrain.forward import muted
-from lightning_posttrain.reading import Reading
 from lightning_posttrain.results import ClassMeans, Faithfulness, Kind, Saliency
-from lightning_posttrain.tasks import to_logits
 
 MEASURED = 4
 """Samples that methods are measured on."""
@@ -36,52 +32,42 @@ class Explaining:
     Args:
         explainer: the methods and what they share.
         what: of the output is explained.
-        forward_fn: from the module and inputs to scores, or None.
+        asking: how the module is asked.
         max_seconds: for one explanation.
-        precision: ``"full"`` or ``"trainer"``.
         suspect_fn: a region that should not matter.
         object_fn: a region that should.
-        reading: how scores are read.
-        guarded: a context in which an error is said, and costs no run.
     """
 
-    def __init__(  # noqa: PLR0913 - all by keyword
+    def __init__(
         self,
         *,
         explainer: Explainer,
         what: Explain | Output,
-        forward_fn: Callable[[Any, Any], Any] | None,
+        asking: Asking,
         max_seconds: float | None,
-        precision: Literal["full", "trainer"],
         suspect_fn: Where | None,
         object_fn: Where | None,
-        reading: Reading,
-        guarded: Callable[[Trainer, str, str], AbstractContextManager[None]],
     ) -> None:
         self.explainer = explainer
         self.what = what
-        self.forward_fn = forward_fn
         self.max_seconds = max_seconds
-        self.precision = precision
         self.suspect_fn = suspect_fn
         self.object_fn = object_fn
-        self.reading = reading
-        self.guarded = guarded
+        self.asking = asking
         self.forget()
 
     def forget(self) -> None:
         """A run begins."""
         self._trails: dict[str, Trail] = {}
         self._last: dict[str, list[Key]] = {}
-        self._same: set[str] = set()
-        self._refused: set[str] = set()
+        self.asking.forget()
         self.explainer.forget()
 
     def explain(self, case: Case | None, trainer: Trainer, *, measured: bool, classes: bool) -> Saliency | None:
         """The result of a case; on other ranks its figures alone. All ranks together."""
         results: list[Saliency] = []
-        if case is not None and trainer.is_global_zero and self._can(case):
-            with self.guarded(trainer, "explain the samples", CURE), self._session(case):
+        if case is not None and trainer.is_global_zero and self.asking.can(case):
+            with self.asking.guarded(trainer, "explain the samples", CURE), self.asking.session(case.module):
                 results.append(self._explained(case, trainer))
             if measured and results:
                 results = [replace(results[0], faithfulness=self.measure(case))]
@@ -95,14 +81,11 @@ class Explaining:
         nothing = torch.zeros(0)
         return Saliency("tabular", nothing, {}, {}, frozenset(), (), figures=figures)
 
-    def _can(self, case: Case) -> bool:
-        return case.evaluation.key not in self._refused and not sharded(case.module)
-
     def _explained(self, case: Case, trainer: Trainer) -> Saliency:
         key = case.evaluation.key
         inputs = case.inputs(self.explainer.display.kind)
         targets = self._targets(case, inputs)
-        with progress(trainer) as advance:
+        with progress(trainer, self.asking.owner) as advance:
             chunks = self._chunks(case, advance)
             result, problem, methods = explain(
                 self.explainer, case.module, case.chosen, targets=targets, inputs=inputs, chunks=chunks, key=key,
@@ -124,7 +107,7 @@ class Explaining:
 
     def _failed(self, trainer: Trainer) -> Callable[[str, Exception], None]:
         def failed(name: str, error: Exception) -> None:
-            with self.guarded(trainer, f"work out {name}", CURE):
+            with self.asking.guarded(trainer, f"work out {name}", CURE):
                 raise error
 
         return failed
@@ -137,7 +120,11 @@ class Explaining:
     def measure(self, case: Case) -> Faithfulness | None:
         """How much each method's maps say of the model, on the first samples of a case."""
         trainer, found = case.module.trainer, []
-        with self.guarded(trainer, "measure the methods", CURE), self._session(case), progress(trainer) as advance:
+        with (
+            self.asking.guarded(trainer, "measure the methods", CURE),
+            self.asking.session(case.module),
+            progress(trainer, self.asking.owner) as advance,
+        ):
             inputs = case.inputs(self.explainer.display.kind)
             targets = self._targets(case, inputs)
             few = Targets(targets.score, targets.rows[:MEASURED], targets.samples[:MEASURED])
@@ -156,10 +143,10 @@ class Explaining:
         chosen, trail = case.of_classes, self._trails.get(key)
         if chosen is None or trail is None or not trail.film:
             return None
-        guarded = self.guarded(trainer, "explain the classes", CURE)
-        with guarded, self._session(case), progress(trainer) as advance:
+        guarded = self.asking.guarded(trainer, "explain the classes", CURE)
+        with guarded, self.asking.session(case.module), progress(trainer, self.asking.owner) as advance:
             inputs = replace(case, chosen=chosen).inputs(self.explainer.display.kind)
-            targets = of_classes(self._scorer(case), chosen, inputs, "true", case.names)
+            targets = of_classes(self.asking.scorer(case), chosen, inputs, "true", case.names)
             problem, kind = self.explainer.problem(case.module, targets, inputs, self._chunks(case, advance))
             problem, methods = self.explainer.choose(key, problem, kind)
             method = next(method for method in methods if method.name == trail.film)
@@ -185,37 +172,10 @@ class Explaining:
             "captions": said, "signed": trail.film in result.signed, "title": f"{key} · {result.titles[trail.film]}",
         }  # fmt: skip
 
-    @contextlib.contextmanager
-    def _session(self, case: Case) -> Iterator[None]:
-        module = case.module
-        plain = self.precision == "full" and dtype_of(module) == torch.float32
-        context = None if plain else module.trainer.precision_plugin.forward_context()
-        with gradient_session(module, self.explainer.seed, precision=context), muted(module):
-            yield
-
     def _targets(self, case: Case, inputs: Tensor) -> Targets:
-        forward_fn, module = self.forward_fn, case.module
         if callable(self.what):
-            model = module if forward_fn is None else lambda x: forward_fn(module, x)
-            return of_output(model, case.chosen, inputs, self.what)
-        return of_classes(self._scorer(case), case.chosen, inputs, self.what, case.names)
-
-    def _scorer(self, case: Case) -> Callable[[Tensor], Tensor]:
-        forward_fn, module, reading = self.forward_fn, case.module, self.reading
-        if forward_fn is None:
-            return case.evaluation.scorer
-        return lambda inputs: to_logits(forward_fn(module, inputs), reading.task, reading.scores)
-
-    def check(self, case: Case, trainer: Trainer) -> None:
-        """See once, in the epoch in which samples were chosen, that their scores are those that the step gave."""
-        key = case.evaluation.key
-        if key in self._same or not trainer.is_global_zero or callable(self.what) or not self._can(case):
-            return
-        self._refused.add(key)
-        with self.guarded(trainer, "explain the samples", CURE), self._session(case), torch.no_grad():
-            compare(case, self._scorer(case)(case.inputs(self.explainer.display.kind).clone()).detach().cpu())
-            self._refused.remove(key)
-            self._same.add(key)
+            return of_output(self.asking.model(case.module), case.chosen, inputs, self.what)
+        return of_classes(self.asking.scorer(case), case.chosen, inputs, self.what, case.names)
 
 
 def check_options(explain: Any, precision: str, kind: str | None, baseline: Any, choose: Any) -> None:
@@ -233,6 +193,3 @@ def check_options(explain: Any, precision: str, kind: str | None, baseline: Any,
         one_of("kind", kind, get_args(Kind))
     if baseline not in ("mean", "blur") and not isinstance(baseline, (int, float)) and not callable(baseline):
         raise ValueError(f"`baseline` is {baseline!r}, wanted a number, 'mean', 'blur' or a function.")
-
-
-CURE = "Pass forward_fn=lambda module, inputs: ... that gives the scores, other methods, or layer=..."

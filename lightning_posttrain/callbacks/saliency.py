@@ -20,6 +20,7 @@ from lightning_posttrain.attribution.problem import Problem
 from lightning_posttrain.attribution.targets import Explain, Output
 from lightning_posttrain.attribution.trail import Where
 from lightning_posttrain.batch import EvalBatch
+from lightning_posttrain.callbacks.asking import Asking
 from lightning_posttrain.callbacks.base import StreamCallback
 from lightning_posttrain.callbacks.case import Case, check_layer
 from lightning_posttrain.callbacks.choosing import Choosing
@@ -118,13 +119,16 @@ class SaliencyMaps(StreamCallback):
         classes = choose == "fixed" and not callable(explain)
         self._choosing = Choosing(samples, choose, kind, classes=classes, tell=self._draws_nothing)
         display = Display(kind, mean, std, bands, names, words, display_fn, shared_scale)
+        self._asking = Asking(
+            "SaliencyMaps", forward_fn=forward_fn, precision=precision, kind=kind, seed=seed, reading=self.reading,
+            guarded=self.guarded,
+        )  # fmt: skip
         self._explaining = Explaining(
             explainer=Explainer(
                 methods=None if methods is None else as_methods(methods), layer=layer, baseline=baseline,
                 display=display, seed=seed,
             ),
-            what=explain, forward_fn=forward_fn, max_seconds=max_seconds, precision=precision,
-            suspect_fn=suspect_fn, object_fn=object_fn, reading=self.reading, guarded=self.guarded,
+            what=explain, asking=self._asking, max_seconds=max_seconds, suspect_fn=suspect_fn, object_fn=object_fn,
         )  # fmt: skip
         self._names: tuple[str, ...] = ()
         self._pending: dict[str, tuple[Case | None, int]] = {}
@@ -135,8 +139,6 @@ class SaliencyMaps(StreamCallback):
         self._explaining.forget()
         self._choosing.forget()
         self._pending = {}
-
-    # reading
 
     def takes(self, trainer: Trainer) -> bool:
         """A function of the output needs no class scores."""
@@ -178,14 +180,12 @@ class SaliencyMaps(StreamCallback):
         found = [(suffix, dataset_classes(loader)) for suffix, loader, _ in named_loaders(trainer)]
         return [Evaluation(stage, suffix, 0, names, {}, True, module) for suffix, names in found]
 
-    # explaining
-
     def summarize(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> Saliency | None:
         """Explain the samples, on the first rank."""
         trainer, key, epoch = module.trainer, evaluation.key, module.trainer.current_epoch + 1
         case = self._case(module, evaluation, names)
-        if case is not None:
-            self._explaining.check(case, trainer)
+        if case is not None and not callable(self.explain):
+            self._asking.check(case, trainer)
         in_fit = trainer.state.fn == "fit"
         often = not isinstance(self.faithfulness, bool) and epoch % self.faithfulness == 0
         due = not in_fit or epoch % self.every_n_epochs == 0
