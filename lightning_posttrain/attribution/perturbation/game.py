@@ -85,6 +85,41 @@ class Game:
         return outputs.view(len(present), count, -1).mean(1)
 
 
+def ask(forward: Forward, rows: Tensor, chunks: Chunks) -> Tensor:
+    """Outputs of rows ``(n, C)``, float32, so many at a time."""
+    found: list[Tensor] = []
+
+    def work(numbers: Tensor) -> None:
+        with torch.no_grad():
+            found.append(as_outputs(forward(rows[numbers.to(rows.device)]), len(numbers)))
+
+    chunks.run(len(rows), work)
+    return torch.cat(found)
+
+
+def pick_of(output: Tensor, target: int | Tensor | None) -> Tensor:
+    """The explained output of each sample as weights of the outputs ``(K, C)``; by default the largest.
+
+    Args:
+        output: of the samples ``(K, C)``.
+        target: one for all, one for each ``(K,)``, or None.
+
+    Raises:
+        ValueError: there is no such output.
+    """
+    count, width = output.shape
+    chosen = output.argmax(1) if target is None else torch.as_tensor(target, device=output.device)
+    if (
+        chosen.is_floating_point()
+        or chosen.shape not in ((), (count,))
+        or not bool(((chosen >= 0) & (chosen < width)).all())
+    ):
+        raise ValueError(
+            f"`target` is {target}, wanted an output from 0 to {width - 1}, or one for each of {count} samples."
+        )
+    return torch.nn.functional.one_hot(chosen.expand(count), width).to(output.dtype)
+
+
 def as_outputs(found: Tensor, rows: int) -> Tensor:
     """What a forward gave for so many rows, as ``(n, C)`` float32.
 

@@ -30,6 +30,11 @@ class Pool:
     def __len__(self) -> int:
         return len(self.present)
 
+    @property
+    def complete(self) -> bool:
+        """Whether all masks are there that there are, so that nothing was left to chance."""
+        return bool(len(self) == 2 ** self.present.shape[1])
+
 
 def draw_pool(game: Game, samples: int = 2048, seed: int = 0) -> Pool:
     """Ask for the outputs of random masks, or of all masks where these are no more, in random order.

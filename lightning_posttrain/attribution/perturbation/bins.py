@@ -1,0 +1,102 @@
+"""Columns of a table in bins, so that "like the sample" has a meaning for numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_posttrain.results import Condition
+
+Scale = tuple[Sequence[float], Sequence[float]]
+"""Mean and standard deviation of each column, as a normalisation took them off."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bins:
+    """Bins of columns, between quantiles of some rows; of a category each value is one.
+
+    Args:
+        cuts: upper ends of all bins but the last, ascending in each column ``(B - 1, F)``.
+        categorical: columns whose values are categories.
+    """
+
+    cuts: Tensor
+    categorical: tuple[int, ...] = ()
+
+    def alike(self, rows: Tensor, sample: Tensor) -> Tensor:
+        """Whether each value is in the bin of the sample's ``(N, F)``, bool.
+
+        Args:
+            rows: ``(N, F)``.
+            sample: ``(F,)``.
+        """
+        low, high = self.ends(sample)
+        found = (rows > low) & (rows <= high)
+        for column in self.categorical:
+            found[:, column] = rows[:, column] == sample[column]
+        return found
+
+    def ends(self, sample: Tensor) -> tuple[Tensor, Tensor]:
+        """Ends of the sample's bins, each ``(F,)``; minus infinity and infinity where there is none."""
+        low = torch.where(self.cuts < sample, self.cuts, -torch.inf).amax(0)
+        high = torch.where(self.cuts >= sample, self.cuts, torch.inf).amin(0)
+        return low, high
+
+    def conditions(
+        self, sample: Tensor, names: Sequence[str] = (), scale: Scale | None = None
+    ) -> tuple[Condition, ...]:
+        """What it is to be like the sample ``(F,)``, of each column."""
+        low, high = (end.tolist() for end in self.ends(sample))
+        made = []
+        for column, value in enumerate(sample.tolist()):
+            name = names[column] if names else f"feature {column}"
+            if column in self.categorical:
+                made.append(Condition(column, name, equal=unscaled(value, column, scale)))
+            else:
+                ends = (unscaled(end, column, scale) for end in (low[column], high[column]))
+                made.append(Condition(column, name, *ends))
+        return tuple(made)
+
+
+def unscaled(value: float, column: int, scale: Scale | None) -> float | None:
+    """A value in the units that it had before a normalisation; None where it is infinite."""
+    if value in (float("inf"), float("-inf")):
+        return None
+    return value if scale is None else value * float(scale[1][column]) + float(scale[0][column])
+
+
+def bins_of(rows: Tensor, bins: int = 4, categorical: Sequence[int] = ()) -> Bins:
+    """Bins with as many rows each, as far as values allow.
+
+    Args:
+        rows: ``(N, F)``.
+        bins: how many.
+        categorical: columns whose values are categories.
+
+    Raises:
+        ValueError: there is no row, a value is NaN, there are less than 2 bins, or a column is not there.
+
+    Example:
+        >>> found = bins_of(torch.tensor([[1.0], [2.0], [3.0], [4.0]]), bins=2)
+        >>> found.alike(torch.tensor([[0.0], [9.0]]), torch.tensor([2.0])).tolist()
+        [[True], [False]]
+        >>> print(*found.conditions(torch.tensor([2.0])))
+        feature 0 ≤ 2.5
+    """
+    if rows.ndim != 2 or not len(rows):
+        raise ValueError(f"`rows` are {tuple(rows.shape)}, wanted at least one row (N, F).")
+    if bool(rows.isnan().any()):
+        column = int(rows.isnan().any(0).nonzero()[0])
+        raise ValueError(f"`rows` have NaN in column {column}; fill such values in, as the model must do too.")
+    if bins < 2:
+        raise ValueError(f"`bins` is {bins}, wanted at least 2.")
+    missing = [column for column in categorical if not 0 <= column < rows.shape[1]]
+    if missing:
+        raise ValueError(f"`categorical` has {missing[0]}, wanted columns from 0 to {rows.shape[1] - 1}.")
+    shares = torch.arange(1, bins, device=rows.device) / bins
+    # some columns at a time: torch takes quantiles of 2^24 values at most
+    cuts = [part.quantile(shares, dim=0) for part in torch.split(rows.float(), max(1, 2**23 // len(rows)), dim=1)]
+    return Bins(torch.cat(cuts, 1).to(rows.dtype), tuple(categorical))
