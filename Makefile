@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test check lint types doctest slow
+.PHONY: demo test check lint types doctest slow peers
 
 demo: .venv/demo
 	$(BIN)/python examples/digits.py
@@ -28,6 +28,10 @@ doctest: .venv/test
 slow: .venv/browser
 	$(BIN)/python -m pytest -m "slow or browser"
 
+# against lime, shap, anchor-exp, captum and scikit-image
+peers: .venv/peers
+	$(BIN)/python -m pytest -m peers
+
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
@@ -35,6 +39,7 @@ slow: .venv/browser
 .venv/test: EXTRAS = test
 .venv/dev: EXTRAS = test,examples,dev
 .venv/browser: EXTRAS = test,examples,browser
-.venv/demo .venv/test .venv/dev .venv/browser: pyproject.toml constraints.txt | .venv/bin/python
+.venv/peers: EXTRAS = test,peers
+.venv/demo .venv/test .venv/dev .venv/browser .venv/peers: pyproject.toml constraints.txt | .venv/bin/python
 	$(PIP) --editable ".[$(EXTRAS)]"
 	@touch $@

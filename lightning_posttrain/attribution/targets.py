@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -48,13 +48,31 @@ def of_classes(
             where that is the same against the second.
         names: of the classes.
     """
-    assert chosen.target is not None
     with torch.no_grad():
         logits = scorer(inputs.clone()).detach().float().cpu()
+    asked = questions(logits, chosen, how, names)
+    classes = torch.tensor([question.explained for question in asked])
+    rivals = torch.tensor([-1 if question.rival is None else question.rival for question in asked])
+    rows, samples = torch.tensor([question.row for question in asked]), tuple(question.sample for question in asked)
+    return Targets(_logits(scorer, classes, rivals), rows, samples)
+
+
+class Question(NamedTuple):
+    """Why a sample gets the class ``explained``, rather than ``rival`` if there is one; ``row`` is its number."""
+
+    row: int
+    explained: int
+    rival: int | None
+    sample: Sample
+
+
+def questions(logits: Tensor, chosen: Chosen, how: Explain, names: Sequence[str]) -> list[Question]:
+    """What is asked about samples with these logits ``(K, C)``, and what is known of them; ``how`` as ``of_classes``."""
+    assert chosen.target is not None
     labels = chosen.target.ndim == 2
     chance = logits.sigmoid() if labels else logits.softmax(1)
     order = logits.nan_to_num(-torch.inf).sort(dim=1, descending=True, stable=True).indices
-    rows, classes, rivals, samples = [], [], [], []
+    asked = []
     for row, (ranked, target) in enumerate(zip(order.tolist(), chosen.target.tolist(), strict=True)):
         for class_, rival in _explained(ranked, target, how):
             against = "" if rival is None else f" rather than {names[rival]}"
@@ -63,11 +81,8 @@ def of_classes(
             nothing = labels and predicted == NO_LABEL
             probability = None if nothing else float(chance[row, ranked[0]])
             about = (chosen.index[row], f"{names[class_]}{against}", float(value), actual, predicted, probability)
-            samples.append(Sample(*about))
-            rows.append(row)
-            classes.append(class_)
-            rivals.append(-1 if rival is None else rival)
-    return Targets(_logits(scorer, torch.tensor(classes), torch.tensor(rivals)), torch.tensor(rows), tuple(samples))
+            asked.append(Question(row, class_, rival, Sample(*about)))
+    return asked
 
 
 def _explained(ranked: list[int], target: Any, how: Explain) -> list[tuple[int, int | None]]:
