@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -210,29 +210,3 @@ class FirstSamples:
         if self._wanted is not None:
             self._kept.sort(key=lambda pair: self._wanted.index(pair[0]))  # type: ignore[union-attr]
         return Chosen(torch.cat([inputs for _, inputs in self._kept]), tuple(position for position, _ in self._kept))
-
-
-def chooser(
-    samples: int | Sequence[int], choose: str | tuple[Any, ...], names: Sequence[str], batch: EvalBatch
-) -> Samples:
-    """Who chooses: positions, ``"fixed"``, ``"errors"``, or a cell of the confusion matrix.
-
-    Raises:
-        ValueError: a class of the cell is not there.
-    """
-    if not isinstance(samples, int):
-        return IndexedSamples(samples)
-    if choose == "fixed" or batch.multilabel:
-        return FixedSamples(samples)
-    if isinstance(choose, str):
-        return RankedSamples(samples)
-    actual, predicted = (_class(name, names, batch.num_classes) for name in choose)
-    return RankedSamples(samples, (actual, predicted))
-
-
-def _class(name: Any, names: Sequence[str], num_classes: int) -> int:
-    if isinstance(name, int) and 0 <= name < num_classes:
-        return name
-    if str(name) not in names:
-        raise ValueError(f"`choose` has {name!r}, wanted a class index or one of {', '.join(names)}.")
-    return list(names).index(str(name))

@@ -93,3 +93,11 @@ class Asking:
             compare(case, self.scorer(case)(case.inputs(self.kind).clone()).detach().cpu())
             self._refused.remove(key)
             self._same.add(key)
+
+
+def of_first_rank(trainer: Trainer, figures: dict[str, float] | None) -> dict[str, float] | None:
+    """The figures that the first rank has; all ranks together."""
+    if trainer.world_size == 1:
+        return figures
+    shared: dict[str, float] | None = trainer.strategy.broadcast(figures, 0)
+    return shared

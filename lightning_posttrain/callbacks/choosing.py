@@ -7,7 +7,13 @@ from typing import Any
 
 from torch import Tensor
 
-from lightning_posttrain.attribution.samples import Chosen, FirstSamples, FixedSamples, RankedSamples, chooser
+from lightning_posttrain.attribution.chooser import ErrorsElseFixed, chooser
+from lightning_posttrain.attribution.samples import (
+    Chosen,
+    FirstSamples,
+    FixedSamples,
+    RankedSamples,
+)
 from lightning_posttrain.batch import EvalBatch
 from lightning_posttrain.callbacks.options import one_of
 from lightning_posttrain.fields import describe_inputs
@@ -26,7 +32,8 @@ class Choosing:
 
     Args:
         samples: how many, or positions in the dataset.
-        choose: ``"fixed"``, ``"errors"`` or a cell of the confusion matrix.
+        choose: ``"fixed"``, ``"errors"`` or a cell of the confusion matrix; None for errors on test, where there are
+            any, and fixed ones else.
         kind: of the inputs, or None.
         classes: whether some of each class are wanted beside.
         tell: says once why nothing is drawn.
@@ -35,7 +42,7 @@ class Choosing:
     def __init__(
         self,
         samples: int | Sequence[int],
-        choose: str | Sequence[int | str],
+        choose: str | Sequence[int | str] | None,
         kind: Kind | None,
         *,
         classes: bool,
@@ -43,7 +50,7 @@ class Choosing:
     ) -> None:
         self.samples = samples if isinstance(samples, int) else tuple(samples)
         self.count = self.samples if isinstance(self.samples, int) else len(self.samples)
-        self.choose = choose if isinstance(choose, str) else tuple(choose)
+        self.choose = choose if choose is None or isinstance(choose, str) else tuple(choose)
         wrong = [p for p in (() if isinstance(self.samples, int) else self.samples) if type(p) is not int or p < 0]
         if wrong:
             raise ValueError(f"`samples` has {wrong[0]!r}, wanted positions in the dataset, whole numbers from 0.")
@@ -51,7 +58,7 @@ class Choosing:
             raise ValueError(f"`samples` is {samples!r}, wanted at least 1, or positions in the dataset.")
         if isinstance(choose, str):
             one_of("choose", choose, ("fixed", "errors"))
-        elif len(choose) != 2:
+        elif choose is not None and len(choose) != 2:
             raise ValueError(f"`choose` is {choose!r}, wanted 'fixed', 'errors' or (actual, predicted).")
         self.kind = kind
         self.classes = classes
@@ -85,7 +92,9 @@ class Choosing:
             return
         self.rows = max(self.rows, len(batch.inputs))
         if key not in self._samples:
-            self._samples[key] = chooser(self.samples, self.choose, names, batch)
+            testing = key.split("/", maxsplit=1)[0] == "test"
+            choose = self.choose or ("errors or fixed" if testing else "fixed")
+            self._samples[key] = chooser(self.samples, choose, names, batch)
             if self.classes and not batch.multilabel and EACH * batch.num_classes <= OF_CLASSES:
                 self._of_classes[key] = FixedSamples(EACH * batch.num_classes)
         self._samples[key].offer(batch)
@@ -116,7 +125,7 @@ class Choosing:
 
     def fixed(self, key: str) -> bool:
         """Whether the choice is the same in every epoch."""
-        return not isinstance(self._samples.get(key), RankedSamples)
+        return not isinstance(self._samples.get(key), (RankedSamples, ErrorsElseFixed))
 
     def of_classes(self, key: str) -> Chosen | None:
         """Some samples of each class."""

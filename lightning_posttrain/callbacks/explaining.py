@@ -17,7 +17,7 @@ from lightning_posttrain.attribution.explainer import Explainer, explain
 from lightning_posttrain.attribution.judge import judge
 from lightning_posttrain.attribution.targets import EXPLAINED, Explain, Output, Targets, of_classes, of_output
 from lightning_posttrain.attribution.trail import Key, Trail, Where, class_means, masks, regions_of
-from lightning_posttrain.callbacks.asking import CURE, Asking
+from lightning_posttrain.callbacks.asking import CURE, Asking, of_first_rank
 from lightning_posttrain.callbacks.case import Case, progress
 from lightning_posttrain.callbacks.options import one_of
 from lightning_posttrain.results import ClassMeans, Faithfulness, Kind, Saliency
@@ -73,9 +73,7 @@ class Explaining:
                 results = [replace(results[0], faithfulness=self.measure(case))]
             if classes and results:
                 results = [replace(results[0], classes=self.class_means(case))]
-        figures = dict(results[0].figures) if results else None
-        if trainer.world_size > 1:
-            figures = trainer.strategy.broadcast(figures, 0)
+        figures = of_first_rank(trainer, dict(results[0].figures) if results else None)
         if results or figures is None:
             return results[0] if results else None
         nothing = torch.zeros(0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -19,21 +18,17 @@ from lightning_posttrain.attribution.methods import Method
 from lightning_posttrain.attribution.problem import Problem
 from lightning_posttrain.attribution.targets import Explain, Output
 from lightning_posttrain.attribution.trail import Where
-from lightning_posttrain.batch import EvalBatch
 from lightning_posttrain.callbacks.asking import Asking
-from lightning_posttrain.callbacks.base import StreamCallback
-from lightning_posttrain.callbacks.case import Case, check_layer
+from lightning_posttrain.callbacks.case import Case
 from lightning_posttrain.callbacks.choosing import Choosing
 from lightning_posttrain.callbacks.explaining import Explaining, check_options
+from lightning_posttrain.callbacks.of_samples import OfSamples
 from lightning_posttrain.callbacks.options import EvaluationOptions
-from lightning_posttrain.evaluation import Evaluation
-from lightning_posttrain.fields import find_only_inputs
-from lightning_posttrain.loaders import dataset_classes, named_loaders, stage_of
 from lightning_posttrain.results import Kind, Saliency
 
 
 @final
-class SaliencyMaps(StreamCallback):
+class SaliencyMaps(OfSamples):
     """Draws, after every validation and test, why the model gives what it gives, for a few samples.
 
     A row of the picture is a sample: its input, one map for each method, and one map laid over the input. Images,
@@ -118,7 +113,7 @@ class SaliencyMaps(StreamCallback):
         self.faithfulness = faithfulness
         classes = choose == "fixed" and not callable(explain)
         self._choosing = Choosing(samples, choose, kind, classes=classes, tell=self._draws_nothing)
-        display = Display(kind, mean, std, bands, names, words, display_fn, shared_scale)
+        self._display = Display(kind, mean, std, bands, names, words, display_fn, shared_scale)
         self._asking = Asking(
             "SaliencyMaps", forward_fn=forward_fn, precision=precision, kind=kind, seed=seed, reading=self.reading,
             guarded=self.guarded,
@@ -126,82 +121,26 @@ class SaliencyMaps(StreamCallback):
         self._explaining = Explaining(
             explainer=Explainer(
                 methods=None if methods is None else as_methods(methods), layer=layer, baseline=baseline,
-                display=display, seed=seed,
+                display=self._display, seed=seed,
             ),
             what=explain, asking=self._asking, max_seconds=max_seconds, suspect_fn=suspect_fn, object_fn=object_fn,
         )  # fmt: skip
-        self._names: tuple[str, ...] = ()
-        self._pending: dict[str, tuple[Case | None, int]] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Join the stream; samples are chosen anew in each run."""
         super().setup(trainer, pl_module, stage)
         self._explaining.forget()
-        self._choosing.forget()
-        self._pending = {}
 
-    def takes(self, trainer: Trainer) -> bool:
-        """A function of the output needs no class scores."""
-        return not callable(self.explain) and super().takes(trainer)
+    def due(self, epoch: int) -> bool:
+        """Every so many epochs."""
+        return epoch % self.every_n_epochs == 0
 
-    def check(self, module: LightningModule, batch: EvalBatch) -> None:
-        """Raise for a layer that is not there; say once that the inputs cannot be drawn."""
-        super().check(module, batch)
-        check_layer(module, self.layer)
-        given = (dataset_classes(loader, batch.num_classes) for _, loader, _ in named_loaders(module.trainer))
-        self._names = self.class_names or next(filter(None, given), tuple(map(str, range(batch.num_classes))))
-        if self._choosing.can(batch.inputs, len(batch.target)):
-            self._explaining.explainer.display.check(batch.inputs)
-
-    def _draws_nothing(self, reason: str) -> None:
-        warnings.warn(f"SaliencyMaps draws nothing: {reason}", stacklevel=2)
-
-    def observe(self, key: str, batch: EvalBatch) -> None:
-        """Choose samples."""
-        self._choosing.offer(key, batch, self._names)
-
-    def see(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, loader: int) -> None:
-        """Choose samples where a function of the output is explained."""
-        if not callable(self.explain) or stage_of(trainer) not in self.stages:
-            return
-        inputs = find_only_inputs(batch, self.reading.inputs_fn)
-        if self._choosing.can(inputs) and not trainer.sanity_checking:
-            suffix, source, _ = named_loaders(trainer)[loader]
-            self._choosing.take(stage_of(trainer) + suffix, inputs, source)
-
-    def evaluations(self, trainer: Trainer, module: LightningModule) -> list[Evaluation]:
-        """What the stream has read; for a function of the output, the loaders."""
-        if not callable(self.explain):
-            return super().evaluations(trainer, module)
-        stage = stage_of(trainer)
-        if stage not in self.stages:
-            return []
-        check_layer(module, self.layer)
-        found = [(suffix, dataset_classes(loader)) for suffix, loader, _ in named_loaders(trainer)]
-        return [Evaluation(stage, suffix, 0, names, {}, True, module) for suffix, names in found]
-
-    def summarize(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> Saliency | None:
-        """Explain the samples, on the first rank."""
-        trainer, key, epoch = module.trainer, evaluation.key, module.trainer.current_epoch + 1
-        case = self._case(module, evaluation, names)
-        if case is not None and not callable(self.explain):
-            self._asking.check(case, trainer)
-        in_fit = trainer.state.fn == "fit"
+    def explained(self, case: Case | None, trainer: Trainer) -> Saliency | None:
+        """Maps, on the first rank."""
+        in_fit, epoch = trainer.state.fn == "fit", trainer.current_epoch + 1
         often = not isinstance(self.faithfulness, bool) and epoch % self.faithfulness == 0
-        due = not in_fit or epoch % self.every_n_epochs == 0
-        if in_fit:
-            # the step that it was explained at; none if not
-            self._pending[key] = (case, trainer.global_step if due else -1)
-        if not due:
-            return None
         measured = bool(self.faithfulness) and (often or not in_fit)
         return self._explaining.explain(case, trainer, measured=measured, classes=not in_fit)
-
-    def _case(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> Case | None:
-        choosing, key = self._choosing, evaluation.key
-        chosen = choosing.chosen(key)
-        kept = (choosing.fixed(key), choosing.of_classes(key), choosing.rows)
-        return None if chosen is None else Case(module, evaluation, names, chosen, *kept)
 
     def show(self, result: Saliency, title: str) -> Iterator[Tagged]:
         """The maps, who is in them, and how far they can be trusted."""
@@ -219,19 +158,14 @@ class SaliencyMaps(StreamCallback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Explain what the last epoch left out, measure the methods, and draw the maps over the epochs."""
-        for key, (case, step) in self._pending.items():
-            done = step == trainer.global_step
-            explain = partial(self._explaining.explain, case, trainer, measured=False, classes=False)
-            result = self.results.get(key) if done else explain()
-            if result is None or case is None or not trainer.is_global_zero:
-                continue
-            result = replace(self._measured(case, result), classes=self._explaining.class_means(case))
+        explain = partial(self._explaining.explain, measured=False, classes=False)
+        for case, found, new in self.last(trainer, explain):
+            key, suffix = case.evaluation.key, case.evaluation.suffix
+            result = replace(self._measured(case, found), classes=self._explaining.class_means(case))
             self.results[key] = result
-            place, suffix = self.place(case.evaluation), case.evaluation.suffix
-            shown = self._at_the_end(result, key, self._explaining.film(key, result), again=not done)
-            epoch = max(trainer.current_epoch - 1, 0)
+            shown = self._at_the_end(result, key, self._explaining.film(key, result), again=new)
+            epoch, place = max(trainer.current_epoch - 1, 0), self.place(case.evaluation)
             self._reporter.write(trainer, place, suffix, tag=self.tag, result=result, shown=shown, epoch=epoch)
-        self._pending = {}
 
     def _measured(self, case: Case, result: Saliency) -> Saliency:
         if not self.faithfulness or result.faithfulness is not None:

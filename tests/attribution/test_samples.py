@@ -1,12 +1,12 @@
 import pytest
 import torch
 
+from lightning_posttrain.attribution.chooser import ErrorsElseFixed, chooser
 from lightning_posttrain.attribution.samples import (
     FirstSamples,
     FixedSamples,
     IndexedSamples,
     RankedSamples,
-    chooser,
 )
 from lightning_posttrain.batch import EvalBatch
 from lightning_posttrain.callbacks.choosing import why_not
@@ -111,6 +111,14 @@ def test_first_samples_are_those_of_the_first_epoch():
         for batch in torch.arange(8.0).view(4, 2, 1):
             samples.take(batch)
         assert samples.chosen().inputs[:, 0].tolist() == [0, 1, 2]
+
+
+def test_errors_of_each_epoch_or_where_there_is_none_some_of_each_class():
+    scores = [[2.0, 0.0], [0.0, 2.0], [3.0, 0.0]]
+    samples = ErrorsElseFixed(2)
+    assert chosen(samples, batches([0, 1, 1], scores=scores)).index == (2,)
+    assert chosen(samples, batches([0, 1, 0], scores=scores)).index == (0, 1)
+    assert chosen(samples, batches([1, 1, 0], scores=scores)).index == (0,)
 
 
 def test_who_chooses():

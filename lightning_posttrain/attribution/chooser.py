@@ -1,0 +1,53 @@
+"""Who chooses the samples that are explained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lightning_posttrain.attribution.samples import Chosen, FixedSamples, IndexedSamples, RankedSamples, Samples
+from lightning_posttrain.batch import EvalBatch
+
+
+class ErrorsElseFixed:
+    """The most confident errors of each epoch, or where there is none some of each class."""
+
+    def __init__(self, count: int) -> None:
+        self._errors, self._fixed = RankedSamples(count), FixedSamples(count)
+
+    def offer(self, batch: EvalBatch) -> None:
+        """Look at a batch for either."""
+        self._errors.offer(batch)
+        self._fixed.offer(batch)
+
+    def chosen(self) -> Chosen | None:
+        """The errors, or the others."""
+        return self._errors.chosen() or self._fixed.chosen()
+
+
+def chooser(
+    samples: int | Sequence[int], choose: str | tuple[Any, ...], names: Sequence[str], batch: EvalBatch
+) -> Samples:
+    """Who chooses: positions, ``"fixed"``, ``"errors"``, ``"errors or fixed"``, or a cell of the confusion matrix.
+
+    Raises:
+        ValueError: a class of the cell is not there.
+    """
+    if not isinstance(samples, int):
+        return IndexedSamples(samples)
+    if choose == "fixed" or batch.multilabel:
+        return FixedSamples(samples)
+    if choose == "errors or fixed":
+        return ErrorsElseFixed(samples)
+    if isinstance(choose, str):
+        return RankedSamples(samples)
+    actual, predicted = (_class(name, names, batch.num_classes) for name in choose)
+    return RankedSamples(samples, (actual, predicted))
+
+
+def _class(name: Any, names: Sequence[str], num_classes: int) -> int:
+    if isinstance(name, int) and 0 <= name < num_classes:
+        return name
+    if str(name) not in names:
+        raise ValueError(f"`choose` has {name!r}, wanted a class index or one of {', '.join(names)}.")
+    return list(names).index(str(name))
