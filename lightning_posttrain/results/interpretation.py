@@ -38,12 +38,14 @@ class LimeWeights(Counted):
 class ShapleyValues(Counted):
     """Shapley values of the parts of samples (Shapley, 1953; Lundberg and Lee, 2017, arXiv:1705.07874).
 
+    Float64 on the CPU; where several outputs of a sample are explained, all have a second dimension ``Q`` for these.
+
     Args:
         values: of each part ``(K, M)``, in units of the output.
-        errors: standard error of each ``(K, M)``; zeros where they are exact.
+        errors: standard error of each ``(K, M)``; zeros where they are exact, NaN where fewer than 4 draws cannot tell.
         base: mean output where all parts are hidden ``(K,)``.
         output: what the model gives for the sample ``(K,)``.
-        gap: what ``base`` and the values leave out of the output ``(K,)``.
+        gap: what ``base`` and the values leave out of the output ``(K,)``: rounding errors.
         method: ``"exact"``, ``"kernel"`` or ``"permutation"``.
         forwards: rows that the model was asked for.
     """

@@ -108,13 +108,12 @@ def test_shapley_values_from_a_sample_of_masks_are_near_where_they_are_given():
     assert max(errors) < 0.15
 
 
-@pytest.mark.parametrize(("count", "given"), [(11, 20), (12, 10), (16, 0), (24, 0), (200, 0)])
-def test_shapley_values_are_given_where_masks_of_even_odds_allow_it(count, given):
+@pytest.mark.parametrize(("count", "least", "most"), [(11, 8, 8), (12, 3, 8), (16, 0, 0), (24, 0, 0), (200, 0, 0)])
+def test_shapley_values_are_given_where_masks_of_even_odds_allow_it(count, least, most):
     game, _, base = asked(count, torch.ones(1, count, dtype=torch.bool), samples=1)
-    pools = [draw_pool(game, 2048, seed) for seed in range(20)]
+    pools = [draw_pool(game, 2048, seed) for seed in range(8)]
     found = [kernel_shap_from_pool(pool.present, pool.outputs, base) for pool in pools]
-    said = sum(values is not None for values in found)
-    assert said >= given if given else said == 0
+    assert least <= sum(values is not None for values in found) <= most
 
 
 @pytest.mark.parametrize("lacking", ["all", "none"])

@@ -8,7 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lightning_posttrain.attribution.perturbation.coalitions import coalitions_of_size, every_coalition, least_squares
+from lightning_posttrain.attribution.perturbation.coalitions import (
+    coalitions_of_size,
+    every_coalition,
+    first_of_each,
+    least_squares,
+)
 from lightning_posttrain.attribution.perturbation.game import Game
 
 ENOUGH = 4
@@ -134,7 +139,7 @@ def kernel_shap_from_pool(present: Tensor, outputs: Tensor, base: Tensor | None 
         [[[0.5, 0.5]]]
     """
     present, count = present.cpu(), present.shape[1]
-    kept = _first_of_each(present)
+    kept = first_of_each(present)
     size = present[kept].sum(1)
     ends = _ends(present, outputs, base)
     weights = None if ends is None else _weights(size, count)
@@ -168,13 +173,6 @@ def _ends(present: Tensor, outputs: Tensor, base: Tensor | None) -> tuple[Tensor
         return None
     low = outputs[:, int(empty)] if base is None else base
     return low.cpu().double(), outputs[:, int(whole)].cpu().double()
-
-
-def _first_of_each(present: Tensor) -> Tensor:
-    """Numbers of rows that differ, the first of each kind, in order."""
-    _, kind = torch.unique(present, dim=0, return_inverse=True)
-    first = torch.full((int(kind.max()) + 1,), len(kind)).scatter_reduce(0, kind, torch.arange(len(kind)), "amin")
-    return first.sort().values
 
 
 def _applied(matrix: Tensor, outputs: Tensor) -> Tensor:
