@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lightning_posttrain.attribution.attribute import Attributed, as_method, attribute
+from lightning_posttrain.attribution.baselines import Baseline, nothing_of
 from lightning_posttrain.attribution.chunks import Chunks
 from lightning_posttrain.attribution.layers import find_cam_layer
 from lightning_posttrain.attribution.methods import Method
@@ -21,8 +20,6 @@ from lightning_posttrain.attribution.targets import Targets
 from lightning_posttrain.attribution.words import embedded, score_of_embeddings
 from lightning_posttrain.functional.images import channel_dim, kind_of, to_display
 from lightning_posttrain.results import Kind, Saliency, Sample
-
-Baseline = Literal["mean", "blur"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,18 +113,9 @@ class Explainer:
         if kind == "tokens" and not inputs.is_floating_point():
             found = embedded(lambda x: targets.score(x, targets.rows.to(x.device)), inputs)
             inputs, score, dim = found.rows, score_of_embeddings(score, found), 2
-        return Problem(score, inputs, self._nothing(inputs, dim), dim, module, chunks=chunks, seed=self.seed), kind
-
-    def _nothing(self, inputs: Tensor, dim: int | None) -> Tensor:
-        if callable(self.baseline):
-            return self.baseline(inputs).to(inputs).expand_as(inputs)
-        if self.baseline == "mean":
-            dims = [d for d in range(1, inputs.ndim) if d != dim]
-            mean = inputs.mean(dims, keepdim=True) if len(dims) > 1 or dim is not None else inputs.mean(0, keepdim=True)
-            return mean.expand_as(inputs)
-        if self.baseline == "blur":
-            return blurry(inputs, dim)
-        return torch.full_like(inputs, float(self.baseline))
+        return Problem(
+            score, inputs, nothing_of(inputs, dim, self.baseline), dim, module, chunks=chunks, seed=self.seed
+        ), kind
 
     def choose(self, key: str, problem: Problem, kind: Kind) -> tuple[Problem, tuple[Method, ...]]:
         """The layer and the methods of a loader's samples, looked for once."""
@@ -201,19 +189,6 @@ def _attends(problem: Problem) -> bool:
     except NotApplicableError:
         return False
     return True
-
-
-def blurry(inputs: Tensor, dim: int | None) -> Tensor:
-    """Inputs without detail: a mean over an eighth of each side, laid out as they are."""
-    sides = inputs.ndim - (1 if dim is None else 2)
-    if sides not in (1, 2):
-        return inputs
-    maps = inputs.unsqueeze(1) if dim is None else inputs.movedim(dim, 1)
-    halves = [max(1, n // 16) for n in maps.shape[2:]]
-    around = [half for half in reversed(halves) for _ in range(2)]
-    pool: Any = F.avg_pool2d if sides == 2 else F.avg_pool1d
-    smooth: Tensor = pool(F.pad(maps, around, mode="reflect"), [2 * half + 1 for half in halves], stride=1)
-    return smooth.squeeze(1) if dim is None else smooth.movedim(1, dim)
 
 
 def explain(

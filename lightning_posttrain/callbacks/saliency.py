@@ -13,7 +13,8 @@ from typing_extensions import Unpack
 
 from lightning_posttrain.artifacts import Tagged
 from lightning_posttrain.attribution.attribute import as_methods
-from lightning_posttrain.attribution.explainer import Baseline, Display, Explainer
+from lightning_posttrain.attribution.baselines import Baseline
+from lightning_posttrain.attribution.explainer import Display, Explainer
 from lightning_posttrain.attribution.methods import Method
 from lightning_posttrain.attribution.problem import Problem
 from lightning_posttrain.attribution.targets import Explain, Output

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from lightning_posttrain.attribution.chunks import Chunks, OutOfTimeError
 
@@ -23,6 +24,7 @@ class Game:
         inputs: the samples ``(K, ...)``, on the model's device.
         parts: the part that each value of an input belongs to, whole numbers from 0: ``(K, ...)``, or ``(1, ...)``
             where all samples are taken apart alike; dimensions of size 1, as of the channels, stand for all of them.
+            A value with the number ``count`` belongs to no part, as padding: it is always there.
         count: ``M``, how many parts there are.
         hidden: what stands for a hidden part: ``(K, B, ...)``, or ``(1, B, ...)``; the output is the mean over ``B``.
         chunks: how many rows at a time, and how long.
@@ -52,7 +54,7 @@ class Game:
             partial: where the time is over, give those of the first rows ``(K, m, C)``, at least one block, instead of
                 raising ``OutOfTimeError``.
         """
-        present = present.to(self.inputs.device)
+        present = F.pad(present.to(self.inputs.device), (0, 1), value=True)
         size = max(1, self.chunks.size // self.hidden.shape[1])
         done: list[Tensor] = []
         for first in range(0, present.shape[-2], size):
