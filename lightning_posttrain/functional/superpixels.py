@@ -101,7 +101,7 @@ def _superpixels(images: Tensor, grid: tuple[int, int], compactness: float, step
     count, height, width = colors.shape[1:]
     side = (height * width / (grid[0] * grid[1])) ** 0.5
     places = torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"))
-    places = (places * (FINE * compactness / side)).round().to(colors)
+    places = (places.to(colors) * (FINE * compactness / side)).round()
     features = torch.cat([colors, places[:, None].expand(2, count, height, width)])
     labels = _clustered(features.flatten(2), grid_patches(height, width, *grid).to(colors.device), grid, steps)
     owners = _joined(labels.view(count, height, width), colors.flatten(1), least=side * side / 2)
@@ -158,8 +158,8 @@ def _around(grid: tuple[int, int]) -> Tensor:
 
 def _nearest(blocks: Tensor, centers: Tensor, around: Tensor) -> Tensor:
     """The nearest centre ``(N, cells, S)`` to pixels ``(D, N, cells, S)``."""
-    best = torch.full(blocks.shape[1:], torch.inf, device=blocks.device)
-    chosen = torch.zeros(blocks.shape[1:], dtype=torch.int8, device=blocks.device)
+    best = torch.full_like(blocks[0], torch.inf)
+    chosen = torch.zeros_like(best, dtype=torch.int8)
     for number, neighbors in enumerate(around):
         distance = torch.zeros_like(best)
         for feature, center in zip(blocks, centers[..., neighbors], strict=True):
@@ -178,7 +178,7 @@ def _means(whole: Tensor, labels: Tensor, before: Tensor) -> Tensor:
     count, cells = before.shape[1:]
     places = (labels + torch.arange(count, device=labels.device)[:, None, None] * cells).flatten()
     sums = torch.stack([places.new_zeros(count * cells).index_add(0, places, feature) for feature in whole])
-    means = (sums[:-1] / sums[-1].clamp(min=1)).view(before.shape)
+    means = (sums[:-1].float() / sums[-1].clamp(min=1)).view(before.shape)
     return torch.where(sums[-1].view(count, cells) > 0, means, before)
 
 

@@ -176,3 +176,13 @@ def test_small_odd_and_no_pictures_have_labels_of_their_shape(shape):
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
 def test_any_precision_is_taken(kind):
     assert leak(slic(picture(regions()).to(kind), 40)[0], regions()) < 0.01
+
+
+def test_a_coarse_default_precision_as_of_bf16_training_changes_nothing():
+    image = picture(regions())
+    before = slic(image, 40)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        assert torch.equal(slic(image, 40), before)
+    finally:
+        torch.set_default_dtype(torch.float32)
