@@ -67,7 +67,7 @@ class Question(NamedTuple):
 
 
 def questions(logits: Tensor, chosen: Chosen, how: Explain, names: Sequence[str]) -> list[Question]:
-    """What is asked about samples with these logits ``(K, C)``, and what is known of them; ``how`` as ``of_classes``."""
+    """What is asked about samples with these logits ``(K, C)``, and what is known of them; ``how`` is as above."""
     assert chosen.target is not None
     labels = chosen.target.ndim == 2
     chance = logits.sigmoid() if labels else logits.softmax(1)
