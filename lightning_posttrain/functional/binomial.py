@@ -26,6 +26,19 @@ def upper_bound(errors: int, rows: int, *, level: float = 0.95) -> float:
     return (low + high) / 2
 
 
+def share_interval(hits: int, rows: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Both ends of an interval for a share, exact: it lies below or above with ``(1 - level) / 2`` at most, each.
+
+    Clopper and Pearson, 1934, doi:10.1093/biomet/26.4.404. NaN without rows.
+
+    Example:
+        >>> [round(end, 4) for end in share_interval(9, 10)]
+        [0.555, 0.9975]
+    """
+    side = (1 + level) / 2
+    return 1 - upper_bound(rows - hits, rows, level=side), upper_bound(hits, rows, level=side)
+
+
 def incomplete_beta(a: float, b: float, x: float) -> float:
     r"""The regularised incomplete beta function :math:`I_x(a, b)`, the distribution function of a beta distribution.
 

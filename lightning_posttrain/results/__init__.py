@@ -13,17 +13,15 @@ from lightning_posttrain.results.gap import GapHistory, Pair
 from lightning_posttrain.results.hard import HardExample, HardGroup, HardReport
 from lightning_posttrain.results.history import Events, LabelErrors, SampleHistory
 from lightning_posttrain.results.interpretation import (
-    Branch,
     Condition,
-    Drop,
     Importance,
     LimeWeights,
     Rule,
     ShapleyValues,
-    SurrogateReport,
 )
 from lightning_posttrain.results.saliency import ClassMeans, Faithfulness, Kind, Saliency, Sample
 from lightning_posttrain.results.scores import Areas, Losses, Ranks, Reliability, ScoreCounts, ScoreRows
+from lightning_posttrain.results.surrogate import Branch, Drop, SurrogateReport
 from lightning_posttrain.results.thresholds import ObjectiveCurve, Operating, ThresholdReport
 from lightning_posttrain.results.values import MetricValues
 

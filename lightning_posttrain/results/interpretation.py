@@ -1,4 +1,4 @@
-"""What perturbed inputs say of a model: weights and Shapley values of parts, rules, importance, a surrogate."""
+"""What perturbed inputs say of a model: weights and Shapley values of parts, rules, importance."""
 
 from __future__ import annotations
 
@@ -153,66 +153,3 @@ class Importance(Counted):
     shown: Tensor
     method: str
     background: int
-
-
-@dataclass(frozen=True)
-class Branch:
-    """A node of a decision tree, in the order in which one reads it, each before its children, left first.
-
-    Args:
-        depth: 0 for the root.
-        condition: what leads to it, or None for the root.
-        leaf: whether it decides.
-        predicted: name of the class that it stands for.
-        rows: held-out rows that come to it.
-        agreement: share of these for which the model gives that class; NaN without rows.
-    """
-
-    depth: int
-    condition: Condition | None
-    leaf: bool
-    predicted: str
-    rows: int
-    agreement: float
-
-
-@dataclass(frozen=True)
-class Drop:
-    """How much worse the model's loss is where a feature's values are shuffled.
-
-    Args:
-        name: of the feature.
-        loss: mean increase of the log loss.
-        low, high: ends of its 95 % interval.
-        accuracy: mean decrease of the accuracy.
-    """
-
-    name: str
-    loss: float
-    low: float
-    high: float
-    accuracy: float
-
-
-@dataclass(frozen=True)
-class SurrogateReport(Counted):
-    """A shallow decision tree that imitates a model, and how much the model relies on each feature.
-
-    Args:
-        branches: of the tree, each before its children.
-        fidelity: share of held-out rows for which the tree gives the model's class.
-        fidelity_low, fidelity_high: ends of its 95 % interval.
-        majority: share that the most frequent class alone would give.
-        fitted_rows: rows that the tree was fitted to.
-        held_out_rows: rows that it was judged on.
-        drops: of each feature, the largest first.
-    """
-
-    branches: tuple[Branch, ...]
-    fidelity: float
-    fidelity_low: float
-    fidelity_high: float
-    majority: float
-    fitted_rows: int
-    held_out_rows: int
-    drops: tuple[Drop, ...]
