@@ -1,0 +1,233 @@
+"""What each feature adds to a model's probabilities, over many rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_posttrain.artifacts import Image, Table
+from lightning_posttrain.render.attribution import (
+    AGAINST,
+    EDGE,
+    FOR,
+    ROOM,
+    SMALL,
+    empty,
+    foot,
+    heading_pixels,
+    number,
+    stacked,
+)
+from lightning_posttrain.render.canvas import INK, PALE, TEXT, WIDTH, Canvas, Color, Pixels, shorten, width_of, wrapped
+from lightning_posttrain.render.plot import COLORS, GRID
+from lightning_posttrain.render.swarm import Swarm
+from lightning_posttrain.results import Importance
+
+Values = NDArray[np.float64]
+TOP, FEW, DOTS, PANELS = 12, 8, 300, 3
+NAMED = 8
+"""Classes with a colour of their own, where there are more; the others share a grey one."""
+NAME, BAR, TICK = 218, 40, 18
+LEFT, HEAD = EDGE + NAME + 10, 86
+OTHERS: Color = (196, 200, 205)
+UNKNOWN: Color = (170, 174, 178)
+TITLE = "what the model relies on (SHAP)"
+READ_BARS = "The longer its bar, the more the model relies on a feature."
+READ_DOTS = "Each dot is a row; right of the line, the value speaks for the class."
+UNIT = "percentage points of probability"
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """What is drawn.
+
+    Args:
+        importance: of which.
+        values: in percentage points ``(C, N, F)``, 0 where they are not finite.
+        means: of their sizes ``(C, F)``.
+        classes: those that are drawn, the largest first.
+        top: features that are drawn, the largest first.
+    """
+
+    importance: Importance
+    values: Values
+    means: Values
+    classes: list[int]
+    top: list[int]
+
+
+def importance_image(importance: Importance, *, title: str = "") -> Image:
+    """Bars of the mean size of each feature's Shapley values, and a dot for each row.
+
+    The twelve features with the largest mean, those of all classes added up; of two classes the second alone, as the
+    first is its mirror. Dots are of that class, or of the three classes with the largest values, for the eight features
+    that matter most for each; of 300 rows at most.
+
+    Args:
+        importance: Shapley values in units of probability; they are drawn as percentage points.
+        title: stands above, as ``"val"``.
+    """
+    heading = heading_pixels(f"{title} · {TITLE}" if title else TITLE)
+    if not importance.values.numel():
+        return stacked([heading, empty("no row was explained", 60, WIDTH)])
+    view = _view(importance)
+    panels = [_swarm(view, k) for k in view.classes[: PANELS if len(view.classes) > 1 else 1]]
+    return stacked([heading, _read(READ_BARS), _legend(view), _bars(view), *panels, foot([_said(view)])])
+
+
+def _view(importance: Importance) -> _View:
+    values = np.nan_to_num(100 * importance.values.double().numpy(), nan=0.0, posinf=0.0, neginf=0.0)
+    means = np.abs(values).mean(1)
+    classes = [1] if len(means) == 2 else np.argsort(-means.sum(1), kind="stable").tolist()
+    top = np.argsort(-means[classes].sum(0), kind="stable")[:TOP].tolist()
+    return _View(importance, values, means, classes, top)
+
+
+def _said(view: _View) -> str:
+    importance, (_, rows, features) = view.importance, view.values.shape
+    drawn = f" ({DOTS} of them drawn)" if rows > DOTS else ""
+    how = {"exact": "exact", "kernel": "by KernelSHAP", "permutation": "by permutations"}
+    said = [f"Shapley values of {rows:,} rows{drawn}, {how.get(importance.method, importance.method)}."]
+    if importance.background:
+        said.append(f"A feature that is left out has its values in {importance.background:,} other rows.")
+    if features > TOP:
+        said.append(f"{features - TOP} more features are in the table.")
+    if not bool(importance.values.isfinite().all()):
+        said.append("Values that are not finite are drawn as 0.")
+    return " ".join(said)
+
+
+def _read(text: str) -> Pixels:
+    canvas = Canvas(32)
+    canvas.text(EDGE, 0, shorten(text, ROOM, TEXT - 1), size=TEXT - 1, color=PALE)
+    return canvas.pixels()
+
+
+def _shades(view: _View) -> list[tuple[Color, str, list[int]]]:
+    """Colour, name and classes of each piece of a bar."""
+    names, classes = view.importance.class_names, view.classes
+    many = len(classes) > len(COLORS)
+    own = classes[:NAMED] if many else classes
+    pieces = [(color, names[k], [k]) for color, k in zip(COLORS, own, strict=False)]
+    if many:
+        rest = classes[NAMED:]
+        pieces.append((OTHERS, f"{len(rest)} other classes", rest))
+    return pieces
+
+
+def _legend(view: _View) -> Pixels:
+    """The classes in as many lines as they take; of one class, its name."""
+    entries = [(color, shorten(name, ROOM - 40, SMALL)) for color, name, _ in _shades(view)]
+    places: list[tuple[float, int]] = []
+    x, line = float(EDGE), 0
+    for _, name in entries:
+        width = 28 + width_of(name, SMALL) + 22
+        if x > EDGE and x + width - 22 > WIDTH - EDGE:
+            x, line = float(EDGE), line + 1
+        places.append((x, line))
+        x += width
+    canvas = Canvas(28 * (line + 1) + 30)
+    for (color, name), (left, at) in zip(entries, places, strict=True):
+        canvas.box(round(left), 28 * at + 4, 18, 18, color)
+        canvas.text(left + 26, 28 * at + 13, name, size=SMALL, anchor="lm")
+    canvas.text(LEFT, 28 * (line + 1) + 4, f"mean size, in {UNIT}", size=TICK, color=PALE)
+    return canvas.pixels()
+
+
+def _bars(view: _View) -> Pixels:
+    canvas = Canvas(BAR * len(view.top) + 12)
+    totals = view.means[view.classes].sum(0)
+    room = WIDTH - LEFT - 84
+    scale = room / (float(totals.max()) or 1.0)
+    for line, feature in enumerate(view.top):
+        y, end = BAR * line, 0.0
+        _name(canvas, y, BAR, view.importance.names[feature])
+        for color, _, classes in _shades(view):
+            start, end = end, end + float(view.means[classes, feature].sum())
+            left, right = LEFT + round(start * scale), LEFT + round(end * scale)
+            if right > left:
+                canvas.box(left, y + 8, right - left, BAR - 16, color)
+        canvas.text(LEFT + round(end * scale) + 8, y + BAR / 2, _short(totals[feature]), size=SMALL, anchor="lm")
+    canvas.box(LEFT - 1, 0, 1, BAR * len(view.top), PALE)
+    return canvas.pixels()
+
+
+def _short(value: float) -> str:
+    if value >= 1000:
+        return number(value, 2)
+    return "0" if value == 0 else f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 0.05 else "<0.1"
+
+
+def _name(canvas: Canvas, top: int, height: int, name: str) -> None:
+    """The name of a feature beside its row, in two lines where it is long."""
+    lines = wrapped(name, NAME, SMALL, most=2 if height >= BAR else 1)
+    for place, text in enumerate(lines):
+        y = top + height / 2 + 20 * (place - (len(lines) - 1) / 2)
+        canvas.text(LEFT - 12, y, text, size=SMALL, anchor="rm")
+
+
+def _swarm(view: _View, k: int) -> Pixels:
+    chosen = np.linspace(0, view.values.shape[1] - 1, min(view.values.shape[1], DOTS)).round().astype(np.int64)
+    shown = view.importance.shown.double().numpy()
+    top = np.argsort(-view.means[k], kind="stable")[: TOP if len(view.classes) == 1 else FEW].tolist()
+    colors = np.stack([colors_of(shown[:, feature])[chosen] for feature in top])
+    swarm = Swarm(view.values[k][chosen][:, top].T, colors, WIDTH - LEFT - EDGE)
+    pixels, heights = swarm.draw()
+    canvas = Canvas(HEAD + len(pixels) + 74)
+    name = view.importance.class_names[k]
+    canvas.box(EDGE, 6, ROOM, 1, GRID)
+    canvas.text(EDGE, 18, shorten(f"what speaks for {name}", ROOM - 270))
+    _color_legend(canvas, 31)
+    canvas.text(EDGE, 48, READ_DOTS, size=SMALL, color=PALE)
+    canvas.paste(LEFT, HEAD, pixels)
+    y = HEAD
+    for feature, height in zip(top, heights, strict=True):
+        _name(canvas, y, height, view.importance.names[feature])
+        y += height
+    for mark in swarm.marks():
+        text = f"{mark:+g}".replace("-", "−") if mark else "0"
+        x = min(LEFT + float(swarm.place(mark)), WIDTH - width_of(text, TICK) / 2)
+        canvas.text(x, y + 6, text, size=TICK, anchor="ma", color=PALE)
+    canvas.text(LEFT + (WIDTH - LEFT) / 2, y + 32, UNIT, size=SMALL, anchor="ma", color=INK)
+    return canvas.pixels()
+
+
+def colors_of(values: Values) -> NDArray[np.uint8]:
+    """A colour ``(N, 3)`` for each of a feature's values: by rank, from blue for low to red for high; grey for NaN."""
+    finite = np.isfinite(values)
+    ordered = np.sort(values[finite])
+    below, upto = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
+    level = (below + upto - 1) / max(2 * (len(ordered) - 1), 1)
+    colors = _blend(np.where(finite, level, 0.5))
+    return np.where(finite[:, None], colors, np.array(UNKNOWN)).astype(np.uint8)
+
+
+def _blend(level: Values) -> Values:
+    """From blue over violet to red; ``(n,)`` in 0 to 1 to ``(n, 3)``."""
+    stops = np.array([AGAINST, (150, 96, 168), FOR], np.float64)
+    return np.stack([np.interp(level, (0, 0.5, 1), stops[:, channel]) for channel in range(3)], -1).round()
+
+
+def _color_legend(canvas: Canvas, y: int) -> None:
+    bar = np.repeat(_blend(np.linspace(0, 1, 90))[None], 12, 0).astype(np.uint8)
+    right = WIDTH - EDGE
+    canvas.text(right, y, "high value", size=TICK, anchor="rm", color=PALE)
+    right -= round(width_of("high value", TICK)) + 8
+    canvas.paste(right - 90, y - 6, bar)
+    canvas.text(right - 98, y, "low", size=TICK, anchor="rm", color=PALE)
+
+
+def importance_table(importance: Importance) -> Table:
+    """The mean size of each feature's Shapley values for each class, in percentage points, the largest first."""
+    view = _view(importance) if importance.values.numel() else None
+    names = tuple(importance.class_names[k] for k in sorted(view.classes)) if view else importance.class_names
+    note = f"Mean size of the Shapley values, in {UNIT}: how far a feature moves the probability of a class."
+    if view is None:
+        return Table(("feature", *names), (), note="No row was explained.")
+    order: Sequence[int] = np.argsort(-view.means[view.classes].sum(0), kind="stable").tolist()
+    means = view.means[sorted(view.classes)]
+    rows = tuple((importance.names[j], *means[:, j].tolist()) for j in order)
+    return Table(("feature", *names), rows, note=note)
