@@ -1,0 +1,112 @@
+"""Rules from rows as they came: searched for on one part of them, confirmed on the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import takewhile
+
+import torch
+from torch import Tensor
+
+from lightning_posttrain.attribution.perturbation.beam import grown, hold_for
+from lightning_posttrain.attribution.perturbation.bounds import Bar, Judged, chernoff_bounds
+
+
+@dataclass(frozen=True, eq=False)
+class Tried:
+    """Rules that a search looked at.
+
+    Args:
+        rules: ``(A, P)``, bool.
+        rows: for which each holds ``(A,)``.
+        hits: of these, with the class ``(A,)``.
+    """
+
+    rules: Tensor
+    rows: Tensor
+    hits: Tensor
+
+    def __getitem__(self, which: Tensor) -> Tried:
+        return Tried(self.rules[which], self.rows[which], self.hits[which])
+
+
+def worth(tried: Tried, level: float, ratio: float) -> Tensor:
+    """How probably rules pass a confirmation on ``ratio`` times as many rows: the bound that it would find ``(A,)``."""
+    # a share of few rows is drawn a little towards 7 of 8, so that two hits of two are not sure
+    share = (tried.hits + 0.7) / (tried.rows + 0.8)
+    return chernoff_bounds(share.double(), tried.rows * ratio, level)[0]
+
+
+def beam_search(
+    hold: Tensor, agree: Tensor, implies: Tensor, *, level: float, ratio: float, beam: int, max_size: int
+) -> Tried:
+    """All rules that a beam search comes by, the empty one first; each size is two matrix products over the rows.
+
+    Args:
+        hold: which predicates hold for which row ``(n, P)``, bool.
+        agree: which rows get the class ``(n,)``, bool.
+        implies: whether one predicate makes another superfluous ``(P, P)``, bool.
+        level: doubt of the confirmation, in nats.
+        ratio: rows of the confirmation for each one here.
+        beam: how many rules of a size grow.
+        max_size: predicates at most.
+    """
+    rows, hits = hold.float(), agree.float()
+    empty = torch.zeros(1, hold.shape[1], dtype=torch.bool, device=hold.device)
+    levels = [Tried(empty, agree.new_full((1,), len(agree), dtype=torch.int64), agree.sum()[None])]
+    for _ in range(max_size if hold.shape[1] else 0):
+        parents = levels[-1]
+        parents = parents[worth(parents, level, ratio).argsort(descending=True, stable=True)[:beam]]
+        inside = hold_for(parents.rules, hold).float()
+        rules, came = grown(parents.rules, implies)
+        tried = Tried(rules, (inside @ rows).flatten()[came].long(), ((inside * hits) @ rows).flatten()[came].long())
+        tried = tried[(tried.rows > 0) & (tried.rows < parents.rows[came // len(implies)])]
+        if not len(tried.rows):
+            break
+        levels.append(tried)
+    return Tried(*(torch.cat([getattr(part, name) for part in levels]) for name in ("rules", "rows", "hits")))
+
+
+def front(tried: Tried, level: float, ratio: float) -> Tried:
+    """Rules none of which is both less safe and less general than another: the safest first, the most general last."""
+    order = tried.rules.sum(1).argsort(stable=True)
+    for key in (tried.rows, worth(tried, level, ratio)):
+        order = order[key[order].argsort(descending=True, stable=True)]
+    tried = tried[order]
+    before = tried.rows.cummax(0).values.roll(1)
+    before[0] = -1
+    return tried[tried.rows > before]
+
+
+def observed_rule(
+    hold: Tensor, agree: Tensor, implies: Tensor, parts: tuple[Tensor, Tensor], *, bar: Bar, beam: int, max_size: int
+) -> tuple[Tensor, Judged]:
+    """The most general rule ``(P,)`` that can be confirmed, or the best that there is, and its figures.
+
+    Rules are found on one part of the rows and confirmed on the other. They are tested there in an order that was fixed
+    before, from the safest to the most general, up to the first that fails; so that each test may use all of the doubt
+    (fixed-sequence testing: Maurer, Hothorn and Lehmacher, 1995; Angelopoulos et al., 2021, arXiv:2110.01052). A bound
+    over all rules that were tried, on all rows, needs more than twice as many for a rule without a miss.
+
+    Args:
+        hold: which predicates hold for which row ``(N, P)``, bool.
+        agree: which rows get the class ``(N,)``, bool.
+        implies: whether one predicate makes another superfluous ``(P, P)``, bool.
+        parts: numbers of the rows to search on, and of those to confirm on.
+        bar: what a rule has to reach.
+        beam: how many rules of a size grow.
+        max_size: predicates at most.
+    """
+    seen, fresh = parts
+    level, ratio = -torch.tensor(1 - bar.confidence).log().item(), len(fresh) / max(1, len(seen))
+    tried = beam_search(hold[seen], agree[seen], implies, level=level, ratio=ratio, beam=beam, max_size=max_size)
+    finalists = front(tried, level, ratio).rules
+    inside = hold_for(finalists, hold[fresh])
+    rows, hits = inside.sum(1).tolist(), (inside & agree[fresh]).sum(1).tolist()
+    judged = [bar.judged(h, n) for h, n in zip(hits, rows, strict=True)]
+    passed = len(list(takewhile(lambda found: found.valid, judged)))
+    if passed:
+        return finalists[passed - 1], judged[passed - 1]
+    failed = [number for number, found in enumerate(judged) if not found.valid]
+    best = max(failed, key=lambda number: judged[number].lower)
+    return finalists[best], judged[best]

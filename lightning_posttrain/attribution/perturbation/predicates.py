@@ -1,0 +1,100 @@
+"""What is true of one row of a table, and can be a condition of its rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_posttrain.attribution.perturbation.table import Cuts, Table
+from lightning_posttrain.results import Condition
+
+UP_TO, ABOVE, EQUAL = range(3)
+
+
+@dataclass(frozen=True, eq=False)
+class Predicates:
+    """Predicates that are true of one row; each one is a range of places of one column.
+
+    Args:
+        table: the rows among which they hold or not.
+        column: of each predicate ``(P,)``.
+        start, stop: the places of the column that satisfy it, from one up to before the other ``(P,)``.
+        kind: ``UP_TO``, ``ABOVE`` or ``EQUAL`` ``(P,)``.
+        value: the cut, or the category ``(P,)``, float64.
+    """
+
+    table: Table
+    column: Tensor
+    start: Tensor
+    stop: Tensor
+    kind: Tensor
+    value: Tensor
+
+    def __len__(self) -> int:
+        return len(self.column)
+
+    def hold(self) -> Tensor:
+        """Which hold for which row ``(N, P)``, bool."""
+        place = self.table.place[:, self.column]
+        return (place >= self.start) & (place < self.stop)
+
+    def implies(self) -> Tensor:
+        """Whether one predicate makes another superfluous ``(P, P)``, bool: the same column, and fewer places."""
+        start, stop = self.start, self.stop
+        within = (start[:, None] >= start) & (stop[:, None] <= stop) & (self.column[:, None] == self.column)
+        return within & ((stop - start)[:, None] < stop - start)
+
+    def ranges(self, rules: Tensor) -> tuple[Tensor, Tensor]:
+        """First places, and those after the last, of each column that rules ``(A, P)`` allow: twice ``(A, F)``."""
+        rows, columns = self.table.place.shape
+        start = torch.zeros(len(rules), columns, dtype=torch.int64, device=rules.device)
+        stop = torch.full_like(start, rows)
+        column = self.column.expand(len(rules), -1)
+        start = start.scatter_reduce(1, column, torch.where(rules, self.start, 0), "amax")
+        return start, stop.scatter_reduce(1, column, torch.where(rules, self.stop, rows), "amin")
+
+    def conditions(
+        self, rule: Tensor, names: Sequence[str], scale: tuple[Tensor, Tensor] | None
+    ) -> tuple[Condition, ...]:
+        """The conditions of a rule ``(P,)``, one for each of its columns."""
+        found: dict[int, dict[int, float]] = {}
+        for number in rule.nonzero()[:, 0].tolist():
+            column = int(self.column[number])
+            value = float(self.value[number])
+            if scale is not None:
+                value = value * float(scale[1][column]) + float(scale[0][column])
+            found.setdefault(column, {})[int(self.kind[number])] = value
+        return tuple(
+            Condition(column, names[column], ends.get(ABOVE), ends.get(UP_TO), ends.get(EQUAL))
+            for column, ends in sorted(found.items())
+        )
+
+
+def predicates_of(x: Tensor, table: Table, cuts: Cuts, categorical: Tensor) -> Predicates:
+    """Predicates that are true of a row ``(F,)``: on a side of each cut, or the category; none where it is NaN.
+
+    Args:
+        x: the row.
+        table: the rows among which they hold or not.
+        cuts: of its columns.
+        categorical: which columns are categories ``(F,)``, bool; the values of the others have an order.
+    """
+    above = x > cuts.values
+    usable = cuts.divides & ~categorical & ~x.isnan()
+    first, last = table.at_most(x[None], below=True), table.at_most(x[None])
+    seen = categorical & (last > first) & (last - first < len(table)) & ~x.isnan()
+    zero = torch.zeros_like(cuts.below)
+    parts = (
+        (usable, torch.where(above, cuts.below, zero), torch.where(above, table.filled, cuts.below), cuts.values),
+        (seen, first, last, x[None]),
+    )
+    chosen = [mask.nonzero(as_tuple=True) for mask, *_ in parts]
+    kind = torch.cat([above[chosen[0]].long() * ABOVE, torch.full_like(chosen[1][1], EQUAL)])
+    start, stop, value = (
+        torch.cat([part[field][where] for part, where in zip(parts, chosen, strict=True)]) for field in (1, 2, 3)
+    )
+    column = torch.cat([where[1] for where in chosen])
+    return Predicates(table, column, start, stop, kind, value.double())
