@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lightning_posttrain.callbacks.classification import ClassificationMetrics
     from lightning_posttrain.callbacks.confusion import ConfusionMatrix
     from lightning_posttrain.callbacks.curves import ScoreCurves
+    from lightning_posttrain.callbacks.explanations import Explanations
     from lightning_posttrain.callbacks.gap import GeneralizationGap
     from lightning_posttrain.callbacks.hard import HardExamples
     from lightning_posttrain.callbacks.label_errors import LabelErrors
@@ -38,6 +39,7 @@ __all__ = [
     "ClassificationMetrics",
     "ConfusionMatrix",
     "DecisionThresholds",
+    "Explanations",
     "GeneralizationGap",
     "HardExampleMining",
     "HardExampleSampler",
@@ -57,6 +59,7 @@ _HOMES = {
     "ClassificationMetrics": "lightning_posttrain.callbacks.classification",
     "ConfusionMatrix": "lightning_posttrain.callbacks.confusion",
     "DecisionThresholds": "lightning_posttrain.callbacks.thresholds",
+    "Explanations": "lightning_posttrain.callbacks.explanations",
     "GeneralizationGap": "lightning_posttrain.callbacks.gap",
     "HardExampleMining": "lightning_posttrain.callbacks.mining",
     "HardExampleSampler": "lightning_posttrain.sampling",

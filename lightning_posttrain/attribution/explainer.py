@@ -28,7 +28,7 @@ class Display:
 
     Args:
         kind: what they are. Default: told from the shape.
-        mean, std: a normalisation to undo.
+        mean, std: of each channel, or column of a table: a normalisation to undo.
         bands: channels shown as red, green and blue.
         names: of features or channels.
         words: a name for each token, or a function from a token to its name.
@@ -54,7 +54,17 @@ class Display:
             return to_display(inputs, dim, mean=self.mean, std=self.std, bands=self.bands)
         if kind == "series":
             return inputs.float().unsqueeze(1) if dim is None else inputs.float().movedim(dim, 1)
-        return inputs if kind == "tokens" else inputs.float()
+        if kind == "tokens":
+            return inputs
+        scale = self.scale(inputs.shape[1])
+        return inputs.float() if scale is None else inputs.float() * scale[1].float() + scale[0].float()
+
+    def scale(self, columns: int) -> tuple[Tensor, Tensor] | None:
+        """Mean and standard deviation of each column of a table, each ``(F,)`` float64, where there are such."""
+        if self.mean is None and self.std is None:
+            return None
+        mean, std = (torch.tensor(0.0 if x is None else x, dtype=torch.float64) for x in (self.mean, self.std))
+        return mean.expand(columns), (std if self.std is not None else torch.ones(())).double().expand(columns)
 
     def check(self, inputs: Tensor) -> None:
         """Raise where there are not as many names as features or channels.

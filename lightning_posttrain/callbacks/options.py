@@ -48,3 +48,9 @@ def hashable(argument: str, value: object) -> None:
     """Raise ``ValueError`` where ``value`` cannot tell equal requests from others."""
     if value is not None and type(value).__hash__ is None:
         raise ValueError(f"`{argument}` is a {type(value).__name__} without a hash; pass a function.")
+
+
+def at_least(argument: str, value: float, least: float) -> None:
+    """Raise ``ValueError`` where ``value`` is too small for ``argument``."""
+    if value < least:
+        raise ValueError(f"`{argument}` is {value}, wanted at least {least}.")

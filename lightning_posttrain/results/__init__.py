@@ -9,6 +9,7 @@ from lightning_posttrain.results.calibration import CalibrationFigures, Calibrat
 from lightning_posttrain.results.classification import ClassificationReport
 from lightning_posttrain.results.confusion import ClassCounts, ConfusedPair, Confusion, LabelConfusion
 from lightning_posttrain.results.curves import CurveReport
+from lightning_posttrain.results.explained import Explained
 from lightning_posttrain.results.gap import GapHistory, Pair
 from lightning_posttrain.results.hard import HardExample, HardGroup, HardReport
 from lightning_posttrain.results.history import Events, LabelErrors, SampleHistory
@@ -40,6 +41,7 @@ __all__ = [
     "CurveReport",
     "Drop",
     "Events",
+    "Explained",
     "Faithfulness",
     "GapHistory",
     "HardExample",

@@ -1,0 +1,91 @@
+"""What methods found, as a result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from lightning_posttrain.attribution.perturbation.parts import Parts
+from lightning_posttrain.attribution.perturbation.subject import SIGNED, TITLES, Perturbing, Subject
+from lightning_posttrain.functional.images import channel_dim
+from lightning_posttrain.results import Explained, Importance, LimeWeights, Rule, Saliency, ShapleyValues
+
+
+@dataclass(eq=False)
+class Found:
+    """What is known so far of the samples of a subject.
+
+    Args:
+        subject: what is explained.
+        how: how.
+        parts: what samples are taken apart into.
+        values: by method, that of each part ``(K, M)``.
+    """
+
+    subject: Subject
+    how: Perturbing
+    parts: Parts
+    values: dict[str, Tensor] = field(default_factory=dict)
+    lime: LimeWeights | None = None
+    shap: ShapleyValues | None = None
+    rules: tuple[Rule, ...] = ()
+    importance: Importance | None = None
+
+    def result(self, skipped: Mapping[str, str]) -> Explained:
+        """All that was found."""
+        subject = self.subject
+        parts = tuple(self.parts.names_of(k) for k in range(len(subject.inputs)))
+        classes = subject.class_names
+        return Explained(
+            saliency=self._saliency(skipped), parts=parts, values=self.values, lime=self.lime, shap=self.shap,
+            rules=self.rules, importance=self.importance, unit=subject.unit, figures=self._figures(),
+            class_names=(*classes, *(f"no {name}" for name in classes)) if subject.labels is not None else classes,
+        )  # fmt: skip
+
+    def _figures(self) -> dict[str, float]:
+        figures: dict[str, float] = {}
+        if self.lime is not None:
+            figures |= {"lime/fit": float(self.lime.fit.nanmean()), "lime/spread": float(self.lime.spread.mean())}
+        if self.shap is not None:
+            figures["shap/gap"] = float(self.shap.gap.abs().max())
+        if self.rules:
+            figures["anchors/valid"] = sum(rule.valid for rule in self.rules) / len(self.rules)
+        return figures
+
+    def _saliency(self, skipped: Mapping[str, str]) -> Saliency:
+        subject, display, shap = self.subject, self.how.display, self.shap
+        maps = {name: self._map(values) for name, values in self.values.items()}
+        if self.rules and self.subject.kind != "tabular":
+            maps["anchors"] = self._map(torch.stack([self._in_rule(rule) for rule in self.rules]))
+        samples = subject.samples
+        if shap is not None:
+            pairs = zip(samples, shap.base.tolist(), strict=True)
+            samples = tuple(replace(sample, baseline=base) for sample, base in pairs)
+        return Saliency(
+            kind=subject.kind, shown=display.shown(subject.shown, subject.kind), maps=maps, titles=TITLES,
+            signed=SIGNED & maps.keys(), samples=samples, names=tuple(map(str, display.names or ())),
+            words=display.words_of(subject.shown) if subject.kind == "tokens" else (), skipped=skipped,
+        )  # fmt: skip
+
+    def _in_rule(self, rule: Rule) -> Tensor:
+        found = torch.zeros(self.parts.count)
+        found[[condition.part for condition in rule.conditions]] = 1.0
+        return found
+
+    def _map(self, values: Tensor) -> Tensor:
+        """Values of parts ``(K, M)`` where these lie ``(K, *spatial)``, float32; 0 where there is no part."""
+        place = self._regions().clamp(max=self.parts.count)
+        padded = torch.cat([values, values.new_zeros(len(values), 1)], 1).float()
+        return padded.gather(1, place.flatten(1)).view(place.shape)
+
+    def _regions(self) -> Tensor:
+        """The part of each place of a map ``(K, *spatial)``, on the CPU."""
+        shape, dim = self.subject.inputs.shape, channel_dim(self.subject.inputs.shape, self.subject.kind)
+        index = self.parts.index.cpu().expand(shape[0], *self.parts.index.shape[1:])
+        if dim is not None:
+            index = index.select(dim, 0)
+        spatial = [side for d, side in enumerate(shape) if d not in (0, dim)]
+        return index.expand(shape[0], *spatial).contiguous()

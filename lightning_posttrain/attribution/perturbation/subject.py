@@ -1,0 +1,79 @@
+"""What is explained by perturbed inputs, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from lightning_posttrain.attribution.chunks import Chunks
+from lightning_posttrain.attribution.explainer import Display
+from lightning_posttrain.attribution.perturbation.game import Forward
+from lightning_posttrain.results import Kind, Sample
+
+TITLES = {"lime": "LIME", "shap": "SHAP", "banzhaf": "Banzhaf values", "rise": "RISE", "anchors": "Anchors"}
+SIGNED = frozenset({"lime", "shap", "banzhaf"})
+
+
+@dataclass(frozen=True, eq=False)
+class Perturbing:
+    """How samples are explained.
+
+    Args:
+        methods: of ``TITLES``.
+        parts: what inputs are taken apart into, see ``parts_of``.
+        hidden: what stands for a hidden part, see ``hidden_of``.
+        perturbations: perturbed copies of each sample that the model is asked for, of each kind.
+        background: rows of a table that stand for a hidden value, at most.
+        important: rows whose Shapley values give the importance of features; 0 for none.
+        threshold: the precision that a rule should have.
+        exact: whether rules are searched for with draws of their own (KL-LUCB).
+        categorical: columns whose values are categories.
+        display: how samples are shown.
+        seed: of what is drawn.
+    """
+
+    methods: tuple[str, ...]
+    parts: Any = None
+    hidden: Any = None
+    perturbations: int = 2048
+    background: int = 64
+    important: int = 100
+    threshold: float = 0.95
+    exact: bool = False
+    categorical: tuple[int, ...] = ()
+    display: Display = field(default_factory=Display)
+    seed: int = 0
+
+
+@dataclass(eq=False)
+class Subject:
+    """What is explained, and by what.
+
+    Args:
+        forward: from inputs to outputs ``(n, C)``.
+        inputs: the samples, where and as the model takes them ``(K, ...)``.
+        pick: weight of each output in what is explained ``(K, C)``.
+        samples: what is known of each.
+        shown: the samples as the loader gave them.
+        class_names: of the outputs, where these are of classes.
+        labels: for several labels a row, the number of the one that a sample is asked about, ``K`` of them; else None.
+        rows: other rows of a table ``(N, F)``, or None.
+        outputs: of the model for these ``(N, C)``, or None where they are to be asked for.
+        unit: of the outputs.
+        chunks: how many rows at a time, and how long.
+    """
+
+    forward: Forward
+    inputs: Tensor
+    pick: Tensor
+    samples: tuple[Sample, ...]
+    shown: Tensor
+    kind: Kind
+    class_names: tuple[str, ...] = ()
+    labels: tuple[int, ...] | None = None
+    rows: Tensor | None = None
+    outputs: Tensor | None = None
+    unit: str = "probability"
+    chunks: Chunks = field(default_factory=lambda: Chunks(1024))

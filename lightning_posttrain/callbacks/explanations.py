@@ -1,0 +1,216 @@
+"""LIME, SHAP, Banzhaf values, RISE and Anchors for a few samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Literal, final
+
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+from typing_extensions import Unpack
+
+from lightning_posttrain.artifacts import Tagged
+from lightning_posttrain.attribution.explainer import Display
+from lightning_posttrain.attribution.perturbation.row_sample import RowSample, SampledRows
+from lightning_posttrain.attribution.perturbation.subject import TITLES, Perturbing
+from lightning_posttrain.attribution.targets import Explain, Output
+from lightning_posttrain.batch import EvalBatch
+from lightning_posttrain.callbacks.asking import Asking
+from lightning_posttrain.callbacks.case import Case
+from lightning_posttrain.callbacks.choosing import Choosing
+from lightning_posttrain.callbacks.explaining import check_options
+from lightning_posttrain.callbacks.interpreting import Interpreting
+from lightning_posttrain.callbacks.of_samples import OfSamples
+from lightning_posttrain.callbacks.options import EvaluationOptions, at_least, one_of
+from lightning_posttrain.functional.images import known_kind
+from lightning_posttrain.loaders import of_other_stages
+from lightning_posttrain.results import Explained, Kind
+
+Method = Literal["lime", "shap", "banzhaf", "rise", "anchors"]
+
+
+@final
+class Explanations(OfSamples):
+    """Asks, of a few samples, which parts of the input made the model say this: LIME, SHAP, Anchors, Banzhaf, RISE.
+
+    The model is a black box: parts of an input are hidden, rows of a table perturbed, and its outputs compared, at the
+    end of fit, on ``trainer.validate`` and on ``trainer.test``. Images are taken apart into superpixels, spectrograms
+    into bands and times, series into stretches of time, rows of a table into columns, texts into words. Rules of a
+    table come from the predictions of the epoch's own rows. The module is left as it was. Samples and rows are those of
+    the first rank.
+
+    Logged, as means over the samples: ``lime/fit``, R² of the local models; ``lime/spread``, how far another seed's
+    weights would lie apart, as a share of them; ``shap/gap``, the largest part of an output that the values leave out;
+    ``anchors/valid``, the share of rules that reach the wanted precision.
+
+    Args:
+        methods: ``"lime"``, ``"shap"``, ``"anchors"``, ``"banzhaf"``, ``"rise"``.
+        samples: how many; or positions in the dataset.
+        choose: ``"fixed"``: of each class as many; ``"errors"``: the most confident errors; ``(actual, predicted)``: of
+            one cell of the confusion matrix. Default: errors on test, fixed else.
+        explain: ``"predicted"`` class, ``"true"`` class, ``"both"``, ``"contrast"``: the predicted against the true or
+            second class; or a function from the module's output and its inputs to one number a row, for which no class
+            is needed.
+        output: ``"probability"`` or ``"logit"`` of a class; the first is what people read.
+        parts: of images how many superpixels, ``"slic"``, ``"grid"``, or a function from inputs ``(K, ...)`` to the
+            part of each place, whole numbers ``(K, *spatial)``; of series and spectrograms how many. Default: by size.
+        hidden: what stands for a hidden part: a number, ``"blur"``, ``"mean"``, or a function of the inputs. Default:
+            blurred images, the mean of series, rows of the epoch for tables, token 0.
+        perturbations: perturbed copies of each sample, of which one set serves LIME, Anchors, Banzhaf and RISE; more
+            give smaller errors.
+        background: rows that stand for hidden values of a table, at most.
+        important: rows of a table whose Shapley values give the importance of each column; 0 for none.
+        threshold: precision that a rule of Anchors should have.
+        exact: search rules with draws of their own (KL-LUCB, as the paper), not in one set; slower.
+        categorical: columns of a table whose values are categories, by position or name.
+        forward_fn: from the module and inputs to scores, where the step does more than ``module(inputs)``.
+        every_n_epochs: also after every so many validations of a fit. Default: at its end alone.
+        max_seconds: how long an explanation may take; what is left out then is said. None for no limit.
+        precision: ``"full"``: without autocast; ``"trainer"``: as the trainer's.
+        kind: ``"image"``, ``"spectrogram"``, ``"series"``, ``"tabular"`` or ``"tokens"``.
+        mean: of each channel or column, to undo a normalisation for the eye.
+        std: of each channel or column, likewise.
+        bands: three channels to show as red, green and blue.
+        names: of columns or channels.
+        words: of tokens: a list, or a function from a token to its name; one named ``""`` is left out, as padding.
+        display_fn: from inputs to images ``(K, H, W, 3)`` in 0 to 1, where none of these is enough.
+        seed: of what is drawn.
+        **options: what every callback takes, see ``StreamCallback``.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> trainer = Trainer(callbacks=Explanations(methods=["lime", "shap"], samples=2), logger=False)
+    """
+
+    tag = "explanations"
+
+    def __init__(
+        self,
+        *,
+        methods: Sequence[Method] = ("lime", "shap", "anchors"),
+        samples: int | Sequence[int] = 4,
+        choose: Literal["fixed", "errors"] | tuple[int | str, int | str] | None = None,
+        explain: Explain | Output = "predicted",
+        output: Literal["probability", "logit"] = "probability",
+        parts: int | str | Callable[[Tensor], Tensor] | None = None,
+        hidden: float | Literal["blur", "mean"] | Callable[[Tensor], Tensor] | None = None,
+        perturbations: int = 2048,
+        background: int = 64,
+        important: int = 100,
+        threshold: float = 0.95,
+        exact: bool = False,
+        categorical: Sequence[int | str] = (),
+        forward_fn: Callable[[Any, Any], Any] | None = None,
+        every_n_epochs: int | None = None,
+        max_seconds: float | None = 120.0,
+        precision: Literal["full", "trainer"] = "full",
+        kind: Kind | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        bands: Sequence[int] | None = None,
+        names: Sequence[str] | None = None,
+        words: Sequence[str] | Callable[[int], str] | None = None,
+        display_fn: Callable[[Tensor], Tensor] | None = None,
+        seed: int = 0,
+        **options: Unpack[EvaluationOptions],
+    ) -> None:
+        super().__init__(**options)
+        check_options(explain, precision, kind, 0.0, choose or "fixed")
+        one_of("output", output, ("probability", "logit"))
+        at_least("perturbations", perturbations, 16)
+        at_least("background", background, 1)
+        at_least("important", important, 0)
+        at_least("every_n_epochs", every_n_epochs or 1, 1)
+        if not 0.5 < threshold <= 1:
+            raise ValueError(f"`threshold` is {threshold}, wanted a precision above 0.5, up to 1.")
+        self.explain = explain
+        self.every_n_epochs = every_n_epochs
+        self._choosing = Choosing(samples, choose, kind, classes=False, tell=self._draws_nothing)
+        self._display = Display(kind, mean, std, bands, names, words, display_fn)
+        self._asking = Asking(
+            "Explanations", forward_fn=forward_fn, precision=precision, kind=kind, seed=seed, reading=self.reading,
+            guarded=self.guarded,
+        )  # fmt: skip
+        how = Perturbing(
+            _listed(methods), parts, hidden, perturbations, background, important, threshold, exact,
+            _positions(categorical, names), self._display, seed,
+        )  # fmt: skip
+        self._interpreting = Interpreting(
+            how, what=explain, output=output, asking=self._asking, max_seconds=max_seconds
+        )
+        self._rows: dict[str, RowSample] = {}
+
+    # reading
+
+    def open(self, trainer: Trainer, module: LightningModule) -> None:
+        """Keep no row of another epoch."""
+        self._rows = of_other_stages(self._rows, trainer)
+
+    def observe(self, key: str, batch: EvalBatch) -> None:
+        """Choose samples, and keep some rows of tables."""
+        super().observe(key, batch)
+        if known_kind(batch.inputs, self._display.kind) == "tabular" and len(batch.inputs) == len(batch.target):
+            self._sample(key).offer(batch.inputs, batch.scores)
+
+    def look(self, key: str, inputs: Tensor, loader: Any) -> None:
+        """Choose samples, and keep some rows of tables."""
+        super().look(key, inputs, loader)
+        if known_kind(inputs, self._display.kind) == "tabular":
+            self._sample(key).offer(inputs)
+
+    def _sample(self, key: str) -> RowSample:
+        return self._rows.setdefault(key, RowSample())
+
+    # explaining
+
+    def due(self, epoch: int) -> bool:
+        """Every so many epochs, or at the end alone."""
+        return self.every_n_epochs is not None and epoch % self.every_n_epochs == 0
+
+    def explained(self, case: Case | None, trainer: Trainer) -> Explained | None:
+        """Explanations, on the first rank."""
+        return self._interpreting.explain(case, trainer, self._sampled(case))
+
+    def _sampled(self, case: Case | None) -> SampledRows | None:
+        kept = None if case is None else self._rows.get(case.evaluation.key)
+        return None if kept is None else kept.rows()
+
+    def _explained_anew(self, case: Case | None, trainer: Trainer) -> Explained | None:
+        """Explanations by weights that are not those of the epoch."""
+        rows = self._sampled(case)
+        return self._interpreting.explain(case, trainer, None if rows is None else replace(rows, scores=None))
+
+    def show(self, result: Explained, title: str) -> Iterator[Tagged]:
+        """Maps, rules, importance, and every number as a file."""
+        from lightning_posttrain.render.explanations import explanations
+
+        yield from explanations(result, tag=self.tag, title=title)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Explain what the last epoch left out."""
+        for case, result, new in self.last(trainer, self._explained_anew):
+            if new:
+                key, epoch = case.evaluation.key, max(trainer.current_epoch - 1, 0)
+                self.results[key] = result
+                place, shown = self.place(case.evaluation), self.show(result, key)
+                suffix = case.evaluation.suffix
+                self._reporter.write(trainer, place, suffix, tag=self.tag, result=result, shown=shown, epoch=epoch)
+
+
+def _listed(methods: Sequence[str]) -> tuple[str, ...]:
+    listed = (methods,) if isinstance(methods, str) else tuple(methods)
+    for method in listed:
+        one_of("methods", method, tuple(TITLES))
+    if not listed:
+        raise ValueError(f"`methods` is empty, wanted some of {', '.join(TITLES)}.")
+    return tuple(dict.fromkeys(listed))
+
+
+def _positions(columns: Sequence[int | str], names: Sequence[str] | None) -> tuple[int, ...]:
+    """Columns by position, of which some are given by name."""
+    known = list(names or ())
+    unknown = [column for column in columns if isinstance(column, str) and column not in known]
+    if unknown:
+        raise ValueError(f"`categorical` has {unknown[0]!r}, wanted positions, or names that are in `names`.")
+    return tuple(known.index(column) if isinstance(column, str) else column for column in columns)
