@@ -77,7 +77,7 @@ def banzhaf(present: Tensor, outputs: Tensor) -> Tensor:
     """How much more the output is with a part than without it, on average over the others there or not (Banzhaf, 1965).
 
     The least-squares fit of a linear model to masks of even odds: exact where all ``2^M`` masks are there (Hammer and
-    Holzman, 1992, doi:10.1007/BF01415639), else with the error of a sample.
+    Holzman, 1992, Zeitschrift für Operations Research 36, 3-21), else with the error of a sample.
 
     Args:
         present: ``(n, M)``, bool.
