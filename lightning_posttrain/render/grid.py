@@ -36,6 +36,17 @@ from lightning_posttrain.render.maps import (
     reduced,
     size_in,
 )
+from lightning_posttrain.render.regions import (
+    NO_PART,
+    RULE,
+    Mask,
+    borders,
+    enlarged,
+    lined,
+    region_pixels,
+    region_remarks,
+    rule_pixels,
+)
 from lightning_posttrain.results import Kind, Saliency
 
 GAP = 8
@@ -69,12 +80,13 @@ class Layout:
 
 @dataclass(frozen=True)
 class Grid:
-    """Maps at the size they are drawn in, and what full colour stands for."""
+    """Maps at the size they are drawn in, what full colour stands for, and the borders of the parts they are of."""
 
     saliency: Saliency
     layout: Layout
     maps: Mapping[str, Map]
     scales: Mapping[str, list[float]]
+    edges: Sequence[Mask] = ()
 
     def pieces(self, row: int, picture: Map) -> Iterator[Pixels]:
         """The caption of a sample, and its cells in lines."""
@@ -86,21 +98,29 @@ class Grid:
     def cells(self, row: int, picture: Map) -> Iterator[Cell]:
         """The input and each map; one that tells regions apart, and no more, lies over the input."""
         plain = picture_pixels(picture, *self.layout.picture)
-        yield Cell("Input", self._framed(plain))
+        yield Cell("Input", self._framed(lined(plain, self.edges[row]) if self.edges else plain))
         for name in self.maps:
             yield self._map(name, row, plain)
 
     def _map(self, name: str, row: int, plain: Pixels) -> Cell:
-        title, signed, scale = self.saliency.titles[name], name in self.saliency.signed, self.scales[name][row]
-        why = reason(self.saliency, name, row) or ("" if self.maps[name][row].any() else "all zero")
+        why = reason(self.saliency, name, row)
+        if why is None and not self.maps[name][row].any():
+            why = NO_PART if name == RULE else "all zero"
         if why:
-            return Cell(title, empty(why, self.layout.height, self.layout.width))
+            return Cell(self.saliency.titles[name], empty(why, self.layout.height, self.layout.width))
+        scaled = not self.saliency.shared_scale and name != RULE
+        below = scale_text(self.scales[name][row], name in self.saliency.signed) if scaled else ""
+        return Cell(self.saliency.titles[name], self._framed(self._drawn(name, row, plain)), below)
+
+    def _drawn(self, name: str, row: int, plain: Pixels) -> Pixels:
+        values, scale, signed = self.maps[name][row], self.scales[name][row], name in self.saliency.signed
+        if self.edges and name == RULE:
+            return rule_pixels(plain, values, self.edges[row])
+        if self.edges:
+            return region_pixels(plain, values, self.edges[row], scale=scale, signed=signed)
         if name in CLASS_ACTIVATION:
-            pixels = overlay_pixels(plain, self.maps[name][row], scale, signed)
-        else:
-            pixels = map_pixels(self.maps[name][row], scale, signed, size=self.layout.picture)
-        below = "" if self.saliency.shared_scale else scale_text(scale, signed)
-        return Cell(title, self._framed(pixels), below)
+            return overlay_pixels(plain, values, scale, signed)
+        return map_pixels(values, scale, signed, size=self.layout.picture)
 
     def _framed(self, pixels: Pixels) -> Pixels:
         return framed(pixels, self.layout.height, self.layout.width)
@@ -111,10 +131,14 @@ def grid_image(saliency: Saliency, *, title: str = "") -> Image:
     upward = -1 if saliency.kind == "spectrogram" else 1
     layout = _layout(saliency)
     maps = {name: reduced(cleaned(values)[:, ::upward], *layout.picture) for name, values in saliency.maps.items()}
-    grid = Grid(saliency, layout, maps, scales(saliency, maps))
+    regions = () if saliency.regions is None else saliency.regions.cpu().numpy()[:, ::upward]
+    edges = [borders(enlarged(labels, *layout.picture)) for labels in regions]
+    grid = Grid(saliency, layout, maps, scales(saliency, maps), edges)
     pictures = saliency.shown.numpy()[:, ::upward]
     pieces = [piece for row, picture in enumerate(pictures) for piece in grid.pieces(row, picture)]
-    said = [*scale_remark(saliency, grid.scales), *_resizing(saliency, layout)]
+    told = replace(saliency, maps={name: values for name, values in saliency.maps.items() if name != RULE})
+    shown = {name: rows for name, rows in grid.scales.items() if name != RULE}
+    said = [*scale_remark(told, shown), *region_remarks(saliency), *_resizing(saliency, layout)]
     picture = sheet(saliency, pieces, said, title=title, axes=AXES if saliency.kind == "spectrogram" else "")
     return replace(picture, photo=are_photos(saliency.kind, saliency.shown))
 

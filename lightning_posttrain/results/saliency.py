@@ -59,6 +59,8 @@ class Saliency:
         alarms: what the user should look at, in plain words.
         faithfulness: how much each method's maps say of the model, where that was measured.
         classes: the mean map of each class, where that was worked out.
+        regions: the part that each pixel of images and spectrograms belongs to, ``(K, H, W)`` int64, where maps are of
+            whole parts.
     """
 
     kind: Kind
@@ -78,6 +80,7 @@ class Saliency:
     alarms: tuple[str, ...] = ()
     faithfulness: Faithfulness | None = None
     classes: ClassMeans | None = None
+    regions: Tensor | None = None
 
     @property
     def alerts(self) -> tuple[str, ...]:

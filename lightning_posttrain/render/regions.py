@@ -1,0 +1,96 @@
+"""Maps of whole parts of an image: laid over it, with the borders of the parts, at the size they are drawn in."""
+
+from __future__ import annotations
+
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_posttrain.render.attribution import AGAINST, FOR, STRENGTH, Map, leveled
+from lightning_posttrain.render.canvas import INK, Color, Pixels
+from lightning_posttrain.results import Saliency
+
+Mask: TypeAlias = NDArray[np.bool_]
+Any2d = TypeVar("Any2d", NDArray[np.int64], Map)
+
+RULE = "anchors"
+"""Name of the maps that are 1 at the parts of a rule and 0 elsewhere."""
+NO_PART = "no part is needed for this class"
+PALENESS = {"map": 0.6, "rule": 0.75}
+"""How far the picture behind goes to white."""
+BORDER, WHITE = (255, 214, 0), (255, 255, 255)
+
+
+def enlarged(values: Any2d, height: int, width: int) -> Any2d:
+    """Values ``(H, W)`` at another size, each pixel the one that its centre lies in.
+
+    Example:
+        >>> enlarged(np.array([[1, 2]]), 2, 4).tolist()
+        [[1, 1, 2, 2], [1, 1, 2, 2]]
+    """
+    rows, columns = (
+        (2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip((height, width), values.shape, strict=True)
+    )
+    larger: Any2d = values[rows[:, None], columns]
+    return larger
+
+
+def borders(labels: NDArray[np.generic]) -> Mask:
+    """Where labels ``(H, W)`` have a neighbour with another."""
+    edges = np.zeros(labels.shape, dtype=np.bool_)
+    across, down = labels[:, 1:] != labels[:, :-1], labels[1:] != labels[:-1]
+    for here, apart in ((np.s_[:, 1:], across), (np.s_[:, :-1], across), (np.s_[1:], down), (np.s_[:-1], down)):
+        edges[here] |= apart
+    return edges
+
+
+def lined(pixels: Pixels, edges: Mask, color: Color = BORDER, opacity: float = 0.7) -> Pixels:
+    """Pixels with a line where there are edges."""
+    return _mixed(pixels, np.array(color), np.where(edges, opacity, 0)[..., None])
+
+
+def region_pixels(picture: Pixels, values: Map, edges: Mask, *, scale: float, signed: bool) -> Pixels:
+    """A map over a pale grey picture, the denser the larger its magnitude, with the borders of the regions."""
+    levels = enlarged(leveled(values, scale), *edges.shape)[..., None]
+    color = np.where(levels >= 0, np.array(FOR), np.array(AGAINST)) if signed else np.array(STRENGTH)
+    mixed = _mixed(_pale(picture, PALENESS["map"]), color, 0.85 * np.abs(levels))
+    return lined(mixed, edges, WHITE, 0.65)
+
+
+def rule_pixels(picture: Pixels, values: Map, edges: Mask) -> Pixels:
+    """A picture of which the parts of a rule are left as they are, with a strong outline, and the rest is paled."""
+    kept = enlarged(values, *edges.shape) > 0.5
+    rest = lined(_pale(picture, PALENESS["rule"]), edges, WHITE, 0.55)
+    pixels = np.where(kept[..., None], picture, rest).astype(np.uint8)
+    outline = borders(np.pad(kept, 1))[1:-1, 1:-1]
+    return lined(lined(pixels, _grown(_grown(outline)), WHITE, 1), _grown(outline), INK, 1)
+
+
+def region_remarks(saliency: Saliency) -> list[str]:
+    """Sentences on what is drawn of regions."""
+    if saliency.regions is None:
+        return []
+    said = ["Thin lines are the borders of the parts."]
+    if RULE in saliency.maps:
+        said.append(f"{saliency.titles[RULE]}: while the outlined parts stay, the class hardly ever changes.")
+    return said
+
+
+def _mixed(pixels: Pixels, color: NDArray[np.generic], opacity: NDArray[np.floating]) -> Pixels:
+    mixed: Pixels = np.round(pixels + opacity * (color.astype(np.float32) - pixels)).astype(np.uint8)
+    return mixed
+
+
+def _pale(picture: Pixels, paleness: float) -> Pixels:
+    """A picture in grey, so far on the way to white."""
+    gray = picture.mean(axis=2, keepdims=True).repeat(3, axis=2)
+    pixels: Pixels = np.round(gray + paleness * (255 - gray)).astype(np.uint8)
+    return pixels
+
+
+def _grown(edges: Mask) -> Mask:
+    """Edges one pixel thicker on each side."""
+    wide = np.pad(edges, 1)
+    grown: Mask = wide[1:-1, 1:-1] | wide[:-2, 1:-1] | wide[2:, 1:-1] | wide[1:-1, :-2] | wide[1:-1, 2:]
+    return grown
