@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lightning_posttrain.attribution.samples import Chosen, FixedSamples, IndexedSamples, RankedSamples, Samples
+import torch
+
+from lightning_posttrain.attribution.samples import Chosen, FixedSamples, IndexedSamples, RankedSamples, Samples, joined
 from lightning_posttrain.batch import EvalBatch
 
 
 class ErrorsElseFixed:
-    """The most confident errors of each epoch, or where there is none some of each class."""
+    """The most confident errors of each epoch, and where they are too few some of each class."""
 
     def __init__(self, count: int) -> None:
+        self._count = count
         self._errors, self._fixed = RankedSamples(count), FixedSamples(count)
 
     def offer(self, batch: EvalBatch) -> None:
@@ -21,8 +24,19 @@ class ErrorsElseFixed:
         self._fixed.offer(batch)
 
     def chosen(self) -> Chosen | None:
-        """The errors, or the others."""
-        return self._errors.chosen() or self._fixed.chosen()
+        """The errors, and others behind them."""
+        errors, others = self._errors.chosen(), self._fixed.chosen()
+        if errors is None or others is None:
+            return errors or others
+        new = [i for i in range(len(others.inputs)) if not _among(others, i, errors)]
+        return joined([errors, others.only(new[: self._count - len(errors.inputs)])])
+
+
+def _among(chosen: Chosen, i: int, others: Chosen) -> bool:
+    """Whether a sample is one of others: by its position where that is known, else by its values."""
+    if chosen.index[i] is not None:
+        return chosen.index[i] in others.index
+    return any(torch.equal(chosen.inputs[i], other) for other in others.inputs)
 
 
 def chooser(

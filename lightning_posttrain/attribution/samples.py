@@ -21,6 +21,12 @@ class Chosen:
     scores: Tensor | None = None
     target: Tensor | None = None
 
+    def only(self, which: Sequence[int]) -> Chosen:
+        """Some of them."""
+        rows = list(which)
+        others = (None if part is None else part[rows] for part in (self.scores, self.target))
+        return Chosen(self.inputs[rows], tuple(self.index[row] for row in rows), *others)
+
 
 class Samples(Protocol):
     """Chooses samples while an epoch goes by."""
@@ -74,7 +80,7 @@ class FixedSamples:
         """In order of class."""
         if not self._closed:
             self._close()
-        return _joined([kept for _, kept in self._kept])
+        return joined([kept for _, kept in self._kept])
 
 
 class IndexedSamples:
@@ -102,7 +108,7 @@ class IndexedSamples:
 
     def chosen(self) -> Chosen | None:
         """Those that came by."""
-        return _joined([self._found[position] for position in self._wanted if position in self._found])
+        return joined([self._found[position] for position in self._wanted if position in self._found])
 
 
 class RankedSamples:
@@ -165,7 +171,8 @@ def _own(tensor: Tensor) -> Tensor:
         return tensor.detach().cpu().clone()
 
 
-def _joined(parts: list[Chosen]) -> Chosen | None:
+def joined(parts: Sequence[Chosen]) -> Chosen | None:
+    """All samples of several choices; None for no choice."""
     if not parts:
         return None
     inputs = torch.cat([part.inputs for part in parts])

@@ -31,7 +31,7 @@ def sheet(saliency: Saliency, pieces: Iterable[Pixels], said: Sequence[str], *, 
     """``pieces``, each ``WIDTH`` wide, one below the other between a head and the sentences of the foot."""
     heading = _question(saliency)
     head = heading_pixels(f"{title} · {heading}" if title else heading, axes)
-    return stacked([head, *pieces, foot([*said, *remarks(saliency)], warned=saliency.alarms)])
+    return stacked([head, *pieces, foot([*saliency.said, *said, *remarks(saliency)], warned=saliency.alarms)])
 
 
 def stacked(pieces: Iterable[Pixels]) -> Image:

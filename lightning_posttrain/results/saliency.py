@@ -61,6 +61,7 @@ class Saliency:
         classes: the mean map of each class, where that was worked out.
         regions: the part that each pixel of images and spectrograms belongs to, ``(K, H, W)`` int64, where maps are of
             whole parts.
+        said: how to read the maps, in sentences.
     """
 
     kind: Kind
@@ -80,6 +81,7 @@ class Saliency:
     alarms: tuple[str, ...] = ()
     faithfulness: Faithfulness | None = None
     classes: ClassMeans | None = None
+    said: tuple[str, ...] = ()
     regions: Tensor | None = None
 
     @property

@@ -113,12 +113,15 @@ def test_first_samples_are_those_of_the_first_epoch():
         assert samples.chosen().inputs[:, 0].tolist() == [0, 1, 2]
 
 
-def test_errors_of_each_epoch_or_where_there_is_none_some_of_each_class():
+def test_errors_of_each_epoch_and_where_they_are_too_few_some_of_each_class():
     scores = [[2.0, 0.0], [0.0, 2.0], [3.0, 0.0]]
     samples = ErrorsElseFixed(2)
-    assert chosen(samples, batches([0, 1, 1], scores=scores)).index == (2,)
+    assert chosen(samples, batches([0, 1, 1], scores=scores)).index == (2, 0)
     assert chosen(samples, batches([0, 1, 0], scores=scores)).index == (0, 1)
-    assert chosen(samples, batches([1, 1, 0], scores=scores)).index == (0,)
+    assert chosen(samples, batches([1, 0, 0], scores=scores)).index == (0, 1)
+    unknown = chosen(ErrorsElseFixed(3), batches([0, 1, 1], scores=scores, index=False))
+    assert unknown.inputs[:, 0].tolist() == [2.0, 0.0, 1.0]
+    assert unknown.target.tolist() == [1, 0, 1]
 
 
 def test_who_chooses():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_posttrain.attribution.perturbation.parts import Parts
-from lightning_posttrain.attribution.perturbation.subject import SIGNED, TITLES, Perturbing, Subject
+from lightning_posttrain.attribution.perturbation.subject import READ, SIGNED, TITLES, Perturbing, Subject
 from lightning_posttrain.functional.images import channel_dim
 from lightning_posttrain.results import Explained, Importance, LimeWeights, Rule, Saliency, ShapleyValues
 
@@ -68,6 +68,8 @@ class Found:
             kind=subject.kind, shown=display.shown(subject.shown, subject.kind), maps=maps, titles=TITLES,
             signed=SIGNED & maps.keys(), samples=samples, names=tuple(map(str, display.names or ())),
             words=display.words_of(subject.shown) if subject.kind == "tokens" else (), skipped=skipped,
+            regions=self._regions() if subject.kind in ("image", "spectrogram") else None,
+            said=tuple(READ[name] for name in maps if name in READ),
         )  # fmt: skip
 
     def _in_rule(self, rule: Rule) -> Tensor:

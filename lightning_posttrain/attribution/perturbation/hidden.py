@@ -13,6 +13,8 @@ from lightning_posttrain.attribution.perturbation.parts import Parts
 from lightning_posttrain.functional.images import channel_dim
 from lightning_posttrain.results import Kind
 
+BLUR = 0.5
+"""Share of each side that a blur is a mean over: more than a part, of which nothing is to be seen."""
 Plain = Literal["blur", "mean", "part mean"]
 Hiding = float | Plain | Callable[[Tensor], Tensor] | Tensor | None
 USUAL: Mapping[Kind, float | Plain | None] = {
@@ -52,7 +54,7 @@ def hidden_of(inputs: Tensor, kind: Kind, parts: Parts, *, how: Hiding = None) -
         index = parts.index.flatten(1)
         hidden = _means(maps.flatten(2), index, parts.count).view(maps.shape)
     else:
-        hidden = nothing_of(maps, 1, how)
+        hidden = nothing_of(maps, 1, how, share=BLUR)
     return (hidden.squeeze(1) if dim is None else hidden.movedim(1, dim)).unsqueeze(1)
 
 

@@ -13,6 +13,13 @@ from lightning_posttrain.attribution.perturbation.game import Forward
 from lightning_posttrain.results import Kind, Sample
 
 TITLES = {"lime": "LIME", "shap": "SHAP", "banzhaf": "Banzhaf values", "rise": "RISE", "anchors": "Anchors"}
+READ = {
+    "lime": "LIME: what a part adds to the score nearby, in a linear model of many copies with parts hidden.",
+    "shap": "SHAP: what each part adds to the baseline, the mean score without any; together they make the score.",
+    "banzhaf": "Banzhaf values: what a part adds, on average over which other parts are there.",
+    "rise": "RISE: the mean score where the part is there, above that of the least of the parts.",
+}
+"""How to read a picture, to someone who does not know the method."""
 SIGNED = frozenset({"lime", "shap", "banzhaf"})
 
 
