@@ -1,0 +1,209 @@
+"""A shallow tree that imitates the model, and how much the model relies on each feature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, final, get_args
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+from typing_extensions import Unpack
+
+from lightning_posttrain.artifacts import Tagged
+from lightning_posttrain.attribution.perturbation.row_sample import RowSample
+from lightning_posttrain.attribution.samples import Chosen
+from lightning_posttrain.batch import EvalBatch
+from lightning_posttrain.callbacks.asking import Asking
+from lightning_posttrain.callbacks.base import StreamCallback
+from lightning_posttrain.callbacks.case import Case
+from lightning_posttrain.callbacks.imitating import Imitating
+from lightning_posttrain.callbacks.options import EvaluationOptions, one_of
+from lightning_posttrain.evaluation import Evaluation
+from lightning_posttrain.functional.images import known_kind
+from lightning_posttrain.loaders import of_other_stages
+from lightning_posttrain.results import Kind, SurrogateReport
+
+
+@final
+class Surrogate(StreamCallback):
+    """Imitates the model by a small decision tree that one can read, and says how far that can be believed.
+
+    The tree (scikit-learn's) is fitted to what the model predicts for a random part of the rows, and judged on the
+    others: its fidelity is the share of these for which it gives the model's class, with its interval, beside the share
+    that the most frequent class alone would give. It asks about the columns of tabular rows, the mean brightness of
+    the cells of a 4 × 4 grid of images, bands of spectrograms, segments of series; tokens have no such features.
+
+    Beside it stands the permutation importance: how much worse the model itself does where one feature's values are
+    those of other rows, with 95 % intervals. Both are of a random sample of the epoch's rows, on the first rank.
+
+    Logged: ``surrogate/fidelity``.
+
+    Args:
+        depth: questions of the tree at most, on the way to an answer.
+        importance: ask the model again for the permutation importance.
+        repeats: other rows whose values each row is given.
+        forwards: rows that the model is asked for at most, about; then there are fewer repeats, and fewer rows.
+        every_n_epochs: how often in a fit. Default: at its end alone. ``validate`` and ``test`` always report.
+        forward_fn: from the module and inputs to scores, where the step does more than ``module(inputs)``.
+        precision: ``"full"``: without autocast; ``"trainer"``: as the trainer's.
+        kind: ``"image"``, ``"spectrogram"``, ``"series"`` or ``"tabular"``; told from the shape.
+        names: of the columns of tabular rows.
+        mean: of each column, to undo a normalization in the tree's questions.
+        std: of each column, likewise.
+        seed: of the random numbers, from generators of its own.
+        **options: what every callback takes, see ``StreamCallback``.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> trainer = Trainer(callbacks=Surrogate(depth=3, names=["age", "income"]), logger=False)
+    """
+
+    tag = "surrogate"
+
+    def __init__(  # noqa: PLR0913 - all by keyword
+        self,
+        *,
+        depth: int = 3,
+        importance: bool = True,
+        repeats: int = 10,
+        forwards: int = 100_000,
+        every_n_epochs: int | None = None,
+        forward_fn: Callable[[Any, Any], Any] | None = None,
+        precision: Literal["full", "trainer"] = "full",
+        kind: Kind | None = None,
+        names: Sequence[str] | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        seed: int = 0,
+        **options: Unpack[EvaluationOptions],
+    ) -> None:
+        super().__init__(**options)
+        if self.reading.task == "multilabel":
+            raise ValueError("`task` is 'multilabel', and Surrogate is for one class a row. Leave it out.")
+        least = {"depth": depth, "repeats": repeats, "forwards": forwards, "every_n_epochs": every_n_epochs}
+        for argument, value in least.items():
+            if value is not None and value < 1:
+                raise ValueError(f"`{argument}` is {value}, wanted at least 1.")
+        one_of("precision", precision, ("full", "trainer"))
+        one_of("kind", kind or "tabular", tuple(each for each in get_args(Kind) if each != "tokens"))
+        if (mean is None) != (std is None):
+            raise ValueError("`mean` and `std` go together, and one of them is missing. Pass both or neither.")
+        self.importance = importance
+        self.every_n_epochs = every_n_epochs
+        self.kind = kind
+        self.seed = seed
+        asking = Asking(
+            "Surrogate", forward_fn=forward_fn, precision=precision, kind=kind, seed=seed, reading=self.reading,
+            guarded=self.guarded,
+        )  # fmt: skip
+        self._columns = {"names": names, "mean": mean, "std": std}
+        scale = None if mean is None or std is None else (torch.tensor(mean), torch.tensor(std))
+        titles = None if names is None else tuple(map(str, names))
+        self._imitating = Imitating(
+            asking, depth=depth, repeats=repeats, forwards=forwards, kind=kind, names=titles, scale=scale, seed=seed
+        )
+        self._forget()
+
+    def _forget(self) -> None:
+        self._imitating.asking.forget()
+        self._rows: dict[str, RowSample] = {}
+        self._batch: dict[str, int] = {}
+        self._checked: set[str] = set()
+        self._pending: dict[str, tuple[Evaluation, tuple[str, ...], int]] = {}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Join the stream; each run begins anew."""
+        super().setup(trainer, pl_module, stage)
+        self._forget()
+
+    # reading
+
+    def open(self, trainer: Trainer, module: LightningModule) -> None:
+        """Keep no row of another epoch."""
+        self._rows = of_other_stages(self._rows, trainer)
+
+    def check(self, module: LightningModule, batch: EvalBatch) -> None:
+        """Raise where names or scales do not fit; say once that the inputs have no features to ask about."""
+        super().check(module, batch)
+        kind = self._kind(batch)
+        if kind is None:
+            rank_zero_info("Surrogate says nothing: it is for images, spectrograms, series or rows of one class each.")
+        elif kind == "tabular":
+            for argument, given in self._columns.items():
+                if given is not None and len(given) != batch.inputs.shape[1]:
+                    raise ValueError(
+                        f"`{argument}` has {len(given)} entries for {batch.inputs.shape[1]} columns. Pass one for each."
+                    )
+
+    def _kind(self, batch: EvalBatch) -> Kind | None:
+        """What the inputs are, or None where a tree cannot ask about them."""
+        kind = known_kind(batch.inputs, self.kind)
+        return None if kind == "tokens" or kind is None or len(batch.inputs) != len(batch.target) else kind
+
+    def observe(self, key: str, batch: EvalBatch) -> None:
+        """Keep some rows."""
+        if self._kind(batch) is None:
+            return
+        self._batch[key] = max(self._batch.get(key, 1), len(batch.inputs))
+        # rows that do not count are marked, not taken out: that would wait for the device
+        target = batch.target.masked_fill(~batch.counted, -1)
+        self._rows.setdefault(key, RowSample(seed=self.seed)).offer(batch.inputs, batch.scores, target)
+
+    # reporting
+
+    def summarize(
+        self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]
+    ) -> SurrogateReport | None:
+        """The tree, where it is due."""
+        trainer, key = module.trainer, evaluation.key
+        in_fit, often = trainer.state.fn == "fit", self.every_n_epochs
+        due = not in_fit or (often is not None and (trainer.current_epoch + 1) % often == 0)
+        if self.importance and key not in self._checked and key in self._rows:
+            self._checked.add(key)
+            rows = self._rows[key].rows()
+            if rows is not None and trainer.is_global_zero:
+                self._imitating.compare(self._case(module, evaluation, names), rows)
+        if in_fit:
+            self._pending[key] = (evaluation, names, trainer.global_step if due else -1)
+        return self._report_of(module, evaluation, names) if due else None
+
+    def _case(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> Case:
+        nothing = Chosen(torch.zeros(0), ())
+        return Case(module, evaluation, names, nothing, fixed=False, rows=self._batch.get(evaluation.key, 1))
+
+    def _report_of(
+        self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]
+    ) -> SurrogateReport | None:
+        """The report of the first rank; all ranks together."""
+        trainer, sample = module.trainer, self._rows.get(evaluation.key)
+        rows = sample.rows() if sample is not None and trainer.is_global_zero else None
+        report: SurrogateReport | None = None
+        if rows is not None:
+            case = self._case(module, evaluation, names)
+            report = self._imitating.report(case, rows, trainer, importance=self.importance)
+        return trainer.strategy.broadcast(report, 0) if trainer.world_size > 1 else report
+
+    def scalars(self, result: SurrogateReport) -> dict[str, float]:
+        """The fidelity."""
+        return {f"{self.tag}/{name}": value for name, value in result.scalars().items()}
+
+    def show(self, result: SurrogateReport, title: str) -> Iterator[Tagged]:
+        """The tree and the importance, as a picture and as tables."""
+        from lightning_posttrain.render.surrogate import drops_table, surrogate_image, tree_table
+
+        yield Tagged(self.tag, surrogate_image(result, title=title))
+        yield Tagged(f"{self.tag}_tree", tree_table(result))
+        if result.drops:
+            yield Tagged(f"{self.tag}_importance", drops_table(result))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report what the last epoch left out."""
+        for key, (evaluation, names, step) in self._pending.items():
+            report = None if step == trainer.global_step else self._report_of(pl_module, evaluation, names)
+            if report is not None:
+                self.results[key] = report
+                place, suffix, epoch = self.place(evaluation), evaluation.suffix, max(trainer.current_epoch - 1, 0)
+                shown = self.show(report, key)
+                self._reporter.write(trainer, place, suffix, tag=self.tag, result=report, shown=shown, epoch=epoch)
+        self._pending = {}
