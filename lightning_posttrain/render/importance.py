@@ -94,7 +94,7 @@ def _said(view: _View) -> str:
     if importance.background:
         said.append(f"A feature that is left out has its values in {importance.background:,} other rows.")
     if features > TOP:
-        said.append(f"{features - TOP} more features are in the table.")
+        said.append(f"The table has all {features} features.")
     if not bool(importance.values.isfinite().all()):
         said.append("Values that are not finite are drawn as 0.")
     return " ".join(said)

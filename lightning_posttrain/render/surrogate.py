@@ -175,7 +175,7 @@ def _foot(report: SurrogateReport) -> list[str]:
     if sum(map(_lines, report.branches)) > MOST:
         said.append("The tree goes on in the table.")
     if report.drops:
-        more = f" {len(report.drops) - TOP} more are in the table." if len(report.drops) > TOP else ""
+        more = f" The table has all {len(report.drops)}." if len(report.drops) > TOP else ""
         said.append(
             f"Lines across the lower bars are 95 % intervals, from {report.drop_rows:,} rows; grey where one holds 0. "
             f"Features that go along with each other can stand in for one another.{more}"
