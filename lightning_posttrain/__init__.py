@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lightning_posttrain.callbacks.mining import HardExampleMining
     from lightning_posttrain.callbacks.saliency import SaliencyMaps
     from lightning_posttrain.callbacks.suite import posttrain_suite
+    from lightning_posttrain.callbacks.surrogate import Surrogate
     from lightning_posttrain.callbacks.thresholds import DecisionThresholds
     from lightning_posttrain.callbacks.torchmetrics import TorchMetrics
     from lightning_posttrain.sampling import HardExampleSampler
@@ -48,6 +49,7 @@ __all__ = [
     "SaliencyMaps",
     "ScoreCurves",
     "StreamCallback",
+    "Surrogate",
     "TorchMetrics",
     "__version__",
     "posttrain_suite",
@@ -68,6 +70,7 @@ _HOMES = {
     "SaliencyMaps": "lightning_posttrain.callbacks.saliency",
     "ScoreCurves": "lightning_posttrain.callbacks.curves",
     "StreamCallback": "lightning_posttrain.callbacks.base",
+    "Surrogate": "lightning_posttrain.callbacks.surrogate",
     "TorchMetrics": "lightning_posttrain.callbacks.torchmetrics",
     "posttrain_suite": "lightning_posttrain.callbacks.suite",
 }

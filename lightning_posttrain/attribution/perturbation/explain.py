@@ -19,6 +19,7 @@ from lightning_posttrain.attribution.perturbation.game import Game, ask
 from lightning_posttrain.attribution.perturbation.hidden import hidden_of
 from lightning_posttrain.attribution.perturbation.lime import lime_of_pool, lime_of_rows, neighbourhood
 from lightning_posttrain.attribution.perturbation.parts import parts_of
+from lightning_posttrain.attribution.perturbation.plans import Method
 from lightning_posttrain.attribution.perturbation.pool import Pool, banzhaf, draw_pool, rise
 from lightning_posttrain.attribution.perturbation.shapley import all_outputs, shapley_of_game
 from lightning_posttrain.attribution.perturbation.subject import TITLES, Perturbing, Subject
@@ -27,6 +28,8 @@ from lightning_posttrain.results import Explained, Importance, Rule
 
 MOST_CLASSES = 10
 """Classes whose Shapley values are worked out for many rows: those that are predicted most."""
+SHARED = 4
+"""Times as many rows for LIME of a table, as all samples share them."""
 FEW = 16
 """Background rows for many rows."""
 
@@ -98,7 +101,8 @@ class _Run:
     def _lime(self) -> None:
         subject, how = self.subject, self.how
         if self.tabular:
-            near = neighbourhood(subject.forward, self.rows, how.perturbations, how.seed, chunks=subject.chunks)
+            drawn = SHARED * how.perturbations
+            near = neighbourhood(subject.forward, self.rows, drawn, how.seed, chunks=subject.chunks)
             output = ask(subject.forward, subject.inputs, subject.chunks)
             bins = bins_of(self.rows, categorical=how.categorical)
             found = lime_of_rows(near, bins, subject.inputs, output, subject.pick)
@@ -107,7 +111,8 @@ class _Run:
         self.found.lime, self.found.values["lime"] = found, found.values
 
     def _shap(self) -> None:
-        samples = None if self.parts.count <= 12 else self.how.perturbations
+        count = self.parts.count
+        samples = None if count <= 12 else max(self.how.perturbations, 2 * count + 2)
         found = shapley_of_game(self.game, self.subject.pick, samples=samples, seed=self.how.seed)
         self.found.shap, self.found.values["shap"] = found, found.values
         if self.tabular and self.how.important:
@@ -119,8 +124,9 @@ class _Run:
         hidden = self.rows[:FEW][None]
         game = Game(subject.forward, rows, self.parts.index[:1], self.parts.count, hidden, subject.chunks)
         count = self.parts.count
-        samples = None if count <= 8 else 2 * count + 256
-        found = all_outputs(game, samples=samples, seed=self.how.seed)
+        samples = None if count <= 8 else 2 * count + 256  # for 9 and more, all are too many for many rows
+        method: Method = "auto" if count <= 8 else "kernel"
+        found = all_outputs(game, method=method, samples=samples, seed=self.how.seed)
         most = (
             found.output.argmax(1).bincount(minlength=found.output.shape[1]).sort(descending=True, stable=True).indices
         )
