@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from lightning_posttrain.attribution.perturbation.parts import Parts
-from lightning_posttrain.attribution.perturbation.subject import READ, SIGNED, TITLES, Perturbing, Subject
+from lightning_posttrain.attribution.perturbation.subject import (
+    READ,
+    READ_OF_TABLES,
+    SIGNED,
+    TITLES,
+    Perturbing,
+    Subject,
+)
 from lightning_posttrain.functional.images import channel_dim
 from lightning_posttrain.results import Explained, Importance, LimeWeights, Rule, Saliency, ShapleyValues
 
@@ -60,7 +67,7 @@ class Found:
         maps = {name: self._map(values) for name, values in self.values.items()}
         if self.rules and self.subject.kind != "tabular":
             maps["anchors"] = self._map(torch.stack([self._in_rule(rule) for rule in self.rules]))
-        samples = subject.samples
+        samples, read = subject.samples, READ_OF_TABLES if subject.kind == "tabular" else READ
         if shap is not None:
             pairs = zip(samples, shap.base.tolist(), strict=True)
             samples = tuple(replace(sample, baseline=base) for sample, base in pairs)
@@ -69,7 +76,7 @@ class Found:
             signed=SIGNED & maps.keys(), samples=samples, names=tuple(map(str, display.names or ())),
             words=display.words_of(subject.shown) if subject.kind == "tokens" else (), skipped=skipped,
             regions=self._regions() if subject.kind in ("image", "spectrogram") else None,
-            said=tuple(READ[name] for name in maps if name in READ),
+            said=tuple(read[name] for name in maps if name in read),
         )  # fmt: skip
 
     def _in_rule(self, rule: Rule) -> Tensor:

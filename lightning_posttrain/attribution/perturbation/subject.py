@@ -20,6 +20,11 @@ READ = {
     "rise": "RISE: the mean score where the part is there, above that of the least of the parts.",
 }
 """How to read a picture, to someone who does not know the method."""
+READ_OF_TABLES = {
+    **READ,
+    "lime": "LIME: what it adds to the score that the value is in its quarter of all rows, in a linear model nearby.",
+    "shap": "SHAP: what each value adds to the baseline, the mean score with other rows' values; all make the score.",
+}
 SIGNED = frozenset({"lime", "shap", "banzhaf"})
 
 
