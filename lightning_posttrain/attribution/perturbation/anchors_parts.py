@@ -159,6 +159,6 @@ def _check(game: Game, pool: Pool, *, names: Sequence[Sequence[str]], max_size: 
             f"`names` has {[len(each) for each in names]}, wanted {game.count} names for each of {len(game)} samples, "
             "or one list of them for all."
         )
-    for name, value in (("max_size", max_size), ("beam", beam or 1)):
+    for name, value in (("max_size", max_size), ("beam", 1 if beam is None else beam)):
         if value < 1:
             raise ValueError(f"`{name}` is {value}, wanted 1 or more. Leave it out for the default.")

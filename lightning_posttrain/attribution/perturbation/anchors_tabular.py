@@ -230,7 +230,7 @@ def _check_table(inputs: Tensor, rows: Tensor, predicted: Tensor | None) -> None
 
 
 def _check_options(columns: int, *, bins: int, max_size: int, beam: int | None, categorical: Sequence[int]) -> None:
-    for name, value, least in (("bins", bins, 2), ("max_size", max_size, 1), ("beam", beam or 1, 1)):
+    for name, value, least in (("bins", bins, 2), ("max_size", max_size, 1), ("beam", 1 if beam is None else beam, 1)):
         if value < least:
             raise ValueError(f"`{name}` is {value}, wanted {least} or more. Leave it out for the default.")
     wrong = [number for number in categorical if not 0 <= number < columns]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_posttrain.functional.binomial import upper_bound
+from lightning_posttrain.functional.binomial import incomplete_beta, upper_bound
 
-HALVINGS = 40
+HALVINGS = 30
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Bar:
         """What the lower bound has to exceed."""
         return self.threshold - self.tolerance
 
-    def judged(self, hits: int, rows: int, *, tests: float = 1) -> Judged:
+    def passed(self, hits: int, rows: int, *, tests: float = 1) -> bool:
         """Whether a rule is good enough, from rows that its search has not seen.
 
         Args:
@@ -52,9 +52,15 @@ class Bar:
             rows: rows for which the rule holds.
             tests: the doubt is shared among so many tests (Bonferroni).
         """
+        if hits < self.threshold * rows or not hits:
+            return False
+        by_chance = incomplete_beta(hits, rows - hits + 1, self.least)
+        return by_chance < (1 - self.confidence) / tests
+
+    def judged(self, hits: int, rows: int, *, tests: float = 1) -> Judged:
+        """What is to be said of such a rule."""
         lower = lower_bound(hits, rows, confidence=1 - (1 - self.confidence) / tests)
-        precision = hits / rows if rows else 0.0
-        return Judged(precision, lower, rows, precision >= self.threshold and lower > self.least)
+        return Judged(hits / rows if rows else 0.0, lower, rows, self.passed(hits, rows, tests=tests))
 
 
 @dataclass(frozen=True)
@@ -80,40 +86,30 @@ def lower_bound(hits: int, rows: int, *, confidence: float = 0.95) -> float:
     return 1 - upper_bound(rows - hits, rows, level=confidence) if rows else 0.0
 
 
-def divergence(p: Tensor, q: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of one coin from another, in nats, for shares of any one shape.
+def chernoff_lower(share: Tensor, rows: Tensor, level: float) -> Tensor:
+    r"""Lower bounds of true shares, each too high with probability :math:`e^{-level}` at most: fast, for many.
 
-    Example:
-        >>> divergence(torch.tensor([0.5, 1.0]), torch.tensor([0.5, 0.25])).exp().tolist()
-        [1.0, 4.0]
-    """
-    return p.xlogy(p) - p.xlogy(q) + (1 - p).xlogy(1 - p) - (1 - p).xlogy(1 - q)
-
-
-def chernoff_bounds(share: Tensor, rows: Tensor, level: float) -> tuple[Tensor, Tensor]:
-    r"""Lower and upper bounds of true shares, each missed with probability :math:`e^{-level}` at most.
-
-    Those q with :math:`n \, KL(p, q) = level` (Kaufmann and Kalyanakrishnan, 2013, COLT).
+    The :math:`q \le p` with :math:`n \, KL(p, q) = level` (Kaufmann and Kalyanakrishnan, 2013, COLT), where
+    :math:`KL(p, q) = p \log(p / q) + (1 - p) \log((1 - p) / (1 - q))`.
 
     Args:
         share: what was counted ``(A,)``, float64.
-        rows: out of how many ``(A,)``; 0 gives 0 and 1.
+        rows: out of how many ``(A,)``; 0 gives 0.
         level: in nats.
 
     Example:
-        >>> low, high = chernoff_bounds(torch.tensor([1.0]).double(), torch.tensor([10]), 1.0)
-        >>> round(low.item(), 4), high.item()
-        (0.9048, 1.0)
+        >>> chernoff_lower(torch.tensor([1.0]).double(), torch.tensor([10]), 1.0).log().tolist()  # KL(1, q) = -log(q)
+        [-0.1000...]
     """
-    allowed = level / rows
-    low, high = torch.zeros_like(share), torch.ones_like(share)
-    below, above = share.clone(), share.clone()
+    wanted = share.xlogy(share) + (1 - share).xlogy(1 - share) - level / rows
+    low, high = torch.zeros_like(share), share.clone()
     for _ in range(HALVINGS):
-        middle = (low + below) / 2
-        out = divergence(share, middle) > allowed
-        low, below = torch.where(out, middle, low), torch.where(out, below, middle)
-        middle = (above + high) / 2
-        out = divergence(share, middle) > allowed
-        high, above = torch.where(out, middle, high), torch.where(out, above, middle)
-    none = rows == 0
-    return low.masked_fill(none, 0.0), high.masked_fill(none, 1.0)
+        middle = (low + high) / 2
+        out = share.xlogy(middle) + (1 - share) * (-middle).log1p() < wanted
+        low, high = torch.where(out, middle, low), torch.where(out, high, middle)
+    return low
+
+
+def chernoff_upper(share: Tensor, rows: Tensor, level: float) -> Tensor:
+    """Upper bounds of true shares, as ``chernoff_lower``; 1 without rows."""
+    return 1 - chernoff_lower(1 - share, rows, level)

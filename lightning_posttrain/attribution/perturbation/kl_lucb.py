@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_posttrain.attribution.perturbation.beam import grown
-from lightning_posttrain.attribution.perturbation.bounds import Bar, Judged, chernoff_bounds
+from lightning_posttrain.attribution.perturbation.bounds import Bar, Judged, chernoff_lower, chernoff_upper
 
 Draw = Callable[[Tensor, int], Tensor]
 """From rules ``(A, P)`` and a number of new samples for each to how many of these got the class ``(A,)``."""
@@ -27,7 +27,7 @@ class Effort:
         max_size: predicates at most.
         round: samples of each rule in play at a time.
         slack: how much worse the precision of a rule that is kept may be than of one that is not.
-        budget: samples at most, about; the search then goes on with what it knows.
+        budget: samples at most, about, of all sizes of rules; of each, the search goes on with what it then knows.
         fresh: samples that confirm a finalist.
     """
 
@@ -87,20 +87,21 @@ def best_arms(arms: Arms, effort: Effort, *, doubt: float, budget: int) -> Tenso
         if not len(others) or arms.drawn >= budget:
             return kept
         rate = math.log(405.5 * len(order) * rounds**1.1 / doubt)
-        low, high = chernoff_bounds(arms.share, arms.rows, rate + math.log(rate))
-        worst, best = low[kept].min(), high[others].max()
+        low = chernoff_lower(arms.share[kept], arms.rows[kept], rate + math.log(rate))
+        high = chernoff_upper(arms.share[others], arms.rows[others], rate + math.log(rate))
+        worst, best = low.min(), high.max()
         if best - worst <= effort.slack:
             return kept
-        open_kept, open_others = low[kept] < best - effort.slack, high[others] > worst + effort.slack
-        arms.sample(torch.cat([kept[open_kept], others[open_others]]), effort.round)
+        unclear = kept[low < best - effort.slack], others[high > worst + effort.slack]
+        arms.sample(torch.cat(unclear), effort.round)
         rounds += 1
 
 
 def settle(arms: Arms, which: Tensor, bar: Bar, *, effort: Effort, doubt: float, budget: int) -> Tensor:
     """Which of some rules reach the bar ``(B,)``, bool, sampled until that is clear."""
     while True:
-        share = arms.share[which]
-        low, high = chernoff_bounds(share, arms.rows[which], math.log(1 / doubt))
+        share, rows = arms.share[which], arms.rows[which]
+        low, high = (bound(share, rows, -math.log(doubt)) for bound in (chernoff_lower, chernoff_upper))
         good = share >= bar.threshold
         unclear = torch.where(good, low <= bar.least, high >= bar.threshold + bar.tolerance)
         if not unclear.any() or arms.drawn >= budget:
@@ -142,18 +143,20 @@ def searched_rule(
         if not len(rules) or (size and used >= effort.budget):
             break
         arms = Arms(rules, draw, counted(rules))
-        kept = best_arms(arms, effort, doubt=1 - bar.confidence, budget=effort.budget - used)
-        passed = settle(arms, kept, bar, effort=effort, doubt=doubt, budget=effort.budget - used)
+        # what a size leaves is for the longer ones
+        budget = (effort.budget - used) // (effort.max_size + 1 - size)
+        kept = best_arms(arms, effort, doubt=1 - bar.confidence, budget=budget)
+        passed = settle(arms, kept, bar, effort=effort, doubt=doubt, budget=arms.drawn + len(kept) * effort.fresh)
         used += arms.drawn
         rules = rules[kept]
         covers = coverage(rules).tolist()
-        low = chernoff_bounds(arms.share[kept], arms.rows[kept], math.log(1 / doubt))[0].tolist()
+        low = chernoff_lower(arms.share[kept], arms.rows[kept], -math.log(doubt)).tolist()
         for number, rule in enumerate(rules):
             if passed[number]:
                 good.append((covers[number], rule))
             doubtful.append((low[number], rule))
         best = max([best, *(cover for cover, _ in good)])
-    finalists = sorted(good or doubtful, key=lambda pair: -pair[0])[: FINALISTS if good else 1]
+    finalists = sorted(good or doubtful, key=lambda pair: -pair[0])[:FINALISTS]
     rule, judged = _confirmed(torch.stack([rule for _, rule in finalists]), draw, bar, effort.fresh)
     return rule, judged, used + len(finalists) * effort.fresh
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import takewhile
 
 import torch
 from torch import Tensor
 
 from lightning_posttrain.attribution.perturbation.beam import grown, hold_for
-from lightning_posttrain.attribution.perturbation.bounds import Bar, Judged, chernoff_bounds
+from lightning_posttrain.attribution.perturbation.bounds import Bar, Judged, chernoff_lower
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +33,7 @@ def worth(tried: Tried, level: float, ratio: float) -> Tensor:
     """How probably rules pass a confirmation on ``ratio`` times as many rows: the bound that it would find ``(A,)``."""
     # a share of few rows is drawn a little towards 7 of 8, so that two hits of two are not sure
     share = (tried.hits + 0.7) / (tried.rows + 0.8)
-    return chernoff_bounds(share.double(), tried.rows * ratio, level)[0]
+    return chernoff_lower(share.double(), tried.rows * ratio, level)
 
 
 def beam_search(
@@ -102,11 +101,9 @@ def observed_rule(
     tried = beam_search(hold[seen], agree[seen], implies, level=level, ratio=ratio, beam=beam, max_size=max_size)
     finalists = front(tried, level, ratio).rules
     inside = hold_for(finalists, hold[fresh])
-    rows, hits = inside.sum(1).tolist(), (inside & agree[fresh]).sum(1).tolist()
-    judged = [bar.judged(h, n) for h, n in zip(hits, rows, strict=True)]
-    passed = len(list(takewhile(lambda found: found.valid, judged)))
-    if passed:
-        return finalists[passed - 1], judged[passed - 1]
-    failed = [number for number, found in enumerate(judged) if not found.valid]
-    best = max(failed, key=lambda number: judged[number].lower)
-    return finalists[best], judged[best]
+    rows, hits = inside.sum(1), (inside & agree[fresh]).sum(1)
+    good = [bar.passed(h, n) for h, n in zip(hits.tolist(), rows.tolist(), strict=True)]
+    passed = good.index(False) if False in good else len(good)
+    lower = chernoff_lower(hits.double() / rows.clamp(min=1), rows, level).masked_fill(torch.tensor(good), -1.0)
+    best = passed - 1 if passed else int(lower.argmax())
+    return finalists[best], bar.judged(int(hits[best]), int(rows[best]))
