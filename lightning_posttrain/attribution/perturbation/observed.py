@@ -18,22 +18,22 @@ class Tried:
     Args:
         rules: ``(A, P)``, bool.
         rows: for which each holds ``(A,)``.
-        hits: of these, with the class ``(A,)``.
+        safety: the bound that a confirmation would find, if what was counted went on alike ``(A,)``.
     """
 
     rules: Tensor
     rows: Tensor
-    hits: Tensor
+    safety: Tensor
 
     def __getitem__(self, which: Tensor) -> Tried:
-        return Tried(self.rules[which], self.rows[which], self.hits[which])
+        return Tried(self.rules[which], self.rows[which], self.safety[which])
 
 
-def worth(tried: Tried, level: float, ratio: float) -> Tensor:
-    """How probably rules pass a confirmation on ``ratio`` times as many rows: the bound that it would find ``(A,)``."""
+def _tried(rules: Tensor, rows: Tensor, hits: Tensor, *, level: float, ratio: float) -> Tried:
+    """Rules ``(A, P)`` that hold for so many rows, with so many hits, confirmed on ``ratio`` times as many rows."""
     # a share of few rows is drawn a little towards 7 of 8, so that two hits of two are not sure
-    share = (tried.hits + 0.7) / (tried.rows + 0.8)
-    return chernoff_lower(share.double(), tried.rows * ratio, level)
+    share = (hits.double() + 0.7) / (rows + 0.8)
+    return Tried(rules, rows.long(), chernoff_lower(share, rows * ratio, level))
 
 
 def beam_search(
@@ -52,24 +52,23 @@ def beam_search(
     """
     rows, hits = hold.float(), agree.float()
     empty = torch.zeros(1, hold.shape[1], dtype=torch.bool, device=hold.device)
-    levels = [Tried(empty, agree.new_full((1,), len(agree), dtype=torch.int64), agree.sum()[None])]
+    levels = [_tried(empty, torch.tensor([len(agree)]), agree.sum()[None], level=level, ratio=ratio)]
     for _ in range(max_size if hold.shape[1] else 0):
-        parents = levels[-1]
-        parents = parents[worth(parents, level, ratio).argsort(descending=True, stable=True)[:beam]]
+        parents = levels[-1][levels[-1].safety.argsort(descending=True, stable=True)[:beam]]
         inside = hold_for(parents.rules, hold).float()
         rules, came = grown(parents.rules, implies)
-        tried = Tried(rules, (inside @ rows).flatten()[came].long(), ((inside * hits) @ rows).flatten()[came].long())
-        tried = tried[(tried.rows > 0) & (tried.rows < parents.rows[came // len(implies)])]
-        if not len(tried.rows):
+        held, right = (counted.flatten()[came] for counted in (inside @ rows, (inside * hits) @ rows))
+        fewer = (held > 0) & (held < parents.rows[came // len(implies)])
+        if not fewer.any():
             break
-        levels.append(tried)
-    return Tried(*(torch.cat([getattr(part, name) for part in levels]) for name in ("rules", "rows", "hits")))
+        levels.append(_tried(rules[fewer], held[fewer], right[fewer], level=level, ratio=ratio))
+    return Tried(*(torch.cat([getattr(part, name) for part in levels]) for name in ("rules", "rows", "safety")))
 
 
-def front(tried: Tried, level: float, ratio: float) -> Tried:
+def front(tried: Tried) -> Tried:
     """Rules none of which is both less safe and less general than another: the safest first, the most general last."""
     order = tried.rules.sum(1).argsort(stable=True)
-    for key in (tried.rows, worth(tried, level, ratio)):
+    for key in (tried.rows, tried.safety):
         order = order[key[order].argsort(descending=True, stable=True)]
     tried = tried[order]
     before = tried.rows.cummax(0).values.roll(1)
@@ -99,7 +98,7 @@ def observed_rule(
     seen, fresh = parts
     level, ratio = -torch.tensor(1 - bar.confidence).log().item(), len(fresh) / max(1, len(seen))
     tried = beam_search(hold[seen], agree[seen], implies, level=level, ratio=ratio, beam=beam, max_size=max_size)
-    finalists = front(tried, level, ratio).rules
+    finalists = front(tried).rules
     inside = hold_for(finalists, hold[fresh])
     rows, hits = inside.sum(1), (inside & agree[fresh]).sum(1)
     good = [bar.passed(h, n) for h, n in zip(hits.tolist(), rows.tolist(), strict=True)]

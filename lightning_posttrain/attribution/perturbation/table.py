@@ -16,25 +16,27 @@ class Table:
         ordered: the values of each column, rising, NaN last ``(N, F)``.
         place: where in its column the value of each row came ``(N, F)``, int64.
         filled: how many of each column are not NaN ``(F,)``.
+        columns: ``ordered`` column by column, infinity for NaN ``(F, N)``.
     """
 
     ordered: Tensor
     place: Tensor
     filled: Tensor
+    columns: Tensor
 
     @classmethod
     def of(cls, rows: Tensor) -> Table:
         """The table of rows ``(N, F)``."""
         ordered, order = rows.sort(0)
-        return cls(ordered, order.argsort(0), (~rows.isnan()).sum(0))
+        columns = ordered.nan_to_num(torch.inf, torch.inf, -torch.inf).T.contiguous()
+        return cls(ordered, order.argsort(0), (~rows.isnan()).sum(0), columns)
 
     def __len__(self) -> int:
         return len(self.ordered)
 
     def at_most(self, values: Tensor, *, below: bool = False) -> Tensor:
         """How many of each column are up to values ``(V, F)``, or below them; NaN are none: ``(V, F)``, int64."""
-        columns = self.ordered.nan_to_num(torch.inf, torch.inf, -torch.inf).T.contiguous()
-        found = torch.searchsorted(columns, values.T.contiguous(), right=not below)
+        found = torch.searchsorted(self.columns, values.T.contiguous(), right=not below)
         return torch.minimum(found.T, self.filled)
 
     def draw(self, start: Tensor, stop: Tensor, rule: Tensor, generator: torch.Generator) -> Tensor:
