@@ -18,7 +18,7 @@ import torch
 from sklearn.datasets import load_breast_cancer
 from torch import Tensor, nn
 
-from lightning_posttrain.attribution.perturbation.anchors_tabular import anchor
+from lightning_posttrain.attribution.perturbation.anchors.anchor import anchor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.saliency import interleaved

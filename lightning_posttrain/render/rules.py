@@ -40,8 +40,12 @@ BARS = (
     "Precision: of the rows where all IF lines hold, the share for which the model says THEN; the dark part is sure. "
     "The black mark: that class's share of all rows."
 )
+BARS_OF_PARTS = (
+    "Precision: of variants of the sample in which the parts of the rule are there and others are hidden at random, "
+    "the share that gets the same class; the dark part is sure. The black mark: the same where any part may be hidden."
+)
 REDRAWN = "Redrawn: the same where the values of all other features come from other rows."
-VARIANTS = "Variants: copies of the sample of which other parts are hidden."
+VARIANTS = "Variants: rows whose other values were drawn anew from other rows."
 ALSO = "The model also uses other features that go along with these."
 
 Pairs = Sequence[tuple[Sample, Rule]]
@@ -59,9 +63,10 @@ def rules_image(rules: Pairs, class_names: Sequence[str], *, title: str = "") ->
     if not rules:
         return stacked([heading, empty("no rule was worked out", 60, WIDTH)])
     pieces = [_block(sample, rule, class_names) for sample, rule in rules[:SHOWN]]
-    said = [BARS]
-    said += [REDRAWN] if any(rule.intervened is not None for _, rule in rules) else []
-    said += [] if all(rule.observed for _, rule in rules) else [VARIANTS]
+    of_parts = all(rule.of_parts for _, rule in rules)
+    said = [BARS_OF_PARTS if of_parts else BARS]
+    said += [REDRAWN] if any(rule.observed and rule.intervened is not None for _, rule in rules) else []
+    said += [] if of_parts or all(rule.observed for _, rule in rules) else [VARIANTS]
     if len(rules) > SHOWN:
         said.append(f"{len(rules) - SHOWN} more rules are in the table.")
     return stacked([heading, _read(READ), *pieces, foot(said)])
@@ -109,9 +114,10 @@ def _figures(rule: Rule) -> Pixels:
     of = "rows" if rule.observed else "variants"
     text = f"{share(rule.precision)} (at least {_floor(rule.lower)}) of {rule.rows:,} {of}"
     entries = [("precision", rule.precision, text)]
-    if rule.intervened is not None:
+    if rule.intervened is not None and rule.observed:
         entries.append(("redrawn", rule.intervened, f"{share(rule.intervened)} with other features redrawn"))
-    entries.append(("covers", rule.coverage, f"{share(rule.coverage)} of all rows"))
+    if not rule.of_parts:
+        entries.append(("covers", rule.coverage, f"{share(rule.coverage)} of all rows"))
     canvas = Canvas(STEP * len(entries) + 6)
     for number, (name, value, text) in enumerate(entries):
         y = STEP * number + STEP / 2

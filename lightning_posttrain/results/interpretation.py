@@ -109,6 +109,7 @@ class Rule:
             None where that was not asked.
         intervened_rows: how many rows that is from.
         forwards: rows that the model was asked for, those shared with other rules as well.
+        of_parts: whether a condition is a part that is there; else a range of a column.
     """
 
     conditions: tuple[Condition, ...]
@@ -123,6 +124,7 @@ class Rule:
     intervened: float | None = None
     intervened_rows: int = 0
     forwards: int = 0
+    of_parts: bool = False
 
     def __str__(self) -> str:
         return " AND ".join(map(str, self.conditions)) or "anything"

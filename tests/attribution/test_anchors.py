@@ -6,12 +6,12 @@ import torch
 from scipy import stats
 from sklearn import datasets
 
-from lightning_posttrain.attribution.perturbation.anchors_parts import anchor_of_parts
-from lightning_posttrain.attribution.perturbation.anchors_tabular import anchor
-from lightning_posttrain.attribution.perturbation.beam import grown
-from lightning_posttrain.attribution.perturbation.bounds import Bar, chernoff_lower, chernoff_upper, lower_bound
+from lightning_posttrain.attribution.perturbation.anchors.anchor import anchor
+from lightning_posttrain.attribution.perturbation.anchors.beam import grown
+from lightning_posttrain.attribution.perturbation.anchors.bounds import Bar, chernoff_lower, chernoff_upper, lower_bound
+from lightning_posttrain.attribution.perturbation.anchors.observed import beam_search, front, observed_rule
+from lightning_posttrain.attribution.perturbation.anchors.parts import anchor_of_parts
 from lightning_posttrain.attribution.perturbation.game import Game
-from lightning_posttrain.attribution.perturbation.observed import beam_search, front, observed_rule
 from lightning_posttrain.attribution.perturbation.pool import Pool
 
 

@@ -62,11 +62,19 @@ def test_a_rule_without_conditions_holds_for_anything(written):
 
 
 def test_what_was_not_asked_is_not_drawn_and_variants_are_not_called_rows(written):
-    rules_image([(SAMPLE, replace(RULE, intervened=None, observed=False))], NAMES)
+    rules_image([(SAMPLE, replace(RULE, intervened=0.9, observed=False))], NAMES)
     said = " ".join(texts(written))
     assert "redrawn" not in said.lower()
     assert "of 143 variants" in said
-    assert "Variants: copies of the sample" in said
+    assert "Variants: rows whose other values" in said
+
+
+def test_rules_of_parts_say_nothing_of_rows(written):
+    rules_image([(SAMPLE, replace(RULE, intervened=None, observed=False, of_parts=True))], NAMES)
+    said = " ".join(texts(written))
+    assert "variants of the sample" in said
+    assert "rows" not in said
+    assert "covers" not in said
 
 
 def test_long_conditions_and_names_stay_on_the_sheet_and_keep_their_bound(written):

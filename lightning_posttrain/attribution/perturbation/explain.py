@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from lightning_posttrain.attribution.chunks import OutOfTimeError
-from lightning_posttrain.attribution.perturbation.anchors_parts import anchor_of_parts
-from lightning_posttrain.attribution.perturbation.anchors_tabular import anchor
+from lightning_posttrain.attribution.perturbation.anchors.parts import anchor_of_parts
+from lightning_posttrain.attribution.perturbation.anchors.rows import anchor_of_rows
 from lightning_posttrain.attribution.perturbation.bins import bins_of
 from lightning_posttrain.attribution.perturbation.found import Found
 from lightning_posttrain.attribution.perturbation.game import Game, ask
@@ -169,7 +169,7 @@ class _Run:
 
         if self.tabular:
             known = ask(subject.forward, self.rows, subject.chunks) if subject.outputs is None else subject.outputs
-            found = anchor(
+            found = anchor_of_rows(
                 forward, inputs, self.rows, predicted=_of_label(known, label).argmax(1), names=self.parts.names[0],
                 scale=how.display.scale(inputs.shape[1]), categorical=how.categorical, chunk=subject.chunks, **options,
             )  # fmt: skip

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from lightning_posttrain.attribution.chunks import Chunks
-from lightning_posttrain.attribution.perturbation.beam import hold_for
-from lightning_posttrain.attribution.perturbation.bounds import Bar, Judged
-from lightning_posttrain.attribution.perturbation.classes import Asked
+from lightning_posttrain.attribution.perturbation.anchors.beam import hold_for
+from lightning_posttrain.attribution.perturbation.anchors.bounds import Bar, Judged
+from lightning_posttrain.attribution.perturbation.anchors.classes import Asked
+from lightning_posttrain.attribution.perturbation.anchors.kl_lucb import Effort, searched_rule
+from lightning_posttrain.attribution.perturbation.anchors.observed import observed_rule
+from lightning_posttrain.attribution.perturbation.anchors.predicates import Predicates, predicates_of
+from lightning_posttrain.attribution.perturbation.anchors.table import Table, cuts_of
 from lightning_posttrain.attribution.perturbation.game import Forward
-from lightning_posttrain.attribution.perturbation.kl_lucb import Effort, searched_rule
-from lightning_posttrain.attribution.perturbation.observed import observed_rule
-from lightning_posttrain.attribution.perturbation.predicates import Predicates, predicates_of
-from lightning_posttrain.attribution.perturbation.table import Table, cuts_of
 from lightning_posttrain.results import Rule
 
 SEARCHED = 0.3
@@ -25,7 +25,7 @@ INTERVENED = 1000
 """Rows drawn for the precision under intervention."""
 
 
-def anchor(  # noqa: PLR0913 - all by keyword
+def anchor_of_rows(  # noqa: PLR0913 - all by keyword
     forward: Forward,
     inputs: Tensor,
     rows: Tensor,
@@ -83,7 +83,7 @@ def anchor(  # noqa: PLR0913 - all by keyword
     Example:
         >>> rows = torch.arange(1000.0)[:, None] % torch.tensor([1000, 7])
         >>> model = lambda x: torch.stack([499 - x[:, 0], x[:, 0] - 499], 1)
-        >>> rule = anchor(model, torch.tensor([[900.0, 3.0]]), rows, names=["size", "hue"])[0]
+        >>> rule = anchor_of_rows(model, torch.tensor([[900.0, 3.0]]), rows, names=["size", "hue"])[0]
         >>> print(rule, rule.precision, rule.valid)
         size > 499 1.0 True
     """

@@ -8,12 +8,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lightning_posttrain.attribution.perturbation.bounds import Bar, Judged
-from lightning_posttrain.attribution.perturbation.classes import class_of
+from lightning_posttrain.attribution.perturbation.anchors.bounds import Bar, Judged
+from lightning_posttrain.attribution.perturbation.anchors.classes import class_of
+from lightning_posttrain.attribution.perturbation.anchors.kl_lucb import Effort, searched_rule
+from lightning_posttrain.attribution.perturbation.anchors.pool_search import PoolSearch
 from lightning_posttrain.attribution.perturbation.game import Game
-from lightning_posttrain.attribution.perturbation.kl_lucb import Effort, searched_rule
 from lightning_posttrain.attribution.perturbation.pool import Pool
-from lightning_posttrain.attribution.perturbation.sampled import PoolSearch
 from lightning_posttrain.results import Condition, Rule
 
 
@@ -114,8 +114,7 @@ def _rule(conditions: list[Condition], label: int, judged: Judged) -> Rule:
         base=0.0,
         valid=judged.valid,
         observed=False,
-        intervened=judged.precision,
-        intervened_rows=judged.rows,
+        of_parts=True,
     )
 
 

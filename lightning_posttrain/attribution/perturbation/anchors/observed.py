@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_posttrain.attribution.perturbation.beam import grown, hold_for
-from lightning_posttrain.attribution.perturbation.bounds import Bar, Judged, chernoff_lower
+from lightning_posttrain.attribution.perturbation.anchors.beam import grown, hold_for
+from lightning_posttrain.attribution.perturbation.anchors.bounds import Bar, Judged, chernoff_lower
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_posttrain.attribution.perturbation.beam import grown
-from lightning_posttrain.attribution.perturbation.bounds import Bar, Judged, chernoff_lower, chernoff_upper
+from lightning_posttrain.attribution.perturbation.anchors.beam import grown
+from lightning_posttrain.attribution.perturbation.anchors.bounds import Bar, Judged, chernoff_lower, chernoff_upper
 
 Draw = Callable[[Tensor, int], Tensor]
 """From rules ``(A, P)`` and a number of new samples for each to how many of these got the class ``(A,)``."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from lightning_posttrain.attribution.perturbation.beam import grown, hold_for, without_one
-from lightning_posttrain.attribution.perturbation.bounds import Bar, Judged
-from lightning_posttrain.attribution.perturbation.kl_lucb import Draw
+from lightning_posttrain.attribution.perturbation.anchors.beam import grown, hold_for, without_one
+from lightning_posttrain.attribution.perturbation.anchors.bounds import Bar, Judged
+from lightning_posttrain.attribution.perturbation.anchors.kl_lucb import Draw
 
 FRESH = 128
 """New masks that confirm a rule."""

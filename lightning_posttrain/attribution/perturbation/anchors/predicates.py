@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_posttrain.attribution.perturbation.table import Cuts, Table
+from lightning_posttrain.attribution.perturbation.anchors.table import Cuts, Table
 from lightning_posttrain.results import Condition
 
 UP_TO, ABOVE, EQUAL = range(3)

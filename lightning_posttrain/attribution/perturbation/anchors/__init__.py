@@ -1,0 +1,1 @@
+"""Anchors: rules that hold a prediction in place."""
