@@ -121,7 +121,7 @@ class Explanations(OfSamples):
         at_least("perturbations", perturbations, 16)
         at_least("background", background, 1)
         at_least("important", important, 0)
-        at_least("every_n_epochs", every_n_epochs or 1, 1)
+        at_least("every_n_epochs", 1 if every_n_epochs is None else every_n_epochs, 1)
         if not 0.5 < threshold <= 1:
             raise ValueError(f"`threshold` is {threshold}, wanted a precision above 0.5, up to 1.")
         self.explain = explain

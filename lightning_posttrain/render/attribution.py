@@ -23,6 +23,9 @@ RIGHT, WRONG = (24, 128, 56), (197, 34, 31)
 EMPTY: Color = (236, 237, 239)
 FOR, AGAINST, STRENGTH = (214, 69, 65), (58, 116, 190), (243, 146, 44)
 SIGNS = "Red speaks for what is explained, blue against it."
+RULE = "anchors"
+"""Name of the maps that are 1 at the parts of a rule and 0 elsewhere: they have no strength."""
+NO_PART = "no part is needed for this class"
 STRENGTHS = "One colour alone is strength without a direction."
 OUTPUT_SIGNS = "Red raises the output, blue lowers it, against the baseline."
 
@@ -147,8 +150,8 @@ def map_label(saliency: Saliency, name: str, row: int, *, values: Map, scale: fl
     if reason(saliency, name, row):
         return label(saliency.titles[name], "")
     if not values.any():
-        return label(saliency.titles[name], "all zero")
-    said = "" if saliency.shared_scale else scale_text(scale, name in saliency.signed)
+        return label(saliency.titles[name], NO_PART if name == RULE else "all zero")
+    said = "" if saliency.shared_scale or name == RULE else scale_text(scale, name in saliency.signed)
     return label(saliency.titles[name], said)
 
 
@@ -201,9 +204,11 @@ def scale_text(scale: float, signed: bool) -> str:
 
 def scale_remark(saliency: Saliency, shown: Mapping[str, list[float]], where: str = "below each map") -> list[str]:
     """The sentence on signs, and that on scales."""
+    shown = {name: rows for name, rows in shown.items() if name != RULE}
+    maps = saliency.maps.keys() - {RULE}
     of_output = any(sample.predicted is None for sample in saliency.samples)
-    signs = [OUTPUT_SIGNS if of_output else SIGNS] if saliency.signed & set(saliency.maps) else []
-    signs += [STRENGTHS] if set(saliency.maps) - saliency.signed else []
+    signs = [OUTPUT_SIGNS if of_output else SIGNS] if saliency.signed & maps else []
+    signs += [STRENGTHS] if maps - saliency.signed else []
     if not shown:
         return signs
     if not saliency.shared_scale:

@@ -13,7 +13,9 @@ from lightning_posttrain.render.attribution import (
     EDGE,
     FINE_PRINT,
     MARGIN,
+    NO_PART,
     ROOM,
+    RULE,
     SMALL,
     Map,
     caption,
@@ -37,8 +39,6 @@ from lightning_posttrain.render.maps import (
     size_in,
 )
 from lightning_posttrain.render.regions import (
-    NO_PART,
-    RULE,
     Mask,
     borders,
     enlarged,
@@ -136,9 +136,7 @@ def grid_image(saliency: Saliency, *, title: str = "") -> Image:
     grid = Grid(saliency, layout, maps, scales(saliency, maps), edges)
     pictures = saliency.shown.numpy()[:, ::upward]
     pieces = [piece for row, picture in enumerate(pictures) for piece in grid.pieces(row, picture)]
-    told = replace(saliency, maps={name: values for name, values in saliency.maps.items() if name != RULE})
-    shown = {name: rows for name, rows in grid.scales.items() if name != RULE}
-    said = [*scale_remark(told, shown), *region_remarks(saliency), *_resizing(saliency, layout)]
+    said = [*scale_remark(saliency, grid.scales), *region_remarks(saliency), *_resizing(saliency, layout)]
     picture = sheet(saliency, pieces, said, title=title, axes=AXES if saliency.kind == "spectrogram" else "")
     return replace(picture, photo=are_photos(saliency.kind, saliency.shown))
 

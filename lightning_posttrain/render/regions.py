@@ -14,9 +14,6 @@ from lightning_posttrain.results import Saliency
 Mask: TypeAlias = NDArray[np.bool_]
 Any2d = TypeVar("Any2d", NDArray[np.int64], Map)
 
-RULE = "anchors"
-"""Name of the maps that are 1 at the parts of a rule and 0 elsewhere."""
-NO_PART = "no part is needed for this class"
 PALENESS = {"map": 0.6, "rule": 0.75}
 """How far the picture behind goes to white."""
 BORDER, WHITE = (255, 214, 0), (255, 255, 255)
@@ -71,10 +68,7 @@ def region_remarks(saliency: Saliency) -> list[str]:
     """Sentences on what is drawn of regions."""
     if saliency.regions is None:
         return []
-    said = ["Thin lines are the borders of the parts."]
-    if RULE in saliency.maps:
-        said.append(f"{saliency.titles[RULE]}: while the outlined parts stay, the class hardly ever changes.")
-    return said
+    return ["Thin lines are the borders of the parts."]
 
 
 def _mixed(pixels: Pixels, color: NDArray[np.generic], opacity: NDArray[np.floating]) -> Pixels:

@@ -11,8 +11,9 @@ TITLES = {
     "hirescam": "HiResCAM",
     "occlusion": "Occlusion",
     "smoothgrad": "SmoothGrad",
+    "anchors": "Anchors",
 }
-UNSIGNED = {"saliency", "hirescam"}
+UNSIGNED = {"saliency", "hirescam", "anchors"}
 FOUR = tuple(TITLES)[:4]
 
 

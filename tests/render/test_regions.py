@@ -1,13 +1,16 @@
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from lightning_posttrain.render import grid, regions, saliency_image
-from lightning_posttrain.render.attribution import AGAINST, FOR, STRENGTH
+from lightning_posttrain.render.attribution import AGAINST, FOR, NO_PART, STRENGTH
 from lightning_posttrain.render.canvas import INK
-from tests.render.explained import TITLES, explained, images
+from tests.render.explained import TITLES, explained, images, series, texts
+
+WORDS = (("a", "b", "c"), ("d", "e", "f"))
 
 NAMED = {**TITLES, "lime": "LIME", "anchors": "Anchors"}
 GRAY = np.full((40, 40, 3), 100, dtype=np.uint8)
@@ -150,7 +153,7 @@ def test_a_rule_without_parts_says_so_and_no_scale_is_told_of_rules(written):
     cells = cells_of(result)
     assert cells["Anchors"].below == ""
     assert cells["LIME"].below == "±2"
-    assert set(regions.NO_PART.split()) <= set(" ".join(said(written)).split())
+    assert set(NO_PART.split()) <= set(" ".join(said(written)).split())
     assert not any("all zero" in text for text in said(written))
 
 
@@ -158,8 +161,19 @@ def test_the_foot_says_how_to_read_parts_and_rules(written):
     saliency_image(of_parts(images(count=1)))
     foot = " ".join(said(written))
     assert "Thin lines are the borders of the parts." in foot
-    assert "Anchors: while the outlined parts stay, the class hardly ever changes." in foot
     assert "One colour alone" not in foot
+
+
+@pytest.mark.parametrize("make", [series, partial(texts, WORDS)])
+def test_rules_of_series_and_texts_have_no_scale_either(written, make):
+    result = make(methods=("saliency", "anchors"))
+    maps = {**result.maps, "anchors": torch.zeros_like(result.maps["anchors"])}
+    maps["anchors"][0, 1] = 1.0
+    saliency_image(replace(result, maps=maps))
+    text = " ".join(said(written))
+    assert NO_PART in text
+    assert "0–1 " not in text
+    assert "all zero" not in text
 
 
 def test_a_shared_scale_is_not_told_for_rules(written):

@@ -74,8 +74,9 @@ class Found:
         return Saliency(
             kind=subject.kind, shown=display.shown(subject.shown, subject.kind), maps=maps, titles=TITLES,
             signed=SIGNED & maps.keys(), samples=samples, names=tuple(map(str, display.names or ())),
-            words=display.words_of(subject.shown) if subject.kind == "tokens" else (), skipped=skipped,
+            words=display.words_of(subject.shown) if subject.kind == "tokens" else (),
             regions=self._regions() if subject.kind in ("image", "spectrogram") else None,
+            skipped=skipped, shared_scale=subject.unit == "probability",
             said=tuple(read[name] for name in maps if name in read),
         )  # fmt: skip
 

@@ -18,6 +18,7 @@ READ = {
     "shap": "SHAP: what each part adds to the baseline, the mean score without any; together they make the score.",
     "banzhaf": "Banzhaf values: what a part adds, on average over which other parts are there.",
     "rise": "RISE: the mean score where the part is there, above that of the least of the parts.",
+    "anchors": "Anchors: while the marked parts stay, the class hardly ever changes, whatever else is hidden.",
 }
 """How to read a picture, to someone who does not know the method."""
 READ_OF_TABLES = {

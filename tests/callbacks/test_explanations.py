@@ -1,0 +1,263 @@
+"""Explanations in a trainer: of models whose reasons are known, for each kind of input, in each stage."""
+
+import json
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_posttrain import Explanations
+from tests import toys
+
+
+class Fixed(LightningModule):
+    """A function of the inputs that learns nothing; in the steps only the scores are worked out."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        return self.function(x) * self.scale
+
+    def training_step(self, batch, batch_idx):
+        return self(batch[0]).sum() * 0
+
+    def validation_step(self, batch, batch_idx):
+        self(batch[0])
+
+    test_step = validation_step
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.0)
+
+
+def of_patch(x):
+    """Two logits that only the upper left quarter of an image decides."""
+    bright = x[:, :, :4, :4].mean((1, 2, 3)) * 20 - 10
+    return torch.stack([-bright, bright], 1)
+
+
+def of_columns(x):
+    """Both of the first two columns must be large."""
+    both = torch.minimum(x[:, 0], x[:, 1]) * 10
+    return torch.stack([-both, both], 1)
+
+
+def of_word(x):
+    there = (x == 5).any(1).float() * 8 - 4
+    return torch.stack([-there, there], 1)
+
+
+def of_middle(x):
+    peak = x[:, 0, 40:50].amax(1) * 8 - 4
+    return torch.stack([-peak, peak], 1)
+
+
+def of_band(x):
+    loud = x[:, 0, 10:15, :].mean((1, 2)) * 8 - 4
+    return torch.stack([-loud, loud], 1)
+
+
+def random(shape, seed=0):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def made(kind):
+    if kind == "image":
+        x = 0.2 * random((40, 3, 16, 16))
+        x[::2, :, :4, :4] += 0.8
+        return of_patch, x
+    if kind == "tabular":
+        return of_columns, random((400, 6)) * 2 - 1
+    if kind == "tokens":
+        x = torch.randint(6, 12, (40, 7), generator=torch.Generator().manual_seed(0))
+        x[::2, 3] = 5
+        x[:, 6] = 0
+        return of_word, x
+    if kind == "series":
+        x = 0.2 * random((40, 1, 100))
+        x[::2, 0, 45] = 1.0
+        return of_middle, x
+    x = 0.2 * random((40, 1, 40, 80))
+    x[::2, :, 10:15] += 0.8
+    return of_band, x
+
+
+def run(kind, *, wrong=0, fit=False, **options):
+    """The callback after a test, or a fit, of a model that is right but for the first rows."""
+    function, x = made(kind)
+    y = function(x).argmax(1)
+    y[:wrong] = 1 - y[:wrong]
+    loader = DataLoader(TensorDataset(x, y), batch_size=16)
+    if kind == "tokens":
+        options = {"words": ["", *"abcdefghijk"], **options}
+    if kind == "image":
+        options = {"parts": 16, **options}  # patches of 4 × 4 pixels
+    callback = Explanations(on_error="raise", kind=kind, **{"perturbations": 256, "samples": 2, **options})
+    trainer = toys.quiet(callback)
+    if fit:
+        trainer.fit(Fixed(function), loader, loader)
+    else:
+        trainer.test(Fixed(function), loader, verbose=False)
+    return callback
+
+
+def of_class(found, number=1):
+    return next(k for k, sample in enumerate(found.saliency.samples) if sample.predicted == str(number))
+
+
+PLACES = {
+    "image": {"row 1, column 1"},
+    "tabular": {"feature 0", "feature 1"},
+    "tokens": {"e"},
+    "series": {f"values {first} to {last}" for first in range(38, 51) for last in range(first, first + 4)},
+    "spectrogram": {f"band 3 of 8, time {t} of 8" for t in range(1, 9)},
+}
+
+
+@pytest.mark.parametrize("kind", PLACES)
+def test_every_method_finds_the_reason(kind):
+    found = run(kind, methods=["lime", "shap", "banzhaf", "rise", "anchors"], choose="fixed").results["test"]
+    assert not found.saliency.skipped
+    k = of_class(found)
+    for method, values in found.values.items():
+        best = found.parts[k][int(values[k].argmax())]
+        assert best in PLACES[kind], (method, best)
+    assert {condition.name for condition in found.rules[k].conditions} <= PLACES[kind]
+    assert found.rules[k].conditions
+    assert found.rules[k].valid
+    assert found.class_names[found.rules[k].predicted] == "1"
+
+
+def test_values_are_probabilities_that_add_up():
+    found = run("tabular", choose="fixed").results["test"]
+    for k, sample in enumerate(found.saliency.samples):
+        assert sample.value == pytest.approx(sample.probability, abs=1e-6)
+        assert float(found.shap.base[k] + found.shap.values[k].sum()) == pytest.approx(sample.value, abs=1e-5)
+        assert sample.baseline == pytest.approx(float(found.shap.base[k]))
+    assert found.figures["shap/gap"] < 1e-6
+    assert 0 <= found.figures["lime/fit"] <= 1
+
+
+@pytest.mark.parametrize("output", ["probability", "logit"])
+def test_of_what_the_explanation_is(output):
+    contrast = run("tabular", explain="contrast", output=output, choose="fixed").results["test"]
+    sample = contrast.saliency.samples[0]
+    assert " rather than " in sample.explained
+    spread = 2 * sample.probability - 1
+    logit = torch.logit(torch.tensor(sample.probability)).item()
+    assert sample.value == pytest.approx(spread if output == "probability" else logit, abs=1e-4)
+    assert float(contrast.shap.output[0]) == pytest.approx(sample.value, abs=1e-4)
+
+
+def test_a_function_of_the_output_has_no_rules_and_the_reason_is_said():
+    found = run("tabular", explain=lambda output, inputs: output[:, 1]).results["test"]
+    assert set(found.values) == {"lime", "shap"}
+    assert "there are no classes" in found.saliency.skipped["anchors"]
+    assert found.unit == "output"
+    assert found.importance.class_names == ("output",)
+
+
+def test_on_test_errors_come_first_and_others_fill_the_room():
+    found = run("tabular", wrong=1, samples=3).results["test"]
+    samples = found.saliency.samples
+    assert (samples[0].index, samples[0].actual == samples[0].predicted) == (0, False)
+    assert len(samples) == 3
+    assert all(sample.actual == sample.predicted for sample in samples[1:])
+    assert len({sample.index for sample in samples}) == 3
+
+
+def test_a_fit_is_explained_at_its_end_and_not_in_between(tmp_path):
+    callback = run("tabular", fit=True)
+    assert set(callback.results) == {"val"}
+    assert (tmp_path / "posttrain" / "val" / "explanations" / "rules.png").exists()
+    record = json.loads((tmp_path / "posttrain" / "val" / "explanations.json").read_text())
+    assert record["samples"][0]["rule"]["valid"] in (True, False)
+    assert set(record["samples"][0]["shap"]) == {f"feature {i}" for i in range(6)}
+
+
+def test_a_fit_may_be_explained_every_so_many_epochs():
+    logged = []
+
+    class Watch(toys.Net):
+        def on_validation_epoch_end(self):
+            logged.append("val/lime/fit" in self.trainer.callback_metrics)
+
+    callback = Explanations(every_n_epochs=2, perturbations=64, samples=1, methods=["lime"], on_error="raise")
+    toys.quiet(callback, max_epochs=4).fit(Watch(), toys.loader(), toys.loader())
+    assert logged.count(True) >= 1
+    assert not logged[1]
+
+
+def test_the_rules_of_an_epoch_ask_the_model_for_no_row_of_it_again():
+    asked = run("tabular", methods=["anchors"], choose="fixed").results["test"]
+    observed = run("tabular", methods=["anchors"], fit=True).results["val"]
+    # only the samples themselves and the rows drawn for the second precision; at the end of a fit the rows too
+    assert asked.rules[0].forwards < 400 + 1000
+    assert observed.rules[0].precision == asked.rules[0].precision
+
+
+def test_normalised_columns_are_told_in_their_own_units():
+    scale = {"mean": [10.0] * 6, "std": [2.0] * 6, "names": list("abcdef")}
+    plain = run("tabular", methods=["anchors"], choose="fixed").results["test"]
+    scaled = run("tabular", methods=["anchors"], choose="fixed", **scale).results["test"]
+    first, other = (found.rules[0].conditions[0] for found in (plain, scaled))
+    ends = [(first.low, other.low), (first.high, other.high)]
+    assert all(there is None if here is None else there == pytest.approx(here * 2 + 10) for here, there in ends)
+    assert torch.allclose(scaled.saliency.shown, plain.saliency.shown * 2 + 10)
+
+
+def test_multilabel_rules_are_about_one_label():
+    # the median of each column is 0, which is where the model says yes
+    x = torch.stack([torch.linspace(-1, 1, 300)[random(300, seed).argsort()] for seed in range(4)], 1)
+    module = Fixed(lambda rows: rows[:, :3] * 20)
+    loader = DataLoader(TensorDataset(x, (x[:, :3] > 0).long()), batch_size=50)
+    callback = Explanations(task="multilabel", class_names=["a", "b", "c"], perturbations=64, on_error="raise")
+    toys.quiet(callback).test(module, loader, verbose=False)
+    found = callback.results["test"]
+    for sample, rule in zip(found.saliency.samples, found.rules, strict=True):
+        told = found.class_names[rule.predicted]
+        assert told.removeprefix("no ") == sample.explained
+        assert [condition.part for condition in rule.conditions] == ["abc".index(sample.explained)]
+
+
+def test_time_that_is_over_leaves_out_the_rest_and_says_so():
+    found = run("image", max_seconds=0.0).results["test"]
+    assert set(found.saliency.skipped.values()) == {"the time was over"}
+    assert found.values == {}
+    assert "LIME, SHAP, Anchors: the time was over" in found.notes
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"methods": ["lime", "shapley"]}, "`methods` is 'shapley', wanted 'lime' or 'shap'"),
+        ({"methods": []}, "`methods` is empty"),
+        ({"perturbations": 3}, "`perturbations` is 3, wanted at least 16"),
+        ({"threshold": 0.4}, "`threshold` is 0.4"),
+        ({"every_n_epochs": 0}, "`every_n_epochs` is 0"),
+        ({"categorical": ["size"]}, "`categorical` has 'size'"),
+        ({"output": "odds"}, "`output` is 'odds'"),
+        ({"explain": "wrong"}, "`explain` is 'wrong'"),
+        ({"kind": "text"}, "`kind` is 'text'"),
+        ({"samples": 0}, "`samples` is 0"),
+    ],
+)
+def test_arguments_that_are_none_are_named(options, words):
+    with pytest.raises(ValueError, match=words):
+        Explanations(**options)
+
+
+def test_inputs_that_cannot_be_taken_apart_are_said_once():
+    x = torch.rand(20, 2, 3, 4, 5)
+    module = Fixed(lambda rows: rows.flatten(1)[:, :2])
+    loader = DataLoader(TensorDataset(x, torch.zeros(20, dtype=torch.long)), batch_size=5)
+    callback = Explanations()
+    with pytest.warns(UserWarning, match="Explanations draws nothing: it wants a tensor: images, series") as said:
+        toys.quiet(callback).test(module, loader, verbose=False)
+    assert len([w for w in said if "draws nothing" in str(w.message)]) == 1
+    assert callback.results == {}
