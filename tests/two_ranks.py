@@ -29,7 +29,7 @@ from lightning_posttrain import (
 )
 from tests import toys
 from tests.callbacks.test_no_trace import Net as EveryPart
-from tests.callbacks.test_no_trace import explainer
+from tests.callbacks.test_no_trace import explainer, perturbing
 
 
 class Record(Callback):
@@ -287,7 +287,12 @@ def train(folder, watched):
             if trainer.is_global_zero:
                 torch.save(pl_module.state_dict(), folder / f"weights-{watched}.pt")
 
-    suite = [*posttrain_suite(on_error="raise"), explainer(name="all", faithfulness=False)] if watched else []
+    every = [
+        *posttrain_suite(on_error="raise"),
+        explainer(name="all", faithfulness=False),
+        *perturbing(on_error="raise"),
+    ]
+    suite = every if watched else []
     seed_everything(0, verbose=False)
     trainer = toys.quiet([*suite, Save()], strategy="ddp_fork", devices=2, max_epochs=2, default_root_dir=folder)
     trainer.fit(EveryPart(), toys.loader(batch_size=8, shuffle=True), toys.loader(batch_size=8))

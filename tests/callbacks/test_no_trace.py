@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_posttrain import SaliencyMaps
+from lightning_posttrain import Explanations, SaliencyMaps, Surrogate
 from lightning_posttrain.attribution import METHODS, Captum
 from tests import nets, toys
 
@@ -61,6 +61,13 @@ def explainer(**options):
     return SaliencyMaps(methods=methods, samples=2, **options)
 
 
+def perturbing(**options):
+    """What asks the model for perturbed inputs, after each epoch."""
+    methods = ["lime", "shap", "banzhaf", "rise", "anchors"]
+    asked = Explanations(methods=methods, samples=2, perturbations=64, every_n_epochs=1, **options)
+    return [asked, Surrogate(repeats=1, every_n_epochs=1, **options)]
+
+
 def trained(setting, callbacks):
     torch.manual_seed(3)
     torch._dynamo.reset()
@@ -86,6 +93,7 @@ def traces(net) -> Iterator[str]:
 @pytest.mark.filterwarnings("ignore:.*of the attribution")
 @pytest.mark.filterwarnings("ignore:SaliencyMaps could not measure")
 @pytest.mark.filterwarnings("ignore:SaliencyMaps could not explain")
+@pytest.mark.filterwarnings("ignore:(Explanations|Surrogate) could not explain the samples")
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_weights_buffers_random_numbers_and_modules_are_as_without(setting):
     if setting == "weight averaging" and WeightAveraging is None:
@@ -93,7 +101,8 @@ def test_weights_buffers_random_numbers_and_modules_are_as_without(setting):
     plain, trainer = trained(setting, [])
     after = torch.get_rng_state()
     saliency = explainer(faithfulness=setting == "plain")
-    net, other = trained(setting, [saliency])
+    asked = perturbing()
+    net, other = trained(setting, [saliency, *asked])
     assert torch.equal(torch.get_rng_state(), after)
     torch.testing.assert_close(state(net), state(plain), rtol=0, atol=0, equal_nan=True)
     assert sorted(traces(net)) == sorted(traces(plain))
@@ -106,3 +115,5 @@ def test_weights_buffers_random_numbers_and_modules_are_as_without(setting):
     found = saliency.results["test"]
     assert {"saliency", "integrated_gradients", "occlusion", "hirescam"} <= set(found.maps) | set(found.skipped)
     assert "broken" in found.skipped
+    assert set(asked[0].results["test"].values) == {"lime", "shap", "banzhaf", "rise"}
+    assert set(asked[1].results) == {"val", "test"}
