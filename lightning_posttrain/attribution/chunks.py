@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
+
+FIRST, PIECE = 32, 1 / 16
+"""Where the time is limited: rows of the first chunk, by which the speed is known, and the share of a later one."""
 
 
 class OutOfTimeError(Exception):
@@ -35,6 +40,7 @@ class Chunks:
         self.note = ""
         self._until = None if seconds is None else time.monotonic() + seconds
         self._advance = advance or (lambda _rows: None)
+        self._rows, self._worked = 0, 0.0
 
     def run(self, total: int, work: Callable[[Tensor], None]) -> None:
         """Call ``work`` with the numbers of the rows of each chunk; it must change nothing before it can fail.
@@ -45,7 +51,8 @@ class Chunks:
         first = 0
         while first < total:
             self.check()
-            rows = torch.arange(first, min(first + self.size, total))
+            rows = torch.arange(first, min(first + self.step, total))
+            began = time.monotonic()
             try:
                 work(rows)
             except RuntimeError as error:
@@ -54,12 +61,40 @@ class Chunks:
                 self._halve()
                 continue
             first += len(rows)
+            self._rows, self._worked = self._rows + len(rows), self._worked + time.monotonic() - began
             self._advance(len(rows))
 
     def check(self) -> None:
         """Raise where the time is over."""
         if self._until is not None and time.monotonic() > self._until:
             raise OutOfTimeError
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left; infinity where there is no limit."""
+        return math.inf if self._until is None else max(0.0, self._until - time.monotonic())
+
+    @property
+    def step(self) -> int:
+        """Rows of the next chunk: ``size``, or where the time is limited less, so that its end is not run past."""
+        if self.left == math.inf:
+            return self.size
+        return max(1, min(self.size, int(self.affords(PIECE)) if self._worked else FIRST))
+
+    def affords(self, share: float = 1.0) -> float:
+        """How many rows there is time for in a share of what is left, as fast as it went so far."""
+        return share * self.left * self._rows / self._worked if self._worked and self.left < math.inf else math.inf
+
+    @contextlib.contextmanager
+    def within(self, share: float) -> Iterator[None]:
+        """Allow a share of the time that is left, and no more, inside."""
+        until = self._until
+        if until is not None:
+            self._until = time.monotonic() + share * self.left
+        try:
+            yield
+        finally:
+            self._until = until
 
     def _halve(self) -> None:
         self.size = max(1, self.size // 2)

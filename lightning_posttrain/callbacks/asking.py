@@ -18,7 +18,7 @@ from lightning_posttrain.reading import Reading
 from lightning_posttrain.results import Kind
 from lightning_posttrain.tasks import to_logits
 
-CURE = "Pass forward_fn=lambda module, inputs: ... that gives the scores, other methods, or layer=..."
+CURE = "Pass forward_fn=lambda module, inputs: ... that gives the scores, or other methods."
 
 
 class Asking:

@@ -65,7 +65,7 @@ class Explanations(OfSamples):
         exact: search rules with draws of their own (KL-LUCB, as the paper), not in one set; slower.
         categorical: columns of a table whose values are categories, by position or name.
         forward_fn: from the module and inputs to scores, where the step does more than ``module(inputs)``.
-        every_n_epochs: also after every so many validations of a fit. Default: at its end alone.
+        every_n_epochs: also after the validations of every so many epochs of a fit. Default: at its end alone.
         max_seconds: how long an explanation may take; what is left out then is said. None for no limit.
         precision: ``"full"``: without autocast; ``"trainer"``: as the trainer's.
         kind: ``"image"``, ``"spectrogram"``, ``"series"``, ``"tabular"`` or ``"tokens"``.
@@ -142,6 +142,13 @@ class Explanations(OfSamples):
         self._rows: dict[str, RowSample] = {}
 
     # reading
+
+    def check(self, module: LightningModule, batch: EvalBatch) -> None:
+        """Raise where the arguments do not go with the inputs, before anything is trained."""
+        super().check(module, batch)
+        inputs = batch.inputs
+        if self._choosing.can(inputs, len(batch.target)) and len(inputs):
+            self._interpreting.how.check(inputs[:2])
 
     def open(self, trainer: Trainer, module: LightningModule) -> None:
         """Keep no row of another epoch."""

@@ -35,6 +35,7 @@ NAMES, BAR = 132, 190
 STEP, THICK = 30, 16
 WIDE = 0.2
 """A precision that is larger by so much among rows as they come than where other features are drawn anew."""
+READ_OF_PARTS = "While the IF parts are there, the model almost always says THEN, whatever else is hidden."
 READ = "Where all IF lines hold, the model almost always says THEN."
 BARS = (
     "Precision: of the rows where all IF lines hold, the share for which the model says THEN; the dark part is sure. "
@@ -69,7 +70,7 @@ def rules_image(rules: Pairs, class_names: Sequence[str], *, title: str = "") ->
     said += [] if of_parts or all(rule.observed for _, rule in rules) else [VARIANTS]
     if len(rules) > SHOWN:
         said.append(f"{len(rules) - SHOWN} more rules are in the table.")
-    return stacked([heading, _read(READ), *pieces, foot(said)])
+    return stacked([heading, _read(READ_OF_PARTS if of_parts else READ), *pieces, foot(said)])
 
 
 def _read(text: str) -> Pixels:

@@ -108,7 +108,6 @@ def test_an_explanation_does_not_depend_on_the_samples_beside_it_or_the_size_of_
     [
         ({"inputs": torch.zeros(2, 3, 4)}, r"`inputs` are \(2, 3, 4\), wanted rows \(K, F\)"),
         ({"background": torch.zeros(5, 2)}, r"`background` is \(5, 2\), wanted rows \(N, 6\)"),
-        ({"background": torch.full((5, 6), torch.nan)}, "`rows` have NaN in column 0"),
         ({"target": 7}, "`target` is 7, wanted an output from 0 to 2"),
         ({"target": 0.5}, "`target` is 0.5"),
         ({"bins": 1}, "`bins` is 1, wanted at least 2"),
@@ -121,6 +120,31 @@ def test_bad_arguments_are_named(change, words):
     given = {"forward": net(), "inputs": rows(2), "background": rows(), **change}
     with pytest.raises(ValueError, match=words):
         lime(given.pop("forward"), given.pop("inputs"), given.pop("background"), **given)
+
+
+def test_missing_values_are_a_bin_of_their_own():
+    background = rows(400, 3)
+    background[::3, 1] = torch.nan
+    background[:, 2] = torch.nan
+    inputs = background[:2].clone()  # the first has no second value
+    found = lime(lambda x: x[:, 1].isnan().float(), inputs, background)
+    assert found.values[0].argmax() == 1
+    assert found.values[0, 1] > 0.8
+    assert found.values[1, 1] < 0
+    assert found.values[:, 2].abs().max() < 1e-9
+    conditions = [str(one) for one in bins_of(background).conditions(inputs[0])]
+    assert conditions[1:] == ["feature 1 missing", "feature 2 missing"]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_another_default_precision_changes_no_bins(dtype):
+    background = rows()
+    wanted = bins_of(background).cuts
+    torch.set_default_dtype(dtype)
+    try:
+        assert torch.equal(bins_of(background).cuts, wanted)
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_bins_hold_as_many_rows_each_and_say_what_they_mean():

@@ -1,6 +1,7 @@
 """Explanations in a trainer: of models whose reasons are known, for each kind of input, in each stage."""
 
 import json
+import time
 
 import pytest
 import torch
@@ -261,3 +262,98 @@ def test_inputs_that_cannot_be_taken_apart_are_said_once():
         toys.quiet(callback).test(module, loader, verbose=False)
     assert len([w for w in said if "draws nothing" in str(w.message)]) == 1
     assert callback.results == {}
+
+
+def test_multilabel_rules_of_logits_are_about_their_sign():
+    x = torch.stack([torch.linspace(-1, 1, 400)[random(400, seed).argsort()] for seed in range(3)], 1)
+    module = Fixed(lambda rows: rows[:, :2] * 0.4)  # no logit is above a half
+    loader = DataLoader(TensorDataset(x, (x[:, :2] > 0).long()), batch_size=50)
+    callback = Explanations(task="multilabel", methods=["anchors"], output="logit", on_error="raise")
+    toys.quiet(callback).test(module, loader, verbose=False)
+    found = callback.results["test"]
+    positive = [k for k, sample in enumerate(found.saliency.samples) if sample.value > 0.1]
+    for k in positive:
+        assert found.class_names[found.rules[k].predicted] == found.saliency.samples[k].explained
+        assert len(found.rules[k].conditions) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "words"),
+    [
+        ("tabular", {"hidden": "blur"}, "`hidden` is 'blur' for tabular, wanted rows of background"),
+        ("tabular", {"parts": "slic"}, "`parts` is given for rows of a table"),
+        ("tabular", {"parts": lambda x: torch.zeros(6).long()}, "`parts` is given for rows of a table"),
+        ("tabular", {"categorical": [9]}, "`categorical` has 9, wanted columns from 0 to 5"),
+        ("tabular", {"mean": [0.0, 1.0]}, "`mean` has 2 values, and inputs have 6 columns"),
+        ("tabular", {"names": ["a"]}, "`names` has 1 names"),
+        ("image", {"parts": "voronoi"}, "`parts` is 'voronoi' for image, wanted 'slic', 'grid'"),
+        ("image", {"parts": lambda x: torch.zeros(3, 3).long()}, r"`parts` gives labels \(3, 3\)"),
+        ("tokens", {"hidden": 0.5}, "`hidden` is 0.5 for tokens, wanted the number of a token"),
+    ],
+)
+def test_what_does_not_suit_the_inputs_is_said_before_training(kind, options, words):
+    with pytest.raises(ValueError, match=words):
+        run(kind, fit=True, **options)
+
+
+@pytest.mark.parametrize("padding", [0, 20])
+def test_padding_changes_no_explanation(padding):
+    def of_words(x):
+        there = (x == 5).any(1).float() * 3 - 1 + (x == 7).any(1).float()
+        return torch.stack([-there, there], 1)
+
+    x = torch.tensor([[5, 6, 7, 8], [9, 5, 10, 0], [8, 11, 9, 6]])
+    x = torch.cat([x, torch.zeros(3, padding, dtype=torch.long)], 1)
+    loader = DataLoader(TensorDataset(x, of_words(x).argmax(1)), batch_size=3)
+    callback = Explanations(
+        methods=["lime", "shap", "banzhaf", "rise", "anchors"], samples=[0, 1], words=["", *"abcdefghijk"],
+        on_error="raise",
+    )  # fmt: skip
+    toys.quiet(callback).test(Fixed(of_words), loader, verbose=False)
+    found = callback.results["test"]
+    # the probability is 0.119 without either word, 0.982 with the first, 0.5 with the second, 0.998 with both
+    assert found.shap.method == "exact"
+    assert found.shap.errors.abs().max() == 0
+    assert found.lime.spread.max() == 0
+    assert found.shap.values[0, :4].tolist() == pytest.approx([0.6802, 0.0, 0.1982, 0.0], abs=1e-4)
+    assert not found.shap.values[:, 4:].any()
+    assert not found.shap.values[1, 3]
+    assert found.parts[1][:4] == ("i", "e", "j", "")
+    assert [str(rule) for rule in found.rules] == ["e", "e"]
+    assert found.saliency.maps["anchors"][1].tolist() == [0.0, 1.0, 0.0, 0.0] + [0.0] * padding
+    assert all(torch.isfinite(values).all() for values in found.values.values())
+
+
+def test_short_time_is_shared_by_the_methods_and_what_is_less_is_said():
+    class Slow(Fixed):
+        def forward(self, x):
+            time.sleep(0.002 * len(x))
+            return super().forward(x)
+
+    function, x = made("image")
+    loader = DataLoader(TensorDataset(x, function(x).argmax(1)), batch_size=16)
+    callback = Explanations(
+        methods=["lime", "shap", "banzhaf", "rise", "anchors"], samples=1, parts=36, max_seconds=1.5, on_error="raise"
+    )
+    toys.quiet(callback).test(Slow(function), loader, verbose=False)
+    found = callback.results["test"]
+    assert {"lime", "banzhaf", "rise", "shap"} == set(found.values)
+    assert found.rules
+    said = " ".join(found.notes)
+    assert "perturbed copies: " in said
+    assert "instead of 2,048, as time was short" in said
+
+
+def test_few_rows_to_compare_with_are_said():
+    x = random((9, 3))
+    loader = DataLoader(TensorDataset(x, torch.zeros(9, dtype=torch.long)), batch_size=4)
+    callback = Explanations(perturbations=64, on_error="raise")
+    toys.quiet(callback).test(Fixed(lambda rows: rows[:, :2]), loader, verbose=False)
+    assert "rows: only 9 to compare with" in callback.results["test"].notes
+
+
+def test_what_stands_for_hidden_values_is_the_same_for_samples_and_importance():
+    found = run("tabular", methods=["shap"], hidden=0.0).results["test"]
+    assert found.importance.background == 1
+    callback = run("tabular", methods=["shap"])
+    assert callback.results["test"].importance.background == 16

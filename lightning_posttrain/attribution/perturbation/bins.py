@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ Scale = tuple[Sequence[float], Sequence[float]]
 
 @dataclass(frozen=True, eq=False)
 class Bins:
-    """Bins of columns, between quantiles of some rows; of a category each value is one.
+    """Bins of columns, between quantiles of some rows; of a category each value is one, and so is NaN of any column.
 
     Args:
         cuts: upper ends of all bins but the last, ascending in each column ``(B - 1, F)``.
@@ -37,7 +38,7 @@ class Bins:
         found = (rows > low) & (rows <= high)
         for column in self.categorical:
             found[:, column] = rows[:, column] == sample[column]
-        return found
+        return torch.where(sample.isnan(), rows.isnan(), found)
 
     def ends(self, sample: Tensor) -> tuple[Tensor, Tensor]:
         """Ends of the sample's bins, each ``(F,)``; minus infinity and infinity where there is none."""
@@ -53,7 +54,9 @@ class Bins:
         made = []
         for column, value in enumerate(sample.tolist()):
             name = names[column] if names else f"feature {column}"
-            if column in self.categorical:
+            if math.isnan(value):
+                made.append(Condition(column, f"{name} missing"))
+            elif column in self.categorical:
                 made.append(Condition(column, name, equal=unscaled(value, column, scale)))
             else:
                 ends = (unscaled(end, column, scale) for end in (low[column], high[column]))
@@ -77,7 +80,7 @@ def bins_of(rows: Tensor, bins: int = 4, categorical: Sequence[int] = ()) -> Bin
         categorical: columns whose values are categories.
 
     Raises:
-        ValueError: there is no row, a value is NaN, there are less than 2 bins, or a column is not there.
+        ValueError: there is no row, there are less than 2 bins, or a column is not there.
 
     Example:
         >>> found = bins_of(torch.tensor([[1.0], [2.0], [3.0], [4.0]]), bins=2)
@@ -88,15 +91,12 @@ def bins_of(rows: Tensor, bins: int = 4, categorical: Sequence[int] = ()) -> Bin
     """
     if rows.ndim != 2 or not len(rows):
         raise ValueError(f"`rows` are {tuple(rows.shape)}, wanted at least one row (N, F).")
-    if bool(rows.isnan().any()):
-        column = int(rows.isnan().any(0).nonzero()[0])
-        raise ValueError(f"`rows` have NaN in column {column}; fill such values in, as the model must do too.")
     if bins < 2:
         raise ValueError(f"`bins` is {bins}, wanted at least 2.")
     missing = [column for column in categorical if not 0 <= column < rows.shape[1]]
     if missing:
         raise ValueError(f"`categorical` has {missing[0]}, wanted columns from 0 to {rows.shape[1] - 1}.")
-    shares = torch.arange(1, bins, device=rows.device) / bins
+    shares = torch.arange(1, bins, device=rows.device, dtype=torch.float32) / bins
     # some columns at a time: torch takes quantiles of 2^24 values at most
-    cuts = [part.quantile(shares, dim=0) for part in torch.split(rows.float(), max(1, 2**23 // len(rows)), dim=1)]
+    cuts = [part.nanquantile(shares, dim=0) for part in torch.split(rows.float(), max(1, 2**23 // len(rows)), dim=1)]
     return Bins(torch.cat(cuts, 1).to(rows.dtype), tuple(categorical))

@@ -55,10 +55,10 @@ class Game:
                 raising ``OutOfTimeError``.
         """
         present = F.pad(present.to(self.inputs.device), (0, 1), value=True)
-        size = max(1, self.chunks.size // self.hidden.shape[1])
-        done: list[Tensor] = []
-        for first in range(0, present.shape[-2], size):
-            block = present[..., first : first + size, :]
+        first, done = 0, list[Tensor]()
+        while first < present.shape[-2]:
+            block = present[..., first : first + max(1, self.chunks.step // self.hidden.shape[1]), :]
+            first += block.shape[-2]
             try:
                 each = [self._of_one(k, block if block.ndim == 2 else block[k]) for k in range(len(self))]
             except OutOfTimeError:

@@ -45,6 +45,19 @@ class Parts:
         """The names of a sample's parts."""
         return self.names[sample % len(self.names)]
 
+    def there(self) -> Tensor:
+        """Which parts each sample has ``(K, M)``, or ``(1, M)`` for all, bool."""
+        found = torch.zeros(len(self.index), self.count + 1, dtype=torch.bool, device=self.index.device)
+        return found.scatter_(1, self.index.flatten(1), True)[:, : self.count]
+
+    def only(self, sample: int, which: Tensor) -> Parts:
+        """Some of the parts ``(m,)`` of one sample, numbered anew; others belong to no part."""
+        number = torch.full((self.count + 1,), len(which), device=self.index.device)
+        number[which] = torch.arange(len(which), device=self.index.device)
+        names = self.names_of(sample)
+        index = number[self.index[sample % len(self.index)]][None]
+        return Parts(index, len(which), (tuple(names[i] for i in which.tolist()),))
+
 
 def parts_of(
     inputs: Tensor, kind: Kind, *, how: How = None, names: Sequence[str] = (), words: Sequence[Sequence[str]] = ()

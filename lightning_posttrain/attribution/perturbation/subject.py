@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -10,6 +12,9 @@ from torch import Tensor
 from lightning_posttrain.attribution.chunks import Chunks
 from lightning_posttrain.attribution.explainer import Display
 from lightning_posttrain.attribution.perturbation.game import Forward
+from lightning_posttrain.attribution.perturbation.hidden import hidden_of
+from lightning_posttrain.attribution.perturbation.parts import parts_of
+from lightning_posttrain.functional.images import kind_of
 from lightning_posttrain.results import Kind, Sample
 
 TITLES = {"lime": "LIME", "shap": "SHAP", "banzhaf": "Banzhaf values", "rise": "RISE", "anchors": "Anchors"}
@@ -59,6 +64,45 @@ class Perturbing:
     display: Display = field(default_factory=Display)
     seed: int = 0
 
+    def check(self, inputs: Tensor) -> None:
+        """Raise where these do not go with inputs ``(K, ...)``.
+
+        Raises:
+            ValueError: an argument does not suit them.
+        """
+        kind = self.display.kind or kind_of(inputs)
+        if kind is None:
+            return
+        if kind == "tabular":
+            self._check_table(inputs.shape[1])
+        words = self.display.words_of(inputs) if kind == "tokens" else ()
+        with _named("parts"):
+            parts = parts_of(inputs, kind, how=self.parts, words=words)
+        with _named("hidden"):
+            hidden_of(inputs, kind, parts, how=inputs if self.hidden is None and kind == "tabular" else self.hidden)
+
+    def _check_table(self, columns: int) -> None:
+        if self.parts is not None:
+            raise ValueError(
+                "`parts` is given for rows of a table, which are taken apart into their columns. Leave it out."
+            )
+        missing = [column for column in self.categorical if not 0 <= column < columns]
+        if missing:
+            raise ValueError(f"`categorical` has {missing[0]}, wanted columns from 0 to {columns - 1}.")
+        for name in ("mean", "std"):
+            given = getattr(self.display, name)
+            if given is not None and len(given) not in (1, columns):
+                raise ValueError(f"`{name}` has {len(given)} values, and inputs have {columns} columns.")
+
+
+@contextmanager
+def _named(argument: str) -> Iterator[None]:
+    """Errors of a function's ``how`` as those of the argument that it was given in."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(str(error).replace("`how`", f"`{argument}`")) from None
+
 
 @dataclass(eq=False)
 class Subject:
@@ -90,3 +134,12 @@ class Subject:
     outputs: Tensor | None = None
     unit: str = "probability"
     chunks: Chunks = field(default_factory=lambda: Chunks(1024))
+
+    def only(self, k: int) -> Subject:
+        """One of the samples."""
+        part = slice(k, k + 1)
+        labels = None if self.labels is None else self.labels[part]
+        return replace(
+            self, inputs=self.inputs[part], pick=self.pick[part], samples=self.samples[part], shown=self.shown[part],
+            labels=labels,
+        )  # fmt: skip
