@@ -51,7 +51,8 @@ class Run:
     def go(self, failed: Callable[[str, Exception], None] | None) -> None:
         """Work out all methods; told of an error is ``failed``, without which it is raised."""
         work = {"lime": self._lime, "shap": self._shap, "banzhaf": self._banzhaf, "rise": self._rise}
-        for name in self.how.methods:
+        # what asks for most rows of its own comes last, should the time be short
+        for name in sorted(self.how.methods, key=lambda method: method == "shap"):
             try:
                 work.get(name, self._anchors)()
             except NotApplicableError as reason:
@@ -63,6 +64,8 @@ class Run:
                     raise
                 self.skipped[name] = f"{type(error).__name__}: {error}"
                 failed(TITLES[name], error)
+        values = self.found.values
+        self.found.values = {name: values[name] for name in self.how.methods if name in values}
 
     @cached_property
     def rows(self) -> Tensor:
@@ -123,7 +126,7 @@ class Run:
         count, each = self.parts.count, len(self.game) * self.game.hidden.shape[1]
         wanted, least = max(self.how.perturbations, 2 * count + 2), 2 * count + 2
         if not self.tabular and "pool" in vars(self):
-            afforded = self.subject.chunks.affords(0.7) / each
+            afforded = self.subject.chunks.affords(0.9) / each
             if afforded < min(wanted, 2**count):
                 if afforded < least:
                     raise OutOfTimeError
@@ -146,10 +149,11 @@ class Run:
         if not self.subject.class_names:
             raise NotApplicableError("a rule says which class is given, and there are no classes")
         labels = self.subject.labels
-        if labels is None:
-            self.found.rules = self._rules(range(len(self.subject.inputs)), None)
-        else:
-            self.found.rules = tuple(self._rules([k], label)[0] for k, label in enumerate(labels))
+        with self.subject.chunks.within(0.6):
+            if labels is None:
+                self.found.rules = self._rules(range(len(self.subject.inputs)), None)
+            else:
+                self.found.rules = tuple(self._rules([k], label)[0] for k, label in enumerate(labels))
 
     def _rules(self, which: Sequence[int], label: int | None) -> tuple[Rule, ...]:
         """Rules of some samples: for their class, or for whether a label is there."""
