@@ -48,3 +48,22 @@ def test_chosen_thresholds_raise_the_macro_f1_of_rare_labels_on_test(tmp_path):
     out = run("rare_labels", tmp_path)
     before, after = (number(out, f"macro F1 on test at {what}") for what in ("0.5", "chosen thresholds"))
     assert after > before + 0.05
+
+
+@pytest.mark.slow
+def test_a_network_that_reads_a_sticker_is_found_out(tmp_path):
+    out = run("shortcut", tmp_path)
+    assert number(out.replace("%", ""), "SHAP gives the sticker ") > 60
+    assert "100% in validation, with stickers, 0% in the test" in out
+    assert Path(out.split("The picture: ")[1].splitlines()[0]).stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_diagnoses_have_rules_and_a_tree_that_agrees(tmp_path):
+    out = run("tabular", tmp_path)
+    assert out.count("  IF ") == 4
+    agrees = next(line for line in out.splitlines() if line.startswith("A decision tree"))
+    assert int(agrees.split("network on ")[1].split("%")[0]) >= 80
+    folder = tmp_path / "tumours/version_0/posttrain/test"
+    for name in ("surrogate.png", "explanations.png", "explanations/rules.png", "explanations/importance.png"):
+        assert (folder / name).stat().st_size > 0
