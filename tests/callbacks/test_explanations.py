@@ -230,7 +230,7 @@ def test_time_that_is_over_leaves_out_the_rest_and_says_so():
     found = run("image", max_seconds=0.0).results["test"]
     assert set(found.saliency.skipped.values()) == {"the time was over"}
     assert found.values == {}
-    assert "LIME, SHAP, Anchors: the time was over" in found.notes
+    assert "LIME, Anchors, SHAP: the time was over" in found.notes
 
 
 @pytest.mark.parametrize(
