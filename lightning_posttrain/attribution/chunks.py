@@ -64,9 +64,14 @@ class Chunks:
             self._rows, self._worked = self._rows + len(rows), self._worked + time.monotonic() - began
             self._advance(len(rows))
 
+    @property
+    def over(self) -> bool:
+        """Whether the time is over."""
+        return self._until is not None and time.monotonic() > self._until
+
     def check(self) -> None:
         """Raise where the time is over."""
-        if self._until is not None and time.monotonic() > self._until:
+        if self.over:
             raise OutOfTimeError
 
     @property

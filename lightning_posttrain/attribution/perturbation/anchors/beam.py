@@ -21,19 +21,30 @@ def grown(rules: Tensor, implies: Tensor) -> tuple[Tensor, Tensor]:
         >>> rules.int().tolist(), came.tolist()
         ([[1, 1, 0], [1, 0, 1]], [1, 2])
     """
-    each = torch.eye(len(implies), dtype=torch.bool, device=rules.device)
-    every = (rules[:, None] | each).flatten(0, 1)
-    every &= ~((every.float() @ implies.float()) > 0)
-    came = (every != rules.repeat_interleave(len(implies), 0)).any(1).nonzero()[:, 0]
-    _, kind = torch.unique((every[came] * _weights(len(implies)).to(rules.device)).sum(1), return_inverse=True)
-    first = torch.full_like(came, len(every)).scatter_reduce(0, kind, came, "amin")
-    came = first[first < len(every)].sort().values
-    return every[came], came
+    # rules have nothing superfluous in them, so only the new predicate and the old ones are to be compared
+    is_new = ~rules & ((rules.float() @ implies.float()) == 0)
+    parent, added = is_new.nonzero(as_tuple=True)
+    every = rules[parent] & ~implies[added]
+    every[torch.arange(len(added), device=every.device), added] = True
+    once = first_of_each((every * weights(len(implies)).to(every.device)).sum(1))
+    return every[once], (parent * len(implies) + added)[once]
 
 
-def _weights(count: int) -> Tensor:
+def weights(count: int) -> Tensor:
     """Random numbers ``(P,)`` whose sums tell sets apart, much faster than a comparison of all their members."""
     return torch.randint(-(2**62), 2**62, (count,), generator=torch.Generator().manual_seed(0))
+
+
+def first_of_each(keys: Tensor) -> Tensor:
+    """Where each of the different keys ``(n,)`` comes first, rising.
+
+    Example:
+        >>> first_of_each(torch.tensor([7, 3, 7, 5])).tolist()
+        [0, 1, 3]
+    """
+    kinds, kind = torch.unique(keys, return_inverse=True)
+    place = torch.arange(len(keys), device=keys.device)
+    return place.new_full((len(kinds),), len(keys)).scatter_reduce(0, kind, place, "amin").sort().values
 
 
 def without_one(rule: Tensor) -> Tensor:

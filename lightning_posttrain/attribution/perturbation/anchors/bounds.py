@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -65,12 +65,20 @@ class Bar:
 
 @dataclass(frozen=True)
 class Judged:
-    """Precision of a rule, its lower bound, the rows that they are from, and whether that is good enough."""
+    """Precision of a rule, its lower bound, the rows that they are from, and whether that is good enough.
+
+    Where the time was over before its search was, ``complete`` is False, and it is not said to be good enough.
+    """
 
     precision: float
     lower: float
     rows: int
     valid: bool
+    complete: bool = True
+
+    def cut_short(self) -> Judged:
+        """The same of a rule whose search was not finished."""
+        return replace(self, valid=False, complete=False)
 
 
 def lower_bound(hits: int, rows: int, *, confidence: float = 0.95) -> float:

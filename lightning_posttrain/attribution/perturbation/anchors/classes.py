@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lightning_posttrain.attribution.chunks import Chunks
+from lightning_posttrain.attribution.chunks import Chunks, OutOfTimeError
 from lightning_posttrain.attribution.perturbation.game import Forward, as_outputs
 
 
@@ -40,8 +40,19 @@ class Asked:
         self.rows = 0
         self._forward, self._like, self._chunks = forward, like, chunks
 
-    def classes(self, total: int, rows: Callable[[Tensor], Tensor]) -> Tensor:
-        """Classes ``(total,)`` of rows that are made from their numbers, some at a time."""
+    @property
+    def over(self) -> bool:
+        """Whether the time is over."""
+        return self._chunks.over
+
+    def classes(self, total: int, rows: Callable[[Tensor], Tensor], *, partial: bool = False) -> Tensor:
+        """Classes ``(total,)`` of rows that are made from their numbers, some at a time.
+
+        Args:
+            total: how many rows.
+            rows: makes them.
+            partial: where the time is over, give the classes of those that are done, instead of an error.
+        """
         found: list[Tensor] = [torch.empty(0, dtype=torch.int64)]
 
         def work(numbers: Tensor) -> None:
@@ -50,5 +61,9 @@ class Asked:
             found.append(class_of(as_outputs(outputs, len(numbers))))
             self.rows += len(numbers)
 
-        self._chunks.run(total, work)
+        try:
+            self._chunks.run(total, work)
+        except OutOfTimeError:
+            if not partial:
+                raise
         return torch.cat(found)

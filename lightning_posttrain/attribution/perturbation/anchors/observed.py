@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -19,14 +20,16 @@ class Tried:
         rules: ``(A, P)``, bool.
         rows: for which each holds ``(A,)``.
         safety: the bound that a confirmation would find, if what was counted went on alike ``(A,)``.
+        complete: whether the search came to its end.
     """
 
     rules: Tensor
     rows: Tensor
     safety: Tensor
+    complete: bool = True
 
     def __getitem__(self, which: Tensor) -> Tried:
-        return Tried(self.rules[which], self.rows[which], self.safety[which])
+        return Tried(self.rules[which], self.rows[which], self.safety[which], self.complete)
 
 
 def _tried(rules: Tensor, rows: Tensor, hits: Tensor, *, level: float, ratio: float) -> Tried:
@@ -37,7 +40,15 @@ def _tried(rules: Tensor, rows: Tensor, hits: Tensor, *, level: float, ratio: fl
 
 
 def beam_search(
-    hold: Tensor, agree: Tensor, implies: Tensor, *, level: float, ratio: float, beam: int, max_size: int
+    hold: Tensor,
+    agree: Tensor,
+    implies: Tensor,
+    *,
+    level: float,
+    ratio: float,
+    beam: int,
+    max_size: int,
+    over: Callable[[], bool] = lambda: False,
 ) -> Tried:
     """All rules that a beam search comes by, the empty one first; each size is two matrix products over the rows.
 
@@ -49,11 +60,16 @@ def beam_search(
         ratio: rows of the confirmation for each one here.
         beam: how many rules of a size grow.
         max_size: predicates at most.
+        over: says that the time is over; then the search ends, with what it has.
     """
     rows, hits = hold.float(), agree.float()
     empty = torch.zeros(1, hold.shape[1], dtype=torch.bool, device=hold.device)
     levels = [_tried(empty, torch.tensor([len(agree)]), agree.sum()[None], level=level, ratio=ratio)]
-    for _ in range(max_size if hold.shape[1] else 0):
+    complete = True
+    for _ in range(max_size):
+        if over():
+            complete = False
+            break
         parents = levels[-1][levels[-1].safety.argsort(descending=True, stable=True)[:beam]]
         inside = hold_for(parents.rules, hold).float()
         rules, came = grown(parents.rules, implies)
@@ -62,7 +78,8 @@ def beam_search(
         if not fewer.any():
             break
         levels.append(_tried(rules[fewer], held[fewer], right[fewer], level=level, ratio=ratio))
-    return Tried(*(torch.cat([getattr(part, name) for part in levels]) for name in ("rules", "rows", "safety")))
+    rules, held, safety = (torch.cat([getattr(each, name) for each in levels]) for name in ("rules", "rows", "safety"))
+    return Tried(rules, held, safety, complete)
 
 
 def front(tried: Tried) -> Tried:
@@ -77,7 +94,15 @@ def front(tried: Tried) -> Tried:
 
 
 def observed_rule(
-    hold: Tensor, agree: Tensor, implies: Tensor, parts: tuple[Tensor, Tensor], *, bar: Bar, beam: int, max_size: int
+    hold: Tensor,
+    agree: Tensor,
+    implies: Tensor,
+    parts: tuple[Tensor, Tensor],
+    *,
+    bar: Bar,
+    beam: int,
+    max_size: int,
+    over: Callable[[], bool] = lambda: False,
 ) -> tuple[Tensor, Judged]:
     """The most general rule ``(P,)`` that can be confirmed, or the best that there is, and its figures.
 
@@ -85,6 +110,9 @@ def observed_rule(
     before, from the safest to the most general, up to the first that fails; so that each test may use all of the doubt
     (fixed-sequence testing: Maurer, Hothorn and Lehmacher, 1995; Angelopoulos et al., 2021, arXiv:2110.01052). A bound
     over all rules that were tried, on all rows, needs more than twice as many for a rule without a miss.
+
+    Where the first fails, the rule of them all with the highest lower bound is returned, and the doubt is shared among
+    all (Bonferroni): what is the best of many on some rows would else seem better there than it is.
 
     Args:
         hold: which predicates hold for which row ``(N, P)``, bool.
@@ -94,15 +122,27 @@ def observed_rule(
         bar: what a rule has to reach.
         beam: how many rules of a size grow.
         max_size: predicates at most.
+        over: says that the time is over; then the rule is one of those found so far, and is not said to be valid.
     """
     seen, fresh = parts
     level, ratio = -torch.tensor(1 - bar.confidence).log().item(), len(fresh) / max(1, len(seen))
-    tried = beam_search(hold[seen], agree[seen], implies, level=level, ratio=ratio, beam=beam, max_size=max_size)
+    tried = beam_search(
+        hold[seen], agree[seen], implies, level=level, ratio=ratio, beam=beam, max_size=max_size, over=over
+    )
     finalists = front(tried).rules
     inside = hold_for(finalists, hold[fresh])
     rows, hits = inside.sum(1), (inside & agree[fresh]).sum(1)
-    good = [bar.passed(h, n) for h, n in zip(hits.tolist(), rows.tolist(), strict=True)]
+    best, judged = _confirmed(list(zip(hits.tolist(), rows.tolist(), strict=True)), bar)
+    return finalists[best], judged if tried.complete else judged.cut_short()
+
+
+def _confirmed(counts: list[tuple[int, int]], bar: Bar) -> tuple[int, Judged]:
+    """The last rule before the first that fails; or of those that fail the one with the highest lower bound."""
+    good = [bar.passed(hits, rows) for hits, rows in counts]
     passed = good.index(False) if False in good else len(good)
-    lower = chernoff_lower(hits.double() / rows.clamp(min=1), rows, level).masked_fill(torch.tensor(good), -1.0)
-    best = passed - 1 if passed else int(lower.argmax())
-    return finalists[best], bar.judged(int(hits[best]), int(rows[best]))
+    if passed:
+        return passed - 1, bar.judged(*counts[passed - 1])
+    every = [bar.judged(*count, tests=len(counts)) for count in counts]
+    # one that would pass only after the first has failed must not: it would have had a second chance
+    best = max((place for place, each in enumerate(every) if not each.valid), key=lambda place: every[place].lower)
+    return best, every[best]

@@ -12,6 +12,8 @@ from lightning_posttrain.attribution.perturbation.anchors.table import Cuts, Tab
 from lightning_posttrain.results import Condition
 
 UP_TO, ABOVE, EQUAL = range(3)
+AT_ONCE = 512
+"""Predicates that are counted at a time: memory for many columns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +38,36 @@ class Predicates:
     def __len__(self) -> int:
         return len(self.column)
 
-    def hold(self) -> Tensor:
-        """Which hold for which row ``(N, P)``, bool."""
-        place = self.table.place[:, self.column]
+    def __getitem__(self, which: Tensor | slice) -> Predicates:
+        fields = (self.column, self.start, self.stop, self.kind, self.value)
+        return Predicates(self.table, *(field[which] for field in fields))
+
+    def hold(self, rows: Tensor | None = None) -> Tensor:
+        """Which hold for which row, or for which of some ``(N, P)``, bool."""
+        place = (self.table.place if rows is None else self.table.place[rows])[:, self.column]
         return (place >= self.start) & (place < self.stop)
+
+    def telling(self, rows: Tensor, agree: Tensor, most: int) -> Predicates:
+        """Those that alone go along most with the class: the search among thousands would be long.
+
+        A predicate's figure is its correlation with the class. So one that says something only together with others
+        may be left out.
+
+        Args:
+            rows: numbers of the rows to look at ``(n,)``.
+            agree: which rows get the class ``(N,)``, bool.
+            most: how many are kept, at most; all where there are no more.
+        """
+        if len(self) <= most:
+            return self
+        hits, counts = agree[rows].float(), []
+        for part in torch.split(torch.arange(len(self)), AT_ONCE):
+            hold = self[part].hold(rows).float()
+            counts.append(torch.stack([hold.sum(0), hits @ hold]))
+        held, right = torch.cat(counts, 1).double()
+        spread = (held * (len(rows) - held)).sqrt()
+        gain = torch.where(spread > 0, (right - held * hits.double().mean()) / spread, -torch.inf)
+        return self[gain.argsort(descending=True, stable=True)[:most].sort().values]
 
     def implies(self) -> Tensor:
         """Whether one predicate makes another superfluous ``(P, P)``, bool: the same column, and fewer places."""

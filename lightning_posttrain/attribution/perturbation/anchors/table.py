@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lightning_posttrain.attribution.perturbation.anchors.beam import weights
+
 
 @dataclass(frozen=True, eq=False)
 class Table:
@@ -60,6 +62,26 @@ class Table:
         first, end = start[rule], stop[rule]
         other = first + (share * (end - first)).long()
         return self.ordered.gather(0, torch.where((place >= first) & (place < end), place, other))
+
+
+def row_keys(rows: Tensor) -> Tensor:
+    """A number for each row ``(N, F)`` that is the same for equal rows, and hardly ever for others: ``(N,)``, int64.
+
+    Missing values are equal, and 0 and -0 as well.
+
+    Example:
+        >>> keys = row_keys(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, -0.0]]).double())
+        >>> [bool(keys[0] == key) for key in keys]
+        [True, False, True]
+    """
+    random = weights(rows.shape[1]).to(rows.device)
+
+    def key(part: Tensor) -> Tensor:
+        bits = part.masked_fill(part.isnan(), torch.nan).add(0.0).view(torch.int64)
+        # round numbers differ in their high bits only, which a product would push out
+        return ((bits ^ (bits >> 32) ^ (bits >> 52)) * random).sum(1)
+
+    return torch.cat([key(part) for part in torch.split(rows.double(), 1024)])
 
 
 @dataclass(frozen=True, eq=False)
