@@ -100,13 +100,15 @@ class Rule:
         predicted: index of the class.
         precision: share of the rows for which the conditions hold that get the class.
         lower: lower confidence bound of the precision.
-        rows: how many rows ``precision`` and ``lower`` are from, none of which the search for the rule has seen.
+        rows: how many rows ``precision`` and ``lower`` are from, none of which the search for the rule has seen; rows
+            of a table that are equal count as one.
         coverage: share of all rows for which the conditions hold; of masks, for parts that are there or hidden.
         base: share of all rows that get the class.
-        valid: whether ``precision`` reaches the wanted one, and ``lower`` is above that minus the tolerance.
+        valid: whether ``precision`` reaches the wanted one, and ``lower`` is above that minus the tolerance; False
+            where the time was over before the search was.
         observed: whether ``precision`` is of rows as they came; else of rows made by the perturbation.
         intervened: share that gets the class where other values are drawn anew and those of the conditions are kept; or
-            None where that was not asked.
+            None where that was not asked, or the time was over.
         intervened_rows: how many rows that is from.
         forwards: rows that the model was asked for, those shared with other rules as well.
         of_parts: whether a condition is a part that is there; else a range of a column.

@@ -64,6 +64,7 @@ def anchor(  # noqa: PLR0913 - all but three by keyword
 
     Raises:
         ValueError: shapes do not go together, an output is NaN, or an argument is out of its range.
+        OutOfTimeError: the time of ``chunk`` is over; of a table, before a rule was found.
 
     Example:
         >>> import torch

@@ -151,7 +151,7 @@ class RowSearch:
             precision=judged.precision,
             lower=judged.lower,
             rows=judged.rows,
-            coverage=float(hold_for(chosen[None], predicates.hold()).double().mean()),
+            coverage=float(predicates[chosen].hold().all(1).double().mean()),
             base=float((self._predicted == label).double().mean()),
             valid=judged.valid,
             observed=observed,
