@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ NORMAL = 1.959963984540054
 """A standard normal variable lies within so much of 0 with probability 0.95."""
 
 
-def permutation_importance(
+def permutation_importance(  # noqa: PLR0913 - each has a default that serves
     forward: Callable[[Tensor], Tensor],
     inputs: Tensor,
     target: Tensor,
@@ -25,6 +25,7 @@ def permutation_importance(
     repeats: int = 10,
     seed: int = 0,
     chunk: int = 4096,
+    over: Callable[[], bool] = lambda: False,
 ) -> tuple[Drop, ...]:
     r"""How much worse a model does where one feature's values come from other rows, the worst first.
 
@@ -50,6 +51,8 @@ def permutation_importance(
         repeats: rows that lend to each.
         seed: of the draw, from a generator of its own.
         chunk: rows of a forward, at most.
+        over: asked before each forward whether the time is over. Then the repeats that are done count, or, where there
+            is none, the features that are done in the first.
 
     Raises:
         ValueError: an argument does not fit.
@@ -69,13 +72,19 @@ def permutation_importance(
     target = target.to(inputs.device)
     order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(seed)).to(inputs.device)
     lenders = _lenders(order, min(repeats, len(inputs) - 1))
-    before, hit = _judged(forward, inputs, target, chunk)
-    loss, right = _replaced(forward, inputs, target, parts.to(inputs.device), lenders, chunk)
+    before, hit = _joined(_judged(forward, inputs, target, chunk), over)
+    if len(before) < len(inputs):
+        return ()
+    loss, right = _whole(
+        _joined(_replaced(forward, inputs, target, parts.to(inputs.device), lenders, chunk), over), count, len(inputs)
+    )
+    if not loss.numel():
+        return ()
     rise = loss - before
-    low, high, mean = _interval(rise, lenders)
+    low, high, mean = _interval(rise, lenders[: loss.shape[1]])
     fall = (hit - right.mean(1)).mean(1)
     figures = torch.stack([mean, low, high, fall], 1).tolist()
-    drops = [Drop(name, *values) for name, values in zip(names, figures, strict=True)]
+    drops = [Drop(name, *values) for name, values in zip(names, figures, strict=False)]
     return tuple(sorted(drops, key=lambda drop: -drop.loss if drop.loss == drop.loss else torch.inf))
 
 
@@ -106,29 +115,46 @@ def _lenders(order: Tensor, repeats: int) -> Tensor:
     return lenders
 
 
+Judged = tuple[Tensor, Tensor]
+"""Losses and hits ``(n,)`` of rows."""
+
+
 def _replaced(
     forward: Callable[[Tensor], Tensor], inputs: Tensor, target: Tensor, parts: Tensor, lenders: Tensor, chunk: int
-) -> tuple[Tensor, Tensor]:
-    """Losses and hits ``(F, R, N)`` where one feature is another row's; all features and repeats in large batches."""
-    count, (repeats, rows) = int(parts.max()) + 1, lenders.shape
-    found = []
-    for numbers in torch.split(torch.arange(count * repeats * rows, device=inputs.device), chunk):
-        feature, row = numbers // (repeats * rows), numbers % rows
-        lender = lenders.flatten()[numbers % (repeats * rows)]
+) -> Iterator[Judged]:
+    """Of rows where one feature is another row's, in large batches: repeat by repeat all features ``(R, F, N)``."""
+    count, rows = int(parts.max()) + 1, len(inputs)
+    for numbers in torch.split(torch.arange(len(lenders) * count * rows, device=inputs.device), chunk):
+        repeat, feature, row = numbers // (count * rows), numbers // rows % count, numbers % rows
         swapped = parts == feature.view(-1, *(1,) * parts.ndim)
-        found.append(_of_rows(forward, torch.where(swapped, inputs[lender], inputs[row]), target[row]))
-    loss, hit = (torch.cat(part).view(-1, repeats, rows) for part in zip(*found, strict=True))
+        mixed = torch.where(swapped, inputs[lenders[repeat, row]], inputs[row])
+        yield _of_rows(forward, mixed, target[row])
+
+
+def _judged(forward: Callable[[Tensor], Tensor], inputs: Tensor, target: Tensor, chunk: int) -> Iterator[Judged]:
+    """Of rows as they are."""
+    for rows, wanted in zip(torch.split(inputs, chunk), torch.split(target, chunk), strict=True):
+        yield _of_rows(forward, rows.clone(), wanted)
+
+
+def _joined(found: Iterator[Judged], over: Callable[[], bool]) -> Judged:
+    """All that is found before the time is over."""
+    pieces = [(torch.zeros(0).double(), torch.zeros(0).double())]
+    while not over() and (piece := next(found, None)) is not None:
+        pieces.append(piece)
+    losses, hits = zip(*pieces, strict=True)
+    return torch.cat(losses), torch.cat(hits)
+
+
+def _whole(found: Judged, features: int, rows: int) -> Judged:
+    """Losses and hits of ``(F, R, N)`` as far as they came: whole repeats, or the features of the first."""
+    done = len(found[0]) // rows
+    repeats, features = max(1, done // features), min(done, features)
+    loss, hit = (part[: repeats * features * rows].view(repeats, features, rows).transpose(0, 1) for part in found)
     return loss, hit
 
 
-def _judged(forward: Callable[[Tensor], Tensor], inputs: Tensor, target: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
-    """Losses and hits ``(N,)`` of rows as they are."""
-    pairs = zip(torch.split(inputs, chunk), torch.split(target, chunk), strict=True)
-    loss, hit = zip(*(_of_rows(forward, rows.clone(), wanted) for rows, wanted in pairs), strict=True)
-    return torch.cat(loss), torch.cat(hit)
-
-
-def _of_rows(forward: Callable[[Tensor], Tensor], rows: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def _of_rows(forward: Callable[[Tensor], Tensor], rows: Tensor, target: Tensor) -> Judged:
     with torch.no_grad():
         logits = forward(rows)
     if logits.ndim != 2 or len(logits) != len(rows) or logits.shape[1] <= int(target.max()):

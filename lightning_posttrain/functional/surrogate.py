@@ -13,9 +13,12 @@ from torch import Tensor
 
 from lightning_posttrain.functional.binomial import share_interval
 from lightning_posttrain.results import Branch, Condition, SurrogateReport
+from lightning_posttrain.results.interpretation import shortest
 
 FEWEST = 20
 """Rows below which there is nothing to fit a tree to and to judge it on."""
+LARGEST = 3e38
+"""What stands for infinity: a tree is of the order of values alone, and scikit-learn's takes no infinity."""
 Scale = tuple[Tensor, Tensor]
 """Mean ``(F,)`` and standard deviation ``(F,)`` that features were normalized by."""
 
@@ -37,10 +40,12 @@ def fit_surrogate(  # noqa: PLR0913 - all by keyword
     A global surrogate (Craven and Shavlik, 1995, "Extracting Tree-Structured Representations of Trained Networks";
     its fidelity is theirs): it tells of the model as far as its fidelity is above the share of the most frequent class,
     and nothing of the truth. The tree is scikit-learn's (CART, Gini impurity); a question whose answers all lead to
-    one class is left out. The interval is that of Clopper and Pearson.
+    one class is left out. The interval is that of Clopper and Pearson. Conditions are written with as few decimals as
+    tell the same rows apart.
 
     Args:
-        features: of each row ``(N, F)``, finite, which may be others than the model was given.
+        features: of each row ``(N, F)``, which may be others than the model was given; NaN is a missing value, and
+            conditions say where it goes.
         predicted: index of the model's class for each row ``(N,)``.
         names: of the features.
         class_names: of all classes that the model knows.
@@ -63,8 +68,8 @@ def fit_surrogate(  # noqa: PLR0913 - all by keyword
     names = tuple(names) or tuple(f"feature {i}" for i in range(features.shape[-1]))
     _check(features, predicted, names, class_names, depth=depth, held_out=held_out, scale=scale)
     class_names = tuple(class_names) or tuple(map(str, range(int(predicted.max()) + 1)))
-    order = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed)).numpy()
-    values, wanted = features.detach().float().cpu().numpy()[order], predicted.detach().cpu().numpy()[order]
+    order = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed))
+    values, wanted = _values(features)[order].numpy(), predicted.detach().cpu()[order].numpy()
     fitted = len(order) - max(1, round(held_out * len(order)))
     tree = _tree_class()(
         max_depth=depth, min_samples_leaf=min_rows or max(5, fitted // 100), random_state=seed
@@ -74,7 +79,7 @@ def fit_surrogate(  # noqa: PLR0913 - all by keyword
     low, high = share_interval(same, len(order) - fitted)
     usual = int(np.bincount(wanted[:fitted]).argmax())
     return SurrogateReport(
-        branches=tuple(_branches(nodes, names, class_names, scale)),
+        branches=tuple(_branches(nodes, _Words(values, names, scale), class_names)),
         class_names=class_names,
         fidelity=same / (len(order) - fitted),
         fidelity_low=low,
@@ -114,13 +119,16 @@ def _check_rows(features: Tensor, predicted: Tensor, class_names: Sequence[str])
             f"`predicted` is {tuple(predicted.shape)} {predicted.dtype}, wanted a class index for each of "
             f"{len(features)} rows. Pass logits.argmax(1)."
         )
-    bad = int((~features.isfinite()).any(1).sum())
-    if bad:
-        raise ValueError(f"`features` holds values that are not finite in {bad} rows, wanted none. Leave these out.")
     least, most = int(predicted.min()), int(predicted.max())
     if least < 0 or most >= (len(class_names) or most + 1):
         known = f"0 to {len(class_names) - 1}" if class_names else "0 or more"
         raise ValueError(f"`predicted` holds {least} to {most}, wanted {known}. Pass a name for each class.")
+
+
+def _values(features: Tensor) -> Tensor:
+    """Features as scikit-learn takes them; a column in which all is missing is constant, and never asked about."""
+    values = features.detach().float().cpu().clamp(-LARGEST, LARGEST)
+    return values.masked_fill(values.isnan().all(0), 0.0)
 
 
 def _tree_class() -> Any:
@@ -139,6 +147,7 @@ class _Nodes:
     right: NDArray[np.int64]
     feature: NDArray[np.int64]
     cut: NDArray[np.float64]
+    missing_left: NDArray[np.uint8]
     label: NDArray[np.int64]
     rows: NDArray[np.int64]
     same: NDArray[np.int64]
@@ -156,10 +165,39 @@ def _judged(tree: Any, values: NDArray[np.float32], wanted: NDArray[np.int64]) -
     label = tree.classes_[inner.value[:, 0].argmax(1)]
     passed = tree.decision_path(values).toarray().astype(bool)
     same = (passed & (wanted[:, None] == label)).sum(0)
-    return _Nodes(inner.children_left, inner.children_right, inner.feature, inner.threshold, label, passed.sum(0), same)
+    return _Nodes(
+        inner.children_left, inner.children_right, inner.feature, inner.threshold, inner.missing_go_to_left, label,
+        passed.sum(0), same,
+    )  # fmt: skip
 
 
-def _branches(nodes: _Nodes, names: Sequence[str], class_names: Sequence[str], scale: Scale | None) -> Iterator[Branch]:
+@dataclass(frozen=True, eq=False)
+class _Words:
+    """What questions are written with: the values of all rows ``(N, F)``, names, and what was normalized."""
+
+    values: NDArray[np.float32]
+    names: Sequence[str]
+    scale: Scale | None
+
+    def answers(self, part: int, cut: float, missing_left: bool) -> tuple[Condition, Condition]:
+        """The conditions of the left and the right child."""
+        column, name = self.values[:, part], self.names[part]
+        missing, cut = bool(np.isnan(column).any()), self._written(part, cut)
+        left = Condition(part, name, high=cut, missing=missing and missing_left)
+        return left, Condition(part, name, low=cut, missing=missing and not missing_left)
+
+    def _written(self, part: int, cut: float) -> float:
+        """A cut that tells the same rows apart, in the units from before the normalization."""
+        column = self.values[:, part].astype(np.float64)
+        below, above = column[column <= cut].max(initial=-np.inf), column[column > cut].min(initial=np.inf)
+        low, high = self._told(part, float(below)), self._told(part, float(above))
+        return shortest(low, high) if -np.inf < low < high < np.inf else self._told(part, cut)
+
+    def _told(self, part: int, value: float) -> float:
+        return value if self.scale is None else value * float(self.scale[1][part]) + float(self.scale[0][part])
+
+
+def _branches(nodes: _Nodes, words: _Words, class_names: Sequence[str]) -> Iterator[Branch]:
     waiting: list[tuple[int, int, Condition | None]] = [(0, 0, None)]
     while waiting:
         node, depth, condition = waiting.pop()
@@ -168,8 +206,8 @@ def _branches(nodes: _Nodes, names: Sequence[str], class_names: Sequence[str], s
         agreement = int(nodes.same[node]) / rows if rows else float("nan")
         yield Branch(depth, condition, leaf, class_names[label], rows, agreement)
         if not leaf:
-            part, cut = int(nodes.feature[node]), float(nodes.cut[node])
-            if scale is not None:
-                cut = cut * float(scale[1][part]) + float(scale[0][part])
-            waiting.append((int(nodes.right[node]), depth + 1, Condition(part, names[part], low=cut)))
-            waiting.append((int(nodes.left[node]), depth + 1, Condition(part, names[part], high=cut)))
+            left, right = words.answers(
+                int(nodes.feature[node]), float(nodes.cut[node]), bool(nodes.missing_left[node])
+            )
+            waiting.append((int(nodes.right[node]), depth + 1, right))
+            waiting.append((int(nodes.left[node]), depth + 1, left))

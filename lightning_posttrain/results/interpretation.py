@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -69,10 +70,13 @@ class Condition:
         low: values above it satisfy the condition; or None.
         high: values up to it, or None.
         equal: the value itself, for a category; or None.
+        missing: whether a missing value (NaN) satisfies it too; then ``low`` may be infinite: nothing else does.
 
     Example:
         >>> print(Condition(0, "radius", low=1.5), "·", Condition(0, "radius", 1.5, 2.0), "·", Condition(1, "'not'"))
         radius > 1.5 · 1.5 < radius ≤ 2 · 'not'
+        >>> print(Condition(0, "year", high=2019.5, missing=True), "·", Condition(0, "code", equal=123456.0))
+        year ≤ 2019.5 or missing · code = 123456
     """
 
     part: int
@@ -80,15 +84,66 @@ class Condition:
     low: float | None = None
     high: float | None = None
     equal: float | None = None
+    missing: bool = False
 
     def __str__(self) -> str:
+        if math.inf in (self.low, self.high):
+            return f"{self.name} is {'missing' if self.missing else 'known'}"
+        return f"{self._known()} or missing" if self.missing else self._known()
+
+    def _known(self) -> str:
         if self.equal is not None:
-            return f"{self.name} = {self.equal:.4g}"
+            return f"{self.name} = {bound(self.equal)}"
         if self.low is not None and self.high is not None:
-            return f"{self.low:.4g} < {self.name} ≤ {self.high:.4g}"
+            return f"{bound(self.low)} < {self.name} ≤ {bound(self.high)}"
         if self.low is not None:
-            return f"{self.name} > {self.low:.4g}"
-        return self.name if self.high is None else f"{self.name} ≤ {self.high:.4g}"
+            return f"{self.name} > {bound(self.low)}"
+        return self.name if self.high is None else f"{self.name} ≤ {bound(self.high)}"
+
+
+def bound(value: float) -> str:
+    """A bound of a condition: in full up to 12 significant digits, as ``shortest`` makes them; else to 7 of them.
+
+    Example:
+        >>> bound(2019.5), bound(98051.25), bound(1600000000.5), bound(0.1 + 0.2), bound(1e-7)
+        ('2019.5', '98051.25', '1600000000.5', '0.3', '1e-07')
+    """
+    size = abs(value)
+    if size and not 1e-4 <= size < 1e15:
+        return f"{value:.7g}"
+    places = 0 if size == 0 else math.floor(math.log10(size))
+    full, short = (f"{value:.{max(0, digits - 1 - places)}f}" for digits in (12, 7))
+    text = full if float(full) == value else short
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if float(text) == 0 else text
+
+
+def shortest(low: float, high: float) -> float:
+    """The number with the fewest decimals in the middle half between two values, so that ``≤`` tells them apart.
+
+    Of those with as many decimals, the one nearest to the middle. The quarters at the ends stay free for values that
+    were rounded, as by a normalization.
+
+    Args:
+        low: a value for which ``low <= shortest(low, high)`` is to hold.
+        high: a value above it, for which it is not.
+
+    Raises:
+        ValueError: ``low`` is not below ``high``, or one is not finite.
+
+    Example:
+        >>> shortest(2019, 2020), shortest(98051.03, 98062.7), shortest(0.1234, 0.1291), shortest(-0.7, 0.9)
+        (2019.5, 98057.0, 0.126, 0.0)
+    """
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(f"`low` is {low} and `high` {high}, wanted finite values, the first below the second.")
+    middle, quarter = low / 2 + high / 2, high / 4 - low / 4
+    first = -math.ceil(math.log10(max(abs(low), abs(high))))
+    for decimals in range(first, first + 20):
+        found = round(middle, decimals)
+        if abs(found - middle) <= quarter and found < high:
+            return found + 0.0
+    return low
 
 
 @dataclass(frozen=True)
@@ -149,6 +204,7 @@ class Importance(Counted):
         shown: the features' values ``(N, F)``.
         method: how they were worked out: ``"exact"``, ``"kernel"`` or ``"permutation"``.
         background: rows that stood for hidden features.
+        unit: of the output: ``"probability"``, ``"logit"``, or ``"output"`` for one without a class.
     """
 
     names: tuple[str, ...]
@@ -157,3 +213,4 @@ class Importance(Counted):
     shown: Tensor
     method: str
     background: int
+    unit: str = "probability"
