@@ -39,7 +39,7 @@ class Chunks:
         self.size = max(1, size)
         self.note = ""
         self._until = None if seconds is None else time.monotonic() + seconds
-        self._advance = advance or (lambda _rows: None)
+        self.advance = advance or (lambda _rows: None)
         self._rows, self._worked = 0, 0.0
 
     def run(self, total: int, work: Callable[[Tensor], None]) -> None:
@@ -62,7 +62,7 @@ class Chunks:
                 continue
             first += len(rows)
             self._rows, self._worked = self._rows + len(rows), self._worked + time.monotonic() - began
-            self._advance(len(rows))
+            self.advance(len(rows))
 
     @property
     def over(self) -> bool:

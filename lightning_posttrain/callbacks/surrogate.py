@@ -44,7 +44,10 @@ class Surrogate(StreamCallback):
         importance: ask the model again for the permutation importance.
         repeats: other rows whose values each row is given.
         forwards: rows that the model is asked for at most, about; then there are fewer repeats, and fewer rows.
-        every_n_epochs: how often in a fit. Default: at its end alone. ``validate`` and ``test`` always report.
+        max_seconds: how long the model may be asked for one report; then there are fewer repeats, rows and features,
+            and the report says so. The tree comes in any case. None for no limit.
+        every_n_epochs: report in a fit also after each epoch, counted from 1, whose number this divides and that ends
+            with a validation. Default: at its end alone. ``validate`` and ``test`` always report.
         forward_fn: from the module and inputs to scores, where the step does more than ``module(inputs)``.
         precision: ``"full"``: without autocast; ``"trainer"``: as the trainer's.
         kind: ``"image"``, ``"spectrogram"``, ``"series"`` or ``"tabular"``; told from the shape.
@@ -68,6 +71,7 @@ class Surrogate(StreamCallback):
         importance: bool = True,
         repeats: int = 10,
         forwards: int = 100_000,
+        max_seconds: float | None = 120.0,
         every_n_epochs: int | None = None,
         forward_fn: Callable[[Any, Any], Any] | None = None,
         precision: Literal["full", "trainer"] = "full",
@@ -85,6 +89,8 @@ class Surrogate(StreamCallback):
         for argument, value in least.items():
             if value is not None and value < 1:
                 raise ValueError(f"`{argument}` is {value}, wanted at least 1.")
+        if max_seconds is not None and not max_seconds > 0:
+            raise ValueError(f"`max_seconds` is {max_seconds}, wanted above 0, or None for no limit.")
         one_of("precision", precision, ("full", "trainer"))
         one_of("kind", kind or "tabular", tuple(each for each in get_args(Kind) if each != "tokens"))
         if (mean is None) != (std is None):
@@ -101,8 +107,9 @@ class Surrogate(StreamCallback):
         scale = None if mean is None or std is None else (torch.tensor(mean), torch.tensor(std))
         titles = None if names is None else tuple(map(str, names))
         self._imitating = Imitating(
-            asking, depth=depth, repeats=repeats, forwards=forwards, kind=kind, names=titles, scale=scale, seed=seed
-        )
+            asking, depth=depth, repeats=repeats, forwards=forwards, max_seconds=max_seconds, kind=kind, names=titles,
+            scale=scale, seed=seed,
+        )  # fmt: skip
         self._forget()
 
     def _forget(self) -> None:
@@ -110,7 +117,7 @@ class Surrogate(StreamCallback):
         self._rows: dict[str, RowSample] = {}
         self._batch: dict[str, int] = {}
         self._checked: set[str] = set()
-        self._pending: dict[str, tuple[Evaluation, tuple[str, ...], int]] = {}
+        self._pending: dict[str, tuple[Evaluation, tuple[str, ...], int, bool]] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Join the stream; each run begins anew."""
@@ -159,13 +166,14 @@ class Surrogate(StreamCallback):
         trainer, key = module.trainer, evaluation.key
         in_fit, often = trainer.state.fn == "fit", self.every_n_epochs
         due = not in_fit or (often is not None and (trainer.current_epoch + 1) % often == 0)
-        if self.importance and key not in self._checked and key in self._rows:
+        # at the end of a fit the model is asked for the scores anew
+        if (self.importance or in_fit) and key not in self._checked and key in self._rows:
             self._checked.add(key)
             rows = self._rows[key].rows()
             if rows is not None and trainer.is_global_zero:
                 self._imitating.compare(self._case(module, evaluation, names), rows)
         if in_fit:
-            self._pending[key] = (evaluation, names, trainer.global_step if due else -1)
+            self._pending[key] = (evaluation, names, trainer.global_step, due)
         return self._report_of(module, evaluation, names) if due else None
 
     def _case(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> Case:
@@ -173,7 +181,13 @@ class Surrogate(StreamCallback):
         return Case(module, evaluation, names, nothing, fixed=False, rows=self._batch.get(evaluation.key, 1))
 
     def _report_of(
-        self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]
+        self,
+        module: LightningModule,
+        evaluation: Evaluation,
+        names: tuple[str, ...],
+        *,
+        anew: bool = False,
+        stale: str = "",
     ) -> SurrogateReport | None:
         """The report of the first rank; all ranks together."""
         trainer, sample = module.trainer, self._rows.get(evaluation.key)
@@ -181,8 +195,18 @@ class Surrogate(StreamCallback):
         report: SurrogateReport | None = None
         if rows is not None:
             case = self._case(module, evaluation, names)
-            report = self._imitating.report(case, rows, trainer, importance=self.importance)
+            report = self._imitating.report(case, rows, trainer, importance=self.importance, anew=anew, stale=stale)
         return trainer.strategy.broadcast(report, 0) if trainer.world_size > 1 else report
+
+    def _last(self, module: LightningModule) -> Iterator[tuple[Evaluation, SurrogateReport | None]]:
+        """Reports of the model as it is at the end of a fit, where there is none yet; all ranks together."""
+        now = module.trainer.global_step
+        for evaluation, names, step, done in self._pending.values():
+            if step != now or not done:
+                old = f"the scores are those of step {step:,}, and the model was trained up to step {now:,}"
+                stale = "" if step == now else old
+                yield evaluation, self._report_of(module, evaluation, names, anew=True, stale=stale)
+        self._pending = {}
 
     def scalars(self, result: SurrogateReport) -> dict[str, float]:
         """The fidelity."""
@@ -199,11 +223,10 @@ class Surrogate(StreamCallback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report what the last epoch left out."""
-        for key, (evaluation, names, step) in self._pending.items():
-            report = None if step == trainer.global_step else self._report_of(pl_module, evaluation, names)
+        for evaluation, report in self._last(pl_module):
             if report is not None:
+                key = evaluation.key
                 self.results[key] = report
                 place, suffix, epoch = self.place(evaluation), evaluation.suffix, max(trainer.current_epoch - 1, 0)
                 shown = self.show(report, key)
                 self._reporter.write(trainer, place, suffix, tag=self.tag, result=report, shown=shown, epoch=epoch)
-        self._pending = {}

@@ -17,8 +17,8 @@ from lightning_posttrain.results.interpretation import shortest
 
 FEWEST = 20
 """Rows below which there is nothing to fit a tree to and to judge it on."""
-LARGEST = 3e38
-"""What stands for infinity: a tree is of the order of values alone, and scikit-learn's takes no infinity."""
+LARGEST = 1e30
+"""What stands for infinity: scikit-learn's tree takes none, nor what adds up to it, and order is all that counts."""
 Scale = tuple[Tensor, Tensor]
 """Mean ``(F,)`` and standard deviation ``(F,)`` that features were normalized by."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -84,7 +84,7 @@ class Condition:
     low: float | None = None
     high: float | None = None
     equal: float | None = None
-    missing: bool = False
+    missing: bool = field(default=False, kw_only=True)
 
     def __str__(self) -> str:
         if math.inf in (self.low, self.high):

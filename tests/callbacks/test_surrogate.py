@@ -150,7 +150,7 @@ def test_forwards_are_bounded(forwards):
 
     callback = Surrogate(forwards=forwards, forward_fn=forward, on_error="raise")
     toys.quiet(callback).validate(Net(), loader(), verbose=False)
-    assert sum(asked) <= forwards + 200 + 64
+    assert sum(asked) <= forwards + 200 + 3 * 64  # rows as they are, those compared, and those timed twice
     assert len(callback.results["val"].drops) == 3
 
 
@@ -180,20 +180,43 @@ def test_without_scikit_learn_the_run_goes_on_and_is_told_what_to_install(monkey
     assert callback.results == {}
 
 
-def test_rows_that_are_not_finite_are_left_out_of_the_tree():
+class Clean(Net):
+    def forward(self, x):
+        return super().forward(x.nan_to_num(posinf=0.0, neginf=0.0))
+
+
+@pytest.mark.parametrize(("value", "rows"), [(torch.nan, 70), (torch.nan, 200), (torch.inf, 5), (-torch.inf, 70)])
+def test_values_that_are_not_finite_cost_no_row_of_the_tree(value, rows):
     x, y = table().tensors
     x = x.clone()
-    x[:5, 0] = torch.inf
-    callback = Surrogate(importance=False, on_error="raise")
-
-    class Clean(Net):
-        def forward(self, x):
-            return self.net(x.nan_to_num(posinf=0.0))
-
-    toys.quiet(callback).validate(Clean(), loader(TensorDataset(x, y)), verbose=False)
+    x[:rows, 0] = value
+    callback = Surrogate(on_error="raise")
+    fit(callback, net=Clean(), data=TensorDataset(x, y))
     report = callback.results["val"]
-    assert report.fitted_rows + report.held_out_rows == 195
-    assert "5 rows with values that are not finite are left out" in report.notes
+    assert report.fitted_rows + report.held_out_rows == report.drop_rows == 200
+    assert report.fidelity > 0.9
+    assert report.branches[1].condition.name == "feature 1"
+
+
+def test_rows_for_which_the_model_gives_nan_at_the_end_of_fit_are_left_out_and_that_is_said():
+    class Breaking(Net):
+        def on_train_end(self):
+            self.broken = True
+
+        def forward(self, x):
+            found = super().forward(x)
+            return found.masked_fill(x[:, :1] > 1, torch.nan) if hasattr(self, "broken") else found
+
+    x, y = table().tensors
+    callback = Surrogate(on_error="raise")
+    # hooks of the module come after those of callbacks
+    net = Breaking()
+    callback.on_train_end = lambda trainer, module: (net.on_train_end(), Surrogate.on_train_end(callback, trainer, net))
+    fit(callback, net=net, data=TensorDataset(x, y))
+    report = callback.results["val"]
+    broken = int((x[:, 0] > 1).sum())
+    assert report.fitted_rows + report.held_out_rows == report.drop_rows == 200 - broken
+    assert f"{broken} rows for which the model gives NaN are left out" in report.notes
 
 
 def test_rows_that_do_not_count_are_left_out():
@@ -228,6 +251,8 @@ def test_too_few_rows_and_inputs_without_features_give_nothing():
         ({"depth": 0}, "`depth` is 0"),
         ({"repeats": 0}, "`repeats` is 0"),
         ({"forwards": 0}, "`forwards` is 0"),
+        ({"max_seconds": 0}, "`max_seconds` is 0"),
+        ({"max_seconds": -1.0}, "`max_seconds` is -1.0"),
         ({"every_n_epochs": 0}, "`every_n_epochs` is 0"),
         ({"kind": "tokens"}, "`kind` is 'tokens'"),
         ({"precision": "half"}, "`precision` is 'half'"),
@@ -242,3 +267,108 @@ def test_arguments_are_checked(options, words):
 def test_names_for_other_columns_raise_at_the_first_batch():
     with pytest.raises(ValueError, match="`names` has 2 entries for 3 columns"):
         toys.quiet(Surrogate(names=["a", "b"])).validate(Net(), loader(), verbose=False)
+
+
+class Turning(Net):
+    """A net that is another at the end of each epoch, after it was validated."""
+
+    def on_train_epoch_end(self):
+        with torch.no_grad():
+            self.net[-1].weight.neg_()
+            self.net[-1].bias.neg_()
+
+
+def agreement(report, net, x):
+    """The share of rows for which the tree, read from top to bottom, gives what the model gives now."""
+    names, answer, path = list(report.class_names), [None] * len(x), []
+    for branch in report.branches:
+        here = torch.ones(len(x), dtype=torch.bool) if not branch.depth else path[branch.depth - 1]
+        if branch.condition is not None:
+            column = x[:, branch.condition.part].double()
+            low, high = branch.condition.low, branch.condition.high
+            here = here & (column > low if high is None else column <= high)
+        path[branch.depth :] = [here]
+        for row in here.nonzero()[:, 0].tolist():
+            answer[row] = names.index(branch.predicted) if branch.leaf else answer[row]
+    return float((net.eval()(x).argmax(1) == torch.tensor(answer)).float().mean())
+
+
+@pytest.mark.parametrize("importance", [True, False])
+def test_at_the_end_of_fit_the_tree_is_of_the_model_as_it_is_then(importance):
+    callback = Surrogate(importance=importance, on_error="raise")
+    net = Turning()
+    trainer = toys.quiet(callback, max_epochs=3, check_val_every_n_epoch=2)
+    trainer.fit(net, loader(shuffle=True), loader())
+    report, x = callback.results["val"], table().tensors[0]
+    assert agreement(report, net, x) == pytest.approx(report.fidelity, abs=0.08)
+    assert agreement(report, net, x) > 0.9
+    assert report.notes == ()
+
+
+def test_where_the_model_cannot_be_asked_anew_the_tree_says_of_which_step_it_is():
+    callback = Surrogate(forward_fn=lambda module, x: -module.net(x) + 7)
+    trainer = toys.quiet(callback, max_epochs=3, check_val_every_n_epoch=2)
+    with pytest.warns(UserWarning, match="gives other scores than the step did"):
+        trainer.fit(Net(), loader(shuffle=True), loader())
+    said = "the scores are those of step 14, and the model was trained up to step 21"
+    assert said in callback.results["val"].notes
+
+
+class Clock:
+    """A time that goes by with the rows that a net is asked for alone."""
+
+    def __init__(self, monkeypatch, seconds):
+        self.now, self.each = 0.0, seconds
+        monkeypatch.setattr("lightning_posttrain.attribution.chunks.time.monotonic", lambda: self.now)
+
+    def __call__(self, module, x):
+        self.now += self.each * len(x)
+        return module.net(x)
+
+
+def timed(monkeypatch, seconds, **options):
+    """A report where each row takes so many seconds, and the seconds that it took; 200 rows of 3 features."""
+    clock = Clock(monkeypatch, seconds)
+    callback = Surrogate(forward_fn=clock, on_error="raise", **options)
+    toys.quiet(callback).validate(Net(), loader(), verbose=False)
+    return callback.results["val"], clock.now - 64 * seconds
+
+
+def test_with_time_enough_nothing_is_said_of_it(monkeypatch):
+    report, _ = timed(monkeypatch, 0.001)
+    assert (len(report.drops), report.drop_rows) == (3, 200)
+    assert not any("time" in note for note in report.notes)
+
+
+def test_without_a_limit_all_is_worked_out(monkeypatch):
+    report, spent = timed(monkeypatch, 10.0, max_seconds=None)
+    assert (len(report.drops), report.drop_rows) == (3, 200)
+    assert spent == 10 * (200 + 3 * 10 * 200)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rows", "said"),
+    [
+        (0.03, 200, "the time was short for the importance: 200 of 200 rows, at most 5 of 10 repeats"),
+        (0.3, 75, "the time was short for the importance: 75 of 200 rows, at most 1 of 10 repeats"),
+        (1.0, 20, "importance of 1 of 3 features; the time was over"),
+        (1.5, 0, "importance of 0 of 3 features; the time was over"),
+    ],
+)
+def test_where_time_is_short_there_are_fewer_repeats_then_rows_then_features(monkeypatch, seconds, rows, said):
+    report, spent = timed(monkeypatch, seconds)
+    assert report.fidelity > 0
+    assert report.drop_rows == rows
+    assert said in report.notes
+    assert spent <= 130
+
+
+def test_the_tree_comes_even_where_there_is_no_time_to_ask_anew(monkeypatch):
+    clock = Clock(monkeypatch, 1e6)
+    callback = Surrogate(forward_fn=clock, on_error="raise")
+    trainer = toys.quiet(callback, max_epochs=3, check_val_every_n_epoch=2)
+    trainer.fit(Net(), loader(shuffle=True), loader())
+    report = callback.results["val"]
+    assert report.fidelity > 0
+    assert report.drops == ()
+    assert "importance of 0 of 3 features; the time was over" in report.notes

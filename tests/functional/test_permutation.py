@@ -205,3 +205,25 @@ def test_arguments_that_do_not_fit_are_named(options, words):
     given = {"forward": linear, "inputs": x, "target": y, **options}
     with pytest.raises(ValueError, match=words):
         permutation_importance(given.pop("forward"), given.pop("inputs"), given.pop("target"), **given)
+
+
+def stopping(calls):
+    """What is over after so many forwards of 12 rows as they are, one by one, and of mixed ones."""
+    asked = iter(range(10**6))
+    # asked once more where the rows as they are have come to their end
+    return lambda: next(asked) >= calls + (calls >= 12)
+
+
+@pytest.mark.parametrize(("calls", "repeats"), [(12 * 4, 1), (12 * 4 + 35, 1), (12 * 7, 2), (12 * 9 + 1, 2)])
+def test_where_the_time_is_over_the_repeats_that_are_done_count(calls, repeats):
+    x, y = drawn(12, 0)
+    found = permutation_importance(linear, x, y, repeats=5, chunk=1, over=stopping(calls))
+    assert found == permutation_importance(linear, x, y, repeats=repeats, chunk=1)
+
+
+@pytest.mark.parametrize(("calls", "features"), [(0, 0), (11, 0), (12, 0), (23, 0), (24, 1), (47, 2)])
+def test_where_no_repeat_is_done_the_features_of_the_first_count(calls, features):
+    x, y = drawn(12, 0)
+    found = named(permutation_importance(linear, x, y, repeats=5, chunk=1, over=stopping(calls)))
+    whole = named(permutation_importance(linear, x, y, repeats=1, chunk=1))
+    assert found == {f"feature {i}": whole[f"feature {i}"] for i in range(features)}
