@@ -24,6 +24,7 @@ from lightning_posttrain.render.attribution import (
 from lightning_posttrain.render.canvas import INK, PALE, TEXT, WIDTH, Canvas, Color, Pixels, shorten, width_of, wrapped
 from lightning_posttrain.render.plot import COLORS, GRID
 from lightning_posttrain.render.swarm import Swarm
+from lightning_posttrain.render.units import UNITS, Unit
 from lightning_posttrain.results import Importance
 
 Values = NDArray[np.float64]
@@ -36,8 +37,6 @@ OTHERS: Color = (196, 200, 205)
 UNKNOWN: Color = (170, 174, 178)
 TITLE = "what the model relies on (SHAP)"
 READ_BARS = "The longer its bar, the more the model relies on a feature."
-READ_DOTS = "Each dot is a row; right of the line, the value speaks for the class."
-UNIT = "percentage points of probability"
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +45,7 @@ class _View:
 
     Args:
         importance: of which.
-        values: in percentage points ``(C, N, F)``, 0 where they are not finite.
+        values: in the unit that is drawn ``(C, N, F)``, 0 where they are not finite.
         means: of their sizes ``(C, F)``.
         classes: those that are drawn, the largest first.
         top: features that are drawn, the largest first.
@@ -58,16 +57,21 @@ class _View:
     classes: list[int]
     top: list[int]
 
+    @property
+    def unit(self) -> Unit:
+        """What values are drawn in."""
+        return UNITS[self.importance.unit]
+
 
 def importance_image(importance: Importance, *, title: str = "") -> Image:
     """Bars of the mean size of each feature's Shapley values, and a dot for each row.
 
-    The twelve features with the largest mean, those of all classes added up; of two classes the second alone, as the
-    first is its mirror. Dots are of that class, or of the three classes with the largest values, for the eight features
-    that matter most for each; of 300 rows at most.
+    The twelve features with the largest mean, those of all classes added up; of two classes the second alone where the
+    first is its mirror, as with a softmax. Dots are of that class, or of the three classes with the largest values, for
+    the eight features that matter most for each; of 300 rows at most.
 
     Args:
-        importance: Shapley values in units of probability; they are drawn as percentage points.
+        importance: Shapley values; those of probabilities are drawn as percentage points.
         title: stands above, as ``"val"``.
     """
     heading = heading_pixels(f"{title} · {TITLE}" if title else TITLE)
@@ -79,11 +83,17 @@ def importance_image(importance: Importance, *, title: str = "") -> Image:
 
 
 def _view(importance: Importance) -> _View:
-    values = np.nan_to_num(100 * importance.values.double().numpy(), nan=0.0, posinf=0.0, neginf=0.0)
+    scaled = UNITS[importance.unit].times * importance.values.double().numpy()
+    values = np.nan_to_num(scaled, nan=0.0, posinf=0.0, neginf=0.0)
     means = np.abs(values).mean(1)
-    classes = [1] if len(means) == 2 else np.argsort(-means.sum(1), kind="stable").tolist()
+    classes = [1] if _mirrored(values) else np.argsort(-means.sum(1), kind="stable").tolist()
     top = np.argsort(-means[classes].sum(0), kind="stable")[:TOP].tolist()
     return _View(importance, values, means, classes, top)
+
+
+def _mirrored(values: Values) -> bool:
+    """Whether there are two classes, and what speaks for one speaks as much against the other."""
+    return len(values) == 2 and bool(np.abs(values[0] + values[1]).max() <= 1e-3 * np.abs(values).max())
 
 
 def _said(view: _View) -> str:
@@ -133,7 +143,7 @@ def _legend(view: _View) -> Pixels:
     for (color, name), (left, at) in zip(entries, places, strict=True):
         canvas.box(round(left), 28 * at + 4, 18, 18, color)
         canvas.text(left + 26, 28 * at + 13, name, size=SMALL, anchor="lm")
-    canvas.text(LEFT, 28 * (line + 1) + 4, f"mean size, in {UNIT}", size=TICK, color=PALE)
+    canvas.text(LEFT, 28 * (line + 1) + 4, f"mean size, in {view.unit.name}", size=TICK, color=PALE)
     return canvas.pixels()
 
 
@@ -150,15 +160,11 @@ def _bars(view: _View) -> Pixels:
             left, right = LEFT + round(start * scale), LEFT + round(end * scale)
             if right > left:
                 canvas.box(left, y + 8, right - left, BAR - 16, color)
-        canvas.text(LEFT + round(end * scale) + 8, y + BAR / 2, _short(totals[feature]), size=SMALL, anchor="lm")
+        canvas.text(
+            LEFT + round(end * scale) + 8, y + BAR / 2, view.unit.short(totals[feature]), size=SMALL, anchor="lm"
+        )
     canvas.box(LEFT - 1, 0, 1, BAR * len(view.top), PALE)
     return canvas.pixels()
-
-
-def _short(value: float) -> str:
-    if value >= 1000:
-        return number(value, 2)
-    return "0" if value == 0 else f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 0.05 else "<0.1"
 
 
 def _name(canvas: Canvas, top: int, height: int, name: str) -> None:
@@ -179,19 +185,19 @@ def _swarm(view: _View, k: int) -> Pixels:
     canvas = Canvas(HEAD + len(pixels) + 74)
     name = view.importance.class_names[k]
     canvas.box(EDGE, 6, ROOM, 1, GRID)
-    canvas.text(EDGE, 18, shorten(f"what speaks for {name}", ROOM - 270))
+    canvas.text(EDGE, 18, shorten(f"{view.unit.title} {name}", ROOM - 270))
     _color_legend(canvas, 31)
-    canvas.text(EDGE, 48, READ_DOTS, size=SMALL, color=PALE)
+    canvas.text(EDGE, 48, f"Each dot is a row; right of the line, {view.unit.right}.", size=SMALL, color=PALE)
     canvas.paste(LEFT, HEAD, pixels)
     y = HEAD
     for feature, height in zip(top, heights, strict=True):
         _name(canvas, y, height, view.importance.names[feature])
         y += height
     for mark in swarm.marks():
-        text = f"{mark:+g}".replace("-", "−") if mark else "0"
+        text = f"{'+' if mark > 0 else '−' if mark else ''}{number(abs(mark))}"
         x = min(LEFT + float(swarm.place(mark)), WIDTH - width_of(text, TICK) / 2)
         canvas.text(x, y + 6, text, size=TICK, anchor="ma", color=PALE)
-    canvas.text(LEFT + (WIDTH - LEFT) / 2, y + 32, UNIT, size=SMALL, anchor="ma", color=INK)
+    canvas.text(LEFT + (WIDTH - LEFT) / 2, y + 32, view.unit.name, size=SMALL, anchor="ma", color=INK)
     return canvas.pixels()
 
 
@@ -221,10 +227,11 @@ def _color_legend(canvas: Canvas, y: int) -> None:
 
 
 def importance_table(importance: Importance) -> Table:
-    """The mean size of each feature's Shapley values for each class, in percentage points, the largest first."""
+    """The mean size of each feature's Shapley values for each class, in the unit of the picture, the largest first."""
     view = _view(importance) if importance.values.numel() else None
     names = tuple(importance.class_names[k] for k in sorted(view.classes)) if view else importance.class_names
-    note = f"Mean size of the Shapley values, in {UNIT}: how far a feature moves the probability of a class."
+    unit = UNITS[importance.unit]
+    note = f"Mean size of the Shapley values, in {unit.name}: how far a feature moves {unit.moved}."
     if view is None:
         return Table(("feature", *names), (), note="No row was explained.")
     order: Sequence[int] = np.argsort(-view.means[view.classes].sum(0), kind="stable").tolist()

@@ -44,11 +44,53 @@ def test_nothing_explained_is_said(written):
     assert importance_table(made(2, 0, 3)).rows == ()
 
 
-def test_of_two_classes_the_second_alone_is_drawn(written):
-    importance_image(made(2, 10, 3))
+def mirrored(rows, features, noise=0.0):
+    result = made(2, rows, features)
+    result.values[0] = -result.values[1] + noise * torch.randn(
+        rows, features, generator=torch.Generator().manual_seed(1)
+    )
+    return result
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-6])
+def test_of_two_classes_of_which_one_is_the_mirror_the_second_alone_is_drawn(written, noise):
+    importance_image(mirrored(10, 3, noise))
     assert "class 1" in texts(written)
     assert "what speaks for class 1" in texts(written)
     assert not any("class 0" in text for text in texts(written))
+    assert importance_table(mirrored(10, 3, noise)).columns == ("feature", "class 1")
+
+
+def test_of_two_outputs_that_are_no_mirror_both_are_drawn(written):
+    result = replace(mirrored(10, 3, 0.02), unit="logit")
+    importance_image(result)
+    assert {"what speaks for class 0", "what speaks for class 1"} <= set(texts(written))
+    assert importance_table(result).columns == ("feature", "class 0", "class 1")
+
+
+@pytest.mark.parametrize(
+    ("unit", "said", "other"),
+    [
+        ("logit", "mean size, in logits", "percentage"),
+        ("output", "mean size, in units of the output", "class"),
+        ("probability", "mean size, in percentage points of probability", "logit"),
+    ],
+)
+def test_what_values_are_in_is_said_in_picture_and_table(written, unit, said, other):
+    result = replace(made(1, 30, 4), unit=unit, class_names=("output",))
+    importance_image(result)
+    all_of_it = " ".join([*texts(written), importance_table(result).note])
+    assert said in texts(written)
+    assert other not in all_of_it
+    assert importance_table(result).note.count(said[len("mean size, ") :]) == 1
+
+
+def test_values_that_are_no_probabilities_are_drawn_as_they_are(written):
+    values = torch.tensor([[[0.10, 0.0, -0.02], [-0.30, 0.0, 0.02]]])
+    result = Importance(("a", "b", "c"), ("up",), values, torch.zeros(2, 3), "exact", 10, unit="logit")
+    importance_image(result)
+    assert {"0.2", "0.02", "0", "+0.1", "−0.3"} <= set(texts(written))
+    assert [row[1] for row in importance_table(result).rows] == pytest.approx([0.2, 0.02, 0.0])
 
 
 def test_of_many_classes_the_largest_have_a_color_and_the_three_largest_a_panel(written):
@@ -81,7 +123,6 @@ def test_the_table_has_the_mean_size_of_every_feature_and_class():
     assert [row[0] for row in table.rows] == [f"feature {j}" for j in order]
     for row, j in zip(table.rows, order, strict=True):
         assert row[1:] == pytest.approx(wanted[:, j].tolist())
-    assert importance_table(made(2, 20, 3)).columns == ("feature", "class 1")
 
 
 def test_dots_of_one_lane_do_not_overlap_while_there_is_room():

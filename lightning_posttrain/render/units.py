@@ -1,0 +1,45 @@
+"""The units of what is explained: how values are scaled, named and read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lightning_posttrain.render.attribution import number
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What values are drawn in.
+
+    Args:
+        name: of the unit.
+        times: what values are multiplied by.
+        moved: what a feature moves.
+        title: stands before the name of the class or output.
+        right: what it means to be right of the line.
+    """
+
+    name: str
+    times: float
+    moved: str
+    title: str = "what speaks for"
+    right: str = "the value speaks for the class"
+
+    def short(self, size: float) -> str:
+        """A size in so many digits as can be compared.
+
+        Example:
+            >>> UNITS["probability"].short(0.02), UNITS["probability"].short(34.6), UNITS["logit"].short(0.02)
+            ('<0.1', '35', '0.02')
+        """
+        if self.times == 1 or size >= 1000:
+            return number(size, 2)
+        return "0" if size == 0 else f"{size:.0f}" if size >= 10 else f"{size:.1f}" if size >= 0.05 else "<0.1"
+
+
+UNITS = {
+    "probability": Unit("percentage points of probability", 100, "the probability of a class"),
+    "logit": Unit("logits", 1, "the logit of a class"),
+    "output": Unit("units of the output", 1, "the output", "what raises the", "the value raises the output"),
+}
+"""By ``unit`` of a result."""
