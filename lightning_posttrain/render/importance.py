@@ -18,13 +18,12 @@ from lightning_posttrain.render.attribution import (
     empty,
     foot,
     heading_pixels,
-    number,
     stacked,
 )
 from lightning_posttrain.render.canvas import INK, PALE, TEXT, WIDTH, Canvas, Color, Pixels, shorten, width_of, wrapped
 from lightning_posttrain.render.plot import COLORS, GRID
 from lightning_posttrain.render.swarm import Swarm
-from lightning_posttrain.render.units import UNITS, Unit
+from lightning_posttrain.render.units import UNITS, Unit, signed
 from lightning_posttrain.results import Importance
 
 Values = NDArray[np.float64]
@@ -194,7 +193,7 @@ def _swarm(view: _View, k: int) -> Pixels:
         _name(canvas, y, height, view.importance.names[feature])
         y += height
     for mark in swarm.marks():
-        text = f"{'+' if mark > 0 else '−' if mark else ''}{number(abs(mark))}"
+        text = signed(mark)
         x = min(LEFT + float(swarm.place(mark)), WIDTH - width_of(text, TICK) / 2)
         canvas.text(x, y + 6, text, size=TICK, anchor="ma", color=PALE)
     canvas.text(LEFT + (WIDTH - LEFT) / 2, y + 32, view.unit.name, size=SMALL, anchor="ma", color=INK)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from lightning_posttrain.artifacts import Image, Table
 from lightning_posttrain.render.attribution import (
@@ -20,7 +21,7 @@ from lightning_posttrain.render.canvas import INK, PALE, TEXT, WIDTH, Canvas, Co
 from lightning_posttrain.render.notes import sentences
 from lightning_posttrain.render.plot import COLORS, GRID
 from lightning_posttrain.render.shares import KEYWORD, share, share_bar, tick
-from lightning_posttrain.results import Branch, Drop, SurrogateReport
+from lightning_posttrain.results import Branch, Condition, Drop, SurrogateReport
 
 INDENT, LINE, BAR = 34, 34, 120
 NUMBERS = WIDTH - EDGE - 268
@@ -94,13 +95,19 @@ def _tree(report: SurrogateReport) -> Pixels:
             keyword = "ELSE" if branch.otherwise else "IF"
             canvas.text(left, y + LINE / 2, keyword, anchor="lm", color=KEYWORD)
             start = left + round(width_of(keyword)) + 12
-            text = shorten(str(branch.condition), WIDTH - EDGE - start)
+            text = _fitting(branch.condition, WIDTH - EDGE - start)
             canvas.text(start, y + LINE / 2, text, anchor="lm", color=PALE if branch.otherwise else INK)
             y += LINE
         if branch.leaf:
             _leaf(canvas, branch, left + (INDENT if branch.condition else 0), y, colors[branch.predicted])
             y += LINE
     return canvas.pixels()
+
+
+def _fitting(condition: Condition, room: float) -> str:
+    """A condition in so many pixels: of what is too long, the name is cut, and no number."""
+    rest = width_of(str(replace(condition, name="")))
+    return str(replace(condition, name=shorten(condition.name, room - rest)))
 
 
 def _lines(branch: Branch) -> int:

@@ -32,9 +32,28 @@ class Unit:
             >>> UNITS["probability"].short(0.02), UNITS["probability"].short(34.6), UNITS["logit"].short(0.02)
             ('<0.1', '35', '0.02')
         """
+        if size >= 1e5:
+            return powered(size, 2)
         if self.times == 1 or size >= 1000:
             return number(size, 2)
         return "0" if size == 0 else f"{size:.0f}" if size >= 10 else f"{size:.1f}" if size >= 0.05 else "<0.1"
+
+
+def signed(mark: float) -> str:
+    """A round number of a scale with its sign.
+
+    Example:
+        >>> signed(0.25), signed(-5e-6), signed(250000.0), signed(0.0)
+        ('+0.25', '−5e-6', '+2.5e5', '0')
+    """
+    sign = "+" if mark > 0 else "−" if mark else ""
+    return sign + (powered(abs(mark), 3) if abs(mark) >= 1e5 else powered(abs(mark), 6))
+
+
+def powered(size: float, digits: int) -> str:
+    """So many digits at most, with a short exponent where it is very large or small."""
+    text = f"{size:.{digits}g}"
+    return text.replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
 
 
 UNITS = {

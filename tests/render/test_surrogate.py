@@ -5,6 +5,7 @@ import torch
 from sklearn.datasets import load_iris
 
 from lightning_posttrain.functional.surrogate import fit_surrogate
+from lightning_posttrain.render.canvas import width_of
 from lightning_posttrain.render.shares import KEYWORD
 from lightning_posttrain.render.surrogate import UNSURE, drops_table, headline, surrogate_image, tree_table
 from lightning_posttrain.results import Drop
@@ -110,6 +111,20 @@ def test_long_names_and_deep_trees_stay_on_the_sheet(depth):
     image = surrogate_image(replace(deep, drops=drops, drop_rows=10**9))
     assert image.pixels.shape[1] == 700
     assert image.pixels.shape[0] < 3600
+
+
+def test_of_a_condition_that_is_too_long_the_name_is_cut_and_no_number(written):
+    x = torch.arange(1000.0)[:, None] + 98000.25
+    x[::7] = torch.nan
+    y = (x[:, 0] > 98500).long()
+    result = fit_surrogate(
+        x, y, names=["the zip code of the customer's address " * 3], class_names=["no", "yes"], depth=1
+    )
+    surrogate_image(result)
+    shown = [text for text in texts(written) if text.startswith("the zip code")]
+    ends = [str(replace(branch.condition, name="")) for branch in result.branches[1:]]
+    assert [text.endswith(end) for text, end in zip(shown, ends, strict=True)] == [True, True]
+    assert all("…" in text and width_of(text) <= 700 for text in shown)
 
 
 def test_the_tables_have_every_branch_and_every_drop():
