@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from lightning_posttrain.attribution.perturbation.game import Game
+from lightning_posttrain.attribution.perturbation.game import Game, as_outputs, ask
 from lightning_posttrain.attribution.perturbation.parts import Parts
 from lightning_posttrain.attribution.perturbation.plans import Method
 from lightning_posttrain.attribution.perturbation.shapley import all_outputs
@@ -36,15 +36,25 @@ def importance_of(
     """
     rows = rows[: how.important]
     behind, count = hidden(rows, FEW), parts.count
-    game = Game(subject.forward, rows, parts.index[:1], count, behind, subject.chunks)
+    known = ask(subject.forward, rows, subject.chunks) if subject.outputs is None else subject.outputs[: len(rows)]
+    chosen = most_predicted(known.cpu())
+
+    def forward(x: Tensor) -> Tensor:
+        return as_outputs(subject.forward(x), len(x))[:, chosen.to(x.device)]
+
+    game = Game(forward, rows, parts.index[:1], count, behind, subject.chunks)
     samples = None if count <= 8 else 2 * count + 256  # of 9 columns and more, all sets are too many for many rows
     method: Method = "auto" if count <= 8 else "kernel"
     found = all_outputs(game, method=method, samples=samples, seed=how.seed)
-    times = found.output.argmax(1).bincount(minlength=found.output.shape[1])
-    chosen = times.sort(descending=True, stable=True).indices[:MOST_CLASSES].sort().values
     names = subject.class_names or (subject.unit,)
     return Importance(
         names=parts.names[0], class_names=tuple(names[i] for i in chosen.tolist()),
-        values=found.values[:, chosen].movedim(1, 0).float(), shown=how.display.shown(rows.cpu(), "tabular"),
-        method=found.method, background=behind.shape[1],
+        values=found.values.movedim(1, 0).float(), shown=how.display.shown(rows.cpu(), "tabular"),
+        method=found.method, background=behind.shape[1], unit=subject.unit,
     )  # fmt: skip
+
+
+def most_predicted(outputs: Tensor) -> Tensor:
+    """The classes that outputs ``(N, C)`` are largest for most often, in order of class."""
+    times = outputs.argmax(1).bincount(minlength=outputs.shape[1])
+    return times.sort(descending=True, stable=True).indices[:MOST_CLASSES].sort().values
