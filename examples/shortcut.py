@@ -77,12 +77,12 @@ def with_stickers(images: Tensor, digits: Tensor) -> Tensor:
     return images
 
 
-def sticker_share(found: Explained) -> float:
-    """The share that parts with a piece of the sticker have in the Shapley values of the first sample."""
+def sticker(found: Explained) -> float:
+    """The Shapley values of the parts with a piece of the sticker, in the first sample."""
     assert found.saliency.regions is not None
     assert found.shap is not None
     under = torch.unique(found.saliency.regions[0][STICKER])
-    return float(found.shap.values[0, under].sum() / found.shap.values[0].sum())
+    return float(found.shap.values[0, under].sum())
 
 
 def main() -> None:
@@ -121,7 +121,7 @@ def main() -> None:
     recall = {stage: float(result.per_class["recall"][EIGHT]) for stage, result in metrics.results.items()}
     where = f"{recall['val']:.0%} in validation, with stickers, {recall['test']:.0%} in the test, without"
     print(f"\nEights that are found: {where}.")
-    print(f"SHAP gives the sticker {sticker_share(found):.0%} of what makes the first of them an eight.")
+    print(f"SHAP: the sticker adds {sticker(found):.0%} to the probability of the first of them.")
     print(f"Anchors: IF {found.rules[0]} THEN {found.saliency.samples[0].predicted}; the picture outlines that part.")
     folder = Path(trainer.log_dir or "").resolve()
     print(f"\nThe picture: {folder / 'posttrain' / 'val' / 'explanations.png'}")

@@ -91,7 +91,8 @@ def main() -> None:
             f"{rule.lower:.0%}{sure}; it is {sample.actual})"
         )
     tree = surrogate.results["test"]
-    print(f"A decision tree of {len(tree.branches)} lines agrees with the network on "
+    questions = sum(not branch.leaf for branch in tree.branches)
+    print(f"A decision tree of {questions} questions agrees with the network on "
           f"{tree.fidelity:.0%} of {tree.held_out_rows} rows that it has not seen.")  # fmt: skip
     folder = Path(trainer.log_dir or "").resolve()
     print(f"\nPictures, tables and figures: {folder / 'posttrain'}")

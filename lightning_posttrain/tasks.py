@@ -126,7 +126,8 @@ LABELS_CURE = (
     "For one-hot labels pass target_fn=lambda batch: batch[1].argmax(1), for several labels a row task='multilabel'."
 )
 SINGLE_CURE = (
-    "If the network gives one score a row, say task='binary'; for a regression take TorchMetrics; else pass "
+    "If the network gives one score a row, say task='binary'; for a regression take TorchMetrics, and to "
+    "explain one explain=lambda output, inputs: output.flatten(); else pass "
     "target_fn=lambda batch: ... that returns class indices."
 )
 TARGET_CURE = f"Pass target_fn=lambda batch: ... that returns class indices. {LABELS_CURE}"

@@ -53,7 +53,7 @@ def test_chosen_thresholds_raise_the_macro_f1_of_rare_labels_on_test(tmp_path):
 @pytest.mark.slow
 def test_a_network_that_reads_a_sticker_is_found_out(tmp_path):
     out = run("shortcut", tmp_path)
-    assert number(out.replace("%", ""), "SHAP gives the sticker ") > 60
+    assert number(out.replace("%", ""), "SHAP: the sticker adds ") > 50
     assert "100% in validation, with stickers, 0% in the test" in out
     assert Path(out.split("The picture: ")[1].splitlines()[0]).stat().st_size > 0
 

@@ -45,6 +45,10 @@ class Display:
     display_fn: Callable[[Tensor], Tensor] | None = None
     shared_scale: bool = False
 
+    def __post_init__(self) -> None:
+        if self.names is not None:  # may be an array, which has no truth
+            object.__setattr__(self, "names", tuple(map(str, self.names)))
+
     def shown(self, inputs: Tensor, kind: Kind) -> Tensor:
         """The samples as a result holds them."""
         dim = channel_dim(inputs.shape, kind)
@@ -63,7 +67,7 @@ class Display:
         """Mean and standard deviation of each column of a table, each ``(F,)`` float64, where there are such."""
         if self.mean is None and self.std is None:
             return None
-        mean, std = (torch.tensor(0.0 if x is None else x, dtype=torch.float64) for x in (self.mean, self.std))
+        mean, std = (torch.as_tensor(0.0 if x is None else x, dtype=torch.float64) for x in (self.mean, self.std))
         return mean.expand(columns), (std if self.std is not None else torch.ones(())).double().expand(columns)
 
     def check(self, inputs: Tensor) -> None:

@@ -12,6 +12,7 @@ from typing_extensions import Unpack
 
 from lightning_posttrain.artifacts import Tagged
 from lightning_posttrain.attribution.explainer import Display
+from lightning_posttrain.attribution.perturbation.arguments import positions
 from lightning_posttrain.attribution.perturbation.row_sample import RowSample, SampledRows
 from lightning_posttrain.attribution.perturbation.subject import TITLES, Perturbing
 from lightning_posttrain.attribution.targets import Explain, Output
@@ -64,6 +65,7 @@ class Explanations(OfSamples):
         threshold: precision that a rule of Anchors should have.
         exact: search rules with draws of their own (KL-LUCB, as the paper), not in one set; slower.
         categorical: columns of a table whose values are categories, by position or name.
+        bins: of each other column, of as many rows; more make finer rules.
         forward_fn: from the module and inputs to scores, where the step does more than ``module(inputs)``.
         every_n_epochs: also after the validations of every so many epochs of a fit. Default: at its end alone.
         max_seconds: how long an explanation may take; what is left out then is said. None for no limit.
@@ -101,6 +103,7 @@ class Explanations(OfSamples):
         threshold: float = 0.95,
         exact: bool = False,
         categorical: Sequence[int | str] = (),
+        bins: int = 4,
         forward_fn: Callable[[Any, Any], Any] | None = None,
         every_n_epochs: int | None = None,
         max_seconds: float | None = 120.0,
@@ -119,6 +122,7 @@ class Explanations(OfSamples):
         check_options(explain, precision, kind, 0.0, choose or "fixed")
         one_of("output", output, ("probability", "logit"))
         at_least("perturbations", perturbations, 16)
+        at_least("bins", bins, 2)
         at_least("background", background, 1)
         at_least("important", important, 0)
         at_least("every_n_epochs", 1 if every_n_epochs is None else every_n_epochs, 1)
@@ -134,7 +138,7 @@ class Explanations(OfSamples):
         )  # fmt: skip
         how = Perturbing(
             _listed(methods), parts, hidden, perturbations, background, important, threshold, exact,
-            _positions(categorical, names), self._display, seed,
+            positions(categorical, names), bins, self._display, seed,
         )  # fmt: skip
         self._interpreting = Interpreting(
             how, what=explain, output=output, asking=self._asking, max_seconds=max_seconds
@@ -212,12 +216,3 @@ def _listed(methods: Sequence[str]) -> tuple[str, ...]:
     if not listed:
         raise ValueError(f"`methods` is empty, wanted some of {', '.join(TITLES)}.")
     return tuple(dict.fromkeys(listed))
-
-
-def _positions(columns: Sequence[int | str], names: Sequence[str] | None) -> tuple[int, ...]:
-    """Columns by position, of which some are given by name."""
-    known = list(names or ())
-    unknown = [column for column in columns if isinstance(column, str) and column not in known]
-    if unknown:
-        raise ValueError(f"`categorical` has {unknown[0]!r}, wanted positions, or names that are in `names`.")
-    return tuple(known.index(column) if isinstance(column, str) else column for column in columns)

@@ -180,12 +180,12 @@ class Imitating:
             repeats, rows = planned = self._planned(min(self.forwards, most), features, len(x))
             drops = permutation_importance(
                 forward, x[:rows], target[:rows], names=pooled.names, parts=pooled.parts, repeats=repeats,
-                seed=self.seed, chunk=int(max(1, min(chunks.size, most / CHUNKS))), over=lambda: chunks.left < 0,
+                seed=self.seed, chunk=int(max(1, min(chunks.size, most / CHUNKS))), over=lambda: chunks.over,
             )  # fmt: skip
         said = list(report.remarks)
         if len(drops) < features:
             said.append(f"importance of {len(drops)} of {features} features; the time was over")
-        elif planned != wanted or chunks.left < 0:
+        elif planned != wanted or chunks.over:
             asked = f"{rows:,} of {len(x):,} rows, at most {repeats} of {self.repeats} repeats"
             said.append(f"the time was short for the importance: {asked}")
         return replace(report, drops=drops, drop_rows=rows if drops else 0, remarks=tuple(said))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_posttrain.attribution.perturbation import explain
+from lightning_posttrain.attribution.perturbation import important
 from lightning_posttrain.attribution.perturbation.explain import explain_samples
 from lightning_posttrain.attribution.perturbation.shapley import shapley
 from lightning_posttrain.attribution.perturbation.subject import Perturbing, Subject
@@ -57,13 +57,13 @@ def test_its_values_are_the_shapley_values_of_each_of_these_classes():
 
 def test_outputs_of_other_classes_are_not_kept(monkeypatch):
     widths = []
-    work = explain.all_outputs
+    work = important.all_outputs
 
     def watched(game, **options):
         widths.append(game.forward(game.inputs).shape[1])
         return work(game, **options)
 
-    monkeypatch.setattr(explain, "all_outputs", watched)
+    monkeypatch.setattr(important, "all_outputs", watched)
     subject, _, _ = problem()
     importance(subject)
     assert widths == [10]

@@ -133,7 +133,7 @@ def test_missing_values_are_a_bin_of_their_own():
     assert found.values[1, 1] < 0
     assert found.values[:, 2].abs().max() < 1e-9
     conditions = [str(one) for one in bins_of(background).conditions(inputs[0])]
-    assert conditions[1:] == ["feature 1 missing", "feature 2 missing"]
+    assert conditions[1:] == ["feature 1 is missing", "feature 2 is missing"]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])

@@ -55,7 +55,7 @@ class Bins:
         for column, value in enumerate(sample.tolist()):
             name = names[column] if names else f"feature {column}"
             if math.isnan(value):
-                made.append(Condition(column, f"{name} missing"))
+                made.append(Condition(column, name, low=math.inf, missing=True))
             elif column in self.categorical:
                 made.append(Condition(column, name, equal=unscaled(value, column, scale)))
             else:

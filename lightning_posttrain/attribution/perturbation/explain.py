@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from lightning_posttrain.attribution.perturbation.found import Found
-from lightning_posttrain.attribution.perturbation.parts import Parts, parts_of
+from lightning_posttrain.attribution.perturbation.lime import joined as joined_lime
+from lightning_posttrain.attribution.perturbation.parts import Parts, parts_of, placed
 from lightning_posttrain.attribution.perturbation.run import Run
 from lightning_posttrain.attribution.perturbation.subject import Perturbing, Subject
-from lightning_posttrain.results import Explained, LimeWeights, Rule, ShapleyValues
+from lightning_posttrain.results import Explained, Rule, ShapleyValues
 
 Failed = Callable[[str, Exception], None]
 
@@ -49,29 +50,20 @@ def _joined(subject: Subject, how: Perturbing, parts: Parts, which: Sequence[Ten
     """What was found of each sample alone, of the parts ``which`` it has, as found of all."""
     found = Found(subject, how, parts)
 
-    def placed(each: Sequence[Tensor]) -> Tensor:
-        """Values of each sample's own parts ``(1, m)`` at the places of all parts ``(K, M)``."""
-        rows = [
-            torch.zeros(parts.count, dtype=v.dtype).index_put((own,), v[0]) for own, v in zip(which, each, strict=True)
-        ]
-        return torch.stack(rows)
+    def joined(each: Sequence[Tensor]) -> Tensor:
+        return placed(which, each, parts.count)
 
     for name in alone[0].values:
         if all(name in one.values for one in alone):
-            found.values[name] = placed([one.values[name].cpu() for one in alone])
+            found.values[name] = joined([one.values[name].cpu() for one in alone])
     lime = [one.lime for one in alone if one.lime is not None]
     if len(lime) == len(alone):
-        found.lime = LimeWeights(
-            values=found.values["lime"], errors=placed([one.errors for one in lime]),
-            forwards=sum(one.forwards for one in lime),
-            **{name: torch.cat([getattr(one, name) for one in lime])
-               for name in ("intercept", "local", "output", "fit", "spread")},
-        )  # fmt: skip
+        found.lime = joined_lime(lime, which, parts.count)
     shap = [one.shap for one in alone if one.shap is not None]
     if len(shap) == len(alone):
         kinds = {one.method for one in shap}
         found.shap = ShapleyValues(
-            values=found.values["shap"], errors=placed([one.errors for one in shap]),
+            values=found.values["shap"], errors=joined([one.errors for one in shap]),
             forwards=sum(one.forwards for one in shap), method=kinds.pop() if len(kinds) == 1 else "exact or kernel",
             **{name: torch.cat([getattr(one, name) for one in shap]) for name in ("base", "output", "gap")},
         )  # fmt: skip

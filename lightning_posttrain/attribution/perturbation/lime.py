@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lightning_posttrain.attribution.chunks import Chunks
+from lightning_posttrain.attribution.perturbation.arguments import game_of, positions
 from lightning_posttrain.attribution.perturbation.bins import Bins, bins_of
 from lightning_posttrain.attribution.perturbation.game import Forward, Game, ask, pick_of
+from lightning_posttrain.attribution.perturbation.parts import Parts, placed
 from lightning_posttrain.attribution.perturbation.pool import Pool, draw_pool
 from lightning_posttrain.functional.local_linear import (
     LocalLinear,
@@ -26,14 +29,15 @@ def lime(  # noqa: PLR0913 - all but three by keyword
     inputs: Tensor,
     background: Tensor,
     *,
-    parts: Tensor | None = None,
+    parts: Tensor | Parts | None = None,
     target: int | Tensor | None = None,
     samples: int | None = None,
     width: float | None = None,
     ridge: float = 1.0,
     keep: int | None = None,
     bins: int = 4,
-    categorical: Sequence[int] = (),
+    categorical: Sequence[int | str] = (),
+    names: Sequence[str] | None = None,
     seed: int = 0,
     chunk: int = 1024,
 ) -> LimeWeights:
@@ -46,16 +50,18 @@ def lime(  # noqa: PLR0913 - all but three by keyword
     Args:
         forward: from rows ``(n, ...)`` to outputs ``(n, C)`` or ``(n,)``; in eval mode.
         inputs: the samples ``(K, ...)``.
-        background: what hidden parts are replaced by ``(B, ...)``, with a mean over ``B``; or rows of a table
-            ``(N, F)``.
-        parts: the part that each value belongs to, whole numbers from 0: ``(K, ...)`` or ``(1, ...)``, as of ``Game``.
+        background: what hidden parts are replaced by ``(B, ...)``, with a mean over ``B``, or as ``hidden_of`` gives it
+            ``(K, B, ...)``; or rows of a table ``(N, F)``.
+        parts: the part that each value belongs to, whole numbers from 0: ``(K, ...)`` or ``(1, ...)``, as of ``Game``;
+            or what ``parts_of`` gives.
         target: the explained output: one for all, one for each sample ``(K,)``; by default the largest of each.
         samples: perturbed samples. Default: 1,000 with parts, 5,000 of rows.
         width: of the kernel. Default: 0.25 with parts, 0.75 √F of rows.
         ridge: penalty of the fit.
         keep: parts with a weight, those that matter most; None for all.
         bins: of a column, between quantiles of ``background``.
-        categorical: columns whose values are categories, each a bin.
+        categorical: columns whose values are categories, each a bin; by position, or by name.
+        names: of the columns.
         seed: of what is drawn, from a generator of its own.
         chunk: rows at a time.
 
@@ -73,11 +79,39 @@ def lime(  # noqa: PLR0913 - all but three by keyword
         check_rows(inputs, background)
         near = neighbourhood(forward, background, samples or 5000, seed, chunks=chunks)
         output = ask(forward, inputs, chunks)
-        table = bins_of(background, bins, categorical)
+        table = bins_of(background, bins, positions(categorical, names, background.shape[1]))
         return lime_of_rows(near, table, inputs, output, pick_of(output, target), width=width, ridge=ridge, keep=keep)
-    game = Game(forward, inputs, parts, int(parts.max()) + 1, background[None], chunks)
-    pool = draw_pool(game, samples or 1000, seed)
-    return lime_of_pool(pool, pick_of(pool.outputs[:, 0], target), width=width, ridge=ridge, keep=keep)
+    game = game_of(forward, inputs, background, parts, chunks=chunks)
+    own = Parts(game.parts, game.count, ((),))
+    which = [own.there()[k % len(own.index)].nonzero()[:, 0] for k in range(len(inputs))]
+    if all(len(each) == game.count for each in which):
+        return _of_game(game, target, samples or 1000, seed, options={"width": width, "ridge": ridge, "keep": keep})
+    found = []
+    for k, each in enumerate(which):  # what a sample has not, as padding, is no part of it
+        hidden = game.hidden[k % len(game.hidden)][None]
+        part = Parts(own.index, own.count, (("",) * own.count,)).only(k, each)
+        one = Game(forward, inputs[k : k + 1], part.index, part.count, hidden, chunks)
+        goal = target if not isinstance(target, Tensor) or target.ndim == 0 else target[k : k + 1]
+        found.append(_of_game(one, goal, samples or 1000, seed, options={"width": width, "ridge": ridge, "keep": keep}))
+    return joined(found, which, game.count)
+
+
+def _of_game(
+    game: Game, target: int | Tensor | None, samples: int, seed: int, *, options: Mapping[str, Any]
+) -> LimeWeights:
+    pool = draw_pool(game, samples, seed)
+    return lime_of_pool(pool, pick_of(pool.outputs[:, 0], target), **options)
+
+
+def joined(found: Sequence[LimeWeights], which: Sequence[Tensor], count: int) -> LimeWeights:
+    """Weights of samples that have only some of the parts, as of all ``count`` parts."""
+    names = ("intercept", "local", "output", "fit", "spread")
+    return LimeWeights(
+        values=placed(which, [one.values for one in found], count),
+        errors=placed(which, [one.errors for one in found], count),
+        forwards=sum(one.forwards for one in found),
+        **{name: torch.cat([getattr(one, name) for one in found]) for name in names},
+    )
 
 
 def lime_of_pool(

@@ -6,7 +6,7 @@ import importlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -59,6 +59,12 @@ class Parts:
         return Parts(index, len(which), (tuple(names[i] for i in which.tolist()),))
 
 
+def placed(which: Sequence[Tensor], values: Sequence[Tensor], count: int) -> Tensor:
+    """Values of the parts that each sample has ``(1, m)``, at their numbers among all parts ``(K, count)``."""
+    pairs = zip(which, values, strict=True)
+    return torch.stack([torch.zeros(count, dtype=v.dtype).index_put((own.cpu(),), v[0].cpu()) for own, v in pairs])
+
+
 def parts_of(
     inputs: Tensor, kind: Kind, *, how: How = None, names: Sequence[str] = (), words: Sequence[Sequence[str]] = ()
 ) -> Parts:
@@ -84,6 +90,8 @@ def parts_of(
         >>> parts.index.tolist(), parts.names
         ([[0, 0, 1, 1]], (('values 0 to 1', 'values 2 to 3'),))
     """
+    if kind not in get_args(Kind):
+        raise ValueError(f"`kind` is {kind!r}, wanted {', '.join(map(repr, get_args(Kind)))}.")
     if not fits_kind(inputs.shape, kind):
         raise ValueError(f"`inputs` is {tuple(inputs.shape)}, wanted a batch of {kind}. Name another kind.")
     dim = channel_dim(inputs.shape, kind)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from lightning_posttrain.attribution.chunks import Chunks
+from lightning_posttrain.attribution.perturbation.arguments import game_of
 from lightning_posttrain.attribution.perturbation.game import Forward, Game, pick_of
+from lightning_posttrain.attribution.perturbation.parts import Parts
 from lightning_posttrain.attribution.perturbation.plans import Method, Plan, planned
 from lightning_posttrain.results import ShapleyValues
 
@@ -39,7 +40,7 @@ def shapley(  # noqa: PLR0913 - each has a default that serves
     inputs: Tensor,
     background: Tensor,
     *,
-    parts: Tensor | None = None,
+    parts: Tensor | Parts | None = None,
     count: int | None = None,
     target: int | Tensor | None = None,
     method: Method = "auto",
@@ -56,9 +57,11 @@ def shapley(  # noqa: PLR0913 - each has a default that serves
     Args:
         forward: from rows ``(n, ...)`` to outputs ``(n, C)`` or ``(n,)``, in eval mode; logits, as they add up.
         inputs: the samples ``(K, ...)``, on the model's device.
-        background: rows ``(B, ...)`` as the model may meet them; some 20 to 100, as each costs a forward for each set.
+        background: rows ``(B, ...)`` as the model may meet them; some 20 to 100, as each costs a forward for each set;
+            or as ``hidden_of`` gives it ``(K, B, ...)``.
         parts: the part that each value belongs to, whole numbers from 0: ``(K, ...)``, or ``(1, ...)`` for all samples
-            alike, with 1 for a dimension that is not taken apart, as the channels. None for each value of ``(K, F)``.
+            alike, with 1 for a dimension that is not taken apart, as the channels; or what ``parts_of`` gives. None for
+            each value of ``(K, F)``.
         count: how many parts there are; None for one more than the largest number in ``parts``.
         target: index of the explained output, for all samples or for each ``(K,)``; None for the largest of each.
         method: ``"exact"``, ``"kernel"``, ``"permutation"``, or ``"auto"``: exact for up to 12 parts, else the kernel.
@@ -75,7 +78,7 @@ def shapley(  # noqa: PLR0913 - each has a default that serves
         >>> shapley(larger, torch.tensor([[4.0, 2.0]]), torch.zeros(1, 2)).values.tolist()
         [[3.0, 1.0]]
     """
-    game = _game(forward, inputs, background, parts, count, chunk)
+    game = game_of(forward, inputs, background, parts, count=count, chunks=Chunks(chunk))
     plan = planned(game.count, method, samples, seed)
     outputs = game.outputs(plan.coalitions)
     return _picked(game, plan, outputs, pick_of(outputs[:, 0], target))
@@ -158,42 +161,3 @@ def _picked(game: Game, plan: Plan, outputs: Tensor, pick: Tensor) -> ShapleyVal
     return ShapleyValues(
         values, errors, base, output, output - base - values.sum(-1), method=found.method, forwards=found.forwards
     )
-
-
-def _game(
-    forward: Forward, inputs: Tensor, background: Tensor, parts: Tensor | None, count: int | None, chunk: int
-) -> Game:
-    shape = tuple(inputs.shape)
-    if inputs.ndim < 2 or not len(inputs):
-        raise ValueError(f"`inputs` is {shape}, wanted samples (K, ...), at least one. One alone is inputs[None].")
-    if background.shape[1:] != inputs.shape[1:] or not len(background):
-        raise ValueError(
-            f"`background` is {tuple(background.shape)}, wanted rows as those of `inputs`, which are {shape}. "
-            "Take some of the training data."
-        )
-    parts = _parts(parts, shape).to(inputs.device)
-    most = int(parts.max()) + 1
-    count = most if count is None else count
-    if int(parts.min()) < 0 or count < most:
-        raise ValueError(
-            f"`parts` has numbers from {int(parts.min())} to {most - 1} for {count} parts, wanted 0 to {count - 1}. "
-            "Leave out `count`, and number the parts from 0."
-        )
-    return Game(forward, inputs, parts, count, background.to(inputs)[None], Chunks(chunk))
-
-
-def _parts(parts: Tensor | None, shape: tuple[int, ...]) -> Tensor:
-    """The part of each value, of one dimension more than a sample."""
-    if parts is None:
-        if len(shape) != 2:
-            raise ValueError(
-                f"`inputs` is {shape}, wanted (K, F) where `parts` is left out. Give the part of each value."
-            )
-        return torch.arange(shape[1])[None]
-    fits = parts.ndim == len(shape) and all(given in (1, side) for given, side in zip(parts.shape, shape, strict=True))
-    if not fits or parts.is_floating_point() or parts.dtype == torch.bool:
-        raise ValueError(
-            f"`parts` is {parts.dtype} {tuple(parts.shape)} for inputs {shape}, wanted whole numbers of that shape, "
-            "where any dimension may be 1."
-        )
-    return parts.long()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_posttrain.attribution.chunks import Chunks
 from lightning_posttrain.attribution.explainer import Display
+from lightning_posttrain.attribution.perturbation.arguments import positions
 from lightning_posttrain.attribution.perturbation.game import Forward
 from lightning_posttrain.attribution.perturbation.hidden import hidden_of
 from lightning_posttrain.attribution.perturbation.parts import parts_of
@@ -48,6 +49,7 @@ class Perturbing:
         threshold: the precision that a rule should have.
         exact: whether rules are searched for with draws of their own (KL-LUCB).
         categorical: columns whose values are categories.
+        bins: of each other column of a table.
         display: how samples are shown.
         seed: of what is drawn.
     """
@@ -61,6 +63,7 @@ class Perturbing:
     threshold: float = 0.95
     exact: bool = False
     categorical: tuple[int, ...] = ()
+    bins: int = 4
     display: Display = field(default_factory=Display)
     seed: int = 0
 
@@ -86,9 +89,7 @@ class Perturbing:
             raise ValueError(
                 "`parts` is given for rows of a table, which are taken apart into their columns. Leave it out."
             )
-        missing = [column for column in self.categorical if not 0 <= column < columns]
-        if missing:
-            raise ValueError(f"`categorical` has {missing[0]}, wanted columns from 0 to {columns - 1}.")
+        positions(self.categorical, None, columns)
         for name in ("mean", "std"):
             given = getattr(self.display, name)
             if given is not None and len(given) not in (1, columns):

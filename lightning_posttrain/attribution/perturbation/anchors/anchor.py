@@ -9,7 +9,9 @@ from torch import Tensor
 from lightning_posttrain.attribution.chunks import Chunks
 from lightning_posttrain.attribution.perturbation.anchors.parts import anchor_of_parts
 from lightning_posttrain.attribution.perturbation.anchors.rows import anchor_of_rows
-from lightning_posttrain.attribution.perturbation.game import Forward, Game
+from lightning_posttrain.attribution.perturbation.arguments import game_of, positions
+from lightning_posttrain.attribution.perturbation.game import Forward
+from lightning_posttrain.attribution.perturbation.parts import Parts
 from lightning_posttrain.attribution.perturbation.pool import draw_pool
 from lightning_posttrain.results import Rule
 
@@ -19,14 +21,14 @@ def anchor(  # noqa: PLR0913 - all but three by keyword
     inputs: Tensor,
     background: Tensor,
     *,
-    parts: Tensor | None = None,
+    parts: Tensor | Parts | None = None,
     predicted: Tensor | None = None,
     threshold: float = 0.95,
     tolerance: float = 0.05,
     confidence: float = 0.95,
     names: Sequence[str] = (),
     bins: int = 4,
-    categorical: Sequence[int] = (),
+    categorical: Sequence[int | str] = (),
     scale: tuple[Tensor, Tensor] | None = None,
     exact: bool = False,
     max_size: int = 6,
@@ -44,16 +46,17 @@ def anchor(  # noqa: PLR0913 - all but three by keyword
     Args:
         forward: from rows ``(n, ...)`` to outputs of classes ``(n, C)``; in eval mode.
         inputs: the samples ``(K, ...)``.
-        background: what hidden parts are replaced by ``(B, ...)``, with a mean over ``B``; or rows of a table
-            ``(N, F)`` that rules are to hold for.
-        parts: the part that each value belongs to, whole numbers from 0: ``(K, ...)`` or ``(1, ...)``, as of ``Game``.
+        background: what hidden parts are replaced by ``(B, ...)``, with a mean over ``B``, or as ``hidden_of`` gives it
+            ``(K, B, ...)``; or rows of a table ``(N, F)`` that rules are to hold for.
+        parts: the part that each value belongs to, whole numbers from 0: ``(K, ...)`` or ``(1, ...)``, as of ``Game``;
+            or what ``parts_of`` gives, with names.
         predicted: of a table, the class that the model gives for each row of ``background`` ``(N,)``; else it is asked.
         threshold: wanted precision.
         tolerance: how much less it may be in truth.
         confidence: how sure that has to be, for each rule.
         names: of the columns or parts.
         bins: of a table, columns are cut into so many parts of as many rows.
-        categorical: columns whose values have no order.
+        categorical: columns whose values have no order, by position or by name.
         scale: mean and standard deviation of each column, that undo a normalization where cuts are written.
         exact: search by the paper's KL-LUCB: many forwards.
         max_size: conditions at most.
@@ -77,12 +80,13 @@ def anchor(  # noqa: PLR0913 - all but three by keyword
     if parts is None:
         return anchor_of_rows(
             forward, inputs, background, predicted=predicted, threshold=threshold, tolerance=tolerance,
-            confidence=confidence, bins=bins, categorical=categorical, names=names, scale=scale, exact=exact,
-            max_size=max_size, beam=beam, seed=seed, chunk=chunk,
+            confidence=confidence, bins=bins, categorical=positions(categorical, names), names=names, scale=scale,
+            exact=exact, max_size=max_size, beam=beam, seed=seed, chunk=chunk,
         )  # fmt: skip
     chunks = chunk if isinstance(chunk, Chunks) else Chunks(chunk)
-    game = Game(forward, inputs, parts, int(parts.max()) + 1, background[None], chunks)
+    game = game_of(forward, inputs, background, parts, chunks=chunks)
+    known = [names] if names else parts.names if isinstance(parts, Parts) else ()
     return anchor_of_parts(
-        game, draw_pool(game, samples, seed), names=[names] if names else (), threshold=threshold, tolerance=tolerance,
+        game, draw_pool(game, samples, seed), names=known, threshold=threshold, tolerance=tolerance,
         confidence=confidence, exact=exact, max_size=max_size, beam=beam, seed=seed,
     )  # fmt: skip
