@@ -146,6 +146,10 @@ def shortest(low: float, high: float) -> float:
     return low
 
 
+OFTEN = 0.6
+"""The precision below which a rule that is not valid says nothing."""
+
+
 @dataclass(frozen=True)
 class Rule:
     """IF all conditions hold THEN the model gives the same class (Ribeiro, Singh and Guestrin, 2018, "Anchors").
@@ -167,6 +171,7 @@ class Rule:
         intervened_rows: how many rows that is from.
         forwards: rows that the model was asked for, those shared with other rules as well.
         of_parts: whether a condition is a part that is there; else a range of a column.
+        wanted: the precision that was asked for, or None where that is not known.
     """
 
     conditions: tuple[Condition, ...]
@@ -182,6 +187,12 @@ class Rule:
     intervened_rows: int = 0
     forwards: int = 0
     of_parts: bool = False
+    wanted: float | None = None
+
+    @property
+    def found(self) -> bool:
+        """Whether it says something: it is valid, or at least says more of the class than no rule, and often holds."""
+        return self.valid or (self.lower > self.base and self.precision >= OFTEN)
 
     def __str__(self) -> str:
         return " AND ".join(map(str, self.conditions)) or "anything"
@@ -205,6 +216,7 @@ class Importance(Counted):
         method: how they were worked out: ``"exact"``, ``"kernel"`` or ``"permutation"``.
         background: rows that stood for hidden features.
         unit: of the output: ``"probability"``, ``"logit"``, or ``"output"`` for one without a class.
+        classes: number of each of the ``C`` classes among all of the model's; empty for 0 to ``C - 1``.
     """
 
     names: tuple[str, ...]
@@ -214,3 +226,4 @@ class Importance(Counted):
     method: str
     background: int
     unit: str = "probability"
+    classes: tuple[int, ...] = ()

@@ -25,6 +25,10 @@ class Sample:
         predicted: predicted class, or None.
         probability: of the predicted class, or None.
         baseline: value of the explained function for the baseline, where a map adds up to the difference; or None.
+        unit: of ``value`` and ``baseline`` where these are of perturbed inputs: ``"probability"``, ``"logit"`` or
+            ``"output"``; else "".
+        remarks: how good its explanations are, in sentences without a full stop.
+        doubts: reasons not to trust them, likewise.
     """
 
     index: int | None
@@ -34,6 +38,9 @@ class Sample:
     predicted: str | None = None
     probability: float | None = None
     baseline: float | None = None
+    unit: str = ""
+    remarks: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +69,8 @@ class Saliency:
         regions: the part that each pixel of images and spectrograms belongs to, ``(K, H, W)`` int64, where maps are of
             whole parts.
         said: how to read the maps, in sentences.
+        least_scale: what full colour stands for at least, where maps share a scale.
+        marks: for each sample, what is written on parts of its regions, by their number, as ``{41: "42"}``.
     """
 
     kind: Kind
@@ -83,6 +92,8 @@ class Saliency:
     classes: ClassMeans | None = None
     said: tuple[str, ...] = ()
     regions: Tensor | None = None
+    least_scale: float = 0.0
+    marks: tuple[Mapping[int, str], ...] = ()
 
     @property
     def alerts(self) -> tuple[str, ...]:

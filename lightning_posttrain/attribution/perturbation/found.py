@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -17,8 +18,14 @@ from lightning_posttrain.attribution.perturbation.subject import (
     Perturbing,
     Subject,
 )
+from lightning_posttrain.attribution.perturbation.trust import of_lime, of_shap
 from lightning_posttrain.functional.images import channel_dim
-from lightning_posttrain.results import Explained, Importance, LimeWeights, Rule, Saliency, ShapleyValues
+from lightning_posttrain.results import Explained, Importance, LimeWeights, Rule, Saliency, Sample, ShapleyValues
+
+
+WEAK = 0.01
+"""What full colour stands for at least, where values are probabilities."""
+PLACE = re.compile(r"(?:part|row|band) (\d+)(?:.*?(?:column|time) (\d+))?")
 
 
 @dataclass(eq=False)
@@ -63,21 +70,30 @@ class Found:
         return figures
 
     def _saliency(self, skipped: Mapping[str, str]) -> Saliency:
-        subject, display, shap = self.subject, self.how.display, self.shap
+        subject, display = self.subject, self.how.display
         maps = {name: self._map(values) for name, values in self.values.items()}
         if self.rules and self.subject.kind != "tabular":
             maps["anchors"] = self._map(torch.stack([self._in_rule(rule) for rule in self.rules]))
-        samples, read = subject.samples, READ_OF_TABLES if subject.kind == "tabular" else READ
-        if shap is not None:
-            pairs = zip(samples, shap.base.tolist(), strict=True)
-            samples = tuple(replace(sample, baseline=base) for sample, base in pairs)
+        read = READ_OF_TABLES if subject.kind == "tabular" else READ
+        samples = tuple(self._known(k, sample) for k, sample in enumerate(subject.samples))
+        regions = self._regions() if subject.kind in ("image", "spectrogram") else None
         return Saliency(
             kind=subject.kind, shown=display.shown(subject.shown, subject.kind), maps=maps, titles=TITLES,
             signed=SIGNED & maps.keys(), samples=samples, names=tuple(map(str, display.names or ())),
             words=display.words_of(subject.shown) if subject.kind == "tokens" else (),
-            regions=self._regions() if subject.kind in ("image", "spectrogram") else None,
-            skipped=skipped, shared_scale=subject.unit == "probability",
+            regions=regions, marks=() if regions is None else tuple(map(marks_of, self.rules)), skipped=skipped,
+            shared_scale=subject.unit == "probability", least_scale=WEAK if subject.unit == "probability" else 0.0,
             said=tuple(read[name] for name in maps if name in read),
+        )  # fmt: skip
+
+    def _known(self, k: int, sample: Sample) -> Sample:
+        """What is known of sample ``k``, with how good its explanations are."""
+        remark, doubt = ("", "") if self.lime is None else of_lime(self.lime, k)
+        doubts = (doubt, "" if self.shap is None else of_shap(self.shap, k))
+        base = sample.baseline if self.shap is None else float(self.shap.base[k])
+        return replace(
+            sample, baseline=base, unit=self.subject.unit, remarks=tuple(filter(None, (remark,))),
+            doubts=tuple(filter(None, doubts)),
         )  # fmt: skip
 
     def _in_rule(self, rule: Rule) -> Tensor:
@@ -99,3 +115,16 @@ class Found:
             index = index.select(dim, 0)
         spatial = [side for d, side in enumerate(shape) if d not in (0, dim)]
         return index.expand(shape[0], *spatial).contiguous()
+
+
+def marks_of(rule: Rule) -> dict[int, str]:
+    """What to write on the parts of a rule so that its conditions are found in the picture, by part.
+
+    Example:
+        >>> from lightning_posttrain.results import Condition
+        >>> parts = Condition(40, "part 41"), Condition(3, "row 1, column 4"), Condition(9, "sky")
+        >>> marks_of(Rule(parts, 0, 1.0, 0.9, rows=99, coverage=0.1, base=0.2, valid=True, observed=False))
+        {40: '41', 3: '1,4'}
+    """
+    places = ((condition.part, PLACE.match(condition.name)) for condition in rule.conditions)
+    return {part: ",".join(filter(None, place.groups())) for part, place in places if place}

@@ -50,7 +50,7 @@ def importance_of(
     return Importance(
         names=parts.names[0], class_names=tuple(names[i] for i in chosen.tolist()),
         values=found.values.movedim(1, 0).float(), shown=how.display.shown(rows.cpu(), "tabular"),
-        method=found.method, background=behind.shape[1], unit=subject.unit,
+        method=found.method, background=behind.shape[1], unit=subject.unit, classes=tuple(chosen.tolist()),
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from lightning_posttrain.results import Kind, Sample
 TITLES = {"lime": "LIME", "shap": "SHAP", "banzhaf": "Banzhaf values", "rise": "RISE", "anchors": "Anchors"}
 READ = {
     "lime": "LIME: what a part adds to the score nearby, in a linear model of many copies with parts hidden.",
-    "shap": "SHAP: what each part adds to the baseline, the mean score without any; together they make the score.",
+    "shap": "SHAP: what each part adds to the score with all hidden; that and all parts add up to the score.",
     "banzhaf": "Banzhaf values: what a part adds, on average over which other parts are there.",
     "rise": "RISE: the mean score where the part is there, above that of the least of the parts.",
     "anchors": "Anchors: while the marked parts stay, the class hardly ever changes, whatever else is hidden.",
@@ -29,8 +29,9 @@ READ = {
 """How to read a picture, to someone who does not know the method."""
 READ_OF_TABLES = {
     **READ,
-    "lime": "LIME: what it adds to the score that the value is in its quarter of all rows, in a linear model nearby.",
-    "shap": "SHAP: what each value adds to the baseline, the mean score with other rows' values; all make the score.",
+    "lime": "LIME: what it adds to the score that the value is in its range, in a linear model nearby.",
+    "shap": "SHAP: what each value adds to the average, the mean score with other rows' values; average and all values "
+    "add up to the row's score.",
 }
 SIGNED = frozenset({"lime", "shap", "banzhaf"})
 
