@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lightning_posttrain.artifacts import Image
 from lightning_posttrain.render.canvas import INK, PALE, WIDTH, Canvas, Color, Pixels, shorten, width_of, wrapped
-from lightning_posttrain.results import Saliency, Sample
+from lightning_posttrain.results import Saliency
 
 Map: TypeAlias = NDArray[np.float32]
 
@@ -55,52 +55,32 @@ def _question(saliency: Saliency) -> str:
     return "why the predicted class?" if plain else "why this output?"
 
 
-def caption(sample: Sample) -> Pixels:
-    """What is known of a sample, green where it was predicted right, red where not."""
-    text, color = caption_text(sample)
-    other = sample.predicted is not None and sample.explained != sample.predicted
-    below = [f"explained: {sample.explained}"] if other else []
-    if sample.baseline is not None:
-        change = sample.value - sample.baseline
-        way = f"{'−' if change < 0 else '+'} {number(abs(change))}"
-        below.append(f"score {number(sample.value)} = baseline's {number(sample.baseline)} {way}")
-    canvas = Canvas(60 if below else 34)
-    canvas.text(EDGE, 26, shorten(text, ROOM), anchor="ls", color=color)
-    canvas.text(EDGE, 52, shorten("; ".join(below), ROOM, SMALL), size=SMALL, anchor="ls", color=INK if other else PALE)
-    return canvas.pixels()
-
-
-def caption_text(sample: Sample) -> tuple[str, Color]:
-    """The line above a sample, and its colour."""
-    at = "" if sample.index is None else f"#{sample.index}  "
-    actual = "" if sample.actual is None else f", actual {shorten(sample.actual, 170)}"
-    if sample.predicted is None:
-        return f"{at}{sample.explained} {number(sample.value)}{actual}", INK
-    sure = "" if sample.probability is None else f" ({percent(sample.probability)})"
-    text = f"{at}predicted {shorten(sample.predicted, 170)}{sure}{actual}"
-    if sample.actual is None:
-        return text, INK
-    return text, RIGHT if sample.actual == sample.predicted else WRONG
-
-
-def percent(probability: float) -> str:
-    """A probability, with no 100 % where it is not 1.
-
-    Example:
-        >>> percent(0.5), percent(0.99999), percent(1.0)
-        ('50.0%', '>99.9%', '100.0%')
-    """
-    return ">99.9%" if 0.9995 <= probability < 1 else f"{probability:.1%}"
-
-
 def remarks(saliency: Saliency) -> list[str]:
     """Sentences below any picture of this result, the methods that are missing among them."""
     said = [f"Class activation maps are of layer {saliency.layer}."] if saliency.layer else []
     if any(saliency.refused.values()):
         said.append("A grey box with a reason: that map is known to be wrong.")
+    said += faintness(saliency)
     broken = [saliency.titles[name] for name, maps in saliency.maps.items() if not is_finite(maps.numpy())]
     said += [f"{title} has values that are not finite; they are drawn as 0." for title in broken]
     return [*said, *(f"{note}." for note in saliency.notes)]
+
+
+def faintness(saliency: Saliency) -> list[str]:
+    """A sentence on methods whose largest value is below the least scale: what they say is next to nothing."""
+    sizes = {name: _largest(saliency, name) for name in saliency.maps if name != RULE}
+    faint = {name: size for name, size in sizes.items() if size < saliency.least_scale}
+    if not faint:
+        return []
+    which = "" if len(faint) == len(sizes) else f"{', '.join(saliency.titles[name] for name in faint)}: "
+    part = "value" if saliency.kind == "tabular" else "part"
+    most = number(max(faint.values()), 2)
+    return [f"{which}Hiding a {part} hardly changes the probability (by at most {most}): try output='logit'."]
+
+
+def _largest(saliency: Saliency, name: str) -> float:
+    kept = [row for row in range(len(saliency.maps[name])) if not reason(saliency, name, row)]
+    return float(np.abs(cleaned(saliency.maps[name][kept])).max(initial=0))
 
 
 def foot(said: Iterable[str], warned: Iterable[str] = ()) -> Pixels:
@@ -176,7 +156,8 @@ def _of_method(saliency: Saliency, name: str, rows: list[Map]) -> list[float]:
     if not saliency.shared_scale:
         return [scale_of(values) for values in rows]
     kept = [values.ravel() for row, values in enumerate(rows) if not reason(saliency, name, row)]
-    return [scale_of(np.concatenate(kept)) if kept else 0.0] * len(rows)
+    scale = scale_of(np.concatenate(kept)) if kept else 0.0
+    return [max(scale, saliency.least_scale) if scale else 0.0] * len(rows)
 
 
 def scale_of(values: Map) -> float:

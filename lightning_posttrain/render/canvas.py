@@ -6,6 +6,7 @@ TensorBoard shows an image 350 CSS pixels wide whatever its size, by nearest nei
 
 from __future__ import annotations
 
+import re
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Literal
@@ -42,10 +43,15 @@ class Canvas:
         self._sheet = PILImage.new("RGB", (width, height), color)
         self._draw = ImageDraw.Draw(self._sheet)
 
-    def text(self, x: float, y: float, text: str, *, size: int = TEXT, anchor: str = "la", color: Color = INK) -> None:
-        """Write ``text`` with its ``anchor`` (Pillow's two letters) at ``(x, y)``."""
+    def text(
+        self, x: float, y: float, text: str, *, size: int = TEXT, anchor: str = "la", color: Color = INK,
+        halo: Color | None = None,
+    ) -> None:  # fmt: skip
+        """Write ``text`` with its ``anchor`` (Pillow's two letters) at ``(x, y)``, on a rim of the colour ``halo``."""
         text = one_line(text)
-        self._draw.text((x, y), text, fill=color, font=font(size, covering(text)), anchor=anchor)
+        rim = 0 if halo is None else 3
+        face = font(size, covering(text))
+        self._draw.text((x, y), text, fill=color, font=face, anchor=anchor, stroke_width=rim, stroke_fill=halo)
 
     def upright(self, x: float, y: float, text: str, *, size: int = TEXT, color: Color = INK) -> None:
         """Write ``text`` from bottom to top, its end centred on ``x`` and starting at ``y`` from below."""
@@ -133,6 +139,23 @@ def wrapped(text: str, room: float, size: int = TEXT, most: int = 4) -> list[str
         fits = width_of(longer, size) <= room
         lines = [*lines[:-1], longer] if fits or len(lines) == most else [*lines, word]
     return [shorten(line, room, size) for line in lines]
+
+
+def name_lines(name: str, room: float, size: int = TEXT, most: int = 2) -> list[str]:
+    """A name in lines no wider than ``room`` pixels, broken after a space or a mark as _ or -, the last shortened.
+
+    Example:
+        >>> name_lines("mean radius", 500), name_lines("income_last_year_eur", 150)
+        (['mean radius'], ['income_last_', 'year_eur'])
+    """
+    lines = [""]
+    for piece in re.findall(r"[^\s_/.-]*[\s_/.-]*", one_line(name)):
+        fits = width_of(lines[-1] + piece, size) <= room
+        if fits or not lines[-1] or len(lines) == most:
+            lines[-1] += piece
+        else:
+            lines.append(piece)
+    return [shorten(line.rstrip(), room, size) for line in lines]
 
 
 def _clipped(text: str, kept: int) -> str:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
+from itertools import repeat
 
 from lightning_posttrain.artifacts import Cell, Cleared, Table, Tagged
+from lightning_posttrain.render.attribution import number
+from lightning_posttrain.render.captions import percent
 from lightning_posttrain.render.importance import importance_image, importance_table
 from lightning_posttrain.render.notes import sentences
-from lightning_posttrain.render.rules import rules_image, rules_table
+from lightning_posttrain.render.rules import rules_image
+from lightning_posttrain.render.rules_tables import rules_table, rules_values
 from lightning_posttrain.render.saliency import saliency_image
+from lightning_posttrain.render.shares import share
 from lightning_posttrain.results import Explained
 
 KNOWN = ("index", "actual", "predicted", "probability", "explained", "value")
@@ -28,32 +34,49 @@ def explanations(found: Explained, *, tag: str, title: str) -> Iterator[Tagged]:
     if saliency.samples and (saliency.maps or not found.rules):
         yield Tagged(tag, saliency_image(saliency, title=title))
     yield Tagged(f"{tag}/samples", samples_table(found))
+    yield Tagged(f"{tag}/samples_values", samples_values(found))
     if found.values:
         yield Tagged(f"{tag}/values", values_table(found))
     if found.rules:
         pairs = list(zip(saliency.samples, found.rules, strict=True))
         yield Tagged(f"{tag}/rules", rules_image(pairs, found.class_names, title=title))
         yield Tagged(f"{tag}/rules_table", rules_table(pairs, found.class_names))
+        yield Tagged(f"{tag}/rules_values", rules_values(pairs, found.class_names))
     if found.importance is not None:
         yield Tagged(f"{tag}/importance", importance_image(found.importance, title=title))
         yield Tagged(f"{tag}/importance_table", importance_table(found.importance))
 
 
 def samples_table(found: Explained) -> Table:
-    """What is known of each sample, and how good its explanations are."""
+    """What is known of each sample, and how good its explanations are, in few digits; percent for probabilities."""
+    said = []
+    if found.lime is not None:
+        said.append("LIME fit: R² of the local model, 1 is best. LIME spread: how far another seed's weights are off.")
+    if found.shap is not None:
+        said.append("SHAP base: the mean output without the sample. SHAP gap: what base and values leave out.")
+    full = samples_values(found)
+    shown = percent if found.unit == "probability" else number
+    forms = {"probability": percent, "value": shown, "SHAP base": shown, "LIME fit": number, "LIME spread": share}
+    rows = (map(_short, full.columns, row, repeat(forms)) for row in full.rows)
+    return Table(full.columns, tuple(map(tuple, rows)), note=sentences(" ".join(said), found.notes).strip())
+
+
+def _short(column: str, value: Cell, forms: Mapping[str, Callable[[float], str]]) -> Cell:
+    return forms.get(column, number)(value) if isinstance(value, float) and math.isfinite(value) else value
+
+
+def samples_values(found: Explained) -> Table:
+    """The same in full, for files."""
     figures: dict[str, list[float]] = {}
-    said = ""
     if found.lime is not None:
         figures |= {"LIME fit": found.lime.fit.tolist(), "LIME spread": found.lime.spread.tolist()}
-        said += "LIME fit: R² of the local model, 1 is best. LIME spread: how far another seed's weights lie apart. "
     if found.shap is not None:
         figures |= {"SHAP base": found.shap.base.tolist(), "SHAP gap": found.shap.gap.tolist()}
-        said += "SHAP base: the mean output without the sample. SHAP gap: what base and values leave out of the value."
     rows = []
     for k, sample in enumerate(found.saliency.samples):
         known: tuple[Cell, ...] = tuple(getattr(sample, column) for column in KNOWN)
         rows.append((*known, *(values[k] for values in figures.values())))
-    return Table((*KNOWN, *figures), tuple(rows), note=sentences(said.strip(), found.notes).strip())
+    return Table((*KNOWN, *figures), tuple(rows), files_only=True)
 
 
 def values_table(found: Explained) -> Table:

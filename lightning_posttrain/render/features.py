@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 
@@ -17,21 +18,22 @@ from lightning_posttrain.render.attribution import (
     SMALL,
     STRENGTH,
     Map,
-    caption,
     cleaned,
     empty,
+    faintness,
     number,
     reason,
     sheet,
 )
-from lightning_posttrain.render.canvas import PALE, Canvas, Color, Pixels, shorten, width_of, wrapped
+from lightning_posttrain.render.canvas import PALE, Canvas, Color, Pixels, name_lines, shorten, width_of, wrapped
+from lightning_posttrain.render.captions import caption
 from lightning_posttrain.results import Saliency
 
 ROWS = 8
 BLOCK = 3
 """Methods side by side."""
-NUMBER, STEP = 74, 30
-WIDTHS = {0: 0, 1: 300, 2: 200, 3: 150}
+NUMBER, STEP, MORE = 74, 30, 21
+WIDTHS = {0: 0, 1: 300, 2: 180, 3: 140}
 """Of a method's column, by how many there are side by side."""
 LINE: Color = (228, 230, 233)
 
@@ -44,7 +46,7 @@ def features_image(saliency: Saliency, *, title: str = "") -> Image:
         by = ranking(saliency, row)
         strength = np.abs(maps[by][row]) if by else np.zeros(saliency.shown.shape[1], np.float32)
         chosen = np.argsort(-strength, kind="stable")[:ROWS].tolist()
-        pieces.append(caption(sample))
+        pieces.append(caption(sample, "on average"))
         methods = list(maps)
         for start in range(0, max(len(methods), 1), BLOCK):
             pieces.append(_block(saliency, row, chosen, {name: maps[name] for name in methods[start : start + BLOCK]}))
@@ -61,17 +63,20 @@ def ranking(saliency: Saliency, row: int) -> str | None:
 def _block(saliency: Saliency, row: int, chosen: Sequence[int], maps: dict[str, Map]) -> Pixels:
     width, room = _widths(saliency)
     titles = [wrapped(saliency.titles[name], width - 10, SMALL, most=2) for name in maps]
+    entries = [_entry(saliency, row, feature, room - 14) for feature in chosen]
     head = 6 + 23 * max(map(len, titles), default=0)
-    canvas = Canvas(head + STEP * len(chosen) + 4)
-    for place, feature in enumerate(chosen):
-        canvas.box(EDGE, head + place * STEP, ROOM, 1, LINE)
-        y = head + (place + 0.5) * STEP
-        canvas.text(EDGE, y, _entry(saliency, row, feature, room - 14), size=SMALL, anchor="lm")
+    ends = [head, *(head + end for end in accumulate(STEP + MORE * (len(lines) - 1) for lines in entries))]
+    canvas = Canvas(ends[-1] + 4)
+    for top, end, lines in zip(ends, ends[1:], entries, strict=False):
+        canvas.box(EDGE, top, ROOM, 1, LINE)
+        for place, text in enumerate(lines):
+            y = (top + end) / 2 + MORE * (place - (len(lines) - 1) / 2)
+            canvas.text(EDGE, y, text, size=SMALL, anchor="lm")
     for column, (name, lines) in enumerate(zip(maps, titles, strict=True)):
         left = EDGE + room + column * width
         for up, text in enumerate(reversed(lines)):
             canvas.text(left, head - 7 - 23 * up, text, size=SMALL, anchor="ls", color=PALE)
-        _column(canvas, saliency, name, row, values=maps[name], chosen=chosen, place=(left, head, width - 10))
+        _column(canvas, saliency, name, row, values=maps[name], chosen=chosen, ends=ends, place=(left, width - 10))
     return canvas.pixels()
 
 
@@ -81,40 +86,48 @@ def _widths(saliency: Saliency) -> tuple[int, int]:
     return WIDTHS[count], ROOM - count * WIDTHS[count]
 
 
-def _entry(saliency: Saliency, row: int, feature: int, room: float) -> str:
+def _entry(saliency: Saliency, row: int, feature: int, room: float) -> list[str]:
+    """A name and its value, in two lines at most."""
     name = saliency.names[feature] if saliency.names else f"feature {feature}"
     value = f" = {number(float(saliency.shown[row, feature]))}"
-    return shorten(name, room - width_of(value, SMALL), SMALL) + value
+    lines = name_lines(name, room, SMALL)
+    if width_of(lines[-1] + value, SMALL) <= room:
+        return [*lines[:-1], lines[-1] + value]
+    if len(lines) == 1:
+        return [*lines, value.lstrip()]
+    return [lines[0], shorten(lines[1], room - width_of(value, SMALL), SMALL) + value]
 
 
 def _column(
     canvas: Canvas, saliency: Saliency, name: str, row: int, *,
-    values: Map, chosen: Sequence[int], place: tuple[int, int, int],
+    values: Map, chosen: Sequence[int], ends: Sequence[int], place: tuple[int, int],
 ) -> None:  # fmt: skip
-    left, top, width = place
+    left, width = place
+    top, height = ends[0], ends[-1] - ends[0]
     why = reason(saliency, name, row) or ("" if values[row].any() else "all zero")
     if why:
-        canvas.paste(left, top + 4, empty(why, STEP * len(chosen) - 8, width))
+        canvas.paste(left, top + 4, empty(why, height - 8, width))
         return
     alike = [at for at in range(len(values)) if not reason(saliency, name, at)] if saliency.shared_scale else [row]
-    most = float(np.abs(values[alike]).max())
+    most = max(float(np.abs(values[alike]).max()), saliency.least_scale if saliency.shared_scale else 0.0)
     signed = name in saliency.signed
     zero, room = (left + width // 2, width // 2) if signed else (left, width - NUMBER)
     for line, feature in enumerate(chosen):
-        _bar(canvas, float(values[row, feature]), most=most, signed=signed, place=(zero, top + line * STEP, room))
-    canvas.box(zero, top, 1, STEP * len(chosen), PALE)
+        middle = (ends[line] + ends[line + 1]) // 2
+        _bar(canvas, float(values[row, feature]), most=most, signed=signed, place=(zero, middle, room))
+    canvas.box(zero, top, 1, height, PALE)
 
 
 def _bar(canvas: Canvas, value: float, *, most: float, signed: bool, place: tuple[int, int, int]) -> None:
     """A bar from zero, and its number: on the other side of zero for those with a sign, else behind the bar."""
-    zero, top, room = place
+    zero, middle, room = place
     length = round(abs(value) / most * room)
     left = signed and value < 0
     color = STRENGTH if not signed else AGAINST if left else FOR
     if length:
-        canvas.box(zero - length if left else zero, top + 5, length, STEP - 9, color)
+        canvas.box(zero - length if left else zero, middle - STEP // 2 + 5, length, STEP - 9, color)
     x, anchor = (zero + 7, "lm") if left else (zero - 6, "rm") if signed else (zero + length + 6, "lm")
-    canvas.text(x, top + STEP / 2, number(value, 2), size=FINE_PRINT, anchor=anchor)
+    canvas.text(x, middle, number(value, 2), size=FINE_PRINT, anchor=anchor)
 
 
 def _rest(strength: Map, chosen: Sequence[int]) -> Pixels:
@@ -130,4 +143,5 @@ def _rest(strength: Map, chosen: Sequence[int]) -> Pixels:
 def _said(saliency: Saliency) -> list[str]:
     signs = [SIGNS] if saliency.signed & set(saliency.maps) else []
     over = "of all samples" if saliency.shared_scale else "of its sample"
-    return [*signs, f"The longest bar of a method is the largest magnitude {over}."] if saliency.maps else signs
+    least = f", at least {number(saliency.least_scale)}" if faintness(saliency) else ""
+    return [*signs, f"The longest bar of a method is the largest magnitude {over}{least}."] if saliency.maps else signs

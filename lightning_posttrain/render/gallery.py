@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from lightning_posttrain.render.attribution import EDGE, RIGHT, ROOM, WRONG, number, percent
+from lightning_posttrain.render.attribution import EDGE, RIGHT, ROOM, WRONG, number
 from lightning_posttrain.render.canvas import PALE, Canvas, Pixels, one_line, shorten, width_of
+from lightning_posttrain.render.captions import percent
 from lightning_posttrain.results import HardExample
 
 GAP = 12

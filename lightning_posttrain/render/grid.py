@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_posttrain.artifacts import Image
@@ -18,7 +19,6 @@ from lightning_posttrain.render.attribution import (
     RULE,
     SMALL,
     Map,
-    caption,
     cleaned,
     empty,
     reason,
@@ -29,6 +29,7 @@ from lightning_posttrain.render.attribution import (
     whole,
 )
 from lightning_posttrain.render.canvas import PALE, Canvas, Pixels, width_of, wrapped
+from lightning_posttrain.render.captions import caption
 from lightning_posttrain.render.maps import (
     CLASS_ACTIVATION,
     framed,
@@ -43,6 +44,7 @@ from lightning_posttrain.render.regions import (
     borders,
     enlarged,
     lined,
+    marked,
     region_pixels,
     region_remarks,
     rule_pixels,
@@ -80,13 +82,14 @@ class Layout:
 
 @dataclass(frozen=True)
 class Grid:
-    """Maps at the size they are drawn in, what full colour stands for, and the borders of the parts they are of."""
+    """Maps at the size they are drawn in, what full colour stands for, and the parts they are of: borders, numbers."""
 
     saliency: Saliency
     layout: Layout
     maps: Mapping[str, Map]
     scales: Mapping[str, list[float]]
     edges: Sequence[Mask] = ()
+    labels: Sequence[NDArray[np.int64]] = ()
 
     def pieces(self, row: int, picture: Map) -> Iterator[Pixels]:
         """The caption of a sample, and its cells in lines."""
@@ -115,7 +118,8 @@ class Grid:
     def _drawn(self, name: str, row: int, plain: Pixels) -> Pixels:
         values, scale, signed = self.maps[name][row], self.scales[name][row], name in self.saliency.signed
         if self.edges and name == RULE:
-            return rule_pixels(plain, values, self.edges[row])
+            marks = self.saliency.marks[row] if self.saliency.marks else {}
+            return marked(rule_pixels(plain, values, self.edges[row]), self.labels[row], marks)
         if self.edges:
             return region_pixels(plain, values, self.edges[row], scale=scale, signed=signed)
         if name in CLASS_ACTIVATION:
@@ -132,8 +136,8 @@ def grid_image(saliency: Saliency, *, title: str = "") -> Image:
     layout = _layout(saliency)
     maps = {name: reduced(cleaned(values)[:, ::upward], *layout.picture) for name, values in saliency.maps.items()}
     regions = () if saliency.regions is None else saliency.regions.cpu().numpy()[:, ::upward]
-    edges = [borders(enlarged(labels, *layout.picture)) for labels in regions]
-    grid = Grid(saliency, layout, maps, scales(saliency, maps), edges)
+    labels = [enlarged(each, *layout.picture) for each in regions]
+    grid = Grid(saliency, layout, maps, scales(saliency, maps), list(map(borders, labels)), labels)
     pictures = saliency.shown.numpy()[:, ::upward]
     pieces = [piece for row, picture in enumerate(pictures) for piece in grid.pieces(row, picture)]
     said = [*scale_remark(saliency, grid.scales), *region_remarks(saliency), *_resizing(saliency, layout)]

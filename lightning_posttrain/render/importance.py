@@ -10,30 +10,41 @@ from numpy.typing import NDArray
 
 from lightning_posttrain.artifacts import Image, Table
 from lightning_posttrain.render.attribution import (
-    AGAINST,
     EDGE,
-    FOR,
     ROOM,
     SMALL,
     empty,
     foot,
     heading_pixels,
     stacked,
+    whole,
 )
-from lightning_posttrain.render.canvas import INK, PALE, TEXT, WIDTH, Canvas, Color, Pixels, shorten, width_of, wrapped
-from lightning_posttrain.render.plot import COLORS, GRID
-from lightning_posttrain.render.swarm import Swarm
+from lightning_posttrain.render.canvas import (
+    INK,
+    PALE,
+    TEXT,
+    WIDTH,
+    Canvas,
+    Color,
+    Pixels,
+    name_lines,
+    shorten,
+    width_of,
+)
+from lightning_posttrain.render.plot import COLORS, GRID, class_colors
+from lightning_posttrain.render.swarm import LANES, Swarm, blend, colors_of
 from lightning_posttrain.render.units import UNITS, Unit, signed
 from lightning_posttrain.results import Importance
 
 Values = NDArray[np.float64]
-TOP, FEW, DOTS, PANELS = 12, 8, 300, 3
+TOP, DOTS, PANELS = 12, 300, 3
+FEW, FEATURES, NARROW = 8, 6, 5
+"""Where there are several classes: features with a bar, those with dots in each panel, and lanes of dots."""
 NAMED = 8
 """Classes with a colour of their own, where there are more; the others share a grey one."""
 NAME, BAR, TICK = 218, 40, 18
 LEFT, HEAD = EDGE + NAME + 10, 86
 OTHERS: Color = (196, 200, 205)
-UNKNOWN: Color = (170, 174, 178)
 TITLE = "what the model relies on (SHAP)"
 READ_BARS = "The longer its bar, the more the model relies on a feature."
 
@@ -65,9 +76,9 @@ class _View:
 def importance_image(importance: Importance, *, title: str = "") -> Image:
     """Bars of the mean size of each feature's Shapley values, and a dot for each row.
 
-    The twelve features with the largest mean, those of all classes added up; of two classes the second alone where the
-    first is its mirror, as with a softmax. Dots are of that class, or of the three classes with the largest values, for
-    the eight features that matter most for each; of 300 rows at most.
+    The twelve features with the largest mean; of two classes the second alone where the first is its mirror, as with a
+    softmax. Of several classes the eight with the largest means of all added up, and dots for the six that matter most
+    for each of the three largest; of 300 rows at most.
 
     Args:
         importance: Shapley values; those of probabilities are drawn as percentage points.
@@ -86,7 +97,7 @@ def _view(importance: Importance) -> _View:
     values = np.nan_to_num(scaled, nan=0.0, posinf=0.0, neginf=0.0)
     means = np.abs(values).mean(1)
     classes = [1] if _mirrored(values) else np.argsort(-means.sum(1), kind="stable").tolist()
-    top = np.argsort(-means[classes].sum(0), kind="stable")[:TOP].tolist()
+    top = np.argsort(-means[classes].sum(0), kind="stable")[: TOP if len(classes) == 1 else FEW].tolist()
     return _View(importance, values, means, classes, top)
 
 
@@ -102,7 +113,7 @@ def _said(view: _View) -> str:
     said = [f"Shapley values of {rows:,} rows{drawn}, {how.get(importance.method, importance.method)}."]
     if importance.background:
         said.append(f"A feature that is left out has its values in {importance.background:,} other rows.")
-    if features > TOP:
+    if features > len(view.top):
         said.append(f"The table has all {features} features.")
     if not bool(importance.values.isfinite().all()):
         said.append("Values that are not finite are drawn as 0.")
@@ -110,8 +121,10 @@ def _said(view: _View) -> str:
 
 
 def _read(text: str) -> Pixels:
-    canvas = Canvas(32)
-    canvas.text(EDGE, 0, shorten(text, ROOM, TEXT - 1), size=TEXT - 1, color=PALE)
+    lines = whole(text, ROOM, TEXT - 1)
+    canvas = Canvas(28 * len(lines) + 4)
+    for place, line in enumerate(lines):
+        canvas.text(EDGE, 28 * place, line, size=TEXT - 1, color=PALE)
     return canvas.pixels()
 
 
@@ -120,7 +133,8 @@ def _shades(view: _View) -> list[tuple[Color, str, list[int]]]:
     names, classes = view.importance.class_names, view.classes
     many = len(classes) > len(COLORS)
     own = classes[:NAMED] if many else classes
-    pieces = [(color, names[k], [k]) for color, k in zip(COLORS, own, strict=False)]
+    numbers = view.importance.classes or range(len(names))
+    pieces = [(color, names[k], [k]) for color, k in zip(class_colors([numbers[k] for k in own]), own, strict=True)]
     if many:
         rest = classes[NAMED:]
         pieces.append((OTHERS, f"{len(rest)} other classes", rest))
@@ -168,7 +182,7 @@ def _bars(view: _View) -> Pixels:
 
 def _name(canvas: Canvas, top: int, height: int, name: str) -> None:
     """The name of a feature beside its row, in two lines where it is long."""
-    lines = wrapped(name, NAME, SMALL, most=2 if height >= BAR else 1)
+    lines = name_lines(name, NAME, SMALL, most=2 if height >= BAR else 1)
     for place, text in enumerate(lines):
         y = top + height / 2 + 20 * (place - (len(lines) - 1) / 2)
         canvas.text(LEFT - 12, y, text, size=SMALL, anchor="rm")
@@ -177,9 +191,10 @@ def _name(canvas: Canvas, top: int, height: int, name: str) -> None:
 def _swarm(view: _View, k: int) -> Pixels:
     chosen = np.linspace(0, view.values.shape[1] - 1, min(view.values.shape[1], DOTS)).round().astype(np.int64)
     shown = view.importance.shown.double().numpy()
-    top = np.argsort(-view.means[k], kind="stable")[: TOP if len(view.classes) == 1 else FEW].tolist()
+    alone = len(view.classes) == 1
+    top = np.argsort(-view.means[k], kind="stable")[: TOP if alone else FEATURES].tolist()
     colors = np.stack([colors_of(shown[:, feature])[chosen] for feature in top])
-    swarm = Swarm(view.values[k][chosen][:, top].T, colors, WIDTH - LEFT - EDGE)
+    swarm = Swarm(view.values[k][chosen][:, top].T, colors, WIDTH - LEFT - EDGE, LANES if alone else NARROW)
     pixels, heights = swarm.draw()
     canvas = Canvas(HEAD + len(pixels) + 74)
     name = view.importance.class_names[k]
@@ -200,24 +215,8 @@ def _swarm(view: _View, k: int) -> Pixels:
     return canvas.pixels()
 
 
-def colors_of(values: Values) -> NDArray[np.uint8]:
-    """A colour ``(N, 3)`` for each of a feature's values: by rank, from blue for low to red for high; grey for NaN."""
-    finite = np.isfinite(values)
-    ordered = np.sort(values[finite])
-    below, upto = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
-    level = (below + upto - 1) / max(2 * (len(ordered) - 1), 1)
-    colors = _blend(np.where(finite, level, 0.5))
-    return np.where(finite[:, None], colors, np.array(UNKNOWN)).astype(np.uint8)
-
-
-def _blend(level: Values) -> Values:
-    """From blue over violet to red; ``(n,)`` in 0 to 1 to ``(n, 3)``."""
-    stops = np.array([AGAINST, (150, 96, 168), FOR], np.float64)
-    return np.stack([np.interp(level, (0, 0.5, 1), stops[:, channel]) for channel in range(3)], -1).round()
-
-
 def _color_legend(canvas: Canvas, y: int) -> None:
-    bar = np.repeat(_blend(np.linspace(0, 1, 90))[None], 12, 0).astype(np.uint8)
+    bar = np.repeat(blend(np.linspace(0, 1, 90))[None], 12, 0).astype(np.uint8)
     right = WIDTH - EDGE
     canvas.text(right, y, "high value", size=TICK, anchor="rm", color=PALE)
     right -= round(width_of("high value", TICK)) + 8

@@ -24,6 +24,23 @@ COLORS: tuple[Color, ...] = (
 )  # fmt: skip
 
 
+def class_colors(classes: Sequence[int]) -> list[Color]:
+    """The colour of each of some classes, by their number: the same in every picture with few classes.
+
+    Of two with the same, as there are more classes than colours, the later one has one that is free, if any is.
+
+    Example:
+        >>> class_colors([2, 0]) == [COLORS[2], COLORS[0]], len(set(class_colors([3, 13, 23])))
+        (True, 3)
+    """
+    chosen: list[Color] = []
+    for number in classes:
+        own = COLORS[number % len(COLORS)]
+        free = [color for color in COLORS if color not in chosen]
+        chosen.append(own if own in free or not free else free[0])
+    return chosen
+
+
 @dataclass(frozen=True)
 class Line:
     """A line through points, in the units of the axes; a break where one is NaN."""

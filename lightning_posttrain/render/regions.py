@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightning_posttrain.render.attribution import AGAINST, FOR, STRENGTH, Map, leveled
-from lightning_posttrain.render.canvas import INK, Color, Pixels
+from lightning_posttrain.render.canvas import INK, Canvas, Color, Pixels, width_of
 from lightning_posttrain.results import Saliency
 
 Mask: TypeAlias = NDArray[np.bool_]
@@ -62,6 +63,33 @@ def rule_pixels(picture: Pixels, values: Map, edges: Mask) -> Pixels:
     pixels = np.where(kept[..., None], picture, rest).astype(np.uint8)
     outline = borders(np.pad(kept, 1))[1:-1, 1:-1]
     return lined(lined(pixels, _grown(_grown(outline)), WHITE, 1), _grown(outline), INK, 1)
+
+
+def marked(pixels: Pixels, labels: NDArray[np.int64], marks: Mapping[int, str]) -> Pixels:
+    """Pixels ``(H, W, 3)`` with a text in the middle of some of the parts ``labels (H, W)``, by their number."""
+    if not marks:
+        return pixels
+    canvas = Canvas(*pixels.shape[:2])
+    canvas.paste(0, 0, pixels)
+    for part, text in marks.items():
+        inside = labels == part
+        if inside.any():
+            row, column, depth = _middle(inside)
+            size = 18 if width_of(text, 18) <= 2 * depth + 12 else 15
+            canvas.text(column, row, text, size=size, anchor="mm", color=INK, halo=WHITE)
+    return canvas.pixels()
+
+
+def _middle(inside: Mask) -> tuple[int, int, int]:
+    """The row and column that are farthest from the border of a region, and how far they are."""
+    depth, deepest = 0, inside
+    while inside.any():
+        depth, deepest = depth + 1, inside
+        inside = ~_grown(np.pad(~inside, 1, constant_values=True))[1:-1, 1:-1]
+    places = np.argwhere(deepest)
+    nearest = np.abs(places - places.mean(0)).sum(1).argmin()
+    row, column = places[nearest].tolist()
+    return row, column, depth
 
 
 def region_remarks(saliency: Saliency) -> list[str]:

@@ -15,7 +15,6 @@ from lightning_posttrain.render.attribution import (
     FINE_PRINT,
     ROOM,
     Map,
-    caption,
     cleaned,
     empty,
     label,
@@ -28,6 +27,7 @@ from lightning_posttrain.render.attribution import (
     sheet,
 )
 from lightning_posttrain.render.canvas import INK, PALE, WIDTH, Canvas, Color, Pixels, one_line, shorten, width_of
+from lightning_posttrain.render.captions import caption
 from lightning_posttrain.render.maps import framed
 from lightning_posttrain.render.plot import ticks
 from lightning_posttrain.results import Saliency

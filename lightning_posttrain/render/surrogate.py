@@ -17,9 +17,21 @@ from lightning_posttrain.render.attribution import (
     stacked,
     whole,
 )
-from lightning_posttrain.render.canvas import INK, PALE, TEXT, WIDTH, Canvas, Color, Pixels, shorten, width_of, wrapped
+from lightning_posttrain.render.canvas import (
+    INK,
+    PALE,
+    TEXT,
+    WIDTH,
+    Canvas,
+    Color,
+    Pixels,
+    name_lines,
+    shorten,
+    width_of,
+    wrapped,
+)
 from lightning_posttrain.render.notes import sentences
-from lightning_posttrain.render.plot import COLORS, GRID
+from lightning_posttrain.render.plot import GRID, class_colors
 from lightning_posttrain.render.shares import KEYWORD, share, share_bar, tick
 from lightning_posttrain.results import Branch, Condition, Drop, SurrogateReport
 
@@ -85,7 +97,7 @@ def _said(texts: list[str], *, ruled: bool = False) -> Pixels:
 
 
 def _tree(report: SurrogateReport) -> Pixels:
-    colors = {name: COLORS[k % len(COLORS)] for k, name in enumerate(report.class_names)}
+    colors = dict(zip(report.class_names, class_colors(range(len(report.class_names))), strict=True))
     shown = [branch for branch in report.branches if branch.condition is not None or branch.leaf]
     canvas = Canvas(LINE * min(sum(map(_lines, shown)), MOST) + 8)
     y = 0
@@ -146,7 +158,7 @@ def _drops(report: SurrogateReport) -> Pixels:
 
 def _drop(canvas: Canvas, drop: Drop, top: int, *, zero: float, scale: float) -> None:
     middle = top + STEP / 2
-    lines = wrapped(drop.name, NAME, SMALL, most=2)
+    lines = name_lines(drop.name, NAME, SMALL)
     for place, text in enumerate(lines):
         canvas.text(LEFT - 12, middle + 20 * (place - (len(lines) - 1) / 2), text, size=SMALL, anchor="rm")
     start, end = sorted((zero, zero + drop.loss * scale))

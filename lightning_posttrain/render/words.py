@@ -13,7 +13,6 @@ from lightning_posttrain.render.attribution import (
     FINE_PRINT,
     ROOM,
     Map,
-    caption,
     cleaned,
     empty,
     leveled,
@@ -25,6 +24,7 @@ from lightning_posttrain.render.attribution import (
     sheet,
 )
 from lightning_posttrain.render.canvas import PALE, Canvas, Pixels, ink_on, one_line, shorten, width_of
+from lightning_posttrain.render.captions import caption
 from lightning_posttrain.results import Saliency
 
 MOST = 200

@@ -77,11 +77,44 @@ def test_the_numbers_are_written(written):
     assert {"0.12", "-1.0e-5"} <= set(said(written))
 
 
-def test_long_names_are_shortened_and_their_values_kept(written):
-    saliency_image(one([1.0], names=("a name that goes on and on and on and on and on and on",)))
+def test_very_long_names_are_shortened_in_their_second_line_and_their_values_kept(written):
+    saliency_image(one([1.0], names=("a name that goes on and on and on and on and on and on " * 2,)))
     (entry,) = [text for text in said(written) if " = " in text]
     assert "…" in entry
     assert entry.endswith(" = 0")
+
+
+@pytest.mark.parametrize("methods", [1, 2, 3])
+@pytest.mark.parametrize(
+    "name", ["worst concave points", "mean fractal dimension error", "income_of_last_year_in_euros"]
+)
+def test_names_of_up_to_28_letters_are_whole_whatever_the_number_of_methods(written, methods, name):
+    result = rows(1, count=1, methods=("saliency", "integrated_gradients", "smoothgrad")[:methods], names=(name,))
+    saliency_image(replace(result, shown=torch.tensor([[-0.0123456]])))
+    assert not any("…" in text for text in said(written))
+    entries = "".join(text for text, options in written if options.get("anchor") == "lm" and not text.startswith("±"))
+    assert name.replace(" ", "") in entries.replace(" ", "")
+    assert "= -0.0123" in entries
+
+
+def test_a_row_of_two_lines_is_higher_and_its_bar_stands_in_its_middle():
+    short = saliency_image(one([1.0, 1.0], names=("a", "b")))
+    long = saliency_image(one([1.0, 1.0], names=("a", "the mean of all that was measured in the whole of the year")))
+    assert long.pixels.shape[0] - short.pixels.shape[0] == drawing.MORE
+    lines = [where(image, FOR).any(dim=1).nonzero() for image in (short, long)]
+    assert lines[1].min() == lines[0].min()
+    assert lines[1].max() - lines[0].max() == drawing.MORE // 2
+
+
+def test_bars_of_tiny_probabilities_are_short_and_the_foot_says_why(written):
+    result = replace(one([5e-6, -2e-6]), shared_scale=True, least_scale=0.01)
+    image = saliency_image(result)
+    assert not where(image, FOR).any()
+    text = " ".join(said(written))
+    assert "Hiding a value hardly changes the probability (by at most 5.0e-6): try output='logit'." in text
+    assert "of all samples, at least 0.01." in text
+    large = saliency_image(replace(result, maps={"integrated_gradients": torch.tensor([[0.5, -0.1]])}))
+    assert where(large, FOR).any()
 
 
 def test_more_than_three_methods_go_on_in_a_block_below(written):

@@ -3,12 +3,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_iris
 
-from lightning_posttrain.render import importance as drawing
+from lightning_posttrain.functional.surrogate import fit_surrogate
 from lightning_posttrain.render.attribution import AGAINST, FOR
-from lightning_posttrain.render.importance import colors_of, importance_image, importance_table
-from lightning_posttrain.render.plot import COLORS
-from lightning_posttrain.render.swarm import LANES, SPAN, Swarm, lanes
+from lightning_posttrain.render.importance import importance_image, importance_table
+from lightning_posttrain.render.plot import COLORS, class_colors
+from lightning_posttrain.render.surrogate import surrogate_image
+from lightning_posttrain.render.swarm import LANES, SPAN, UNKNOWN, Swarm, colors_of, lanes
 from lightning_posttrain.results import Importance
 
 
@@ -102,6 +104,46 @@ def test_of_many_classes_the_largest_have_a_color_and_the_three_largest_a_panel(
     assert "32 other classes" in texts(written)
 
 
+def test_pictures_of_several_classes_are_not_too_high():
+    assert importance_image(made(3, 300, 30)).pixels.shape[0] <= 1850
+    assert importance_image(made(40, 300, 30)).pixels.shape[0] <= 1950
+
+
+def test_fewer_lanes_are_kept_to_by_swarms_of_several_classes():
+    crowd = lanes(np.zeros(50), 5)
+    assert set(crowd.tolist()) == {-2, -1, 0, 1, 2}
+    heights = [Swarm(np.zeros((1, 50)), np.zeros((1, 50, 3), np.uint8), 400, most).draw()[1][0] for most in (5, LANES)]
+    assert heights[0] < heights[1]
+
+
+def test_a_class_has_the_colour_of_its_number_in_importance_and_in_the_tree():
+    loaded = load_iris()
+    tree = surrogate_image(fit_surrogate(torch.from_numpy(loaded.data).float(), torch.from_numpy(loaded.target)))
+    result = replace(made(3, 30, 4), classes=(0, 1, 2))
+    for order in ([0, 1, 2], [2, 0, 1]):
+        shuffled = replace(result, values=result.values * (1 + torch.tensor(order)).view(3, 1, 1))
+        assert all(pixels_of(importance_image(shuffled), COLORS[k]) > 1000 for k in range(3))
+    assert all(pixels_of(tree, COLORS[k]) > 100 for k in range(3))
+
+
+def test_the_second_class_of_a_mirrored_pair_and_a_class_that_is_known_by_number_keep_their_colour():
+    second = importance_image(replace(mirrored(10, 3), classes=(0, 1)))
+    assert pixels_of(second, COLORS[1]) > 1000
+    assert not pixels_of(second, COLORS[0])
+    assert pixels_of(importance_image(replace(made(1, 10, 3), classes=(4,))), COLORS[4]) > 1000
+
+
+@pytest.mark.parametrize("classes", [range(10), (3, 13, 23), range(5, 15), [7, 7]])
+def test_no_two_classes_share_a_colour_while_one_is_free(classes):
+    colors = class_colors(classes)
+    assert len(set(colors)) == len(colors)
+    assert colors[0] == COLORS[classes[0] % len(COLORS)]
+
+
+def test_more_classes_than_colours_have_one_each():
+    assert len(class_colors(range(40))) == 40
+
+
 def test_bars_are_mean_sizes_in_percentage_points(written):
     values = torch.tensor([[[0.10, 0.0, -0.02], [-0.30, 0.0, 0.02]]])
     result = Importance(("a", "b", "c"), ("up",), values, torch.zeros(2, 3), "exact", 10)
@@ -149,7 +191,7 @@ def test_low_values_are_blue_high_ones_red_and_missing_ones_grey():
     found = colors_of(np.array([1.0, 1000.0, np.nan, 2.0, 2.0]))
     assert found[0].tolist() == list(AGAINST)
     assert found[1].tolist() == list(FOR)
-    assert found[2].tolist() == list(drawing.UNKNOWN)
+    assert found[2].tolist() == list(UNKNOWN)
     assert found[3].tolist() == found[4].tolist()
     constant = colors_of(np.full(3, 7.0))
     assert (constant == constant[0]).all()

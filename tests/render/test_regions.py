@@ -197,3 +197,78 @@ def test_the_parts_of_a_spectrogram_are_turned_with_it():
     assert red.min() > 0.7 * len(pixels)
     line = (pixels[..., 0] == pixels[..., 0].max()).all(axis=1)
     assert not line[: len(pixels) // 2].any()
+
+
+def squares(side, cells):
+    """Square parts, so many in a row, in an image of so many pixels a side."""
+    place = torch.arange(side) * cells // side
+    return (place[:, None] * cells + place)[None]
+
+
+def ruled(side, cells, named, kind="image", **more):
+    """A result whose rule is of some square parts."""
+    labels = squares(side, cells)
+    base = explained(kind, torch.full((1, side, side, 3), 0.5), (1, side, side), methods=("anchors",), **more)
+    kept = torch.zeros(cells * cells)
+    kept[list(named)] = 1.0
+    return replace(base, maps={"anchors": kept[labels]}, titles=NAMED, regions=labels, marks=(named,))
+
+
+@pytest.mark.parametrize(("side", "cells"), [(8, 4), (8, 6), (96, 6), (224, 8)])
+def test_the_parts_of_a_rule_have_their_numbers_in_their_middle(written, side, cells):
+    named = {1: "1,2", cells * cells - 1: "41"}
+    cell = cells_of(ruled(side, cells, named))["Anchors"]
+    places = {text: options for text, options in written if text in named.values()}
+    assert set(places) == {"1,2", "41"}
+    assert all(options["halo"] == regions.WHITE and options["size"] >= 15 for options in places.values())
+    assert cell.pixels.shape[2] == 3
+
+
+def test_a_number_lies_inside_of_its_part_even_where_that_is_bent():
+    labels = np.zeros((90, 90), np.int64)
+    labels[10:80, 10:80] = 1
+    labels[10:66, 24:80] = 0  # an L of which the centre of mass is outside
+    row, column, depth = regions._middle(labels == 1)
+    assert labels[row, column] == 1
+    assert 6 <= depth <= 10
+    drawn = regions.marked(np.full((90, 90, 3), 128, np.uint8), labels, {1: "7", 5: "8"})
+    changed = np.argwhere((drawn != 128).any(axis=2))
+    assert np.abs(changed.mean(0) - (row, column)).max() < 4
+
+
+def test_the_numbers_of_a_spectrogram_are_turned_with_it(monkeypatch):
+    named = {0: "1,1"}
+    seen = []
+    monkeypatch.setattr(regions, "_middle", lambda inside: seen.append(np.argwhere(inside).mean(0)) or (9, 9, 9))
+    saliency_image(ruled(16, 4, named, "spectrogram"))
+    assert seen[0][0] > seen[0][1]
+
+
+def test_parts_without_a_number_are_not_written_on(written):
+    saliency_image(ruled(8, 4, {}))
+    assert not any(options.get("halo") for _, options in written)
+
+
+def test_maps_of_tiny_probabilities_are_pale_and_the_foot_says_why(written):
+    result = replace(of_parts(images(40, 40)), shared_scale=True, least_scale=0.01)
+    tiny = {**result.maps, "lime": 2.5e-6 * result.maps["lime"]}
+    pale = cells_of(replace(result, maps=tiny))["LIME"].pixels
+    text = " ".join(said(written))
+    assert "Hiding a part hardly changes the probability (by at most 5.0e-6): try output='logit'." in text
+    assert "LIME ±0.01" in text
+    strong = cells_of(result)["LIME"].pixels
+    spread = [np.ptp(pixels[5:-5, 5:-5].astype(int), axis=2).max() for pixels in (pale, strong)]
+    assert spread[0] < 10 < 80 < spread[1]
+
+
+def test_without_a_least_scale_tiny_values_are_drawn_in_full_colour(written):
+    result = of_parts(images(40, 40))
+    cell = cells_of(replace(result, maps={**result.maps, "lime": 2.5e-6 * result.maps["lime"]}))["LIME"]
+    assert np.ptp(cell.pixels[5:-5, 5:-5].astype(int), axis=2).max() > 80
+    assert "hardly changes" not in " ".join(said(written))
+
+
+def test_of_several_methods_the_tiny_ones_are_named(written):
+    result = replace(of_parts(images(40, 40)), shared_scale=True, least_scale=0.01)
+    saliency_image(replace(result, maps={**result.maps, "saliency": 1e-4 * torch.ones(3, 40, 40)}))
+    assert "Saliency: Hiding a part hardly changes" in " ".join(said(written))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_posttrain.render import attribution, grid, maps, saliency_image, saliency_table
+from lightning_posttrain.render import attribution, captions, grid, maps, saliency_image, saliency_table
 from lightning_posttrain.results import Sample
 from tests.render.explained import FOUR, TITLES, explained, images, rows, series, texts
 
@@ -81,8 +81,8 @@ def test_without_classes_a_caption_gives_the_output(written):
 
 
 def test_without_an_actual_class_a_caption_is_neither_right_nor_wrong():
-    text, color = attribution.caption_text(Sample(1, "cat", 1.0, predicted="cat"))
-    assert (text, color) == ("#1  predicted cat", attribution.INK)
+    lines, color = captions.headline(Sample(1, "cat", 1.0, predicted="cat"))
+    assert (lines, color) == (["#1  predicted cat"], attribution.INK)
 
 
 def test_signed_maps_are_white_at_zero_red_above_and_blue_below():

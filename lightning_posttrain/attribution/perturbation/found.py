@@ -22,7 +22,6 @@ from lightning_posttrain.attribution.perturbation.trust import of_lime, of_shap
 from lightning_posttrain.functional.images import channel_dim
 from lightning_posttrain.results import Explained, Importance, LimeWeights, Rule, Saliency, Sample, ShapleyValues
 
-
 WEAK = 0.01
 """What full colour stands for at least, where values are probabilities."""
 PLACE = re.compile(r"(?:part|row|band) (\d+)(?:.*?(?:column|time) (\d+))?")

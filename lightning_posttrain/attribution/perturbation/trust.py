@@ -33,5 +33,5 @@ def of_shap(shap: ShapleyValues, k: int) -> str:
         return "SHAP: too few perturbed copies to tell how exact it is"
     if error <= NOISY * largest:
         return ""
-    share = f"{error / largest:.0%}" if largest else "more"
-    return f"SHAP: an error of {share} of the largest value: raise `perturbations`"
+    large = f"an error of {error / largest:.0%} of the largest value" if error < largest else "errors above its values"
+    return f"SHAP: {large}: raise `perturbations`"
