@@ -74,8 +74,9 @@ def faintness(saliency: Saliency) -> list[str]:
         return []
     which = "" if len(faint) == len(sizes) else f"{', '.join(saliency.titles[name] for name in faint)}: "
     part = "value" if saliency.kind == "tabular" else "part"
-    most = number(max(faint.values()), 2)
-    return [f"{which}Hiding a {part} hardly changes the probability (by at most {most}): try output='logit'."]
+    most = max(faint.values())
+    changes = f"hardly changes the probability (by at most {number(most, 2)})" if most else "changes no probability"
+    return [f"{which}Hiding a {part} {changes}: try output='logit'."]
 
 
 def _largest(saliency: Saliency, name: str) -> float:

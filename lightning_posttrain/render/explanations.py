@@ -56,9 +56,20 @@ def samples_table(found: Explained) -> Table:
         said.append("SHAP base: the mean output without the sample. SHAP gap: what base and values leave out.")
     full = samples_values(found)
     shown = percent if found.unit == "probability" else number
-    forms = {"probability": percent, "value": shown, "SHAP base": shown, "LIME fit": number, "LIME spread": share}
+    forms = {
+        "probability": percent,
+        "value": shown,
+        "SHAP base": shown,
+        "LIME fit": number,
+        "LIME spread": share,
+        "SHAP gap": _gap,
+    }
     rows = (map(_short, full.columns, row, repeat(forms)) for row in full.rows)
     return Table(full.columns, tuple(map(tuple, rows)), note=sentences(" ".join(said), found.notes).strip())
+
+
+def _gap(value: float) -> str:
+    return number(value, 2) if abs(value) >= 1e-6 else "<1e-6"
 
 
 def _short(column: str, value: Cell, forms: Mapping[str, Callable[[float], str]]) -> Cell:

@@ -38,6 +38,8 @@ WIDE = 0.2
 """A precision that is larger by so much among rows as they come than where other features are drawn anew."""
 HOLDS = "where all IF lines hold, the model almost always says THEN."
 HOLDS_OF_PARTS = "while all IF parts are there, the model almost always says THEN, whatever else is hidden."
+OFTEN = "where all IF lines hold, the model often says THEN, but not as surely as is wanted."
+OFTEN_OF_PARTS = "while all IF parts are there, the model often says THEN, but not as surely as is wanted."
 NOT_SURE = "Orange: not sure enough."
 NOTHING = "no rule found"
 BARS = (
@@ -75,11 +77,12 @@ def rules_image(rules: Pairs, class_names: Sequence[str], *, title: str = "") ->
 
 def _read(rules: Sequence[Rule]) -> Pixels:
     """How to read rules, of those colours that there are."""
-    said = []
-    if any(rule.valid for rule in rules):
-        said.append(f"Green: {HOLDS_OF_PARTS if all(rule.of_parts for rule in rules) else HOLDS}")
+    of_parts = all(rule.of_parts for rule in rules)
+    holds, often = (HOLDS_OF_PARTS, OFTEN_OF_PARTS) if of_parts else (HOLDS, OFTEN)
+    green = any(rule.valid for rule in rules)
+    said = [f"Green: {holds}"] if green else []
     if any(rule.found and not rule.valid for rule in rules):
-        said.append(NOT_SURE)
+        said.append(NOT_SURE if green else f"Orange: {often}")
     if not all(rule.found for rule in rules):
         said.append(f"Grey: {NOTHING}.")
     lines = whole(" ".join(said), ROOM, TEXT - 1)
@@ -95,7 +98,9 @@ def _said(rules: Sequence[Rule]) -> list[str]:
     said = [BARS_OF_PARTS if of_parts else BARS]
     wanted = sorted({rule.wanted for rule in rules if rule.wanted is not None})
     if wanted:
-        said.append(f"The triangle: wanted, {' or '.join(f'{each:.4g}%' for each in (100 * w for w in wanted))}.")
+        said.append(
+            f"The triangle: the wanted precision, {' or '.join(f'{each:.4g}%' for each in (100 * w for w in wanted))}."
+        )
     said += [REDRAWN] if any(_is_redrawn(rule) for rule in rules) else []
     said += [] if of_parts or all(rule.observed for rule in rules) else [VARIANTS]
     said += [OUTLINES] if any(map(_is_outlined, rules)) else []

@@ -28,8 +28,8 @@ def shap(values, errors):
     ("fit", "spread", "remark", "doubt"),
     [
         (0.75, 0.0701, "LIME R² 0.75, another seed within 8%", ""),
-        (0.2, 0.0, "LIME R² 0.20, another seed within 0%", ""),
-        (0.19, 0.1, "", "LIME R² 0.19: the linear model does not fit, do not read it"),
+        (0.2, 0.0, "LIME R² 0.20, the same with any seed", ""),
+        (0.1999, 0.1, "", "LIME R² 0.19: the linear model does not fit, do not read it"),
         (-3.0, 0.1, "", "LIME R² -3.00: the linear model does not fit, do not read it"),
         (0.75, float("nan"), "LIME R² 0.75", ""),
         (float("nan"), 0.1, "", ""),

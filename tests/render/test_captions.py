@@ -25,10 +25,7 @@ def test_the_sum_of_what_is_written_is_right_to_the_last_digit(written, value, b
     whole, rest = said(written)[1].split(" = ")
     first, change = rest.split(" with all parts hidden ")
     points = float(change.removesuffix(" points (SHAP)").replace("− ", "-").replace("+ ", ""))
-    numbers = (
-        float(text.strip("%>").replace("99.9", "100.0") if ">" in text else text.strip("%")) for text in (whole, first)
-    )
-    total, start = numbers
+    total, start = (100.0 if text == ">99.9%" else float(text.strip("%")) for text in (whole, first))
     assert total == pytest.approx(start + points, abs=1e-9)
 
 

@@ -59,10 +59,11 @@ def test_the_line_above_speaks_of_those_colours_that_there_are(written):
     for drawn in ([RULE], [failing], [RULE, failing], [vain], [RULE, vain]):
         rules_image([(SAMPLE, rule) for rule in drawn], NAMES)
         said = " ".join(texts(written))
-        heads.append(tuple(word in said for word in ("Green:", NOT_SURE, "Grey:")))
+        heads.append(tuple(word in said for word in ("Green:", NOT_SURE, "Orange: where", "Grey:")))
         written.clear()
     assert heads == [
-        (True, False, False), (False, True, False), (True, True, False), (False, False, True), (True, False, True),
+        (True, False, False, False), (False, False, True, False), (True, True, False, False),
+        (False, False, False, True), (True, False, False, True),
     ]  # fmt: skip
 
 
@@ -99,10 +100,10 @@ def test_a_failing_rule_that_is_clearly_better_than_none_is_drawn(written, preci
 
 def test_the_wanted_precision_is_said_once_and_marked_on_the_bar(written):
     without = rules_image([(SAMPLE, RULE)], NAMES)
-    assert "wanted" not in " ".join(texts(written))
+    assert "triangle" not in " ".join(texts(written))
     written.clear()
     image = rules_image([(SAMPLE, replace(RULE, wanted=0.95))] * 2, NAMES)
-    assert " ".join(texts(written)).count("The triangle: wanted, 95%.") == 1
+    assert " ".join(texts(written)).count("The triangle: the wanted precision, 95%.") == 1
     dark = (image.pixels == torch.tensor(INK, dtype=torch.uint8)).all(dim=2)
     column = rules.NAMES + round(0.95 * (rules.BAR - 1))
     assert dark[:, column - 7 : column + 8].all(dim=1).sum() == 2
@@ -113,7 +114,7 @@ def test_the_wanted_precision_is_said_once_and_marked_on_the_bar(written):
 
 def test_rules_of_several_wanted_precisions_say_each(written):
     rules_image([(SAMPLE, replace(RULE, wanted=0.95)), (SAMPLE, replace(RULE, wanted=0.999))], NAMES)
-    assert "wanted, 95% or 99.9%." in " ".join(texts(written))
+    assert "precision, 95% or 99.9%." in " ".join(texts(written))
 
 
 def test_numbered_parts_are_said_to_be_in_the_picture_and_others_are_not(written):

@@ -21,9 +21,11 @@ def of_lime(lime: LimeWeights, k: int) -> tuple[str, str]:
     if math.isnan(fit):
         return "", ""
     if fit < FITS:
-        return "", f"LIME R² {fit:.2f}: the linear model does not fit, do not read it"
-    other = "" if math.isnan(spread) else f", another seed within {math.ceil(100 * spread - 1e-6)}%"
-    return f"LIME R² {fit:.2f}{other}", ""
+        return "", f"LIME R² {math.floor(100 * fit) / 100:.2f}: the linear model does not fit, do not read it"
+    if math.isnan(spread):
+        return f"LIME R² {fit:.2f}", ""
+    other = f"another seed within {math.ceil(100 * spread - 1e-6)}%" if spread else "the same with any seed"
+    return f"LIME R² {fit:.2f}, {other}", ""
 
 
 def of_shap(shap: ShapleyValues, k: int) -> str:
