@@ -98,9 +98,7 @@ def _said(rules: Sequence[Rule]) -> list[str]:
     said = [BARS_OF_PARTS if of_parts else BARS]
     wanted = sorted({rule.wanted for rule in rules if rule.wanted is not None})
     if wanted:
-        said.append(
-            f"The triangle: the wanted precision, {' or '.join(f'{each:.4g}%' for each in (100 * w for w in wanted))}."
-        )
+        said.append(f"The triangle: the wanted precision, {' or '.join(f'{100 * each:.4g}%' for each in wanted)}.")
     said += [REDRAWN] if any(_is_redrawn(rule) for rule in rules) else []
     said += [] if of_parts or all(rule.observed for rule in rules) else [VARIANTS]
     said += [OUTLINES] if any(map(_is_outlined, rules)) else []
