@@ -258,7 +258,7 @@ def test_maps_of_tiny_probabilities_are_pale_and_the_foot_says_why(written):
     assert "LIME ±0.01" in text
     strong = cells_of(result)["LIME"].pixels
     spread = [np.ptp(pixels[5:-5, 5:-5].astype(int), axis=2).max() for pixels in (pale, strong)]
-    assert spread[0] < 10
+    assert spread[0] < 10  # of 255
     assert spread[1] > 80
 
 

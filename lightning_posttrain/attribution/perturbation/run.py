@@ -176,6 +176,7 @@ class Run:
             game = Game(forward, inputs, index, self.parts.count, hidden, subject.chunks)
             pool = Pool(self.pool.present, self._of_label(self.pool.outputs[list(which)], label))
             found = anchor_of_parts(game, pool, names=[self.parts.names_of(k) for k in which], **options)
+        found = tuple(replace(rule, wanted=how.threshold) for rule in found)
         if label is None:
             return found
         count = len(subject.class_names)
