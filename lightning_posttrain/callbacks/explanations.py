@@ -46,7 +46,8 @@ class Explanations(OfSamples):
     ``anchors/valid``, the share of rules that reach the wanted precision.
 
     Args:
-        methods: ``"lime"``, ``"shap"``, ``"anchors"``, ``"banzhaf"``, ``"rise"``.
+        methods: ``"shap"``, ``"lime"``, ``"anchors"``, ``"banzhaf"``, ``"rise"``; the first one's order is that of a
+            table's columns.
         samples: how many; or positions in the dataset.
         choose: ``"fixed"``: of each class as many; ``"errors"``: the most confident errors; ``(actual, predicted)``: of
             one cell of the confusion matrix. Default: errors on test, fixed else.
@@ -90,7 +91,7 @@ class Explanations(OfSamples):
     def __init__(
         self,
         *,
-        methods: Sequence[Method] = ("lime", "shap", "anchors"),
+        methods: Sequence[Method] = ("shap", "lime", "anchors"),
         samples: int | Sequence[int] = 4,
         choose: Literal["fixed", "errors"] | tuple[int | str, int | str] | None = None,
         explain: Explain | Output = "predicted",
