@@ -58,7 +58,7 @@ def _question(saliency: Saliency) -> str:
 def remarks(saliency: Saliency) -> list[str]:
     """Sentences below any picture of this result, the methods that are missing among them."""
     said = [f"Class activation maps are of layer {saliency.layer}."] if saliency.layer else []
-    if any(saliency.refused.values()):
+    if any(rows for name, rows in saliency.refused.items() if name != RULE):
         said.append("A grey box with a reason: that map is known to be wrong.")
     said += faintness(saliency)
     broken = [saliency.titles[name] for name, maps in saliency.maps.items() if not is_finite(maps.numpy())]

@@ -76,7 +76,10 @@ def marked(pixels: Pixels, labels: NDArray[np.int64], marks: Mapping[int, str]) 
         if inside.any():
             row, column, depth = _middle(inside)
             size = 18 if width_of(text, 18) <= 2 * depth + 12 else 15
-            canvas.text(column, row, text, size=size, anchor="mm", color=INK, halo=WHITE)
+            edge = width_of(text, size) / 2 + 3
+            across = min(max(column, edge), pixels.shape[1] - edge)
+            down = min(max(row, size), pixels.shape[0] - size)
+            canvas.text(across, down, text, size=size, anchor="mm", color=INK, halo=WHITE)
     return canvas.pixels()
 
 

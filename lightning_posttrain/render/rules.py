@@ -108,7 +108,7 @@ def _said(rules: Sequence[Rule]) -> list[str]:
 
 
 def _is_outlined(rule: Rule) -> bool:
-    return rule.of_parts and any(condition.name.startswith(OUTLINED) for condition in rule.conditions)
+    return rule.of_parts and rule.found and any(condition.name.startswith(OUTLINED) for condition in rule.conditions)
 
 
 def _is_redrawn(rule: Rule) -> bool:

@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from lightning_posttrain.attribution.perturbation.explain import explain_samples
-from lightning_posttrain.attribution.perturbation.found import marks_of
+from lightning_posttrain.attribution.perturbation.found import Found, marks_of
+from lightning_posttrain.attribution.perturbation.parts import parts_of
 from lightning_posttrain.attribution.perturbation.subject import Perturbing, Subject
-from lightning_posttrain.attribution.perturbation.trust import of_lime, of_shap
+from lightning_posttrain.attribution.perturbation.trust import of_lime, of_rule, of_shap
 from lightning_posttrain.results import Condition, LimeWeights, Rule, Sample, ShapleyValues
 
 ONE = torch.ones(1)
@@ -51,6 +52,33 @@ def test_a_linear_model_is_judged_by_its_fit_and_another_seed(fit, spread, remar
 )
 def test_shapley_values_are_doubted_where_an_error_is_above_a_fifth_of_the_largest(values, errors, said):
     assert of_shap(shap(values, errors), 0) == said
+
+
+RULE = Rule((), 0, 0.8, 0.7, rows=99, coverage=1.0, base=0.5, valid=False, observed=False, of_parts=True)
+
+
+def test_a_rule_that_is_drawn_and_not_sure_is_doubted_and_others_are_not():
+    assert of_rule(RULE) == "Anchors: not sure enough, 80% of copies keep the class"
+    assert of_rule(replace(RULE, valid=True)) == ""
+    assert of_rule(replace(RULE, precision=0.3)) == ""
+
+
+@pytest.mark.parametrize(
+    ("rule", "refused", "doubts"),
+    [
+        (replace(RULE, valid=True), {}, 0),
+        (RULE, {}, 1),
+        (replace(RULE, precision=0.1, lower=0.05), {"anchors": {0: "no rule found"}}, 0),
+    ],
+)
+def test_a_map_of_a_rule_that_says_nothing_is_refused(rule, refused, doubts):
+    x = torch.rand(1, 1, 8, 8)
+    sample = Sample(None, explained="a", value=0.5, predicted="a")
+    subject = Subject(lambda rows: rows.flatten(1)[:, :2], x, torch.eye(2)[:1], (sample,), x, "image")
+    found = Found(subject, Perturbing(("anchors",)), parts_of(x, "image"), rules=(rule,))
+    saliency = found.result({}).saliency
+    assert saliency.refused == refused
+    assert len(saliency.samples[0].doubts) == doubts
 
 
 def explained(unit="probability", **options):

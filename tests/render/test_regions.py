@@ -236,6 +236,16 @@ def test_a_number_lies_inside_of_its_part_even_where_that_is_bent():
     assert np.abs(changed.mean(0) - (row, column)).max() < 4
 
 
+@pytest.mark.parametrize("where", [np.s_[:, :6], np.s_[:, -6:], np.s_[:6], np.s_[-6:]])
+def test_the_number_of_a_thin_part_at_the_edge_is_whole(where):
+    labels = np.zeros((90, 90), np.int64)
+    labels[where] = 1
+    drawn = regions.marked(np.full((90, 90, 3), 128, np.uint8), labels, {1: "36"})
+    changed = (drawn != 128).any(axis=2)
+    middle = regions.marked(np.full((90, 90, 3), 128, np.uint8), np.eye(90, dtype=np.int64), {1: "36"})
+    assert abs(int(changed.sum()) - int((middle != 128).any(axis=2).sum())) < 30
+
+
 def test_the_numbers_of_a_spectrogram_are_turned_with_it(monkeypatch):
     named = {0: "1,1"}
     seen = []
@@ -267,6 +277,12 @@ def test_without_a_least_scale_tiny_values_are_drawn_in_full_colour(written):
     cell = cells_of(replace(result, maps={**result.maps, "lime": 2.5e-6 * result.maps["lime"]}))["LIME"]
     assert np.ptp(cell.pixels[5:-5, 5:-5].astype(int), axis=2).max() > 80
     assert "hardly changes" not in " ".join(said(written))
+
+
+def test_a_rule_that_says_nothing_is_a_box_that_says_so_and_no_wrong_map(written):
+    saliency_image(replace(of_parts(images(count=1)), refused={"anchors": {0: "no rule found"}}))
+    assert "no rule found" in " ".join(said(written))
+    assert "known to be wrong" not in " ".join(said(written))
 
 
 def test_of_several_methods_the_tiny_ones_are_named(written):

@@ -123,6 +123,8 @@ def test_numbered_parts_are_said_to_be_in_the_picture_and_others_are_not(written
     assert OUTLINES.split()[-1] in " ".join(texts(written))
     assert "and their numbers" in " ".join(texts(written))
     written.clear()
+    vain = replace(RULE, conditions=(part,), observed=False, of_parts=True, valid=False, precision=0.1)
+    rules_image([(SAMPLE, vain)], NAMES)
     rules_image([(SAMPLE, replace(RULE, conditions=(Condition(0, "row count", low=3.0),)))], NAMES)
     rules_image([(SAMPLE, replace(RULE, conditions=(Condition(0, "the"),), observed=False, of_parts=True))], NAMES)
     assert "and their numbers" not in " ".join(texts(written))

@@ -18,7 +18,7 @@ from lightning_posttrain.attribution.perturbation.subject import (
     Perturbing,
     Subject,
 )
-from lightning_posttrain.attribution.perturbation.trust import of_lime, of_shap
+from lightning_posttrain.attribution.perturbation.trust import of_lime, of_rule, of_shap
 from lightning_posttrain.functional.images import channel_dim
 from lightning_posttrain.results import Explained, Importance, LimeWeights, Rule, Saliency, Sample, ShapleyValues
 
@@ -76,23 +76,26 @@ class Found:
         read = READ_OF_TABLES if subject.kind == "tabular" else READ
         samples = tuple(self._known(k, sample) for k, sample in enumerate(subject.samples))
         regions = self._regions() if subject.kind in ("image", "spectrogram") else None
+        none = {k: "no rule found" for k, rule in enumerate(self.rules) if not rule.found}
         return Saliency(
             kind=subject.kind, shown=display.shown(subject.shown, subject.kind), maps=maps, titles=TITLES,
             signed=SIGNED & maps.keys(), samples=samples, names=tuple(map(str, display.names or ())),
             words=display.words_of(subject.shown) if subject.kind == "tokens" else (),
             regions=regions, marks=() if regions is None else tuple(map(marks_of, self.rules)), skipped=skipped,
             shared_scale=subject.unit == "probability", least_scale=WEAK if subject.unit == "probability" else 0.0,
+            refused={"anchors": none} if none and "anchors" in maps else {},
             said=tuple(read[name] for name in maps if name in read),
         )  # fmt: skip
 
     def _known(self, k: int, sample: Sample) -> Sample:
         """What is known of sample ``k``, with how good its explanations are."""
         remark, doubt = ("", "") if self.lime is None else of_lime(self.lime, k)
-        doubts = (doubt, "" if self.shap is None else of_shap(self.shap, k))
+        noisy = "" if self.shap is None else of_shap(self.shap, k)
+        unsure = of_rule(self.rules[k]) if self.rules and self.subject.kind != "tabular" else ""
         base = sample.baseline if self.shap is None else float(self.shap.base[k])
         return replace(
             sample, baseline=base, unit=self.subject.unit, remarks=tuple(filter(None, (remark,))),
-            doubts=tuple(filter(None, doubts)),
+            doubts=tuple(filter(None, (doubt, noisy, unsure))),
         )  # fmt: skip
 
     def _in_rule(self, rule: Rule) -> Tensor:

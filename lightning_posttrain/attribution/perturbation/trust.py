@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from lightning_posttrain.results import LimeWeights, ShapleyValues
+from lightning_posttrain.results import LimeWeights, Rule, ShapleyValues
 
 FITS = 0.2
 """R² below which a linear model says nothing of the output."""
@@ -37,3 +37,10 @@ def of_shap(shap: ShapleyValues, k: int) -> str:
         return ""
     large = f"an error of {error / largest:.0%} of the largest value" if error < largest else "errors above its values"
     return f"SHAP: {large}: raise `perturbations`"
+
+
+def of_rule(rule: Rule) -> str:
+    """A reason not to rely on a rule of parts whose map is drawn; or ""."""
+    if rule.valid or not rule.found:
+        return ""
+    return f"Anchors: not sure enough, {rule.precision:.0%} of copies keep the class"
