@@ -10,9 +10,14 @@ import torch
 from torch import Tensor
 
 from lightning_posttrain.results import Condition
+from lightning_posttrain.results.interpretation import shortest
 
-Scale = tuple[Sequence[float], Sequence[float]]
+Scale = tuple[Sequence[float] | Tensor, Sequence[float] | Tensor]
 """Mean and standard deviation of each column, as a normalisation took them off."""
+ROUNDED = 3e-7
+"""Share of a mean and of what was taken from it that float32 may be wrong by."""
+TELLING = 0.1
+"""Where that is more, nothing can be said of whole numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,10 +70,37 @@ class Bins:
 
 
 def unscaled(value: float, column: int, scale: Scale | None) -> float | None:
-    """A value in the units that it had before a normalisation; None where it is infinite."""
-    if value in (float("inf"), float("-inf")):
+    """A value in the units that it had before a normalisation; None where it is infinite.
+
+    What is a whole number but for the rounding of float32 becomes one.
+
+    Example:
+        >>> unscaled(-0.6546537280082703, 0, ([0.3], [0.4582575757]))
+        0.0
+    """
+    if math.isinf(value):
         return None
-    return value if scale is None else value * float(scale[1][column]) + float(scale[0][column])
+    if scale is None:
+        return value
+    mean, std = float(scale[0][column]), float(scale[1][column])
+    raw = value * std + mean
+    whole, error = (float(round(raw)) if math.isfinite(raw) else raw), ROUNDED * (abs(mean) + abs(raw - mean))
+    return whole if abs(raw - whole) <= error < TELLING else raw
+
+
+def between(low: float, high: float, column: int, scale: Scale | None) -> float | None:
+    """What is written for a cut between two neighbouring values, so that ``≤`` tells them apart, with few decimals.
+
+    The first one where both are whole numbers. None where it is infinite.
+
+    Example:
+        >>> between(0.98, 1.02, 0, ([40.0], [10.0])), between(-1.0, 0.0, 0, ([3.0], [1.0]))
+        (50.0, 2.0)
+    """
+    first, second = unscaled(low, column, scale), unscaled(high, column, scale)
+    if first is None or second is None or not first < second < math.inf:
+        return first
+    return first if first.is_integer() and second.is_integer() else shortest(first, second)
 
 
 def bins_of(rows: Tensor, bins: int = 4, categorical: Sequence[int] = ()) -> Bins:

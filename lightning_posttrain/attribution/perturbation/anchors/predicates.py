@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_posttrain.attribution.perturbation.anchors.table import Cuts, Table
+from lightning_posttrain.attribution.perturbation.bins import between, unscaled
 from lightning_posttrain.results import Condition
 
 UP_TO, ABOVE, EQUAL = range(3)
@@ -26,6 +27,7 @@ class Predicates:
         start, stop: the places of the column that satisfy it, from one up to before the other ``(P,)``.
         kind: ``UP_TO``, ``ABOVE`` or ``EQUAL`` ``(P,)``.
         value: the cut, or the category ``(P,)``, float64.
+        after: the next larger value than the cut, of the rows and the one row; of a category itself ``(P,)``, float64.
     """
 
     table: Table
@@ -34,12 +36,13 @@ class Predicates:
     stop: Tensor
     kind: Tensor
     value: Tensor
+    after: Tensor
 
     def __len__(self) -> int:
         return len(self.column)
 
     def __getitem__(self, which: Tensor | slice) -> Predicates:
-        fields = (self.column, self.start, self.stop, self.kind, self.value)
+        fields = (self.column, self.start, self.stop, self.kind, self.value, self.after)
         return Predicates(self.table, *(field[which] for field in fields))
 
     def hold(self, rows: Tensor | None = None) -> Tensor:
@@ -90,15 +93,18 @@ class Predicates:
         """The conditions of a rule ``(P,)``, one for each of its columns."""
         found: dict[int, dict[int, float]] = {}
         for number in rule.nonzero()[:, 0].tolist():
-            column = int(self.column[number])
-            value = float(self.value[number])
-            if scale is not None:
-                value = value * float(scale[1][column]) + float(scale[0][column])
-            found.setdefault(column, {})[int(self.kind[number])] = value
+            found.setdefault(int(self.column[number]), {})[int(self.kind[number])] = self._written(number, scale)
         return tuple(
             Condition(column, names[column], ends.get(ABOVE), ends.get(UP_TO), ends.get(EQUAL))
             for column, ends in sorted(found.items())
         )
+
+    def _written(self, number: int, scale: tuple[Tensor, Tensor] | None) -> float:
+        """A category, or a cut that tells the same rows apart, in the units from before the normalization."""
+        column, value = int(self.column[number]), float(self.value[number])
+        equal = int(self.kind[number]) == EQUAL
+        told = unscaled(value, column, scale) if equal else between(value, float(self.after[number]), column, scale)
+        return value if told is None else told
 
 
 def predicates_of(x: Tensor, table: Table, cuts: Cuts, categorical: Tensor) -> Predicates:
@@ -115,14 +121,22 @@ def predicates_of(x: Tensor, table: Table, cuts: Cuts, categorical: Tensor) -> P
     first, last = table.at_most(x[None], below=True), table.at_most(x[None])
     seen = categorical & (last > first) & (last - first < len(table)) & ~x.isnan()
     zero = torch.zeros_like(cuts.below)
+    after = table.columns.T.gather(0, cuts.below.clamp(max=len(table) - 1))
+    after = torch.where(above, torch.minimum(after, x), after)
     parts = (
-        (usable, torch.where(above, cuts.below, zero), torch.where(above, table.filled, cuts.below), cuts.values),
-        (seen, first, last, x[None]),
+        (
+            usable,
+            torch.where(above, cuts.below, zero),
+            torch.where(above, table.filled, cuts.below),
+            cuts.values,
+            after,
+        ),
+        (seen, first, last, x[None], x[None]),
     )
     chosen = [mask.nonzero(as_tuple=True) for mask, *_ in parts]
     kind = torch.cat([above[chosen[0]].long() * ABOVE, torch.full_like(chosen[1][1], EQUAL)])
-    start, stop, value = (
-        torch.cat([part[field][where] for part, where in zip(parts, chosen, strict=True)]) for field in (1, 2, 3)
+    start, stop, value, after = (
+        torch.cat([part[field][where] for part, where in zip(parts, chosen, strict=True)]) for field in (1, 2, 3, 4)
     )
     column = torch.cat([where[1] for where in chosen])
-    return Predicates(table, column, start, stop, kind, value.double())
+    return Predicates(table, column, start, stop, kind, value.double(), after.double())
