@@ -27,7 +27,7 @@ def anchor(  # noqa: PLR0913 - all but three by keyword
     tolerance: float = 0.05,
     confidence: float = 0.95,
     names: Sequence[str] = (),
-    bins: int = 4,
+    bins: int | None = None,
     categorical: Sequence[int | str] = (),
     scale: tuple[Tensor, Tensor] | None = None,
     exact: bool = False,
@@ -55,13 +55,13 @@ def anchor(  # noqa: PLR0913 - all but three by keyword
         tolerance: how much less it may be in truth.
         confidence: how sure that has to be, for each rule.
         names: of the columns or parts.
-        bins: of a table, columns are cut into so many parts of as many rows.
+        bins: of a table, columns are cut into so many parts of as many rows. Default: 8, or 4 where ``exact``.
         categorical: columns whose values have no order, by position or by name.
         scale: mean and standard deviation of each column, that undo a normalization where cuts are written.
         exact: search by the paper's KL-LUCB: many forwards.
         max_size: conditions at most.
         beam: rules of a size that grow. Default: 10, or 4 where ``exact``.
-        samples: of parts, masks that all rules share.
+        samples: of parts, masks that all rules share; of a table, rows drawn for the search, 0 for none.
         seed: of random numbers, from a generator of its own.
         chunk: rows at a time; or also how long.
 
@@ -81,7 +81,7 @@ def anchor(  # noqa: PLR0913 - all but three by keyword
         return anchor_of_rows(
             forward, inputs, background, predicted=predicted, threshold=threshold, tolerance=tolerance,
             confidence=confidence, bins=bins, categorical=positions(categorical, names), names=names, scale=scale,
-            exact=exact, max_size=max_size, beam=beam, seed=seed, chunk=chunk,
+            exact=exact, max_size=max_size, beam=beam, samples=samples, seed=seed, chunk=chunk,
         )  # fmt: skip
     chunks = chunk if isinstance(chunk, Chunks) else Chunks(chunk)
     game = game_of(forward, inputs, background, parts, chunks=chunks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +12,27 @@ from torch import Tensor
 from lightning_posttrain.attribution.perturbation.anchors.beam import grown, hold_for
 from lightning_posttrain.attribution.perturbation.anchors.bounds import Bar, Judged, chernoff_lower
 
+DRAWN_PER_ROW = 4
+"""Rows drawn for a search weigh as much as so many times the rows that came, at most."""
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Rows that were made for the search.
+
+    Args:
+        hold: which predicates hold for which row ``(n, P)``, bool.
+        agree: which rows get the class ``(n,)``, bool.
+    """
+
+    hold: Tensor
+    agree: Tensor
+
+    def weight(self, rows: int) -> float:
+        """Of each, beside so many rows that came: a power of two, up to 1, so that sums are exact."""
+        share = min(1.0, DRAWN_PER_ROW * rows / max(1, len(self.agree)))
+        return 2.0 ** math.floor(math.log2(share)) if share else 0.0
+
 
 @dataclass(frozen=True, eq=False)
 class Tried:
@@ -18,7 +40,7 @@ class Tried:
 
     Args:
         rules: ``(A, P)``, bool.
-        rows: for which each holds ``(A,)``.
+        rows: for which each holds, those drawn by their weight ``(A,)``.
         safety: the bound that a confirmation would find, if what was counted went on alike ``(A,)``.
         complete: whether the search came to its end.
     """
@@ -36,10 +58,10 @@ def _tried(rules: Tensor, rows: Tensor, hits: Tensor, *, level: float, ratio: fl
     """Rules ``(A, P)`` that hold for so many rows, with so many hits, confirmed on ``ratio`` times as many rows."""
     # a share of few rows is drawn a little towards 7 of 8, so that two hits of two are not sure
     share = (hits.double() + 0.7) / (rows + 0.8)
-    return Tried(rules, rows.long(), chernoff_lower(share, rows * ratio, level))
+    return Tried(rules, rows.double(), chernoff_lower(share, rows * ratio, level))
 
 
-def beam_search(
+def beam_search(  # noqa: PLR0913 - all but three by keyword
     hold: Tensor,
     agree: Tensor,
     implies: Tensor,
@@ -49,6 +71,7 @@ def beam_search(
     beam: int,
     max_size: int,
     over: Callable[[], bool] = lambda: False,
+    weight: Tensor | None = None,
 ) -> Tried:
     """All rules that a beam search comes by, the empty one first; each size is two matrix products over the rows.
 
@@ -61,17 +84,19 @@ def beam_search(
         beam: how many rules of a size grow.
         max_size: predicates at most.
         over: says that the time is over; then the search ends, with what it has.
+        weight: of each row ``(n,)``; else 1.
     """
+    weight = torch.ones(len(hold), device=hold.device) if weight is None else weight
     rows, hits = hold.float(), agree.float()
     empty = torch.zeros(1, hold.shape[1], dtype=torch.bool, device=hold.device)
-    levels = [_tried(empty, torch.tensor([len(agree)]), agree.sum()[None], level=level, ratio=ratio)]
+    levels = [_tried(empty, weight.sum()[None], (weight * hits).sum()[None], level=level, ratio=ratio)]
     complete = True
     for _ in range(max_size):
         if over():
             complete = False
             break
         parents = levels[-1][levels[-1].safety.argsort(descending=True, stable=True)[:beam]]
-        inside = hold_for(parents.rules, hold).float()
+        inside = hold_for(parents.rules, hold) * weight
         rules, came = grown(parents.rules, implies)
         held, right = (counted.flatten()[came] for counted in (inside @ rows, (inside * hits) @ rows))
         fewer = (held > 0) & (held < parents.rows[came // len(implies)])
@@ -93,7 +118,7 @@ def front(tried: Tried) -> Tried:
     return tried[tried.rows > before]
 
 
-def observed_rule(
+def observed_rule(  # noqa: PLR0913 - all but four by keyword
     hold: Tensor,
     agree: Tensor,
     implies: Tensor,
@@ -103,6 +128,7 @@ def observed_rule(
     beam: int,
     max_size: int,
     over: Callable[[], bool] = lambda: False,
+    drawn: Drawn | None = None,
 ) -> tuple[Tensor, Judged]:
     """The most general rule ``(P,)`` that can be confirmed, or the best that there is, and its figures.
 
@@ -123,17 +149,28 @@ def observed_rule(
         beam: how many rules of a size grow.
         max_size: predicates at most.
         over: says that the time is over; then the rule is one of those found so far, and is not said to be valid.
+        drawn: rows made of those to search on, and searched on with them; they confirm nothing.
     """
     seen, fresh = parts
-    level, ratio = -torch.tensor(1 - bar.confidence).log().item(), len(fresh) / max(1, len(seen))
+    held, right, weight = _searched(hold[seen], agree[seen], drawn)
+    level, ratio = -math.log(1 - bar.confidence), len(fresh) / max(1.0, float(weight.sum()))
     tried = beam_search(
-        hold[seen], agree[seen], implies, level=level, ratio=ratio, beam=beam, max_size=max_size, over=over
+        held, right, implies, level=level, ratio=ratio, beam=beam, max_size=max_size, over=over, weight=weight
     )
     finalists = front(tried).rules
     inside = hold_for(finalists, hold[fresh])
     rows, hits = inside.sum(1), (inside & agree[fresh]).sum(1)
     best, judged = _confirmed(list(zip(hits.tolist(), rows.tolist(), strict=True)), bar)
     return finalists[best], judged if tried.complete else judged.cut_short()
+
+
+def _searched(hold: Tensor, agree: Tensor, drawn: Drawn | None) -> tuple[Tensor, Tensor, Tensor]:
+    """All rows to search on: which predicates hold for them, whether they get the class, and their weights."""
+    weight = torch.ones(len(agree), device=agree.device)
+    if drawn is None:
+        return hold, agree, weight
+    light = weight.new_full((len(drawn.agree),), drawn.weight(len(agree)))
+    return torch.cat([hold, drawn.hold]), torch.cat([agree, drawn.agree]), torch.cat([weight, light])
 
 
 def _confirmed(counts: list[tuple[int, int]], bar: Bar) -> tuple[int, Judged]:

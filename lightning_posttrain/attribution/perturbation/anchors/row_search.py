@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from lightning_posttrain.attribution.chunks import OutOfTimeError
-from lightning_posttrain.attribution.perturbation.anchors.beam import first_of_each, hold_for
+from lightning_posttrain.attribution.perturbation.anchors.beam import hold_for
 from lightning_posttrain.attribution.perturbation.anchors.bounds import Bar, Judged
 from lightning_posttrain.attribution.perturbation.anchors.classes import Asked
 from lightning_posttrain.attribution.perturbation.anchors.kl_lucb import Effort, searched_rule
-from lightning_posttrain.attribution.perturbation.anchors.observed import observed_rule
+from lightning_posttrain.attribution.perturbation.anchors.observed import Drawn, observed_rule
 from lightning_posttrain.attribution.perturbation.anchors.predicates import Predicates
-from lightning_posttrain.attribution.perturbation.anchors.table import Table, row_keys
+from lightning_posttrain.attribution.perturbation.anchors.table import Table, row_keys, which_count
 from lightning_posttrain.results import Rule
 
-SEARCHED = 0.3
+SEARCHED = 0.25
 """Share of the rows on which rules are searched for; the others confirm them."""
 INTERVENED = 1000
 """Rows drawn for the precision under intervention."""
@@ -52,39 +52,53 @@ class RowSearch:
 
     Args:
         asked: the model.
-        rows: ``(N, F)``, float64, on the CPU; those that are equal count as one.
+        rows: ``(N, F)``, float64, on the CPU; copies of one count as one, see ``which_count``.
         predicted: the class of each ``(N,)``.
         bar: what a rule has to reach.
         generator: of random numbers, on the CPU.
         shared: rows that the model was asked for already, for all rules.
+        categorical: which columns are categories ``(F,)``, bool.
+        drawn: rows to draw from those of the search, and to ask the model for.
     """
 
     def __init__(
-        self, asked: Asked, rows: Tensor, predicted: Tensor, *, bar: Bar, generator: torch.Generator, shared: int
+        self,
+        asked: Asked,
+        rows: Tensor,
+        predicted: Tensor,
+        *,
+        bar: Bar,
+        generator: torch.Generator,
+        shared: int,
+        categorical: Tensor,
+        drawn: int = 0,
     ) -> None:
         self.table = Table.of(rows)
         self._asked, self._predicted = asked, predicted
-        self._bar, self._generator, self._shared = bar, generator, shared
+        self._bar, self._generator = bar, generator
         self._keys = row_keys(rows)
-        different = first_of_each(self._keys)
-        self._order = different[torch.randperm(len(different), generator=generator)]
+        counted, self._copied = which_count(self.table, self._keys, categorical)
+        self._order = counted[torch.randperm(len(counted), generator=generator)]
+        self._at = max(1, round(SEARCHED * len(self._order)))
+        self._source = self._drawn_from(self._order[: self._at], drawn)
+        self._made = asked.classes(drawn, lambda n: rows.gather(0, self._source[n]), partial=True)
+        self._shared = shared + len(self._made)
 
     def observed(self, x: Tensor, predicates: Predicates, label: int, *, beam: int, max_size: int) -> RowRule:
         """The rule of a row ``(F,)`` from the rows as they are."""
         agree = self._predicted == label
-        at = max(1, round(SEARCHED * len(self._order)))
-        seen, fresh = (self._without(x, part) for part in (self._order[:at], self._order[at:]))
+        seen, fresh = self._without(x)
         predicates = predicates[:0] if self._asked.over else predicates.telling(seen, agree, COMBINED)
         hold = predicates.hold()
         chosen, judged = observed_rule(
             hold, agree, predicates.implies(), (seen, fresh), bar=self._bar, beam=beam, max_size=max_size,
-            over=lambda: self._asked.over,
+            over=lambda: self._asked.over, drawn=self._drawn_of(predicates, hold, label),
         )  # fmt: skip
         return self._found(predicates, chosen, judged, label=label, forwards=1, observed=True)
 
     def exact(self, x: Tensor, predicates: Predicates, label: int, *, beam: int, max_size: int) -> RowRule:
         """The rule of a row by KL-LUCB on rows drawn under intervention."""
-        others, agree = self._without(x, self._order), self._predicted == label
+        others, agree = torch.cat(self._without(x)), self._predicted == label
         predicates = predicates.telling(others, agree, COMBINED)
         hold, before = predicates.hold(), self._asked.rows
 
@@ -138,9 +152,27 @@ class RowSearch:
         done = len(classes) // number
         return classes[: done * number].view(done, number)
 
-    def _without(self, x: Tensor, rows: Tensor) -> Tensor:
-        """Numbers of rows that are not the row itself: they would confirm whatever is said of it."""
-        return rows[self._keys[rows] != row_keys(x.cpu().double()[None])]
+    def _drawn_from(self, rows: Tensor, number: int) -> Tensor:
+        """The rows that so many new ones get the value of each column from: one, and others for half of the columns."""
+        shape, columns = len(rows), self.table.place.shape[1]
+        one, other = (rows[torch.randint(shape, (number, width), generator=self._generator)] for width in (1, columns))
+        return torch.where(torch.rand(number, columns, generator=self._generator) < 0.5, other, one)
+
+    def _drawn_of(self, predicates: Predicates, hold: Tensor, label: int) -> Drawn:
+        """What holds for the rows that were drawn: of each value the same as for the row that it is from."""
+        source = self._source[: len(self._made), predicates.column]
+        return Drawn(hold.gather(0, source), self._made == label)
+
+    def _without(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Numbers of the rows to search on and of those to confirm on, without the row itself.
+
+        It would confirm whatever is said of it. Of equal rows that count each it is one, of those to confirm on if
+        there is one, as it may be.
+        """
+        equal = self._keys[self._order] == row_keys(x.cpu().double()[None])
+        if not self._copied:
+            equal &= equal.flip(0).cumsum(0).flip(0) == 1
+        return self._order[: self._at][~equal[: self._at]], self._order[self._at :][~equal[self._at :]]
 
     def _found(
         self, predicates: Predicates, chosen: Tensor, judged: Judged, *, label: int, forwards: int, observed: bool

@@ -26,13 +26,14 @@ def anchor_of_rows(  # noqa: PLR0913 - all by keyword
     threshold: float = 0.95,
     tolerance: float = 0.05,
     confidence: float = 0.95,
-    bins: int = 4,
+    bins: int | None = None,
     categorical: Sequence[int] = (),
     names: Sequence[str] = (),
     scale: tuple[Tensor, Tensor] | None = None,
     exact: bool = False,
     max_size: int = 6,
     beam: int | None = None,
+    samples: int = 2048,
     seed: int = 0,
     chunk: int | Chunks = 4096,
 ) -> tuple[Rule, ...]:
@@ -44,8 +45,14 @@ def anchor_of_rows(  # noqa: PLR0913 - all by keyword
 
     By default rules come from ``rows`` as they are: searched for on some of them, confirmed on the others. So
     ``precision``, ``lower`` and ``rows`` of a rule are of rows that its search has not seen. With few rows there may
-    be no rule that is sure enough: 29 without a miss have to confirm it. Equal rows count as one, and one equal to the
-    row that is explained does not count: a copy confirms nothing.
+    be no rule that is sure enough: 29 without a miss have to confirm it. The row that is explained does not count.
+
+    Equal rows are copies where some column that is not categorical has at least half as many different values as there
+    are different rows: they count as one, and none that is equal to the row that is explained. In a table of few
+    categories each counts.
+
+    The model is asked for ``samples`` further rows to search on, made of those of the search: each is one of them, with
+    about half of its columns from others. A condition that adds nothing shows there, and they confirm nothing.
 
     Beside that, ``intervened`` says how often the class stays where the columns without a condition, and no others, are
     drawn anew. Where it is far lower, the conditions go together with something else that the model looks at.
@@ -64,7 +71,7 @@ def anchor_of_rows(  # noqa: PLR0913 - all by keyword
         threshold: wanted precision.
         tolerance: how much less it may be in truth.
         confidence: how sure that has to be, for each rule.
-        bins: columns are cut into so many parts of as many rows.
+        bins: columns are cut into so many parts of as many rows. Default: 8, or 4 where ``exact``.
         categorical: columns whose values have no order.
         names: of the columns; else ``column 0`` and so on.
         scale: mean and standard deviation of each column, each ``(F,)``, that undo a normalization where cuts are
@@ -72,6 +79,7 @@ def anchor_of_rows(  # noqa: PLR0913 - all by keyword
         exact: search by the paper's KL-LUCB, on rows drawn under intervention: many forwards.
         max_size: conditions at most; the two ends of an interval count as two.
         beam: rules of a size that grow. Default: 10, or 4 where ``exact``.
+        samples: rows drawn for the search, once for all inputs; 0 asks for none. Not where ``exact``.
         seed: of random numbers, from a generator of its own.
         chunk: rows at a time; or also how long.
 
@@ -88,7 +96,7 @@ def anchor_of_rows(  # noqa: PLR0913 - all by keyword
         size > 499 1.0 True
     """
     _check_table(inputs, rows, predicted)
-    _check_options(rows.shape[1], bins=bins, max_size=max_size, beam=beam, categorical=categorical)
+    _check_options(rows.shape[1], bins=bins, max_size=max_size, beam=beam, samples=samples, categorical=categorical)
     names = names or [f"column {number}" for number in range(rows.shape[1])]
     _check_columns(rows.shape[1], names, scale)
     chunks = chunk if isinstance(chunk, Chunks) else Chunks(chunk)
@@ -96,6 +104,8 @@ def anchor_of_rows(  # noqa: PLR0913 - all by keyword
     wanted = asked.classes(len(inputs), lambda numbers: inputs[numbers.to(inputs.device)])
     if predicted is None:
         predicted = asked.classes(len(rows), lambda numbers: rows[numbers.to(rows.device)])
+    is_category = torch.zeros(rows.shape[1], dtype=torch.bool)
+    is_category[list(categorical)] = True
     search = RowSearch(
         asked,
         rows.cpu().double(),
@@ -103,10 +113,10 @@ def anchor_of_rows(  # noqa: PLR0913 - all by keyword
         bar=Bar(threshold, tolerance, confidence),
         generator=torch.Generator().manual_seed(seed),
         shared=asked.rows - len(inputs),
+        categorical=is_category,
+        drawn=0 if exact else samples,
     )
-    is_category = torch.zeros(rows.shape[1], dtype=torch.bool)
-    is_category[list(categorical)] = True
-    cuts = cuts_of(search.table, bins)
+    cuts = cuts_of(search.table, bins or (4 if exact else 8))
     one = search.exact if exact else search.observed
     found = []
     for x, label in zip(inputs, wanted.tolist(), strict=True):
@@ -133,9 +143,16 @@ def _check_table(inputs: Tensor, rows: Tensor, predicted: Tensor | None) -> None
         )
 
 
-def _check_options(columns: int, *, bins: int, max_size: int, beam: int | None, categorical: Sequence[int]) -> None:
-    for name, value, least in (("bins", bins, 2), ("max_size", max_size, 1), ("beam", 1 if beam is None else beam, 1)):
-        if value < least:
+def _check_options(
+    columns: int, *, bins: int | None, max_size: int, beam: int | None, samples: int, categorical: Sequence[int]
+) -> None:
+    for name, value, least in (
+        ("bins", bins, 2),
+        ("max_size", max_size, 1),
+        ("beam", beam, 1),
+        ("samples", samples, 0),
+    ):
+        if value is not None and value < least:
             raise ValueError(f"`{name}` is {value}, wanted {least} or more. Leave it out for the default.")
     wrong = [number for number in categorical if not 0 <= number < columns]
     if wrong:

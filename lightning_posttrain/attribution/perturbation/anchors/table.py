@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_posttrain.attribution.perturbation.anchors.beam import weights
+from lightning_posttrain.attribution.perturbation.anchors.beam import first_of_each, weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +82,28 @@ def row_keys(rows: Tensor) -> Tensor:
         return ((bits ^ (bits >> 32) ^ (bits >> 52)) * random).sum(1)
 
     return torch.cat([key(part) for part in torch.split(rows.double(), 1024)])
+
+
+def which_count(table: Table, keys: Tensor, categorical: Tensor) -> tuple[Tensor, bool]:
+    """Numbers of the rows that count, and whether equal rows are copies, of which one counts.
+
+    They are where some column of an order has at least half as many different values as there are different rows: a
+    measurement hardly ever comes twice. Of a few categories rows come again by themselves, and each counts.
+
+    Args:
+        table: ``N`` rows.
+        keys: of the rows, as of ``row_keys`` ``(N,)``.
+        categorical: which columns are categories ``(F,)``, bool.
+
+    Example:
+        >>> rows = torch.tensor([[0.13, 1.0], [0.27, 1.0], [0.13, 1.0]])
+        >>> which_count(Table.of(rows), row_keys(rows), torch.tensor([False, True]))
+        (tensor([0, 1]), True)
+    """
+    first = first_of_each(keys)
+    values = 1 + (table.columns[:, 1:] != table.columns[:, :-1]).sum(1)
+    copied = bool((2 * values[~categorical] >= len(first)).any())
+    return (first if copied else torch.arange(len(keys), device=keys.device)), copied
 
 
 @dataclass(frozen=True, eq=False)
