@@ -66,7 +66,7 @@ class Explanations(OfSamples):
         threshold: precision that a rule of Anchors should have.
         exact: search rules with draws of their own (KL-LUCB, as the paper), not in one set; slower.
         categorical: columns of a table whose values are categories, by position or name.
-        bins: of each other column, of as many rows; more make finer rules.
+        bins: of each other column, of as many rows; more make finer rules. Default: 4 for LIME, 8 for Anchors.
         forward_fn: from the module and inputs to scores, where the step does more than ``module(inputs)``.
         every_n_epochs: also after the validations of every so many epochs of a fit. Default: at its end alone.
         max_seconds: how long an explanation may take; what is left out then is said. None for no limit.
@@ -104,7 +104,7 @@ class Explanations(OfSamples):
         threshold: float = 0.95,
         exact: bool = False,
         categorical: Sequence[int | str] = (),
-        bins: int = 4,
+        bins: int | None = None,
         forward_fn: Callable[[Any, Any], Any] | None = None,
         every_n_epochs: int | None = None,
         max_seconds: float | None = 120.0,
@@ -123,7 +123,7 @@ class Explanations(OfSamples):
         check_options(explain, precision, kind, 0.0, choose or "fixed")
         one_of("output", output, ("probability", "logit"))
         at_least("perturbations", perturbations, 16)
-        at_least("bins", bins, 2)
+        at_least("bins", 2 if bins is None else bins, 2)
         at_least("background", background, 1)
         at_least("important", important, 0)
         at_least("every_n_epochs", 1 if every_n_epochs is None else every_n_epochs, 1)

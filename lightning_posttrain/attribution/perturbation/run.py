@@ -106,7 +106,7 @@ class Run:
                 drawn = SHARED * how.perturbations
                 near = neighbourhood(subject.forward, self.rows, drawn, how.seed, chunks=subject.chunks)
             output = ask(subject.forward, subject.inputs, subject.chunks)
-            bins = bins_of(self.rows, how.bins, how.categorical)
+            bins = bins_of(self.rows, how.bins or 4, how.categorical)
             found = lime_of_rows(near, bins, subject.inputs, output, subject.pick)
         else:
             found = lime_of_pool(self.pool, subject.pick)
@@ -169,7 +169,7 @@ class Run:
             found = anchor_of_rows(
                 forward, inputs, self.rows, predicted=self._of_label(known, label).argmax(1), bins=how.bins,
                 names=self.parts.names[0], scale=how.display.scale(inputs.shape[1]), categorical=how.categorical,
-                chunk=subject.chunks, **options,
+                samples=how.perturbations, chunk=subject.chunks, **options,
             )  # fmt: skip
         else:
             index, hidden = (one[list(which)] if len(one) > 1 else one for one in (self.parts.index, self.game.hidden))

@@ -50,7 +50,7 @@ class Perturbing:
         threshold: the precision that a rule should have.
         exact: whether rules are searched for with draws of their own (KL-LUCB).
         categorical: columns whose values are categories.
-        bins: of each other column of a table.
+        bins: of each other column of a table; None for each method's own.
         display: how samples are shown.
         seed: of what is drawn.
     """
@@ -64,7 +64,7 @@ class Perturbing:
     threshold: float = 0.95
     exact: bool = False
     categorical: tuple[int, ...] = ()
-    bins: int = 4
+    bins: int | None = None
     display: Display = field(default_factory=Display)
     seed: int = 0
 

@@ -86,7 +86,6 @@ def anchor_of_rows(  # noqa: PLR0913 - all by keyword
     Raises:
         ValueError: shapes do not go together, an output is NaN, or an argument is out of its range.
         OutOfTimeError: the time was over before a rule was found.
-        OutOfTimeError: the time of ``chunk`` is over.
 
     Example:
         >>> rows = torch.arange(1000.0)[:, None] % torch.tensor([1000, 7])
