@@ -1,6 +1,7 @@
 """Anchors of tables: rows drawn for the search, and equal rows."""
 
 import math
+import time
 
 import pytest
 import torch
@@ -85,6 +86,19 @@ def test_valid_rules_and_lower_bounds_hold_for_new_rows_where_labels_are_half_ch
     assert valid >= 10
     assert wrong <= 2
     assert above <= 5
+
+
+def test_a_slow_model_leaves_time_for_the_rules():
+    def slow(rows):
+        time.sleep(0.001 * len(rows))
+        return town_and_dose(rows)
+
+    rows = customers(500, 0)
+    known = town_and_dose(rows).argmax(1)
+    rule = anchor(slow, rows[:1], rows, predicted=known, categorical=[0, 1], chunk=Chunks(512, seconds=1.0))[0]
+    assert 1 < rule.forwards - rule.intervened_rows < 1000
+    assert rule.valid == anchor(town_and_dose, rows[:1], rows, predicted=known, categorical=[0, 1])[0].valid
+    assert rule.conditions
 
 
 def searching(rows, asked, *, drawn, seed=0, categorical=()):

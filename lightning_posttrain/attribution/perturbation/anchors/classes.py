@@ -45,13 +45,16 @@ class Asked:
         """Whether the time is over."""
         return self._chunks.over
 
-    def classes(self, total: int, rows: Callable[[Tensor], Tensor], *, partial: bool = False) -> Tensor:
+    def classes(
+        self, total: int, rows: Callable[[Tensor], Tensor], *, partial: bool = False, share: float = 1.0
+    ) -> Tensor:
         """Classes ``(total,)`` of rows that are made from their numbers, some at a time.
 
         Args:
             total: how many rows.
             rows: makes them.
             partial: where the time is over, give the classes of those that are done, instead of an error.
+            share: of the time that is left, how much may be used.
         """
         found: list[Tensor] = [torch.empty(0, dtype=torch.int64)]
 
@@ -62,7 +65,8 @@ class Asked:
             self.rows += len(numbers)
 
         try:
-            self._chunks.run(total, work)
+            with self._chunks.within(share):
+                self._chunks.run(total, work)
         except OutOfTimeError:
             if not partial:
                 raise

@@ -20,6 +20,8 @@ from lightning_posttrain.results import Rule
 
 SEARCHED = 0.25
 """Share of the rows on which rules are searched for; the others confirm them."""
+DRAWING = 0.3
+"""Share of the time that is left in which rows for the search may be drawn."""
 INTERVENED = 1000
 """Rows drawn for the precision under intervention."""
 COMBINED = 200
@@ -81,7 +83,7 @@ class RowSearch:
         self._order = counted[torch.randperm(len(counted), generator=generator)]
         self._at = max(1, round(SEARCHED * len(self._order)))
         self._source = self._drawn_from(self._order[: self._at], drawn)
-        self._made = asked.classes(drawn, lambda n: rows.gather(0, self._source[n]), partial=True)
+        self._made = asked.classes(drawn, lambda n: rows.gather(0, self._source[n]), partial=True, share=DRAWING)
         self._shared = shared + len(self._made)
 
     def observed(self, x: Tensor, predicates: Predicates, label: int, *, beam: int, max_size: int) -> RowRule:

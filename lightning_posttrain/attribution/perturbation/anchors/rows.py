@@ -79,7 +79,8 @@ def anchor_of_rows(  # noqa: PLR0913 - all by keyword
         exact: search by the paper's KL-LUCB, on rows drawn under intervention: many forwards.
         max_size: conditions at most; the two ends of an interval count as two.
         beam: rules of a size that grow. Default: 10, or 4 where ``exact``.
-        samples: rows drawn for the search, once for all inputs; 0 asks for none. Not where ``exact``.
+        samples: rows drawn for the search, once for all inputs, fewer where the time is short; 0 asks for none. Not
+            where ``exact``.
         seed: of random numbers, from a generator of its own.
         chunk: rows at a time; or also how long.
 
