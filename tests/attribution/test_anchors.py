@@ -176,6 +176,7 @@ def test_bounds_miss_the_truth_no_more_often_than_they_say():
         assert bool((exact >= fast - 1e-6).all())
 
 
+@pytest.mark.slow
 def test_where_no_rule_is_good_enough_few_are_said_to_be():
     said, times = 0, 400
     generator = torch.Generator().manual_seed(0)
@@ -209,6 +210,7 @@ def real(name, seed=0):
     return (x - x.mean(0)) / x.std(0), torch.tensor(data.target)[order]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["breast_cancer", "wine", "iris"])
 def test_valid_rules_of_real_data_hold_for_new_rows(name):
     valid = kept = 0
@@ -231,6 +233,7 @@ def test_valid_rules_of_real_data_hold_for_new_rows(name):
     assert kept >= 0.95 * valid
 
 
+@pytest.mark.slow
 def test_valid_rules_of_held_out_rows_of_breast_cancer_hold():
     valid = kept = 0
     for seed in range(4):
@@ -244,6 +247,7 @@ def test_valid_rules_of_held_out_rows_of_breast_cancer_hold():
     assert kept >= 0.95 * valid
 
 
+@pytest.mark.slow
 def test_valid_rules_of_the_exact_search_hold_for_new_draws():
     x, y = real("wine")
     net = trained(x[:60], y[:60])

@@ -53,6 +53,7 @@ def test_with_rows_drawn_for_the_search_more_rules_are_valid_and_fewer_name_a_co
     assert noise[1] <= 2 < noise[0]
 
 
+@pytest.mark.slow
 def test_rows_drawn_for_the_search_do_not_make_bad_rules_valid():
     said, times = 0, 300
     generator = torch.Generator().manual_seed(0)

@@ -39,6 +39,7 @@ def always_second(rows):
     return torch.stack([rows[:, 0] * 0, rows[:, 0] * 0 + 1], 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("truth", [0.5, 0.9, 0.95])
 def test_the_lower_bound_of_a_rule_is_seldom_above_the_truth_whether_it_is_valid_or_not(truth):
     above = 0
@@ -151,6 +152,7 @@ def test_predicates_that_are_kept_are_those_of_the_largest_correlation_with_the_
     assert every.telling(seen, agree, len(every)) is every
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exact", [False, True])
 def test_a_rule_is_found_among_hundreds_of_columns(exact):
     rows = uniform(1500, 300)
