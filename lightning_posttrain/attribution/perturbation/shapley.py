@@ -74,6 +74,7 @@ def shapley(  # noqa: PLR0913 - each has a default that serves
             ``"exact"``.
 
     Example:
+        >>> import torch
         >>> larger = lambda rows: rows.amax(1)
         >>> shapley(larger, torch.tensor([[4.0, 2.0]]), torch.zeros(1, 2)).values.tolist()
         [[3.0, 1.0]]
@@ -102,6 +103,7 @@ def shapley_of_game(
         OutOfTimeError: the time of the game is over.
 
     Example:
+        >>> import torch
         >>> x = torch.tensor([[1.0, 2.0]])
         >>> game = Game(lambda rows: rows * 3, x, torch.arange(2)[None], 2, torch.zeros(1, 1, 2))
         >>> shapley_of_game(game, torch.tensor([[1.0, -1.0]])).values.tolist()
@@ -125,6 +127,7 @@ def all_outputs(game: Game, *, method: Method = "auto", samples: int | None = No
         OutOfTimeError: the time of the game is over.
 
     Example:
+        >>> import torch
         >>> x = torch.tensor([[1.0, 2.0]])
         >>> game = Game(lambda rows: rows * 3, x, torch.arange(2)[None], 2, torch.zeros(1, 1, 2))
         >>> all_outputs(game).values.tolist()
