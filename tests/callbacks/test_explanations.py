@@ -198,7 +198,7 @@ def test_the_rules_of_an_epoch_ask_the_model_for_no_row_of_it_again():
     asked = run("tabular", methods=["anchors"], choose="fixed").results["test"]
     observed = run("tabular", methods=["anchors"], fit=True).results["val"]
     # the sample itself, rows drawn for the search, and those for the second precision
-    assert asked.rules[0].forwards == 1 + 256 + 1000
+    assert asked.rules[0].forwards == 1 + 128 + 1000
     assert observed.rules[0].precision == asked.rules[0].precision
 
 

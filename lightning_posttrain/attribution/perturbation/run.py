@@ -169,7 +169,7 @@ class Run:
             found = anchor_of_rows(
                 forward, inputs, self.rows, predicted=self._of_label(known, label).argmax(1), bins=how.bins,
                 names=self.parts.names[0], scale=how.display.scale(inputs.shape[1]), categorical=how.categorical,
-                samples=how.perturbations, chunk=subject.chunks, **options,
+                samples=how.perturbations // 2, chunk=subject.chunks, **options,
             )  # fmt: skip
         else:
             index, hidden = (one[list(which)] if len(one) > 1 else one for one in (self.parts.index, self.game.hidden))

@@ -33,7 +33,7 @@ def anchor(  # noqa: PLR0913 - all but three by keyword
     exact: bool = False,
     max_size: int = 6,
     beam: int | None = None,
-    samples: int = 2048,
+    samples: int | None = None,
     seed: int = 0,
     chunk: int | Chunks = 4096,
 ) -> tuple[Rule, ...]:
@@ -61,7 +61,8 @@ def anchor(  # noqa: PLR0913 - all but three by keyword
         exact: search by the paper's KL-LUCB: many forwards.
         max_size: conditions at most.
         beam: rules of a size that grow. Default: 10, or 4 where ``exact``.
-        samples: of parts, masks that all rules share; of a table, rows drawn for the search, 0 for none.
+        samples: of parts, masks that all rules share, by default 2,048; of a table, rows drawn for the search, by
+            default 1,024, 0 for none.
         seed: of random numbers, from a generator of its own.
         chunk: rows at a time; or also how long.
 
@@ -81,12 +82,14 @@ def anchor(  # noqa: PLR0913 - all but three by keyword
         return anchor_of_rows(
             forward, inputs, background, predicted=predicted, threshold=threshold, tolerance=tolerance,
             confidence=confidence, bins=bins, categorical=positions(categorical, names), names=names, scale=scale,
-            exact=exact, max_size=max_size, beam=beam, samples=samples, seed=seed, chunk=chunk,
+            exact=exact, max_size=max_size, beam=beam, samples=1024 if samples is None else samples, seed=seed,
+            chunk=chunk,
         )  # fmt: skip
     chunks = chunk if isinstance(chunk, Chunks) else Chunks(chunk)
     game = game_of(forward, inputs, background, parts, chunks=chunks)
     known = [names] if names else parts.names if isinstance(parts, Parts) else ()
+    pool = draw_pool(game, 2048 if samples is None else samples, seed)
     return anchor_of_parts(
-        game, draw_pool(game, samples, seed), names=known, threshold=threshold, tolerance=tolerance,
-        confidence=confidence, exact=exact, max_size=max_size, beam=beam, seed=seed,
+        game, pool, names=known, threshold=threshold, tolerance=tolerance, confidence=confidence, exact=exact,
+        max_size=max_size, beam=beam, seed=seed,
     )  # fmt: skip

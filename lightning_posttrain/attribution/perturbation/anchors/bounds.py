@@ -94,7 +94,7 @@ def lower_bound(hits: int, rows: int, *, confidence: float = 0.95) -> float:
     return 1 - upper_bound(rows - hits, rows, level=confidence) if rows else 0.0
 
 
-def chernoff_lower(share: Tensor, rows: Tensor, level: float) -> Tensor:
+def chernoff_lower(share: Tensor, rows: Tensor, level: float, halvings: int = HALVINGS) -> Tensor:
     r"""Lower bounds of true shares, each too high with probability :math:`e^{-level}` at most: fast, for many.
 
     The :math:`q \le p` with :math:`n \, KL(p, q) = level` (Kaufmann and Kalyanakrishnan, 2013, COLT), where
@@ -104,6 +104,7 @@ def chernoff_lower(share: Tensor, rows: Tensor, level: float) -> Tensor:
         share: what was counted ``(A,)``, float64.
         rows: out of how many ``(A,)``; 0 gives 0.
         level: in nats.
+        halvings: each makes the bound twice as exact.
 
     Example:
         >>> chernoff_lower(torch.tensor([1.0]).double(), torch.tensor([10]), 1.0).log().tolist()  # KL(1, q) = -log(q)
@@ -111,7 +112,7 @@ def chernoff_lower(share: Tensor, rows: Tensor, level: float) -> Tensor:
     """
     wanted = share.xlogy(share) + (1 - share).xlogy(1 - share) - level / rows
     low, high = torch.zeros_like(share), share.clone()
-    for _ in range(HALVINGS):
+    for _ in range(halvings):
         middle = (low + high) / 2
         out = share.xlogy(middle) + (1 - share) * (-middle).log1p() < wanted
         low, high = torch.where(out, middle, low), torch.where(out, high, middle)

@@ -15,6 +15,9 @@ from lightning_posttrain.attribution.perturbation.anchors.bounds import Bar, Jud
 DRAWN_PER_ROW = 4
 """Rows drawn for a search weigh as much as so many times the rows that came, at most."""
 
+RANKED = 14
+"""Halvings for bounds that rules are put in order by."""
+
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
@@ -58,7 +61,7 @@ def _tried(rules: Tensor, rows: Tensor, hits: Tensor, *, level: float, ratio: fl
     """Rules ``(A, P)`` that hold for so many rows, with so many hits, confirmed on ``ratio`` times as many rows."""
     # a share of few rows is drawn a little towards 7 of 8, so that two hits of two are not sure
     share = (hits.double() + 0.7) / (rows + 0.8)
-    return Tried(rules, rows.double(), chernoff_lower(share, rows * ratio, level))
+    return Tried(rules, rows.double(), chernoff_lower(share, rows * ratio, level, RANKED))
 
 
 def beam_search(  # noqa: PLR0913 - all but three by keyword

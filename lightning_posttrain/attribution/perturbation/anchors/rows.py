@@ -33,7 +33,7 @@ def anchor_of_rows(  # noqa: PLR0913 - all by keyword
     exact: bool = False,
     max_size: int = 6,
     beam: int | None = None,
-    samples: int = 2048,
+    samples: int = 1024,
     seed: int = 0,
     chunk: int | Chunks = 4096,
 ) -> tuple[Rule, ...]:
