@@ -11,7 +11,8 @@ from lightning_posttrain.attribution.chunks import OutOfTimeError
 from lightning_posttrain.attribution.perturbation import plans
 from lightning_posttrain.attribution.perturbation.coalitions import different_of_size
 from lightning_posttrain.attribution.perturbation.plans import planned
-from lightning_posttrain.attribution.perturbation.shapley import all_outputs, shapley, shapley_of_game
+from lightning_posttrain.attribution.perturbation.pool import draw_pool
+from lightning_posttrain.attribution.perturbation.shapley import all_outputs, shapley, shapley_of_game, shapley_of_pool
 from tests.attribution.games import game_of, network_of, slow_shapley, value_of
 
 METHODS = ("exact", "kernel", "permutation")
@@ -395,3 +396,16 @@ def test_what_cannot_be_is_refused_in_words(options, words):
 def test_weights_that_do_not_fit_the_outputs_are_refused(shape):
     with pytest.raises(ValueError, match=r"`pick` is .* for 2 samples with 3 outputs"):
         shapley_of_game(game_of(network_of(3), torch.randn(2, 3)), torch.ones(shape))
+
+
+def test_a_complete_pool_gives_exact_values_without_another_forward():
+    game = game_of(network_of(6), torch.randn(3, 6, generator=torch.Generator().manual_seed(0)))
+    pick = torch.eye(game.outputs(torch.ones(1, 6, dtype=torch.bool)).shape[2])[[1, 0, 1]]
+    found, wanted = shapley_of_pool(draw_pool(game), pick), shapley_of_game(game, pick, method="exact")
+    torch.testing.assert_close(found.values, wanted.values, rtol=0, atol=1e-9)
+    torch.testing.assert_close(found.base, wanted.base)
+    torch.testing.assert_close(found.output, wanted.output)
+    assert (found.method, found.forwards, float(found.errors.abs().max())) == ("exact", 0, 0.0)
+    assert float(found.gap.abs().max()) < 1e-9
+    with pytest.raises(ValueError, match=r"`pool` has 20 of 2\^6 sets"):
+        shapley_of_pool(draw_pool(game, 20), pick)

@@ -346,6 +346,25 @@ def test_short_time_is_shared_by_the_methods_and_what_is_less_is_said():
     assert "instead of 2,048, as time was short" in said
 
 
+def test_one_set_of_forwards_serves_every_method_where_all_masks_are_asked_for():
+    asked = []
+
+    class Counting(Fixed):
+        def forward(self, x):
+            asked.append(len(x))
+            return super().forward(x)
+
+    function, x = made("image")
+    loader = DataLoader(TensorDataset(x, function(x).argmax(1)), batch_size=16)
+    callback = Explanations(
+        methods=["shap", "lime", "banzhaf", "rise", "anchors"], samples=1, parts=9, on_error="raise"
+    )
+    toys.quiet(callback).test(Counting(function), loader, verbose=False)
+    assert callback.results["test"].shap.method == "exact"
+    # the loader's rows, the sample as it is three times (compared, explained, its class), and the 512 masks
+    assert sum(asked) == 40 + 3 + 512
+
+
 def test_few_rows_to_compare_with_are_said():
     x = random((9, 3))
     loader = DataLoader(TensorDataset(x, torch.zeros(9, dtype=torch.long)), batch_size=4)

@@ -21,7 +21,7 @@ from lightning_posttrain.attribution.perturbation.important import importance_of
 from lightning_posttrain.attribution.perturbation.lime import lime_of_pool, lime_of_rows, neighbourhood
 from lightning_posttrain.attribution.perturbation.parts import Parts
 from lightning_posttrain.attribution.perturbation.pool import Pool, banzhaf, draw_pool, rise
-from lightning_posttrain.attribution.perturbation.shapley import shapley_of_game
+from lightning_posttrain.attribution.perturbation.shapley import shapley_of_game, shapley_of_pool
 from lightning_posttrain.attribution.perturbation.subject import TITLES, Perturbing, Subject
 from lightning_posttrain.attribution.problem import NotApplicableError
 from lightning_posttrain.results import Rule
@@ -113,7 +113,11 @@ class Run:
         self.found.lime, self.found.values["lime"] = found, found.values
 
     def _shap(self) -> None:
-        found = shapley_of_game(self.game, self.subject.pick, samples=self._sets(), seed=self.how.seed)
+        whole = not self.tabular and 2**self.parts.count <= self.how.perturbations and self.pool.complete
+        if whole:
+            found = shapley_of_pool(self.pool, self.subject.pick)
+        else:
+            found = shapley_of_game(self.game, self.subject.pick, samples=self._sets(), seed=self.how.seed)
         self.found.shap, self.found.values["shap"] = found, found.values
         if self.tabular and self.how.important:
             try:

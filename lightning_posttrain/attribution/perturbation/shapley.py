@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from lightning_posttrain.attribution.chunks import Chunks
@@ -11,6 +12,7 @@ from lightning_posttrain.attribution.perturbation.arguments import game_of
 from lightning_posttrain.attribution.perturbation.game import Forward, Game, pick_of
 from lightning_posttrain.attribution.perturbation.parts import Parts
 from lightning_posttrain.attribution.perturbation.plans import Method, Plan, planned
+from lightning_posttrain.attribution.perturbation.pool import Pool, kernel_shap_from_pool
 from lightning_posttrain.results import ShapleyValues
 
 
@@ -111,6 +113,28 @@ def shapley_of_game(
     """
     plan = planned(game.count, method, samples, seed)
     return _picked(game, plan, game.outputs(plan.coalitions), pick)
+
+
+def shapley_of_pool(pool: Pool, pick: Tensor) -> ShapleyValues:
+    """Exact Shapley values from a complete pool, without another forward.
+
+    Args:
+        pool: outputs for all sets of parts.
+        pick: weights of the outputs ``(K, C)``.
+
+    Raises:
+        ValueError: the pool lacks some sets.
+    """
+    if not pool.complete:
+        raise ValueError(f"`pool` has {len(pool)} of 2^{pool.present.shape[1]} sets of parts. Use shapley_of_game.")
+    weights = pick.cpu().double()
+    outputs = (pool.outputs.cpu().double() * weights[:, None]).sum(-1, keepdim=True)
+    values = kernel_shap_from_pool(pool.present, outputs)
+    assert values is not None
+    values, none = values[:, 0], int((~pool.present.any(1)).nonzero()[0])
+    base, output = outputs[:, none, 0], outputs[:, 0, 0]
+    gap = output - base - values.sum(1)
+    return ShapleyValues(values, torch.zeros_like(values), base, output, gap, method="exact", forwards=0)
 
 
 def all_outputs(game: Game, *, method: Method = "auto", samples: int | None = None, seed: int = 0) -> OutputValues:
