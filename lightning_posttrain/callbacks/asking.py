@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -18,6 +18,7 @@ from lightning_posttrain.reading import Reading
 from lightning_posttrain.results import Kind
 from lightning_posttrain.tasks import to_logits
 
+Found = TypeVar("Found")
 CURE = "Pass forward_fn=lambda module, inputs: ... that gives the scores, or other methods."
 
 
@@ -95,9 +96,9 @@ class Asking:
             self._same.add(key)
 
 
-def of_first_rank(trainer: Trainer, figures: dict[str, float] | None) -> dict[str, float] | None:
-    """The figures that the first rank has; all ranks together."""
+def of_first_rank(trainer: Trainer, found: Found | None) -> Found | None:
+    """What the first rank has found; all ranks together."""
     if trainer.world_size == 1:
-        return figures
-    shared: dict[str, float] | None = trainer.strategy.broadcast(figures, 0)
+        return found
+    shared: Found | None = trainer.strategy.broadcast(found, 0)
     return shared

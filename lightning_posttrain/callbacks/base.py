@@ -222,6 +222,12 @@ class StreamCallback(AnyCallback):
         """A diagnostic never costs a run: an error inside is said once as a warning."""
         return self._reporter.guarded(trainer, what, cure)
 
+    def write_last(self, trainer: Trainer, evaluation: Evaluation, result: Result, shown: Iterable[Tagged]) -> None:
+        """Write a result that was made at the end of a fit, as that of its last epoch."""
+        self.results[evaluation.key] = result
+        place, epoch = self.place(evaluation), max(trainer.current_epoch - 1, 0)
+        self._reporter.write(trainer, place, evaluation.suffix, tag=self.tag, result=result, shown=shown, epoch=epoch)
+
     def _report_one(self, trainer: Trainer, module: LightningModule, evaluation: Evaluation) -> None:
         names = self.class_names or evaluation.class_names or tuple(map(str, range(evaluation.num_classes)))
         result = self.summarize(module, evaluation, names)

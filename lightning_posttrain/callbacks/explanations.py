@@ -38,8 +38,8 @@ class Explanations(OfSamples):
     The model is a black box: parts of an input are hidden, rows of a table perturbed, and its outputs compared, at the
     end of fit, on ``trainer.validate`` and on ``trainer.test``. Images are taken apart into superpixels, spectrograms
     into bands and times, series into stretches of time, rows of a table into columns, texts into words. Rules of a
-    table come from the predictions of the epoch's own rows. The module is left as it was. Samples and rows are those of
-    the first rank.
+    table are confirmed by the predictions of the epoch's own rows. The module is left as it was. Samples and rows are
+    those of the first rank.
 
     Logged, as means over the samples: ``lime/fit``, R² of the local models; ``lime/spread``, how far another seed's
     weights would lie apart, as a share of them; ``shap/gap``, the largest part of an output that the values leave out;
@@ -203,11 +203,7 @@ class Explanations(OfSamples):
         """Explain what the last epoch left out."""
         for case, result, new in self.last(trainer, self._explained_anew):
             if new:
-                key, epoch = case.evaluation.key, max(trainer.current_epoch - 1, 0)
-                self.results[key] = result
-                place, shown = self.place(case.evaluation), self.show(result, key)
-                suffix = case.evaluation.suffix
-                self._reporter.write(trainer, place, suffix, tag=self.tag, result=result, shown=shown, epoch=epoch)
+                self.write_last(trainer, case.evaluation, result, self.show(result, case.evaluation.key))
 
 
 def _listed(methods: Sequence[str]) -> tuple[str, ...]:

@@ -161,12 +161,10 @@ class SaliencyMaps(OfSamples):
         """Explain what the last epoch left out, measure the methods, and draw the maps over the epochs."""
         explain = partial(self._explaining.explain, measured=False, classes=False)
         for case, found, new in self.last(trainer, explain):
-            key, suffix = case.evaluation.key, case.evaluation.suffix
+            key = case.evaluation.key
             result = replace(self._measured(case, found), classes=self._explaining.class_means(case))
-            self.results[key] = result
             shown = self._at_the_end(result, key, self._explaining.film(key, result), again=new)
-            epoch, place = max(trainer.current_epoch - 1, 0), self.place(case.evaluation)
-            self._reporter.write(trainer, place, suffix, tag=self.tag, result=result, shown=shown, epoch=epoch)
+            self.write_last(trainer, case.evaluation, result, shown)
 
     def _measured(self, case: Case, result: Saliency) -> Saliency:
         if not self.faithfulness or result.faithfulness is not None:

@@ -14,7 +14,7 @@ from lightning_posttrain.artifacts import Tagged
 from lightning_posttrain.attribution.perturbation.row_sample import RowSample
 from lightning_posttrain.attribution.samples import Chosen
 from lightning_posttrain.batch import EvalBatch
-from lightning_posttrain.callbacks.asking import Asking
+from lightning_posttrain.callbacks.asking import Asking, of_first_rank
 from lightning_posttrain.callbacks.base import StreamCallback
 from lightning_posttrain.callbacks.case import Case
 from lightning_posttrain.callbacks.imitating import Imitating
@@ -196,7 +196,7 @@ class Surrogate(StreamCallback):
         if rows is not None:
             case = self._case(module, evaluation, names)
             report = self._imitating.report(case, rows, trainer, importance=self.importance, anew=anew, stale=stale)
-        return trainer.strategy.broadcast(report, 0) if trainer.world_size > 1 else report
+        return of_first_rank(trainer, report)
 
     def _last(self, module: LightningModule) -> Iterator[tuple[Evaluation, SurrogateReport | None]]:
         """Reports of the model as it is at the end of a fit, where there is none yet; all ranks together."""
@@ -225,8 +225,4 @@ class Surrogate(StreamCallback):
         """Report what the last epoch left out."""
         for evaluation, report in self._last(pl_module):
             if report is not None:
-                key = evaluation.key
-                self.results[key] = report
-                place, suffix, epoch = self.place(evaluation), evaluation.suffix, max(trainer.current_epoch - 1, 0)
-                shown = self.show(report, key)
-                self._reporter.write(trainer, place, suffix, tag=self.tag, result=report, shown=shown, epoch=epoch)
+                self.write_last(trainer, evaluation, report, self.show(report, evaluation.key))

@@ -63,6 +63,12 @@ class Canvas:
         turned = label.rotate(90, expand=True)
         self._sheet.paste(turned, (int(x - height / 2), int(y - width)))
 
+    def name(self, x: float, y: float, name: str, room: float, *, size: int, most: int = 2) -> None:
+        """Write a name of a row that ends at ``x``, its middle at ``y``, in two lines where it is long."""
+        lines = name_lines(name, room, size, most=most)
+        for place, text in enumerate(lines):
+            self.text(x, y + 20 * (place - (len(lines) - 1) / 2), text, size=size, anchor="rm")
+
     def box(self, x: float, y: float, width: float, height: float, color: Color) -> None:
         """Fill a rectangle."""
         self._draw.rectangle((x, y, x + width - 1, y + height - 1), fill=color)

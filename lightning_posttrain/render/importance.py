@@ -27,7 +27,6 @@ from lightning_posttrain.render.canvas import (
     Canvas,
     Color,
     Pixels,
-    name_lines,
     shorten,
     width_of,
 )
@@ -182,10 +181,7 @@ def _bars(view: _View) -> Pixels:
 
 def _name(canvas: Canvas, top: int, height: int, name: str) -> None:
     """The name of a feature beside its row, in two lines where it is long."""
-    lines = name_lines(name, NAME, SMALL, most=2 if height >= BAR else 1)
-    for place, text in enumerate(lines):
-        y = top + height / 2 + 20 * (place - (len(lines) - 1) / 2)
-        canvas.text(LEFT - 12, y, text, size=SMALL, anchor="rm")
+    canvas.name(LEFT - 12, top + height / 2, name, NAME, size=SMALL, most=2 if height >= BAR else 1)
 
 
 def _swarm(view: _View, k: int) -> Pixels:

@@ -25,7 +25,6 @@ from lightning_posttrain.render.canvas import (
     Canvas,
     Color,
     Pixels,
-    name_lines,
     shorten,
     width_of,
     wrapped,
@@ -158,9 +157,7 @@ def _drops(report: SurrogateReport) -> Pixels:
 
 def _drop(canvas: Canvas, drop: Drop, top: int, *, zero: float, scale: float) -> None:
     middle = top + STEP / 2
-    lines = name_lines(drop.name, NAME, SMALL)
-    for place, text in enumerate(lines):
-        canvas.text(LEFT - 12, middle + 20 * (place - (len(lines) - 1) / 2), text, size=SMALL, anchor="rm")
+    canvas.name(LEFT - 12, middle, drop.name, NAME, size=SMALL)
     start, end = sorted((zero, zero + drop.loss * scale))
     if round(end) > round(start):
         canvas.box(round(start), middle - 10, round(end) - round(start), 20, KEYWORD if drop.low > 0 else UNSURE)

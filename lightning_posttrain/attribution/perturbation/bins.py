@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lightning_posttrain.attribution.perturbation.arguments import positions
 from lightning_posttrain.results import Condition
 from lightning_posttrain.results.interpretation import shortest
 
@@ -125,10 +126,8 @@ def bins_of(rows: Tensor, bins: int = 4, categorical: Sequence[int] = ()) -> Bin
         raise ValueError(f"`rows` are {tuple(rows.shape)}, wanted at least one row (N, F).")
     if bins < 2:
         raise ValueError(f"`bins` is {bins}, wanted at least 2.")
-    missing = [column for column in categorical if not 0 <= column < rows.shape[1]]
-    if missing:
-        raise ValueError(f"`categorical` has {missing[0]}, wanted columns from 0 to {rows.shape[1] - 1}.")
+    columns = positions(categorical, None, rows.shape[1])
     shares = torch.arange(1, bins, device=rows.device, dtype=torch.float32) / bins
     # some columns at a time: torch takes quantiles of 2^24 values at most
     cuts = [part.nanquantile(shares, dim=0) for part in torch.split(rows.float(), max(1, 2**23 // len(rows)), dim=1)]
-    return Bins(torch.cat(cuts, 1).to(rows.dtype), tuple(categorical))
+    return Bins(torch.cat(cuts, 1).to(rows.dtype), columns)

@@ -29,13 +29,12 @@ def explain_samples(subject: Subject, how: Perturbing, failed: Failed | None = N
     words = how.display.words_of(subject.shown) if subject.kind == "tokens" else ()
     names = () if how.display.names is None else how.display.names
     parts = parts_of(subject.inputs, subject.kind, how=how.parts, names=names, words=words)
-    there = parts.there().cpu()
-    if bool(there.all()):
+    which = parts.each(len(subject.inputs))
+    if all(len(own) == parts.count for own in which):
         run = Run(subject, how, parts)
         run.go(failed)
         return run.found.result(run.skipped)
     # what a sample has not, as padding, would count as parts that change nothing
-    which = [there[k % len(there)].nonzero()[:, 0] for k in range(len(subject.inputs))]
     runs = []
     for k, own in enumerate(which):
         run = Run(subject.only(k), how, parts.only(k, own))

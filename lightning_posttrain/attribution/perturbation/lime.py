@@ -79,20 +79,20 @@ def lime(  # noqa: PLR0913 - all but three by keyword
         check_rows(inputs, background)
         near = neighbourhood(forward, background, samples or 5000, seed, chunks=chunks)
         output = ask(forward, inputs, chunks)
-        table = bins_of(background, bins, positions(categorical, names, background.shape[1]))
+        table = bins_of(background, bins, positions(categorical, names))
         return lime_of_rows(near, table, inputs, output, pick_of(output, target), width=width, ridge=ridge, keep=keep)
     game = game_of(forward, inputs, background, parts, chunks=chunks)
-    own = Parts(game.parts, game.count, ((),))
-    which = [own.there()[k % len(own.index)].nonzero()[:, 0] for k in range(len(inputs))]
+    own = Parts(game.parts, game.count, (("",) * game.count,))
+    which, options = own.each(len(inputs)), {"width": width, "ridge": ridge, "keep": keep}
     if all(len(each) == game.count for each in which):
-        return _of_game(game, target, samples or 1000, seed, options={"width": width, "ridge": ridge, "keep": keep})
+        return _of_game(game, target, samples or 1000, seed, options=options)
     found = []
     for k, each in enumerate(which):  # what a sample has not, as padding, is no part of it
         hidden = game.hidden[k % len(game.hidden)][None]
-        part = Parts(own.index, own.count, (("",) * own.count,)).only(k, each)
+        part = own.only(k, each)
         one = Game(forward, inputs[k : k + 1], part.index, part.count, hidden, chunks)
         goal = target if not isinstance(target, Tensor) or target.ndim == 0 else target[k : k + 1]
-        found.append(_of_game(one, goal, samples or 1000, seed, options={"width": width, "ridge": ridge, "keep": keep}))
+        found.append(_of_game(one, goal, samples or 1000, seed, options=options))
     return joined(found, which, game.count)
 
 

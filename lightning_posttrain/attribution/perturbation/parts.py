@@ -50,10 +50,15 @@ class Parts:
         found = torch.zeros(len(self.index), self.count + 1, dtype=torch.bool, device=self.index.device)
         return found.scatter_(1, self.index.flatten(1), True)[:, : self.count]
 
+    def each(self, samples: int) -> list[Tensor]:
+        """The numbers of the parts that each of so many samples has ``(m,)``, on the CPU."""
+        there = self.there().cpu()
+        return [there[k % len(there)].nonzero()[:, 0] for k in range(samples)]
+
     def only(self, sample: int, which: Tensor) -> Parts:
         """Some of the parts ``(m,)`` of one sample, numbered anew; others belong to no part."""
         number = torch.full((self.count + 1,), len(which), device=self.index.device)
-        number[which] = torch.arange(len(which), device=self.index.device)
+        number[which.to(number.device)] = torch.arange(len(which), device=number.device)
         names = self.names_of(sample)
         index = number[self.index[sample % len(self.index)]][None]
         return Parts(index, len(which), (tuple(names[i] for i in which.tolist()),))

@@ -71,7 +71,8 @@ def anchor_of_parts(  # noqa: PLR0913 - all by keyword
     bar = Bar(threshold, tolerance, confidence)
     _check(game, pool, names=names, max_size=max_size, beam=beam)
     labels = class_of(game.outputs(torch.ones(1, game.count, dtype=torch.bool)))[:, 0]
-    present, whole = _even(pool.present.cpu())
+    whole = pool.complete
+    present = _even(pool.present.cpu(), whole=whole)
     agree = (class_of(pool.outputs) == labels[:, None])[:, len(pool) - len(present) :]
     generator = torch.Generator().manual_seed(seed)
     effort = Effort(beam=beam or (4 if exact else 10), max_size=max_size)
@@ -139,11 +140,9 @@ def _only(game: Game, k: int) -> Game:
     return replace(game, inputs=game.inputs[k : k + 1], parts=parts[None], hidden=hidden[None])
 
 
-def _even(present: Tensor) -> tuple[Tensor, bool]:
-    """Masks that are a fair sample, without a first one that has all parts on purpose; and whether all there are."""
-    rows, parts = present.shape
-    whole = parts < 40 and rows == 2**parts and len(torch.unique(present, dim=0)) == rows
-    return (present if whole or not present[0].all() else present[1:]), whole
+def _even(present: Tensor, *, whole: bool) -> Tensor:
+    """Masks that are a fair sample, without a first one that has all parts on purpose."""
+    return present if whole or not present[0].all() else present[1:]
 
 
 def _check(game: Game, pool: Pool, *, names: Sequence[Sequence[str]], max_size: int, beam: int | None) -> None:
