@@ -26,17 +26,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torchmetrics import MetricCollection
 from torchmetrics import classification as tm
 
-from lightning_posttrain.accumulator import Accumulator
-from lightning_posttrain.batch import EvalBatch
-from lightning_posttrain.functional import Findings, classification_report
-from lightning_posttrain.metrics import (
-    ConfusionCounts,
-    ExactScores,
-    LossSums,
-    RankCounts,
-    ReliabilityBins,
-    ScoreHistograms,
-)
+from lightning_posttrain.classification.accumulator import Accumulator
+from lightning_posttrain.classification.batch import EvalBatch
+from lightning_posttrain.classification.functional.report import Findings, classification_report
+from lightning_posttrain.classification.metric.confusion import ConfusionCounts
+from lightning_posttrain.classification.metric.exact import ExactScores
+from lightning_posttrain.classification.metric.histograms import ScoreHistograms
+from lightning_posttrain.classification.metric.probabilities import LossSums, RankCounts, ReliabilityBins
 
 COUNTS = (ConfusionCounts, LossSums, RankCounts, ReliabilityBins)
 Batches = list[tuple[Tensor, Tensor]]

@@ -31,7 +31,11 @@ from sklearn.datasets import load_breast_cancer, load_sample_images
 from sklearn.neural_network import MLPClassifier
 from torch import Tensor, nn
 
-from lightning_posttrain.attribution import anchor, hidden_of, lime, parts_of, shapley
+from lightning_posttrain.explanations.anchors.anchor import anchor
+from lightning_posttrain.explanations.perturbation.lime import lime
+from lightning_posttrain.explanations.perturbation.masking import hidden_of
+from lightning_posttrain.explanations.perturbation.segments import parts_of
+from lightning_posttrain.explanations.perturbation.shapley import shapley
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.saliency import interleaved

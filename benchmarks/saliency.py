@@ -27,17 +27,16 @@ from PIL import Image as PILImage
 from sklearn.datasets import load_sample_images
 from torch import Tensor, nn
 
-from lightning_posttrain.attribution import (
-    Chunks,
-    DeepLift,
-    IntegratedGradients,
-    Problem,
-    attribute,
-    gradient_session,
-)
-from lightning_posttrain.render import saliency_image
-from lightning_posttrain.results import Saliency, Sample
-from lightning_posttrain.sinks.encode import encoded
+from lightning_posttrain.attribution.attribute import attribute
+from lightning_posttrain.attribution.chunks import Chunks
+from lightning_posttrain.attribution.path_methods import IntegratedGradients
+from lightning_posttrain.attribution.problem import Problem
+from lightning_posttrain.attribution.rule_methods import DeepLift
+from lightning_posttrain.attribution.session import gradient_session
+from lightning_posttrain.core.output.sinks.encode import encoded
+from lightning_posttrain.saliency.result import Saliency
+from lightning_posttrain.samples.render.overview import maps_image
+from lightning_posttrain.samples.result import Sample
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.accumulate import resnet18
@@ -182,7 +181,7 @@ def picture(rounds: int) -> None:
 
     ours: dict[str, Any] = {}
     times = interleaved(
-        {"ours": lambda: ours.update(image=saliency_image(result)), "matplotlib": with_matplotlib}, min(rounds, 2)
+        {"ours": lambda: ours.update(image=maps_image(result)), "matplotlib": with_matplotlib}, min(rounds, 2)
     )
     image = ours["image"]
     png = io.BytesIO()

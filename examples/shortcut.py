@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_posttrain import ClassificationMetrics, Explanations
-from lightning_posttrain.results import Explained
+from lightning_posttrain.explanations.result.explained import Explained
 
 Batch = tuple[Tensor, Tensor]
 EIGHT = 8

@@ -12,28 +12,27 @@ Synopsis::
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lightning_posttrain.__about__ import __version__
+from lightning_posttrain.core.lazy import lazily
 
 if TYPE_CHECKING:
-    from lightning_posttrain.callbacks.base import StreamCallback
-    from lightning_posttrain.callbacks.calibration import Calibration
-    from lightning_posttrain.callbacks.classification import ClassificationMetrics
-    from lightning_posttrain.callbacks.confusion import ConfusionMatrix
-    from lightning_posttrain.callbacks.curves import ScoreCurves
-    from lightning_posttrain.callbacks.explanations import Explanations
-    from lightning_posttrain.callbacks.gap import GeneralizationGap
-    from lightning_posttrain.callbacks.hard import HardExamples
-    from lightning_posttrain.callbacks.label_errors import LabelErrors
-    from lightning_posttrain.callbacks.mining import HardExampleMining
-    from lightning_posttrain.callbacks.saliency import SaliencyMaps
-    from lightning_posttrain.callbacks.suite import posttrain_suite
-    from lightning_posttrain.callbacks.surrogate import Surrogate
-    from lightning_posttrain.callbacks.thresholds import DecisionThresholds
-    from lightning_posttrain.callbacks.torchmetrics import TorchMetrics
-    from lightning_posttrain.sampling import HardExampleSampler
+    from lightning_posttrain.calibration import Calibration
+    from lightning_posttrain.classification import (
+        ClassificationMetrics,
+        ConfusionMatrix,
+        GeneralizationGap,
+        ScoreCurves,
+        StreamCallback,
+    )
+    from lightning_posttrain.explanations import Explanations, Surrogate
+    from lightning_posttrain.hard_examples import HardExampleMining, HardExamples, HardExampleSampler
+    from lightning_posttrain.label_errors import LabelErrors
+    from lightning_posttrain.saliency import SaliencyMaps
+    from lightning_posttrain.suite import posttrain_suite
+    from lightning_posttrain.thresholds import DecisionThresholds
+    from lightning_posttrain.torchmetrics import TorchMetrics
 
 __all__ = [
     "Calibration",
@@ -56,30 +55,45 @@ __all__ = [
 ]
 
 # imported when first asked for, so that the functional parts load without Lightning
-_HOMES = {
-    "Calibration": "lightning_posttrain.callbacks.calibration",
-    "ClassificationMetrics": "lightning_posttrain.callbacks.classification",
-    "ConfusionMatrix": "lightning_posttrain.callbacks.confusion",
-    "DecisionThresholds": "lightning_posttrain.callbacks.thresholds",
-    "Explanations": "lightning_posttrain.callbacks.explanations",
-    "GeneralizationGap": "lightning_posttrain.callbacks.gap",
-    "HardExampleMining": "lightning_posttrain.callbacks.mining",
-    "HardExampleSampler": "lightning_posttrain.sampling",
-    "HardExamples": "lightning_posttrain.callbacks.hard",
-    "LabelErrors": "lightning_posttrain.callbacks.label_errors",
-    "SaliencyMaps": "lightning_posttrain.callbacks.saliency",
-    "ScoreCurves": "lightning_posttrain.callbacks.curves",
-    "StreamCallback": "lightning_posttrain.callbacks.base",
-    "Surrogate": "lightning_posttrain.callbacks.surrogate",
-    "TorchMetrics": "lightning_posttrain.callbacks.torchmetrics",
-    "posttrain_suite": "lightning_posttrain.callbacks.suite",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "lightning_posttrain.calibration": [
+            "Calibration",
+        ],
+        "lightning_posttrain.classification": [
+            "ClassificationMetrics",
+            "ConfusionMatrix",
+            "GeneralizationGap",
+            "ScoreCurves",
+            "StreamCallback",
+        ],
+        "lightning_posttrain.explanations": [
+            "Explanations",
+            "Surrogate",
+        ],
+        "lightning_posttrain.hard_examples": [
+            "HardExampleMining",
+            "HardExampleSampler",
+            "HardExamples",
+        ],
+        "lightning_posttrain.label_errors": [
+            "LabelErrors",
+        ],
+        "lightning_posttrain.saliency": [
+            "SaliencyMaps",
+        ],
+        "lightning_posttrain.suite": [
+            "posttrain_suite",
+        ],
+        "lightning_posttrain.thresholds": [
+            "DecisionThresholds",
+        ],
+        "lightning_posttrain.torchmetrics": [
+            "TorchMetrics",
+        ],
+    },
+)
 
 
 def __dir__() -> list[str]:

@@ -1,3 +1,8 @@
+import os
+
+# before torch is loaded: two workers with as many threads each as there are cores get in each other's way
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 from hypothesis import settings

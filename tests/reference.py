@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import logsumexp, softmax
 from sklearn import metrics as sk
 
-from lightning_posttrain.results import ClassificationReport
+from lightning_posttrain.classification.result.report import ClassificationReport
 
 
 def report(actual, predicted, classes: int) -> dict[str, object]:

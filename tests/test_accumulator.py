@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchmetrics.functional import classification as tm
 
-from lightning_posttrain.accumulator import RING, STAGE, Accumulator
-from lightning_posttrain.batch import EvalBatch
-from lightning_posttrain.functional import Findings, classification_report
-from lightning_posttrain.functional.ranking import auroc, average_precision
-from lightning_posttrain.metrics import ConfusionCounts, LossSums, RankCounts, ReliabilityBins, ScoreHistograms
+from lightning_posttrain.classification.accumulator import RING, STAGE, Accumulator
+from lightning_posttrain.classification.batch import EvalBatch
+from lightning_posttrain.classification.functional.ranking import auroc, average_precision
+from lightning_posttrain.classification.functional.report import Findings, classification_report
+from lightning_posttrain.classification.metric.confusion import ConfusionCounts
+from lightning_posttrain.classification.metric.histograms import ScoreHistograms
+from lightning_posttrain.classification.metric.probabilities import LossSums, RankCounts, ReliabilityBins
 from tests import reference
 
 KINDS = (ConfusionCounts, LossSums, RankCounts, ReliabilityBins, ScoreHistograms)

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from lightning_posttrain.batch import EvalBatch
-from lightning_posttrain.epoch import Given, eval_batch
-from lightning_posttrain.loaders import Rows
-from lightning_posttrain.reading import Reading
-from lightning_posttrain.tasks import count_classes, fits, to_logits, to_rows, to_target
+from lightning_posttrain.classification.batch import EvalBatch
+from lightning_posttrain.classification.reading import ClassReading
+from lightning_posttrain.classification.tasks import count_classes, fits, to_logits, to_rows, to_target
+from lightning_posttrain.core.capture.loaders import Rows
+from lightning_posttrain.core.stream.reading import Given
 
 
 def test_predictions_of_ties_are_the_first_class():
@@ -109,7 +109,7 @@ def test_all_positions_of_a_sample_that_is_repeated_are_left_out(task, shape):
     target = torch.zeros(shape if task == "multilabel" else (2, 4, 5), dtype=torch.long)
     given = Given(target, target, None)
     rows = Rows(torch.tensor([True, False]), torch.tensor([0, 1]))
-    batch = eval_batch(torch.randn(shape), given, rows, Reading(task=task))
+    batch = ClassReading(task=task).batch(torch.randn(shape), given, rows)
     each = batch.valid.reshape(2, -1)
     assert bool(each[0].all())
     assert not bool(each[1].any())

@@ -5,15 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_posttrain.calibrators import (
-    METHODS,
+from lightning_posttrain.calibration.calibrators.isotonic import IsotonicCalibration
+from lightning_posttrain.calibration.calibrators.methods import METHODS, check_method, from_state
+from lightning_posttrain.calibration.calibrators.scaling import (
     Identity,
-    IsotonicCalibration,
     PlattScaling,
     TemperatureScaling,
     VectorScaling,
-    check_method,
-    from_state,
 )
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 from lightning_posttrain import ClassificationMetrics, ConfusionMatrix, SaliencyMaps
-from lightning_posttrain.tasks import to_logits
+from lightning_posttrain.classification.tasks import to_logits
 from tests import reference, toys
 
 

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_posttrain.results import Condition
-from lightning_posttrain.results.interpretation import bound, shortest
+from lightning_posttrain.explanations.result.interpretation import Condition, bound, shortest
 
 FINITE = st.floats(-1e300, 1e300)
 

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 from torch.nn import functional as F
 
-from lightning_posttrain.batch import EvalBatch
-from lightning_posttrain.hardest import Hardest, hardness, thumbnails
+from lightning_posttrain.classification.batch import EvalBatch
+from lightning_posttrain.classification.hardness import hardness
+from lightning_posttrain.core.stream.top_k import Hardest, thumbnails
 
 
 def rows(count, seed):

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, SequentialSampler, WeightedRandomSampler
 
-from lightning_posttrain.loaders import RowCounter
+from lightning_posttrain.core.capture.loaders import RowCounter
 
 
 def rows_of(loader):

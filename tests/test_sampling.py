@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lightning.pytorch import Callback
 from torch.utils.data import DataLoader, DistributedSampler
 
-from lightning_posttrain.sampling import HardExampleSampler
+from lightning_posttrain.hard_examples.sampler import HardExampleSampler
 from tests import toys
 
 

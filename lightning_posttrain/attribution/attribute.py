@@ -8,14 +8,20 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from lightning_posttrain.attribution.cams import GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM
+from lightning_posttrain.attribution.captum_methods import Own
 from lightning_posttrain.attribution.chunks import OutOfTimeError
-from lightning_posttrain.attribution.guests import Own
 from lightning_posttrain.attribution.layers import spread
 from lightning_posttrain.attribution.methods import InputXGradient, Method, Saliency
 from lightning_posttrain.attribution.occlusion import Occlusion
-from lightning_posttrain.attribution.paths import GradientShap, IntegratedGradients, SmoothGrad
+from lightning_posttrain.attribution.path_methods import GradientShap, IntegratedGradients, SmoothGrad
 from lightning_posttrain.attribution.problem import GAP, NotApplicableError, Problem, gap
-from lightning_posttrain.attribution.ruled import LRP, AttentionRollout, DeepLift, GradientRollout, GuidedBackprop
+from lightning_posttrain.attribution.rule_methods import (
+    LRP,
+    AttentionRollout,
+    DeepLift,
+    GradientRollout,
+    GuidedBackprop,
+)
 
 CANCELLED = 1000.0
 """Values that add up to the change only as small differences of so much larger ones are not kept."""

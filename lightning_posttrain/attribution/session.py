@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lightning_posttrain.attribution.rules import slow_attention
-from lightning_posttrain.buffers import kept_buffers, put_back, snapshot
+from lightning_posttrain.attribution.rules.base import slow_attention
+from lightning_posttrain.core.capture.state import kept_buffers, put_back, snapshot
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lightning_posttrain.attribution.chunks import Chunks
-from lightning_posttrain.attribution.perturbation.game import Game
+from lightning_posttrain.explanations.perturbation.cooperative_game import Game
 
 
 def game_of(forward, inputs, background=None, *, chunk=4096, seconds=None):

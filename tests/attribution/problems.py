@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from lightning_posttrain.attribution import Chunks, Problem, attribute, find_cam_layer, gradient_session
+from lightning_posttrain.attribution.attribute import attribute
+from lightning_posttrain.attribution.chunks import Chunks
+from lightning_posttrain.attribution.layers import find_cam_layer
+from lightning_posttrain.attribution.problem import Problem
+from lightning_posttrain.attribution.session import gradient_session
 
 
 def problem_of(net, x, target=None, *, baseline=None, layer=None, chunk=32, **options):

@@ -6,13 +6,13 @@ import torch
 from scipy import stats
 from sklearn import datasets
 
-from lightning_posttrain.attribution.perturbation.anchors.anchor import anchor
-from lightning_posttrain.attribution.perturbation.anchors.beam import grown
-from lightning_posttrain.attribution.perturbation.anchors.bounds import Bar, chernoff_lower, chernoff_upper, lower_bound
-from lightning_posttrain.attribution.perturbation.anchors.observed import beam_search, front, observed_rule
-from lightning_posttrain.attribution.perturbation.anchors.parts import anchor_of_parts
-from lightning_posttrain.attribution.perturbation.game import Game
-from lightning_posttrain.attribution.perturbation.pool import Pool
+from lightning_posttrain.explanations.anchors.anchor import anchor
+from lightning_posttrain.explanations.anchors.beam import grown
+from lightning_posttrain.explanations.anchors.bounds import Bar, chernoff_lower, chernoff_upper, lower_bound
+from lightning_posttrain.explanations.anchors.observed import beam_search, front, observed_rule
+from lightning_posttrain.explanations.anchors.segment_rules import anchor_of_parts
+from lightning_posttrain.explanations.perturbation.cooperative_game import Game
+from lightning_posttrain.explanations.perturbation.perturbation_pool import Pool
 
 
 @pytest.fixture(autouse=True)

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from lightning_posttrain.attribution.chunks import Chunks
-from lightning_posttrain.attribution.perturbation.anchors.anchor import anchor
-from lightning_posttrain.attribution.perturbation.anchors.bounds import Bar
-from lightning_posttrain.attribution.perturbation.anchors.classes import Asked
-from lightning_posttrain.attribution.perturbation.anchors.observed import Drawn, beam_search, observed_rule
-from lightning_posttrain.attribution.perturbation.anchors.predicates import predicates_of
-from lightning_posttrain.attribution.perturbation.anchors.row_search import RowSearch
-from lightning_posttrain.attribution.perturbation.anchors.table import Table, cuts_of, row_keys, which_count
+from lightning_posttrain.explanations.anchors.anchor import anchor
+from lightning_posttrain.explanations.anchors.bounds import Bar
+from lightning_posttrain.explanations.anchors.observed import Drawn, beam_search, observed_rule
+from lightning_posttrain.explanations.anchors.predicates import predicates_of
+from lightning_posttrain.explanations.anchors.predicted_classes import Asked
+from lightning_posttrain.explanations.anchors.row_search import RowSearch
+from lightning_posttrain.explanations.anchors.table import Table, cuts_of, row_keys, which_count
 
 
 @pytest.fixture(autouse=True)

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from lightning_posttrain.attribution.chunks import Chunks, OutOfTimeError
-from lightning_posttrain.attribution.perturbation.anchors.anchor import anchor
-from lightning_posttrain.attribution.perturbation.anchors.beam import first_of_each, grown
-from lightning_posttrain.attribution.perturbation.anchors.bounds import Bar
-from lightning_posttrain.attribution.perturbation.anchors.observed import beam_search, observed_rule
-from lightning_posttrain.attribution.perturbation.anchors.predicates import predicates_of
-from lightning_posttrain.attribution.perturbation.anchors.table import Table, cuts_of, row_keys
+from lightning_posttrain.explanations.anchors.anchor import anchor
+from lightning_posttrain.explanations.anchors.beam import first_of_each, grown
+from lightning_posttrain.explanations.anchors.bounds import Bar
+from lightning_posttrain.explanations.anchors.observed import beam_search, observed_rule
+from lightning_posttrain.explanations.anchors.predicates import predicates_of
+from lightning_posttrain.explanations.anchors.table import Table, cuts_of, row_keys
 
 
 @pytest.fixture(autouse=True)

@@ -7,10 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_posttrain.attribution.perturbation.anchors.anchor import anchor
-from lightning_posttrain.attribution.perturbation.anchors.predicates import predicates_of
-from lightning_posttrain.attribution.perturbation.anchors.table import Table, cuts_of
-from lightning_posttrain.attribution.perturbation.bins import between, bins_of, unscaled
+from lightning_posttrain.explanations.anchors.anchor import anchor
+from lightning_posttrain.explanations.anchors.predicates import predicates_of
+from lightning_posttrain.explanations.anchors.table import Table, cuts_of
+from lightning_posttrain.explanations.perturbation.bins import between, bins_of, unscaled
 
 
 def raw_rows(count=400, seed=0):

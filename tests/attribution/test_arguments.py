@@ -3,8 +3,12 @@
 import pytest
 import torch
 
-from lightning_posttrain.attribution import anchor, hidden_of, lime, parts_of, shapley
-from lightning_posttrain.attribution.perturbation.arguments import positions
+from lightning_posttrain.explanations.anchors.anchor import anchor
+from lightning_posttrain.explanations.perturbation.arguments import positions
+from lightning_posttrain.explanations.perturbation.lime import lime
+from lightning_posttrain.explanations.perturbation.masking import hidden_of
+from lightning_posttrain.explanations.perturbation.segments import parts_of
+from lightning_posttrain.explanations.perturbation.shapley import shapley
 
 
 def pictures(count=2):

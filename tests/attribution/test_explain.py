@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from lightning_posttrain.attribution.perturbation import important
-from lightning_posttrain.attribution.perturbation.explain import explain_samples
-from lightning_posttrain.attribution.perturbation.shapley import shapley
-from lightning_posttrain.attribution.perturbation.subject import Perturbing, Subject
-from lightning_posttrain.results import Sample
+from lightning_posttrain.explanations.perturbation import importance as important
+from lightning_posttrain.explanations.perturbation.explain import explain_samples
+from lightning_posttrain.explanations.perturbation.settings import PerturbationSettings, Subject
+from lightning_posttrain.explanations.perturbation.shapley import shapley
+from lightning_posttrain.samples.result import Sample
 
 CLASSES = 40
 
@@ -31,7 +31,7 @@ def problem(unit="probability", known=True):
 
 
 def importance(subject, **options):
-    how = Perturbing(("shap",), important=30, **options)
+    how = PerturbationSettings(("shap",), important=30, **options)
     return explain_samples(subject, how).importance
 
 

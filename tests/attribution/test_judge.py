@@ -4,10 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_posttrain.attribution import Chunks, Problem, gradient_session
 from lightning_posttrain.attribution.attribute import as_method
-from lightning_posttrain.attribution.judge import judge, shuffled_weights
-from lightning_posttrain.functional.faithfulness import infidelity_of_hiding
+from lightning_posttrain.attribution.chunks import Chunks
+from lightning_posttrain.attribution.problem import Problem
+from lightning_posttrain.attribution.session import gradient_session
+from lightning_posttrain.saliency.faithfulness import faithfulness_of, shuffled_weights
+from lightning_posttrain.saliency.functional.faithfulness import infidelity_of_hiding
 from tests.attribution.problems import problem_of
 
 
@@ -32,7 +34,7 @@ def judged(objects=None, seconds=None):
     methods = [as_method("input_x_gradient"), as_method("saliency")]
     shown = x.movedim(1, -1).expand(-1, -1, -1, 3)
     with gradient_session(net):
-        return judge(problem, methods, kind="image", shown=shown, objects=objects)
+        return faithfulness_of(problem, methods, kind="image", shown=shown, objects=objects)
 
 
 def test_a_map_that_is_the_truth_beats_random_and_edges_in_every_measure():

@@ -3,8 +3,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lightning_posttrain.attribution import attribute, gradient_session
+from lightning_posttrain.attribution.attribute import attribute
 from lightning_posttrain.attribution.layers import grid_of, layout
+from lightning_posttrain.attribution.session import gradient_session
 from tests import nets
 from tests.attribution.problems import layer_of, maps_of, problem_of
 

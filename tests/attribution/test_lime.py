@@ -6,11 +6,11 @@ import torch
 from sklearn.linear_model import Ridge
 
 from lightning_posttrain.attribution.chunks import Chunks
-from lightning_posttrain.attribution.perturbation.bins import bins_of
-from lightning_posttrain.attribution.perturbation.game import Game, pick_of
-from lightning_posttrain.attribution.perturbation.lime import lime, lime_of_pool, neighbourhood
-from lightning_posttrain.attribution.perturbation.pool import draw_pool
-from lightning_posttrain.functional.local_linear import nearness_of_rows
+from lightning_posttrain.explanations.functional.local_linear import nearness_of_rows
+from lightning_posttrain.explanations.perturbation.bins import bins_of
+from lightning_posttrain.explanations.perturbation.cooperative_game import Game, pick_of
+from lightning_posttrain.explanations.perturbation.lime import lime, lime_of_pool, neighbourhood
+from lightning_posttrain.explanations.perturbation.perturbation_pool import draw_pool
 
 
 def net(seed=0, features=6, classes=3):

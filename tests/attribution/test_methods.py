@@ -10,21 +10,14 @@ from captum.attr._utils.lrp_rules import GammaRule
 from torch import nn
 from torch.nn import functional as F
 
-from lightning_posttrain.attribution import (
-    LRP,
-    METHODS,
-    Captum,
-    Chunks,
-    DeepLift,
-    GradientShap,
-    IntegratedGradients,
-    Occlusion,
-    Problem,
-    SmoothGrad,
-    attribute,
-    gradient_session,
-)
-from lightning_posttrain.attribution.attribute import as_method, as_methods, gap
+from lightning_posttrain.attribution.attribute import METHODS, as_method, as_methods, attribute, gap
+from lightning_posttrain.attribution.captum_methods import Captum
+from lightning_posttrain.attribution.chunks import Chunks
+from lightning_posttrain.attribution.occlusion import Occlusion
+from lightning_posttrain.attribution.path_methods import GradientShap, IntegratedGradients, SmoothGrad
+from lightning_posttrain.attribution.problem import Problem
+from lightning_posttrain.attribution.rule_methods import LRP, DeepLift
+from lightning_posttrain.attribution.session import gradient_session
 from tests import nets
 from tests.attribution.problems import maps_of, problem_of, values_of
 

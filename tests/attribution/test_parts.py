@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from lightning_posttrain.attribution import baselines
-from lightning_posttrain.attribution.perturbation.game import Game
-from lightning_posttrain.attribution.perturbation.hidden import hidden_of
-from lightning_posttrain.attribution.perturbation.parts import Parts, parts_of
-from lightning_posttrain.functional.superpixels import grid_patches, slic
+from lightning_posttrain.explanations.functional.superpixels import grid_patches, slic
+from lightning_posttrain.explanations.perturbation.cooperative_game import Game
+from lightning_posttrain.explanations.perturbation.masking import hidden_of
+from lightning_posttrain.explanations.perturbation.segments import Parts, parts_of
 
 KINDS = {
     "image": [(2, 1, 8, 8), (2, 3, 40, 48), (2, 48, 40, 3), (2, 9, 31), (1, 13, 64, 64)],

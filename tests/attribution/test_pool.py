@@ -5,7 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_posttrain.attribution.perturbation.pool import banzhaf, draw_pool, kernel_shap_from_pool, rise
+from lightning_posttrain.explanations.perturbation.perturbation_pool import (
+    banzhaf,
+    draw_pool,
+    kernel_shap_from_pool,
+    rise,
+)
 from tests.attribution.games import every_mask, game_of, network_of, slow_banzhaf, slow_shapley, value_of
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from lightning_posttrain.attribution.perturbation.row_sample import RowSample
+from lightning_posttrain.explanations.perturbation.row_sample import RowSample
 
 
 def drawn(seed, most=20, count=200, size=7):

@@ -1,15 +1,10 @@
 import pytest
 import torch
 
-from lightning_posttrain.attribution.chooser import ErrorsElseFixed, chooser
-from lightning_posttrain.attribution.samples import (
-    FirstSamples,
-    FixedSamples,
-    IndexedSamples,
-    RankedSamples,
-)
-from lightning_posttrain.batch import EvalBatch
-from lightning_posttrain.callbacks.choosing import why_not
+from lightning_posttrain.classification.batch import EvalBatch
+from lightning_posttrain.samples.reservoir import FirstSamples, FixedSamples, IndexedSamples, RankedSamples
+from lightning_posttrain.samples.selection import why_not
+from lightning_posttrain.samples.selectors import ErrorsElseFixed, selector_of
 
 
 def batches(labels, *, scores=None, usable=None, size=3, index=True, classes=None):
@@ -127,12 +122,12 @@ def test_errors_of_each_epoch_and_where_they_are_too_few_some_of_each_class():
 def test_who_chooses():
     (batch,) = batches([0, 1])
     names = ("cat", "dog")
-    assert isinstance(chooser([3], "fixed", names, batch), IndexedSamples)
-    assert isinstance(chooser(2, "fixed", names, batch), FixedSamples)
-    assert isinstance(chooser(2, "errors", names, batch), RankedSamples)
-    assert chooser(2, ("dog", 0), names, batch)._cell == (1, 0)
+    assert isinstance(selector_of([3], "fixed", names, batch), IndexedSamples)
+    assert isinstance(selector_of(2, "fixed", names, batch), FixedSamples)
+    assert isinstance(selector_of(2, "errors", names, batch), RankedSamples)
+    assert selector_of(2, ("dog", 0), names, batch)._cell == (1, 0)
     with pytest.raises(ValueError, match="'owl', wanted a class index or one of cat, dog"):
-        chooser(2, ("owl", 0), names, batch)
+        selector_of(2, ("owl", 0), names, batch)
 
 
 def test_what_cannot_be_explained_is_said_with_the_cure():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_posttrain.attribution import gradient_session
+from lightning_posttrain.attribution.session import gradient_session
 from tests import toys
 
 

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_posttrain.attribution.chunks import OutOfTimeError
-from lightning_posttrain.attribution.perturbation import plans
-from lightning_posttrain.attribution.perturbation.coalitions import different_of_size
-from lightning_posttrain.attribution.perturbation.plans import planned
-from lightning_posttrain.attribution.perturbation.pool import draw_pool
-from lightning_posttrain.attribution.perturbation.shapley import all_outputs, shapley, shapley_of_game, shapley_of_pool
+from lightning_posttrain.explanations.perturbation import plans
+from lightning_posttrain.explanations.perturbation.coalitions import different_of_size
+from lightning_posttrain.explanations.perturbation.perturbation_pool import draw_pool
+from lightning_posttrain.explanations.perturbation.plans import planned
+from lightning_posttrain.explanations.perturbation.shapley import all_outputs, shapley, shapley_of_game, shapley_of_pool
 from tests.attribution.games import game_of, network_of, slow_shapley, value_of
 
 METHODS = ("exact", "kernel", "permutation")

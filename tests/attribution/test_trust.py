@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_posttrain.attribution.perturbation.explain import explain_samples
-from lightning_posttrain.attribution.perturbation.found import Found, marks_of
-from lightning_posttrain.attribution.perturbation.parts import parts_of
-from lightning_posttrain.attribution.perturbation.subject import Perturbing, Subject
-from lightning_posttrain.attribution.perturbation.trust import of_lime, of_rule, of_shap
-from lightning_posttrain.results import Condition, LimeWeights, Rule, Sample, ShapleyValues
+from lightning_posttrain.explanations.perturbation.explain import explain_samples
+from lightning_posttrain.explanations.perturbation.outcome import Found, marks_of
+from lightning_posttrain.explanations.perturbation.reliability import of_lime, of_rule, of_shap
+from lightning_posttrain.explanations.perturbation.segments import parts_of
+from lightning_posttrain.explanations.perturbation.settings import PerturbationSettings, Subject
+from lightning_posttrain.explanations.result.interpretation import Condition, LimeWeights, Rule, ShapleyValues
+from lightning_posttrain.samples.result import Sample
 
 ONE = torch.ones(1)
 
@@ -75,7 +76,7 @@ def test_a_map_of_a_rule_that_says_nothing_is_refused(rule, refused, doubts):
     x = torch.rand(1, 1, 8, 8)
     sample = Sample(None, explained="a", value=0.5, predicted="a")
     subject = Subject(lambda rows: rows.flatten(1)[:, :2], x, torch.eye(2)[:1], (sample,), x, "image")
-    found = Found(subject, Perturbing(("anchors",)), parts_of(x, "image"), rules=(rule,))
+    found = Found(subject, PerturbationSettings(("anchors",)), parts_of(x, "image"), rules=(rule,))
     saliency = found.result({}).saliency
     assert saliency.refused == refused
     assert len(saliency.samples[0].doubts) == doubts
@@ -89,7 +90,7 @@ def explained(unit="probability", **options):
     subject = Subject(
         model, rows[:1], torch.eye(2)[:1], (sample,), rows[:1], "tabular", class_names=("a", "b"), rows=rows, unit=unit
     )
-    return explain_samples(subject, Perturbing(("lime", "shap"), important=10, **options))
+    return explain_samples(subject, PerturbationSettings(("lime", "shap"), important=10, **options))
 
 
 def test_samples_carry_their_unit_and_how_far_to_trust_them():

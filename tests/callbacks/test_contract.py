@@ -31,8 +31,8 @@ from lightning_posttrain import (
     TorchMetrics,
     posttrain_suite,
 )
-from lightning_posttrain.artifacts import Cleared
-from lightning_posttrain.sinks import FolderSink
+from lightning_posttrain.core.output.artifacts import Cleared
+from lightning_posttrain.core.output.sinks.folder import FolderSink
 from tests import toys
 
 SUITE = [
@@ -316,7 +316,7 @@ def test_what_cannot_be_drawn_is_said_and_the_figures_are_written_all_the_same(t
     def stumble(*args, **options):
         raise MemoryError("no room")
 
-    monkeypatch.setattr("lightning_posttrain.render.confusion.confusion_image", stumble)
+    monkeypatch.setattr("lightning_posttrain.classification.render.confusion.confusion_image", stumble)
     with pytest.warns(UserWarning, match="ConfusionMatrix could not draw: MemoryError: no room"):
         toys.quiet(ConfusionMatrix()).validate(toys.Net(), toys.loader(), verbose=False)
     assert (tmp_path / "posttrain" / "val" / "confusion_matrix.json").exists()
@@ -338,7 +338,7 @@ def test_files_go_beside_the_loggers_own(tmp_path):
 
 
 def test_two_callbacks_share_one_capture_and_one_metric(monkeypatch):
-    from lightning_posttrain.metrics import ConfusionCounts
+    from lightning_posttrain.classification.metric.confusion import ConfusionCounts
 
     counted = []
     add = ConfusionCounts.add_rows

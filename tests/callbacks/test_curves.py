@@ -8,10 +8,10 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from lightning_posttrain import ScoreCurves
-from lightning_posttrain.batch import EvalBatch
-from lightning_posttrain.functional.curves import curve_report, points_at
-from lightning_posttrain.functional.ranking import precision_recall_curve, roc_curve
-from lightning_posttrain.metrics import ScoreHistograms
+from lightning_posttrain.classification.batch import EvalBatch
+from lightning_posttrain.classification.functional.curves import curve_report, points_at
+from lightning_posttrain.classification.functional.ranking import precision_recall_curve, roc_curve
+from lightning_posttrain.classification.metric.histograms import ScoreHistograms
 from tests import reference, toys
 
 

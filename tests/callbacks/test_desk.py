@@ -15,11 +15,11 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_posttrain import ConfusionMatrix, GeneralizationGap, StreamCallback, posttrain_suite
-from lightning_posttrain.artifacts import File, Tagged
-from lightning_posttrain.desk import Desk
-from lightning_posttrain.guests import flattened
-from lightning_posttrain.results.base import Counted
-from lightning_posttrain.sinks import FolderSink
+from lightning_posttrain.core.output.artifacts import File, Tagged
+from lightning_posttrain.core.output.background import BackgroundWriter
+from lightning_posttrain.core.output.result import Counted
+from lightning_posttrain.core.output.sinks.folder import FolderSink
+from lightning_posttrain.torchmetrics.copies import flattened
 from tests import toys
 
 PATIENCE = 60
@@ -265,7 +265,7 @@ def test_what_a_renderer_warns_of_is_shown_in_the_runs_own_thread(monkeypatch):
 
 
 def test_the_warnings_of_other_threads_are_shown_at_once():
-    desk, go = Desk(), threading.Event()
+    writer, go = BackgroundWriter(), threading.Event()
 
     def job():
         warnings.warn("theirs", stacklevel=1)
@@ -274,22 +274,22 @@ def test_the_warnings_of_other_threads_are_shown_at_once():
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        desk.hand_in("a", job)
+        writer.submit("a", job)
         warnings.warn("ours", stacklevel=1)
         assert [str(one.message) for one in caught] == ["ours"]
         go.set()
-        desk.close()
+        writer.close()
     assert [str(one.message) for one in caught] == ["ours", "theirs"]
 
 
 def test_a_wrapper_that_somebody_wrapped_hands_on(monkeypatch):
     shown = []
     monkeypatch.setattr(warnings, "showwarning", lambda *args: shown.append("first"))
-    desk = Desk()
-    desk.hand_in("a", tuple)
+    writer = BackgroundWriter()
+    writer.submit("a", tuple)
     ours = warnings.showwarning
     warnings.showwarning = lambda *args: shown.append("theirs") or ours(*args)
-    desk.close()
+    writer.close()
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.warn("seen by both", stacklevel=1)
@@ -314,25 +314,25 @@ def test_all_remarks_are_made_and_the_first_error_is_raised(caplog):
         go.wait(PATIENCE)
         return [partial(remark, name), partial(made.append, "more")]
 
-    desk = Desk()
+    writer = BackgroundWriter()
     for name in "ab":
-        desk.hand_in(name, partial(job, name))
+        writer.submit(name, partial(job, name))
     go.set()
     with pytest.raises(ValueError, match="a"):
-        desk.close()
+        writer.close()
     assert made == ["a", "more", "b", "more"]
     assert caplog.messages == ["ValueError: b"]
 
 
 def test_a_job_that_raises_is_no_loss():
-    desk = Desk()
-    desk.hand_in("a", fail)
+    writer = BackgroundWriter()
+    writer.submit("a", fail)
     with pytest.raises(OSError, match="no ink"):
-        desk.close()
+        writer.close()
 
 
 def test_at_most_one_job_of_a_name_waits():
-    desk, running = Desk(), SimpleNamespace(now=0, most=0)
+    writer, running = BackgroundWriter(), SimpleNamespace(now=0, most=0)
 
     def job():
         time.sleep(0.01)
@@ -340,15 +340,15 @@ def test_at_most_one_job_of_a_name_waits():
         return ()
 
     for _ in range(20):
-        desk.hand_in("a", job)
+        writer.submit("a", job)
         running.now += 1
         running.most = max(running.most, running.now)
-    desk.close()
+    writer.close()
     assert running.most <= 1
 
 
 def test_a_desk_of_which_nothing_was_asked_makes_no_thread():
     before = threading.active_count()
-    desk = Desk()
+    writer = BackgroundWriter()
     assert threading.active_count() == before
-    desk.close()
+    writer.close()

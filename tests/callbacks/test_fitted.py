@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_posttrain import Calibration, DecisionThresholds
-from lightning_posttrain.calibrators import TemperatureScaling
+from lightning_posttrain.calibration.calibrators.scaling import TemperatureScaling
 from tests import toys
 
 

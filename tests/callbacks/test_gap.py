@@ -6,7 +6,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import nn
 
 from lightning_posttrain import ClassificationMetrics, GeneralizationGap
-from lightning_posttrain.results import GapHistory, Pair
+from lightning_posttrain.classification.result.gap import GapHistory, Pair
 from tests import toys
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_posttrain import HardExampleMining, HardExamples, HardExampleSampler, LabelErrors
-from lightning_posttrain.functional import to_display
+from lightning_posttrain.samples.kinds import to_display
 from tests import toys
 
 

@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, TensorDataset
 
 from lightning_posttrain import Calibration, DecisionThresholds, HardExampleMining, HardExamples, LabelErrors
-from lightning_posttrain.sampling import HardExampleSampler
+from lightning_posttrain.hard_examples.sampler import HardExampleSampler
 from tests import toys
 from tests.callbacks.test_fitted import VAL, Sure, loader, rows
 from tests.callbacks.test_hard import Knows, Mined, Watching, facts, flipped, numbered, second

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from lightning_posttrain import Explanations, SaliencyMaps, Surrogate
-from lightning_posttrain.attribution import METHODS, Captum
+from lightning_posttrain.attribution.attribute import METHODS
+from lightning_posttrain.attribution.captum_methods import Captum
 from tests import nets, toys
 
 try:

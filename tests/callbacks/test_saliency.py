@@ -6,7 +6,9 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 from lightning_posttrain import ClassificationMetrics, SaliencyMaps
-from lightning_posttrain.attribution import METHODS, Captum, IntegratedGradients
+from lightning_posttrain.attribution.attribute import METHODS
+from lightning_posttrain.attribution.captum_methods import Captum
+from lightning_posttrain.attribution.path_methods import IntegratedGradients
 from tests import toys
 
 USUAL = {"saliency", "input_x_gradient", "integrated_gradients", "hirescam"}

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchmetrics import MeanMetric
 
 from lightning_posttrain import SaliencyMaps
-from lightning_posttrain.attribution import find_cam_layer, gradient_session
+from lightning_posttrain.attribution.layers import find_cam_layer
+from lightning_posttrain.attribution.session import gradient_session
 from tests import toys
 from tests.attribution.problems import problem_of
 from tests.callbacks.test_saliency import explained

@@ -7,8 +7,8 @@ from lightning.pytorch import LightningModule
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_posttrain.callbacks.surrogate import Surrogate
-from lightning_posttrain.functional.binomial import share_interval
+from lightning_posttrain.core.statistics.binomial import share_interval
+from lightning_posttrain.explanations.callback.surrogate import Surrogate
 from tests import toys
 
 NAMES = ["age", "income", "height"]

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from lightning_posttrain.functional.abstention import risk_at, risk_coverage
-from lightning_posttrain.functional.binomial import incomplete_beta, upper_bound
+from lightning_posttrain.core.statistics.binomial import incomplete_beta, upper_bound
+from lightning_posttrain.thresholds.functional.abstention import risk_at, risk_coverage
 
 
 def risk_of(confidence, right, least):

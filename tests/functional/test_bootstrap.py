@@ -3,9 +3,9 @@ import pytest
 import torch
 from sklearn import metrics as sk
 
-from lightning_posttrain.functional import classification_report
-from lightning_posttrain.functional.bootstrap import replicates
-from lightning_posttrain.results import Confusion, LabelConfusion
+from lightning_posttrain.classification.functional.bootstrap import replicates
+from lightning_posttrain.classification.functional.report import classification_report
+from lightning_posttrain.classification.result.confusion import Confusion, LabelConfusion
 
 
 def drawn_by_rows(counts, figure, resamples, seed):

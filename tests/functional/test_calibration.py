@@ -6,9 +6,9 @@ import torch
 from sklearn import metrics as sk
 from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
 
-from lightning_posttrain.functional.calibration import LARGEST_LOSS, calibration_figures
-from lightning_posttrain.metrics import probabilities as kept_sums
-from lightning_posttrain.results.calibration import FIGURES
+from lightning_posttrain.calibration.functional.errors import LARGEST_LOSS, calibration_figures
+from lightning_posttrain.calibration.result import FIGURES
+from lightning_posttrain.classification.metric import probabilities as kept_sums
 
 
 def classes(rows=600, number=4, seed=0, sure=2.0):

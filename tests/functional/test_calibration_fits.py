@@ -8,10 +8,10 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from torch.nn import functional as F
 
-from lightning_posttrain.calibrators import Identity
-from lightning_posttrain.functional.calibration import calibration_figures
-from lightning_posttrain.functional.calibration_fits import fit
-from lightning_posttrain.functional.cross_fit import cross_fit, log_loss
+from lightning_posttrain.calibration.calibrators.scaling import Identity
+from lightning_posttrain.calibration.functional.cross_fit import cross_fit, log_loss
+from lightning_posttrain.calibration.functional.errors import calibration_figures
+from lightning_posttrain.calibration.functional.fits import fit
 
 EVERY = {"multiclass": ["temperature", "vector"], "binary": ["temperature", "platt", "isotonic"]}
 EVERY["multilabel"] = ["temperature", "platt"]

@@ -1,7 +1,7 @@
 import torch
 
-from lightning_posttrain.functional import add_confusion, most_confused
-from lightning_posttrain.results import Confusion
+from lightning_posttrain.classification.functional.confusion import add_confusion, most_confused
+from lightning_posttrain.classification.result.confusion import Confusion
 
 
 def test_rows_left_out_change_nothing_whatever_their_target():

@@ -5,9 +5,9 @@ import torch
 from scipy import integrate
 from torch import nn
 
-from lightning_posttrain.functional import faithfulness as ff
-from lightning_posttrain.functional import insertion
-from lightning_posttrain.functional.maps import order
+from lightning_posttrain.saliency.functional import faithfulness as ff
+from lightning_posttrain.saliency.functional import insertion
+from lightning_posttrain.saliency.functional.maps import order
 
 LAYOUTS = {
     "image": ((3, 2, 5, 4), 1),

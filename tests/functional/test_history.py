@@ -5,9 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_posttrain.functional.history import HistoryTable
-from lightning_posttrain.functional.label_errors import label_errors
-from lightning_posttrain.results import Events
+from lightning_posttrain.label_errors.functional.confident_learning import label_errors
+from lightning_posttrain.label_errors.functional.history import HistoryTable
+from lightning_posttrain.label_errors.result import Events
 
 SIZE, CLASSES = 23, 3
 NAMES = ("cat", "dog", "owl")

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lightning_posttrain.functional import channel_dim, fits_kind, kind_of, to_display
+from lightning_posttrain.samples.kinds import channel_dim, fits_kind, kind_of, to_display
 
 LAYOUTS = {
     (2, 1, 8, 8): ("image", 1), (2, 3, 9, 7): ("image", 1), (2, 9, 7, 3): ("image", 3), (2, 9, 7, 1): ("image", 3),

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import cross_val_predict
 
-from lightning_posttrain.functional.label_errors import label_errors
+from lightning_posttrain.label_errors.functional.confident_learning import label_errors
 
 
 def by_the_paper(probabilities, labels):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
-from lightning_posttrain.functional.local_linear import local_linear, nearness_of_parts, nearness_of_rows
+from lightning_posttrain.explanations.functional.local_linear import local_linear, nearness_of_parts, nearness_of_rows
 
 
 def drawn(seed, n=400, count=9, outputs=2):

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage, stats
 from torch.nn import functional as F
 
-from lightning_posttrain.functional import maps
+from lightning_posttrain.saliency.functional import maps
 
 SHAPES = [(4, 12, 9), (4, 30), (2, 5, 4, 3)]
 

@@ -9,8 +9,8 @@ from sklearn.datasets import load_wine
 from sklearn.inspection import permutation_importance as by_sklearn
 from torch.nn.functional import cross_entropy
 
-from lightning_posttrain.functional.permutation import permutation_importance
-from lightning_posttrain.functional.pooled import pooled_features
+from lightning_posttrain.explanations.functional.permutation import permutation_importance
+from lightning_posttrain.explanations.functional.pooled import pooled_features
 
 W = torch.tensor([[1.5, 0.0], [-1.0, 0.5], [0.0, 0.0]])
 

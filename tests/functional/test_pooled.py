@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lightning_posttrain.functional.pooled import pooled_features
+from lightning_posttrain.explanations.functional.pooled import pooled_features
 
 
 def rand(*shape):

@@ -5,8 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchmetrics.functional import classification as tm
 
-from lightning_posttrain.functional import Findings, add_confusion, classification_report
-from lightning_posttrain.results import Confusion, LabelConfusion, Losses
+from lightning_posttrain.classification.functional.confusion import add_confusion
+from lightning_posttrain.classification.functional.report import Findings, classification_report
+from lightning_posttrain.classification.result.confusion import Confusion, LabelConfusion
+from lightning_posttrain.classification.result.scores import Losses
 from tests import reference
 
 

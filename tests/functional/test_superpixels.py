@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lightning_posttrain.functional.superpixels import grid_patches, segments, sides_of, slic
+from lightning_posttrain.explanations.functional.superpixels import grid_patches, segments, sides_of, slic
 
 
 def regions(height=60, width=80, seed=0):
@@ -128,7 +128,7 @@ def test_superpixels_of_a_picture_do_not_depend_on_the_others():
 def test_many_large_pictures_are_worked_on_in_turn_with_the_same_result(monkeypatch):
     images = noise(3, 1, 48, 48)
     together = slic(images, 16)
-    monkeypatch.setattr("lightning_posttrain.functional.superpixels.AT_ONCE", 48 * 48)
+    monkeypatch.setattr("lightning_posttrain.explanations.functional.superpixels.AT_ONCE", 48 * 48)
     assert torch.equal(slic(images, 16), together)
 
 

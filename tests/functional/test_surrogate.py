@@ -8,9 +8,9 @@ from scipy.stats import beta
 from sklearn.datasets import load_iris, load_wine
 from sklearn.tree import DecisionTreeClassifier
 
-from lightning_posttrain.functional.binomial import share_interval
-from lightning_posttrain.functional.surrogate import fit_surrogate
-from lightning_posttrain.results import Condition
+from lightning_posttrain.core.statistics.binomial import share_interval
+from lightning_posttrain.explanations.functional.surrogate import fit_surrogate
+from lightning_posttrain.explanations.result.interpretation import Condition
 
 LOADERS = {"iris": load_iris, "wine": load_wine}
 

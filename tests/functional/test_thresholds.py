@@ -8,16 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from lightning_posttrain.functional.cuts import NEVER, cuts
-from lightning_posttrain.functional.gain import gain
-from lightning_posttrain.functional.objectives import Objective
-from lightning_posttrain.functional.thresholds import (
+from lightning_posttrain.thresholds.functional.choose import (
     choose_thresholds,
     cross_fitted,
     objective_curves,
     operating,
     threshold_report,
 )
+from lightning_posttrain.thresholds.functional.cuts import NEVER, cuts
+from lightning_posttrain.thresholds.functional.gain import gain
+from lightning_posttrain.thresholds.functional.objectives import Objective
 
 OBJECTIVES = [
     Objective(),

@@ -1,8 +1,8 @@
 import torch
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from lightning_posttrain.batch import EvalBatch
-from lightning_posttrain.metrics import ConfusionCounts
+from lightning_posttrain.classification.batch import EvalBatch
+from lightning_posttrain.classification.metric.confusion import ConfusionCounts
 
 
 def test_counts_equal_torchmetrics_over_batches():

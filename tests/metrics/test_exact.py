@@ -5,9 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_posttrain import ClassificationMetrics
-from lightning_posttrain.batch import EvalBatch
-from lightning_posttrain.functional import Findings, classification_report
-from lightning_posttrain.metrics import ConfusionCounts, ExactScores, ScoreHistograms
+from lightning_posttrain.classification.batch import EvalBatch
+from lightning_posttrain.classification.functional.report import Findings, classification_report
+from lightning_posttrain.classification.metric.confusion import ConfusionCounts
+from lightning_posttrain.classification.metric.exact import ExactScores
+from lightning_posttrain.classification.metric.histograms import ScoreHistograms
 from tests import reference, toys
 from tests.test_accumulator import accumulated
 

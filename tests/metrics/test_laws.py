@@ -8,8 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_posttrain.batch import EvalBatch
-from lightning_posttrain.metrics import ConfusionCounts, LossSums, RankCounts, ReliabilityBins, ScoreHistograms
+from lightning_posttrain.classification.batch import EvalBatch
+from lightning_posttrain.classification.metric.confusion import ConfusionCounts
+from lightning_posttrain.classification.metric.histograms import ScoreHistograms
+from lightning_posttrain.classification.metric.probabilities import LossSums, RankCounts, ReliabilityBins
 
 METRICS = [ConfusionCounts, LossSums, RankCounts, ReliabilityBins, ScoreHistograms]
 CLASSES = 5

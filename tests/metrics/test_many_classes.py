@@ -4,11 +4,13 @@ import pytest
 import torch
 
 from lightning_posttrain import ConfusionMatrix
-from lightning_posttrain.batch import EvalBatch
-from lightning_posttrain.functional import classification_report, most_confused
-from lightning_posttrain.metrics import ConfusionCounts, confusion
-from lightning_posttrain.results import Confusion
-from lightning_posttrain.rows import RowFacts
+from lightning_posttrain.classification.batch import EvalBatch
+from lightning_posttrain.classification.functional.confusion import most_confused
+from lightning_posttrain.classification.functional.report import classification_report
+from lightning_posttrain.classification.metric import confusion
+from lightning_posttrain.classification.metric.confusion import ConfusionCounts
+from lightning_posttrain.classification.result.confusion import Confusion
+from lightning_posttrain.classification.rows import RowFacts
 
 
 def facts(classes, rows, seed=0):

@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_posttrain.batch import EvalBatch
-from lightning_posttrain.metrics import ExactScores, ScoreSample
-from lightning_posttrain.metrics.sample import row_hash
+from lightning_posttrain.classification.batch import EvalBatch
+from lightning_posttrain.classification.metric.exact import ExactScores
+from lightning_posttrain.classification.metric.sample import ScoreSample, row_hash
 from tests.test_accumulator import accumulated
 
 

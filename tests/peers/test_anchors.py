@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_posttrain.attribution.perturbation.anchors.anchor import anchor
+from lightning_posttrain.explanations.anchors.anchor import anchor
 
 pytestmark = pytest.mark.peers
 anchor_tabular = pytest.importorskip("anchor.anchor_tabular")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.datasets import load_breast_cancer, load_digits
 
-from lightning_posttrain.functional.local_linear import local_linear, nearness_of_parts, nearness_of_rows
+from lightning_posttrain.explanations.functional.local_linear import local_linear, nearness_of_parts, nearness_of_rows
 
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
 lime_base = pytest.importorskip("lime.lime_base")

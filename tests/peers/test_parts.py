@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_posttrain.attribution.perturbation.hidden import hidden_of
-from lightning_posttrain.attribution.perturbation.parts import parts_of
+from lightning_posttrain.explanations.perturbation.masking import hidden_of
+from lightning_posttrain.explanations.perturbation.segments import parts_of
 from tests.functional.test_superpixels import picture, regions
 
 segmentation = pytest.importorskip("skimage.segmentation")

@@ -10,7 +10,7 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.neural_network import MLPClassifier
 from torch import nn
 
-from lightning_posttrain.attribution.perturbation.shapley import shapley
+from lightning_posttrain.explanations.perturbation.shapley import shapley
 
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
 shap = pytest.importorskip("shap")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_posttrain.functional.superpixels import slic
+from lightning_posttrain.explanations.functional.superpixels import slic
 from tests.functional.test_superpixels import leak, picture, regions
 
 segmentation = pytest.importorskip("skimage.segmentation")

@@ -1,6 +1,6 @@
 import pytest
 
-from lightning_posttrain.render.canvas import Canvas
+from lightning_posttrain.core.drawing.canvas import Canvas
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 import torch
 
-from lightning_posttrain.results import Saliency, Sample
+from lightning_posttrain.saliency.result import Saliency
+from lightning_posttrain.samples.result import Sample
 
 TITLES = {
     "saliency": "Saliency",

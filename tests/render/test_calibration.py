@@ -4,11 +4,10 @@ import math
 import pytest
 import torch
 
-from lightning_posttrain.functional.calibration import calibration_figures
-from lightning_posttrain.render import calibration as drawing
-from lightning_posttrain.render.calibration import bins_table, calibration_image, calibration_table
-from lightning_posttrain.results import CalibrationReport
-from lightning_posttrain.results.calibration import FIGURES
+from lightning_posttrain.calibration import render as drawing
+from lightning_posttrain.calibration.functional.errors import calibration_figures
+from lightning_posttrain.calibration.render import bins_table, calibration_image, calibration_table
+from lightning_posttrain.calibration.result import FIGURES, CalibrationReport
 
 
 def report(rows=500, bins=15, total=None, adjusted=True, classes=4):

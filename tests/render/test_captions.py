@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 
-from lightning_posttrain.render.attribution import ROOM, WRONG
-from lightning_posttrain.render.canvas import PALE, width_of
-from lightning_posttrain.render.captions import caption, headline
-from lightning_posttrain.results import Sample
+from lightning_posttrain.core.drawing.canvas import PALE, width_of
+from lightning_posttrain.samples.render.captions import caption, headline
+from lightning_posttrain.samples.render.sheet import ROOM, WRONG
+from lightning_posttrain.samples.result import Sample
 
 SAMPLE = Sample(3, "cat", 0.982, "cat", "cat", 0.982, baseline=0.53, unit="probability")
 

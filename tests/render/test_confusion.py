@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_posttrain.functional import most_confused
-from lightning_posttrain.render import confusion as drawing
-from lightning_posttrain.render import confusion_image, confusion_table, pairs_table
-from lightning_posttrain.results import Confusion
+from lightning_posttrain.classification.functional.confusion import most_confused
+from lightning_posttrain.classification.render import confusion as drawing
+from lightning_posttrain.classification.render.confusion import confusion_image
+from lightning_posttrain.classification.render.confusion_tables import confusion_table, pairs_table
+from lightning_posttrain.classification.result.confusion import Confusion
 
 
 def matrix(classes, rows=2000, names=None):

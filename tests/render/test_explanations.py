@@ -2,8 +2,9 @@ from dataclasses import replace
 
 import torch
 
-from lightning_posttrain.render.explanations import explanations, samples_table, samples_values
-from lightning_posttrain.results import Condition, Explained, LimeWeights, Rule, ShapleyValues
+from lightning_posttrain.explanations.render.explanations import explanations, samples_table, samples_values
+from lightning_posttrain.explanations.result.explained import Explained
+from lightning_posttrain.explanations.result.interpretation import Condition, LimeWeights, Rule, ShapleyValues
 from tests.render.explained import rows
 
 ONE = torch.ones(3)

@@ -1,5 +1,5 @@
-from lightning_posttrain.render import faithfulness_table
-from lightning_posttrain.results import Faithfulness
+from lightning_posttrain.saliency.render.faithfulness import faithfulness_table
+from lightning_posttrain.saliency.result import Faithfulness
 
 ROWS = {
     "integrated_gradients": {"deletion": 0.1, "insertion": 0.8, "completeness_gap": 0.01},

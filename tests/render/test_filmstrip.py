@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from lightning_posttrain.render import class_means_image, filmstrip_image
-from lightning_posttrain.results import ClassMeans
+from lightning_posttrain.saliency.render.filmstrip import class_means_image, filmstrip_image
+from lightning_posttrain.saliency.result import ClassMeans
 
 
 def said(written):

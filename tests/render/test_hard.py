@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_posttrain.render.attribution import RIGHT, WRONG
-from lightning_posttrain.render.canvas import INK, WIDTH, Canvas, width_of
-from lightning_posttrain.render.gallery import cell_width
-from lightning_posttrain.render.hard import cells_image, group_image, pictures
-from lightning_posttrain.render.hard_tables import all_table, group_table
-from lightning_posttrain.results import HardExample, HardGroup, HardReport
+from lightning_posttrain.core.drawing.canvas import INK, WIDTH, Canvas, width_of
+from lightning_posttrain.hard_examples.render.galleries import cells_image, group_image, pictures
+from lightning_posttrain.hard_examples.render.tables import all_table, group_table
+from lightning_posttrain.hard_examples.result import HardExample, HardGroup, HardReport
+from lightning_posttrain.samples.render.gallery import cell_width
+from lightning_posttrain.samples.render.sheet import RIGHT, WRONG
 
 CONFUSED = HardExample(1234, "cat", "dog", 0.9871, 4.345)
 LONG = "a name that goes on and on, longer than any picture is wide, and then on"

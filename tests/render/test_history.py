@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from lightning_posttrain.functional.label_errors import label_errors
-from lightning_posttrain.render.history import events_image, history_table, suspects_table
-from lightning_posttrain.results import Events, SampleHistory
+from lightning_posttrain.label_errors.functional.confident_learning import label_errors
+from lightning_posttrain.label_errors.render import events_image, history_table, suspects_table
+from lightning_posttrain.label_errors.result import Events, SampleHistory
 
 NAMES = ("cat", "dog", "owl")
 

@@ -5,13 +5,13 @@ import pytest
 import torch
 from sklearn.datasets import load_iris
 
-from lightning_posttrain.functional.surrogate import fit_surrogate
-from lightning_posttrain.render.attribution import AGAINST, FOR
-from lightning_posttrain.render.importance import importance_image, importance_table
-from lightning_posttrain.render.plot import COLORS, class_colors
-from lightning_posttrain.render.surrogate import surrogate_image
-from lightning_posttrain.render.swarm import LANES, SPAN, UNKNOWN, Swarm, colors_of, lanes
-from lightning_posttrain.results import Importance
+from lightning_posttrain.core.drawing.beeswarm import LANES, SPAN, UNKNOWN, Swarm, colors_of, lanes
+from lightning_posttrain.core.drawing.colors import AGAINST, FOR
+from lightning_posttrain.core.drawing.plot import COLORS, class_colors
+from lightning_posttrain.explanations.functional.surrogate import fit_surrogate
+from lightning_posttrain.explanations.render.importance import importance_image, importance_table
+from lightning_posttrain.explanations.render.surrogate import surrogate_image
+from lightning_posttrain.explanations.result.interpretation import Importance
 
 
 def made(classes, rows, features, names=None):

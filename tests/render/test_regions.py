@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_posttrain.render import grid, regions, saliency_image
-from lightning_posttrain.render.attribution import AGAINST, FOR, NO_PART, STRENGTH
-from lightning_posttrain.render.canvas import INK
+from lightning_posttrain.core.drawing.canvas import INK
+from lightning_posttrain.core.drawing.colors import AGAINST, FOR, STRENGTH
+from lightning_posttrain.samples.render import grid, regions
+from lightning_posttrain.samples.render.overview import maps_image
+from lightning_posttrain.samples.render.sheet import NO_PART
 from tests.render.explained import TITLES, explained, images, series, texts
 
 WORDS = (("a", "b", "c"), ("d", "e", "f"))
@@ -39,7 +41,7 @@ def cells_of(result):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grid.Grid, "pieces", noted)
-        saliency_image(result)
+        maps_image(result)
     return {cell.title: cell for cell in reversed(drawn)}
 
 
@@ -59,7 +61,7 @@ def hue(pixels):
     ],
 )  # fmt: skip
 def test_every_size_with_regions_gives_a_picture_of_the_same_width(result):
-    pixels = saliency_image(of_parts(result)).pixels
+    pixels = maps_image(of_parts(result)).pixels
     assert pixels.shape[1:] == (700, 3)
     assert pixels.dtype == torch.uint8
 
@@ -72,7 +74,7 @@ def test_borders_are_crisp_lines_of_two_pixels_at_the_size_that_is_drawn():
 
 @pytest.mark.parametrize(("shape", "size"), [((8, 8), (131, 97)), ((224, 224), (164, 164)), ((5, 9), (5, 9))])
 def test_a_label_is_enlarged_as_its_picture_is(shape, size):
-    from lightning_posttrain.render.canvas import resized
+    from lightning_posttrain.core.drawing.canvas import resized
 
     labels = np.random.default_rng(0).integers(0, 200, shape)
     found = regions.enlarged(labels, *size)
@@ -158,7 +160,7 @@ def test_a_rule_without_parts_says_so_and_no_scale_is_told_of_rules(written):
 
 
 def test_the_foot_says_how_to_read_parts_and_rules(written):
-    saliency_image(of_parts(images(count=1)))
+    maps_image(of_parts(images(count=1)))
     foot = " ".join(said(written))
     assert "Thin lines are the borders of the parts." in foot
     assert "One colour alone" not in foot
@@ -169,7 +171,7 @@ def test_rules_of_series_and_texts_have_no_scale_either(written, make):
     result = make(methods=("saliency", "anchors"))
     maps = {**result.maps, "anchors": torch.zeros_like(result.maps["anchors"])}
     maps["anchors"][0, 1] = 1.0
-    saliency_image(replace(result, maps=maps))
+    maps_image(replace(result, maps=maps))
     text = " ".join(said(written))
     assert NO_PART in text
     assert "0–1 " not in text
@@ -177,13 +179,13 @@ def test_rules_of_series_and_texts_have_no_scale_either(written, make):
 
 
 def test_a_shared_scale_is_not_told_for_rules(written):
-    saliency_image(replace(of_parts(images()), shared_scale=True))
+    maps_image(replace(of_parts(images()), shared_scale=True))
     assert any("LIME ±2" in text for text in said(written))
     assert not any("Anchors 0" in text for text in said(written))
 
 
 def test_pictures_without_regions_are_as_they_were(written):
-    saliency_image(images(count=1))
+    maps_image(images(count=1))
     assert not any("borders" in text for text in said(written))
 
 
@@ -250,12 +252,12 @@ def test_the_numbers_of_a_spectrogram_are_turned_with_it(monkeypatch):
     named = {0: "1,1"}
     seen = []
     monkeypatch.setattr(regions, "_middle", lambda inside: seen.append(np.argwhere(inside).mean(0)) or (9, 9, 9))
-    saliency_image(ruled(16, 4, named, "spectrogram"))
+    maps_image(ruled(16, 4, named, "spectrogram"))
     assert seen[0][0] > seen[0][1]
 
 
 def test_parts_without_a_number_are_not_written_on(written):
-    saliency_image(ruled(8, 4, {}))
+    maps_image(ruled(8, 4, {}))
     assert not any(options.get("halo") for _, options in written)
 
 
@@ -280,12 +282,12 @@ def test_without_a_least_scale_tiny_values_are_drawn_in_full_colour(written):
 
 
 def test_a_rule_that_says_nothing_is_a_box_that_says_so_and_no_wrong_map(written):
-    saliency_image(replace(of_parts(images(count=1)), refused={"anchors": {0: "no rule found"}}))
+    maps_image(replace(of_parts(images(count=1)), refused={"anchors": {0: "no rule found"}}))
     assert "no rule found" in " ".join(said(written))
     assert "known to be wrong" not in " ".join(said(written))
 
 
 def test_of_several_methods_the_tiny_ones_are_named(written):
     result = replace(of_parts(images(40, 40)), shared_scale=True, least_scale=0.01)
-    saliency_image(replace(result, maps={**result.maps, "saliency": 1e-4 * torch.ones(3, 40, 40)}))
+    maps_image(replace(result, maps={**result.maps, "saliency": 1e-4 * torch.ones(3, 40, 40)}))
     assert "Saliency: Hiding a part hardly changes" in " ".join(said(written))

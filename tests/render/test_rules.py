@@ -3,12 +3,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lightning_posttrain.render import rules
-from lightning_posttrain.render.attribution import RIGHT, STRENGTH
-from lightning_posttrain.render.canvas import INK, PALE
-from lightning_posttrain.render.rules import ALSO, NOT_SURE, NOTHING, OUTLINES, rules_image
-from lightning_posttrain.render.rules_tables import rules_table, rules_values
-from lightning_posttrain.results import Condition, Rule, Sample
+from lightning_posttrain.core.drawing.canvas import INK, PALE
+from lightning_posttrain.core.drawing.colors import STRENGTH
+from lightning_posttrain.explanations.render import rules
+from lightning_posttrain.explanations.render.rules import ALSO, NOT_SURE, NOTHING, OUTLINES, rules_image
+from lightning_posttrain.explanations.render.rules_tables import rules_table, rules_values
+from lightning_posttrain.explanations.result.interpretation import Condition, Rule
+from lightning_posttrain.samples.render.sheet import RIGHT
+from lightning_posttrain.samples.result import Sample
 
 NAMES = ("malignant", "benign")
 SAMPLE = Sample(12, "malignant", 3.1, "malignant", "malignant", 0.998)

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_posttrain.render import attribution, captions, grid, maps, saliency_image, saliency_table
-from lightning_posttrain.results import Sample
+from lightning_posttrain.saliency.render.samples_table import saliency_table
+from lightning_posttrain.samples.render import captions, grid, maps
+from lightning_posttrain.samples.render import sheet as attribution
+from lightning_posttrain.samples.render.overview import maps_image
+from lightning_posttrain.samples.result import Sample
 from tests.render.explained import FOUR, TITLES, explained, images, rows, series, texts
 
 WHY = "12 % of the change is missing: try integrated gradients"
@@ -19,7 +22,7 @@ def said(written):
     ("height", "width"), [(8, 8), (28, 28), (224, 224), (1024, 1024), (40, 160), (160, 40), (8, 2048), (2048, 8)]
 )
 def test_every_size_of_image_gives_a_grid_of_the_same_width(height, width):
-    pixels = saliency_image(images(height, width, count=1)).pixels
+    pixels = maps_image(images(height, width, count=1)).pixels
     assert pixels.shape[1:] == (700, 3)
     assert pixels.dtype == torch.uint8
 
@@ -29,7 +32,7 @@ def test_every_size_of_image_gives_a_grid_of_the_same_width(height, width):
     [images(), explained("spectrogram", torch.rand(2, 16, 20, 3), (2, 16, 20)), series(), rows(), texts([["a"]])],
 )
 def test_every_kind_has_its_picture(result, written):
-    pixels = saliency_image(result, title="val").pixels
+    pixels = maps_image(result, title="val").pixels
     assert pixels.shape[1:] == (700, 3)
     assert any(text.startswith("val · why") for text in said(written))
 
@@ -47,7 +50,7 @@ def test_wider_pictures_stand_fewer_in_a_line(height, width, columns):
 
 
 def test_more_methods_than_a_line_holds_go_on_in_the_next():
-    few, many = (saliency_image(images(count=1, methods=tuple(TITLES)[:n])).pixels for n in (2, 6))
+    few, many = (maps_image(images(count=1, methods=tuple(TITLES)[:n])).pixels for n in (2, 6))
     assert many.shape[0] >= few.shape[0] + grid._layout(images(count=1, methods=tuple(TITLES)[:6])).height
     assert grid._across(8, 4) == 4
     assert grid._across(6, 4) == 3
@@ -56,12 +59,12 @@ def test_more_methods_than_a_line_holds_go_on_in_the_next():
 
 def test_a_thin_picture_is_stretched_to_be_seen_and_says_so(written):
     assert grid._layout(images(8, 2048, count=1)).picture == (40, 684)
-    saliency_image(images(8, 2048, count=1))
+    maps_image(images(8, 2048, count=1))
     assert any("stretched" in text for text in said(written))
 
 
 def test_captions_give_position_prediction_probability_and_actual_class(written):
-    saliency_image(images(), title="val")
+    maps_image(images(), title="val")
     captions = {text: options["color"] for text, options in written if "actual" in text}
     assert captions == {
         "#4  predicted cat (>99.9%), actual cat": attribution.RIGHT,
@@ -71,12 +74,12 @@ def test_captions_give_position_prediction_probability_and_actual_class(written)
 
 
 def test_captions_say_what_is_explained_where_it_is_not_the_predicted_class(written):
-    saliency_image(images())
+    maps_image(images())
     assert [text for text in said(written) if text.startswith("explained")] == ["explained: cat rather than dog"]
 
 
 def test_without_classes_a_caption_gives_the_output(written):
-    saliency_image(images(count=1, samples=(Sample(12, "output", 3.412),)))
+    maps_image(images(count=1, samples=(Sample(12, "output", 3.412),)))
     assert ("#12  output 3.41", attribution.INK) in [(text, options.get("color")) for text, options in written]
 
 
@@ -113,14 +116,14 @@ def test_a_single_hot_pixel_is_its_own_scale():
 def test_the_scale_of_each_map_is_written_below_it(written):
     result = images(count=1, methods=("saliency", "integrated_gradients"))
     full = {"saliency": torch.full((1, 8, 8), 0.0312), "integrated_gradients": torch.full((1, 8, 8), -0.5)}
-    saliency_image(replace(result, maps=full))
+    maps_image(replace(result, maps=full))
     assert {"0–0.0312", "±0.5"} <= set(said(written))
 
 
 def test_a_shared_scale_is_one_a_method_and_stands_in_the_foot(written):
     result = images(methods=("integrated_gradients",), shared_scale=True)
     growing = torch.ones(3, 8, 8) * torch.tensor([1.0, 2.0, 4.0]).view(3, 1, 1)
-    saliency_image(replace(result, maps={"integrated_gradients": growing}))
+    maps_image(replace(result, maps={"integrated_gradients": growing}))
     assert "±4" not in said(written)
     assert any("Integrated gradients ±4" in text for text in said(written))
 
@@ -132,7 +135,7 @@ def test_refused_maps_have_no_say_in_a_shared_scale():
 
 
 def test_a_refused_map_is_a_box_with_the_whole_reason(written):
-    saliency_image(images(8, 8, refused={"saliency": {1: WHY}}))
+    maps_image(images(8, 8, refused={"saliency": {1: WHY}}))
     assert set(WHY.split()) <= set(" ".join(said(written)).split())
     scale_texts = [text for text in said(written) if text.startswith("0–")]
     assert len(scale_texts) == 3 + 2  # HiResCAM of each sample, saliency of two
@@ -140,7 +143,7 @@ def test_a_refused_map_is_a_box_with_the_whole_reason(written):
 
 def test_the_box_of_a_reason_is_high_enough_in_a_low_cell(written):
     long = " ".join([WHY] * 6)
-    saliency_image(images(60, 150, refused={"saliency": {1: long}}))
+    maps_image(images(60, 150, refused={"saliency": {1: long}}))
     assert long in " ".join(said(written))
 
 
@@ -153,7 +156,7 @@ def test_a_line_has_room_for_scales_only_where_it_has_some():
 
 def test_a_map_that_is_zero_everywhere_says_so(written):
     result = images(count=1)
-    saliency_image(replace(result, maps={**result.maps, "hirescam": torch.zeros(1, 8, 8)}))
+    maps_image(replace(result, maps={**result.maps, "hirescam": torch.zeros(1, 8, 8)}))
     assert "all zero" in said(written)
 
 
@@ -162,7 +165,7 @@ def test_values_that_are_not_finite_are_drawn_as_zero_and_said(written):
     result.maps["saliency"][0, 0, 0] = torch.inf
     result.maps["saliency"][0, 0, 1] = torch.nan
     assert attribution.cleaned(result.maps["saliency"])[0, 0, :2].tolist() == [0.0, 0.0]
-    saliency_image(result)
+    maps_image(result)
     assert "Saliency has values that are not finite; they are drawn as 0." in said(written)
 
 
@@ -181,8 +184,8 @@ def test_a_class_activation_map_lies_over_the_input_and_others_do_not():
 
 
 def test_large_images_are_photographs_and_small_ones_are_not():
-    assert saliency_image(images(100, 100)).photo
-    assert not saliency_image(images(8, 8)).photo
+    assert maps_image(images(100, 100)).photo
+    assert not maps_image(images(8, 8)).photo
 
 
 def test_an_overlay_is_grey_at_zero_and_coloured_by_sign():
@@ -197,7 +200,7 @@ def test_a_map_larger_than_its_cell_is_averaged_over_areas(written):
     values = torch.arange(16.0).view(1, 4, 4).numpy()
     assert maps.reduced(values, 2, 2).tolist() == [[[2.5, 4.5], [10.5, 12.5]]]
     assert maps.reduced(values, 4, 9) is values
-    saliency_image(images(400, 400, count=1))
+    maps_image(images(400, 400, count=1))
     assert any("mean" in text for text in said(written))
 
 
@@ -205,7 +208,7 @@ def test_the_low_frequencies_of_a_spectrogram_are_at_the_bottom(written):
     shown, values = torch.zeros(1, 16, 16, 3), torch.zeros(1, 16, 16)
     shown[:, :2, :, 0], values[:, :2] = 1, 1  # the lowest frequencies are loud, and what counts
     result = explained("spectrogram", shown, (1, 16, 16), ("saliency",))
-    pixels = saliency_image(replace(result, maps={"saliency": values})).pixels
+    pixels = maps_image(replace(result, maps={"saliency": values})).pixels
     for low, high in (((255, 0, 0), (0, 0, 0)), ((253, 231, 37), (68, 1, 84))):
         loud, quiet = ((pixels == torch.tensor(color)).all(dim=2).nonzero()[:, 0] for color in (low, high))
         assert quiet.max() < loud.min()
@@ -214,14 +217,14 @@ def test_the_low_frequencies_of_a_spectrogram_are_at_the_bottom(written):
 
 def test_notes_are_never_cut(written):
     reason = "needs " + "very " * 60 + "many passes of a_model_whose_name_is_" + "x" * 90
-    saliency_image(images(skipped={"occlusion": reason}, alarms=("Look here.",)))
+    maps_image(images(skipped={"occlusion": reason}, alarms=("Look here.",)))
     told = "".join(said(written)).replace(" ", "")
     assert f"Occlusion: {reason}".replace(" ", "") in told
     assert ("Look here.", attribution.WRONG) in [(text, options.get("color")) for text, options in written]
 
 
 def test_without_any_map_the_inputs_alone_are_drawn(written):
-    assert saliency_image(images(methods=())).pixels.shape[1] == 700
+    assert maps_image(images(methods=())).pixels.shape[1] == 700
     assert said(written).count("Input") == 3
 
 
@@ -249,6 +252,6 @@ def test_the_table_without_gaps_says_nothing_of_them():
 
 
 def test_all_four_methods_have_their_titles(written):
-    saliency_image(images(count=1))
+    maps_image(images(count=1))
     words = set(" ".join(said(written)).split())
     assert {word for name in FOUR for word in TITLES[name].split()} <= words

@@ -2,14 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_posttrain.render import attribution, saliency_image
-from lightning_posttrain.render import series as drawing
+from lightning_posttrain.samples.render import series as drawing
+from lightning_posttrain.samples.render import sheet as attribution
+from lightning_posttrain.samples.render.overview import maps_image
 from tests.render.explained import series
 
 
 @pytest.mark.parametrize("length", [1, 8, 684, 685, 100_000])
 def test_any_length_is_as_wide_as_the_sheet(length):
-    assert saliency_image(series(length)).pixels.shape[1:] == (700, 3)
+    assert maps_image(series(length)).pixels.shape[1:] == (700, 3)
 
 
 def test_a_column_has_the_largest_magnitude_of_the_steps_it_stands_for():
@@ -59,14 +60,14 @@ def test_the_ground_of_a_method_without_sign_is_orange():
 def test_strips_are_coloured_where_the_attribution_is():
     result = series(4, count=1, methods=("integrated_gradients",))
     result.maps["integrated_gradients"][:] = torch.tensor([0.0, 0.0, 0.0, 1.0])
-    pixels = saliency_image(result).pixels.int()
+    pixels = maps_image(result).pixels.int()
     red = (pixels[..., 0] - pixels[..., 2] > 80)[:, 8:692].any(dim=0)
     assert red[530:683].all()
     assert not red[:500].any()
 
 
 def test_each_strip_has_its_title_and_scale_and_the_axis_its_ticks(written):
-    saliency_image(series(50, count=1))
+    maps_image(series(50, count=1))
     said = [text for text, _ in written]
     assert {"Saliency", "Integrated gradients", "0", "20", "40", "time →"} <= set(said)
     assert sum(text.startswith("±") for text in said) == 1
@@ -78,7 +79,7 @@ def test_ticks_stay_on_the_sheet(written):
 
 
 def test_channels_are_named_and_those_that_are_not_drawn_counted(written):
-    saliency_image(series(20, channels=8, names=tuple(f"lead {i}" for i in range(8))))
+    maps_image(series(20, channels=8, names=tuple(f"lead {i}" for i in range(8))))
     said = [text for text, _ in written]
     assert "lead 5" in said
     assert "lead 6" not in said
@@ -86,7 +87,7 @@ def test_channels_are_named_and_those_that_are_not_drawn_counted(written):
 
 
 def test_channels_without_names_are_numbered(written):
-    saliency_image(series(20, channels=2))
+    maps_image(series(20, channels=2))
     assert {"channel 0", "channel 1"} <= {text for text, _ in written}
 
 
@@ -101,12 +102,12 @@ def test_channels_lie_one_above_the_other_in_their_colours():
 def test_a_refused_strip_gives_the_reason_and_a_strip_of_zeros_says_so(written):
     result = series(20, refused={"saliency": {0: "no gradient here"}})
     result.maps["integrated_gradients"][1] = 0
-    saliency_image(result)
+    maps_image(result)
     said = [text for text, _ in written]
     assert "no gradient here" in said
     assert said.count("all zero") == 1
 
 
 def test_without_any_map_the_signal_alone_is_drawn(written):
-    assert saliency_image(series(20, methods=())).pixels.shape[1] == 700
+    assert maps_image(series(20, methods=())).pixels.shape[1] == 700
     assert [text for text, _ in written].count("Input") == 2

@@ -4,11 +4,11 @@ import pytest
 import torch
 from sklearn.datasets import load_iris
 
-from lightning_posttrain.functional.surrogate import fit_surrogate
-from lightning_posttrain.render.canvas import width_of
-from lightning_posttrain.render.shares import KEYWORD
-from lightning_posttrain.render.surrogate import UNSURE, drops_table, headline, surrogate_image, tree_table
-from lightning_posttrain.results import Drop
+from lightning_posttrain.core.drawing.canvas import width_of
+from lightning_posttrain.core.drawing.number_format import KEYWORD
+from lightning_posttrain.explanations.functional.surrogate import fit_surrogate
+from lightning_posttrain.explanations.render.surrogate import UNSURE, drops_table, headline, surrogate_image, tree_table
+from lightning_posttrain.explanations.result.surrogate import Drop
 
 DROPS = (
     Drop("petal width", 0.5, 0.4, 0.6, 0.1),
@@ -57,7 +57,7 @@ def test_the_tree_is_read_as_if_and_else_down_to_then(written):
 
 
 def test_deeper_branches_stand_further_right(monkeypatch):
-    from lightning_posttrain.render.canvas import Canvas
+    from lightning_posttrain.core.drawing.canvas import Canvas
 
     places = []
     write = Canvas.text

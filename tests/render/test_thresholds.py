@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_posttrain.functional.abstention import risk_coverage
-from lightning_posttrain.functional.objectives import Objective
-from lightning_posttrain.functional.thresholds import threshold_report
-from lightning_posttrain.render.abstention import risk_coverage_image, risk_coverage_table
-from lightning_posttrain.render.canvas import WIDTH, width_of
-from lightning_posttrain.render.plot import Axes, Line
-from lightning_posttrain.render.thresholds import curve_table, thresholds_image, thresholds_table
+from lightning_posttrain.core.drawing.canvas import WIDTH, width_of
+from lightning_posttrain.core.drawing.plot import Axes, Line
+from lightning_posttrain.thresholds.functional.abstention import risk_coverage
+from lightning_posttrain.thresholds.functional.choose import threshold_report
+from lightning_posttrain.thresholds.functional.objectives import Objective
+from lightning_posttrain.thresholds.render.abstention import risk_coverage_image, risk_coverage_table
+from lightning_posttrain.thresholds.render.thresholds import curve_table, thresholds_image, thresholds_table
 
 OBJECTIVES = [
     Objective(),

@@ -3,9 +3,9 @@ from dataclasses import replace
 
 import torch
 
-from lightning_posttrain.render import saliency_image
-from lightning_posttrain.render import words as drawing
-from lightning_posttrain.render.attribution import AGAINST, FOR
+from lightning_posttrain.core.drawing.colors import AGAINST, FOR
+from lightning_posttrain.samples.render import tokens as drawing
+from lightning_posttrain.samples.render.overview import maps_image
 from tests.render.explained import texts
 
 
@@ -15,21 +15,21 @@ def said(written):
 
 def test_words_stand_on_red_where_they_speak_for_and_on_blue_where_against():
     result = texts([["good", "plain", "bad"]], methods=("integrated_gradients",))
-    pixels = saliency_image(replace(result, maps={"integrated_gradients": torch.tensor([[1.0, 0.0, -1.0]])})).pixels
+    pixels = maps_image(replace(result, maps={"integrated_gradients": torch.tensor([[1.0, 0.0, -1.0]])})).pixels
     red, blue = ((pixels == torch.tensor(color, dtype=torch.uint8)).all(dim=2).nonzero() for color in (FOR, AGAINST))
     assert red[:, 1].max() < blue[:, 1].min()
 
 
 def test_padding_is_left_out_and_has_no_say_in_the_scale(written):
     result = texts([["a", "", "b"]], methods=("integrated_gradients",))
-    saliency_image(replace(result, maps={"integrated_gradients": torch.tensor([[1.0, 900.0, -1.0]])}))
+    maps_image(replace(result, maps={"integrated_gradients": torch.tensor([[1.0, 900.0, -1.0]])}))
     assert "±1" in said(written)
     assert "" not in [word.text for word in drawing.laid_out(["a", "b"])]
 
 
 def test_words_of_samples_with_different_padding_get_their_own_values(written):
     result = texts([["a", "b"], ["", "c"]], methods=("integrated_gradients",))
-    saliency_image(replace(result, maps={"integrated_gradients": torch.tensor([[1.0, 1.0], [7.0, 3.0]])}))
+    maps_image(replace(result, maps={"integrated_gradients": torch.tensor([[1.0, 1.0], [7.0, 3.0]])}))
     assert {"±1", "±3"} <= set(said(written))
 
 
@@ -47,24 +47,24 @@ def test_words_of_a_line_do_not_overlap():
 
 def test_long_texts_end_with_how_many_more_there_are_and_what_they_weigh(written):
     result = texts([["a"] * 400], methods=("integrated_gradients",))
-    saliency_image(replace(result, maps={"integrated_gradients": torch.ones(1, 400)}))
+    maps_image(replace(result, maps={"integrated_gradients": torch.ones(1, 400)}))
     assert "… and 200 more, with 50% of the magnitude" in said(written)
     assert said(written).count("a") == 200
 
 
 def test_a_word_of_blanks_is_seen(written):
-    saliency_image(texts([["a", "\n"]]))
+    maps_image(texts([["a", "\n"]]))
     assert "␣" in said(written)
 
 
 def test_without_words_the_token_indices_are_drawn(written):
-    saliency_image(replace(texts([["a", "b"]]), words=()))
+    maps_image(replace(texts([["a", "b"]]), words=()))
     assert {"0", "1"} <= set(said(written))
 
 
 def test_letters_are_light_on_strong_colours_and_dark_on_pale_ones():
     result = texts([["M" * 8]], methods=("integrated_gradients",))
-    strong = saliency_image(replace(result, maps={"integrated_gradients": torch.tensor([[-1.0]])})).pixels
+    strong = maps_image(replace(result, maps={"integrated_gradients": torch.tensor([[-1.0]])})).pixels
     around = (strong == torch.tensor(AGAINST, dtype=torch.uint8)).all(dim=2).nonzero()
     (top, left), (bottom, right) = around.min(dim=0).values, around.max(dim=0).values
     box = strong[top:bottom, left:right].flatten(0, 1).int()
@@ -75,15 +75,15 @@ def test_letters_are_light_on_strong_colours_and_dark_on_pale_ones():
 def test_a_refused_text_gives_the_reason_and_a_text_of_zeros_says_so(written):
     result = texts([["a", "b"], ["c", "d"]], refused={"saliency": {0: "no gradient here"}})
     result.maps["integrated_gradients"][1] = 0
-    saliency_image(result)
+    maps_image(result)
     assert "no gradient here" in said(written)
     assert said(written).count("all zero") == 1
 
 
 def test_a_text_of_nothing_but_padding_is_drawn():
-    assert saliency_image(texts([["", ""]])).pixels.shape[1] == 700
+    assert maps_image(texts([["", ""]])).pixels.shape[1] == 700
 
 
 def test_without_any_map_the_words_alone_are_drawn(written):
-    saliency_image(texts([["hello", "world"]], methods=()))
+    maps_image(texts([["hello", "world"]], methods=()))
     assert {"hello", "world"} <= set(said(written))

@@ -13,8 +13,10 @@ from PIL import JpegImagePlugin
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
-from lightning_posttrain.artifacts import File, Image, Table
-from lightning_posttrain.sinks import FolderSink, TensorBoardSink, find_sinks
+from lightning_posttrain.core.output.artifacts import File, Image, Table
+from lightning_posttrain.core.output.sinks.find import find_sinks
+from lightning_posttrain.core.output.sinks.folder import FolderSink
+from lightning_posttrain.core.output.sinks.tensorboard import TensorBoardSink
 
 PIXELS = torch.randint(256, (5, 7, 3), dtype=torch.uint8)
 TABLE = Table(("class", "F1"), (("a|b", 0.123456789), ("ü", float("nan"))), "A note.")

@@ -1,0 +1,1 @@
+"""Layers from logits to better calibrated logits."""

@@ -1,0 +1,239 @@
+"""Calibrators fitted to logits. Rows that can tell nothing, as those whose own class is ruled out, have no say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lightning_posttrain.calibration.calibrators.base import Calibrator
+from lightning_posttrain.calibration.calibrators.isotonic import IsotonicCalibration
+from lightning_posttrain.calibration.calibrators.methods import check_method
+from lightning_posttrain.calibration.calibrators.scaling import (
+    COLDEST,
+    HOTTEST,
+    Identity,
+    PlattScaling,
+    TemperatureScaling,
+    VectorScaling,
+)
+from lightning_posttrain.classification import Task
+
+_STEPS = 100
+_LOWEST, _HIGHEST = 1 / HOTTEST, 1 / COLDEST
+
+
+def fit(method: str, logits: Tensor, target: Tensor, task: Task) -> Calibrator:
+    """Fit a calibrator by the log loss of the rows, in float64.
+
+    ``"temperature"`` has one number and suits every task; ``"vector"`` two for each class of a multiclass task;
+    ``"platt"`` two for a binary task, or for each label; ``"isotonic"`` any rising line, for a binary task with a
+    thousand rows or more. Where no row tells anything, the calibrator leaves logits as they are.
+
+    Args:
+        method: one of these.
+        logits: ``(N, C)``; of a binary task ``(N, 2)``, ``(N,)`` or ``(N, 1)``; log-odds of labels ``(N, L)``.
+        target: class ``(N,)``; for labels 0 or 1 ``(N, L)``, and -1 where one is not to be counted.
+        task: what they mean.
+
+    Raises:
+        ValueError: the task has no such method.
+        ImportError: isotonic calibration without scikit-learn.
+
+    Example:
+        >>> logits = torch.tensor([[9.0, 0.0], [9.0, 0.0], [9.0, 0.0], [9.0, 0.0]])
+        >>> fit("temperature", logits, torch.tensor([0, 0, 0, 1]), "multiclass").describe()
+        'temperature 8.19: the network is too sure of itself'
+    """
+    check_method(method, task)
+    # in validation Lightning is in inference mode, and what is made there could never be trained behind
+    with torch.inference_mode(False), torch.no_grad():
+        return _FITS[method](logits.to(torch.float64, copy=True), target.clone(), task)
+
+
+class _Margins(NamedTuple):
+    """Margins, 0 or 1, and whether a row counts, each ``(N, L)`` float64; of a binary task ``L`` is 1."""
+
+    margin: Tensor
+    label: Tensor
+    counted: Tensor
+
+
+def margin_of(logits: Tensor, task: Task) -> Tensor:
+    """The margin ``(N, 1)`` of a binary task, or the log-odds of labels ``(N, L)``."""
+    if task == "binary" and logits.ndim == 2 and logits.shape[1] == 2:
+        return logits[:, 1:] - logits[:, :1]
+    return logits if logits.ndim == 2 else logits[:, None]
+
+
+def _margins(logits: Tensor, target: Tensor, task: Task) -> _Margins:
+    margin = margin_of(logits, task)
+    label = target.reshape(margin.shape)
+    counted = margin.isfinite() & (label >= 0)
+    return _Margins(margin.where(counted, 0.0), (label == 1).double(), counted.double())
+
+
+class _Classes(NamedTuple):
+    """Logits, 0 where a class is ruled out ``(N, C)``, and where it is; the row's class ``(N,)``."""
+
+    logits: Tensor
+    ruled_out: Tensor
+    target: Tensor
+
+    @property
+    def own(self) -> Tensor:
+        """The logit of the row's class ``(N,)``."""
+        return self.logits.gather(1, self.target[:, None])[:, 0]
+
+    def chances(self, scaled: Tensor) -> Tensor:
+        """Logs of the probabilities for scaled logits ``(N, C)``."""
+        return scaled.masked_fill(self.ruled_out, -torch.inf).log_softmax(dim=1)
+
+
+def _classes(logits: Tensor, target: Tensor) -> _Classes:
+    tells = logits.gather(1, target[:, None])[:, 0].isfinite()
+    logits, target = logits[tells], target[tells]
+    ruled_out = logits.isinf()
+    return _Classes(logits.masked_fill(ruled_out, 0.0), ruled_out, target)
+
+
+def _temperature(logits: Tensor, target: Tensor, task: Task) -> Calibrator:
+    """The log loss is convex in one over the temperature, so its slope has one zero."""
+    if task == "multiclass":
+        return TemperatureScaling(1 / _scale_of_classes(logits, target), task)
+    return TemperatureScaling(1 / _best_scale(partial(_slope_of_margins, _margins(logits, target, task))), task)
+
+
+def _scale_of_classes(logits: Tensor, target: Tensor) -> float:
+    below = logits - logits.amax(dim=1, keepdim=True)  # changes no probability, and keeps numbers small
+    return _best_scale(partial(_slope_of_classes, _classes(below, target)))
+
+
+def _slope_of_classes(rows: _Classes, scale: float) -> tuple[float, float]:
+    chance = rows.chances(scale * rows.logits).exp()
+    mean = (chance * rows.logits).sum(dim=1)
+    spread = (chance * rows.logits.square()).sum(dim=1) - mean.square()
+    return float((mean - rows.own).mean()), float(spread.mean())
+
+
+def _slope_of_margins(rows: _Margins, scale: float) -> tuple[float, float]:
+    chance = torch.sigmoid(scale * rows.margin)
+    first = (chance - rows.label) * rows.margin * rows.counted
+    return float(first.mean()), float((chance * (1 - chance) * rows.margin.square()).mean())
+
+
+def _best_scale(derivatives: Callable[[float], tuple[float, float]]) -> float:
+    """Where a rising slope is 0, from 0.01 to 100: Newton's steps, and a halved bracket where these do not help."""
+    low, high, scale, moved, seen = _LOWEST, _HIGHEST, 1.0, math.inf, set[float]()
+    for _ in range(_STEPS):
+        first, second = derivatives(scale)
+        outward = scale >= _HIGHEST if first < 0 else scale <= _LOWEST
+        if outward or not abs(first) > 0 or abs(first) <= 1e-9 * scale * second:
+            break
+        seen.add(scale)
+        low, high, ahead = (low, scale, low) if first > 0 else (scale, high, high)
+        step = scale - first / second if second > 0 else math.inf
+        if not low < step < high or abs(step - scale) > moved / 2:
+            step = math.sqrt(low * high) if ahead in seen else ahead
+        moved, scale = abs(step - scale), step
+    return scale
+
+
+def _vector(logits: Tensor, target: Tensor, task: Task) -> Calibrator:
+    """L-BFGS from the best temperature, so that it is no worse on these rows."""
+    rows = _classes(logits, target)
+    start = _scale_of_classes(logits, target)
+    scaled, number = start * rows.logits, max(len(rows.target), 1)
+    learned = torch.stack([torch.ones(logits.shape[1]), torch.zeros(logits.shape[1])]).double()
+    optimizer = torch.optim.LBFGS(
+        [learned], max_iter=_STEPS, tolerance_grad=1e-8, tolerance_change=1e-9, line_search_fn="strong_wolfe"
+    )
+
+    def loss() -> Tensor:
+        log_chance = rows.chances(learned[0] * scaled + learned[1])
+        own = log_chance.gather(1, rows.target[:, None])
+        residual = log_chance.exp().scatter_add_(1, rows.target[:, None], -torch.ones_like(own))
+        learned.grad = torch.stack([(residual * scaled).sum(dim=0), residual.sum(dim=0)]) / number
+        return -own.sum() / number
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    return VectorScaling(start * learned[0], learned[1] - learned[1].mean(), task)
+
+
+def _platt(logits: Tensor, target: Tensor, task: Task) -> Calibrator:
+    """Newton's steps for all labels at once, on Platt's smoothed targets.
+
+    (Platt, 1999; Lin, Lin and Weng, 2007, doi:10.1007/s10994-007-5018-6.) A label that is there in all rows, or in
+    none, stays as it is.
+    """
+    rows = _margins(logits, target, task)
+    number = rows.counted.sum(dim=0).clamp(min=1)
+    there = (rows.label * rows.counted).sum(dim=0)
+    absent = rows.counted.sum(dim=0) - there
+    mean = (rows.margin * rows.counted).sum(dim=0) / number
+    spread = ((rows.margin - mean).square() * rows.counted).sum(dim=0).div(number).sqrt()
+    tells = (there > 0) & (absent > 0)
+    spread = spread.where(spread > 0, 1.0)
+    goal = torch.where(rows.label == 1, (there + 1) / (there + 2), 1 / (absent + 2))
+    start = torch.stack([torch.zeros_like(mean), ((there + 1) / (absent + 1)).log()])
+    found = _newton(_Margins((rows.margin - mean) / spread, goal, rows.counted), start)
+    slope = torch.where(tells, found[0] / spread, 1.0)
+    bias = torch.where(tells, found[1] - found[0] * mean / spread, 0.0)
+    return PlattScaling(slope, bias, task) if task == "multilabel" else PlattScaling(slope[0], bias[0], task)
+
+
+def _newton(rows: _Margins, line: Tensor) -> Tensor:
+    """Slope and bias ``(2, L)`` of each label with the least log loss; a step is halved until it helps."""
+    loss = _loss_of_line(rows, line)
+    for _ in range(_STEPS):
+        chance = torch.sigmoid(line[0] * rows.margin + line[1])
+        off, curve = (chance - rows.label) * rows.counted, chance * (1 - chance) * rows.counted
+        slope = torch.stack([(off * rows.margin).sum(dim=0), off.sum(dim=0)])
+        a, b, c = ((curve * rows.margin**power).sum(dim=0) for power in (2, 1, 0))
+        a, c = a + 1e-12, c + 1e-12
+        step = torch.stack([c * slope[0] - b * slope[1], a * slope[1] - b * slope[0]]) / (a * c - b * b)
+        gain = (slope * step).sum(dim=0)
+        if not bool((gain > 1e-13 * len(rows.margin)).any()):
+            break
+        part = torch.ones_like(gain)
+        for _ in range(30):
+            tried = _loss_of_line(rows, line - part * step)
+            worse = tried > loss - 1e-4 * part * gain + 1e-12 * loss.abs()
+            if not bool(worse.any()):
+                break
+            part = torch.where(worse, part / 2, part)
+        line, loss = line - part * step, tried
+    return line
+
+
+def _loss_of_line(rows: _Margins, line: Tensor) -> Tensor:
+    margin = line[0] * rows.margin + line[1]
+    return ((F.softplus(margin, threshold=40) - rows.label * margin) * rows.counted).sum(dim=0)
+
+
+def _isotonic(logits: Tensor, target: Tensor, task: Task) -> Calibrator:
+    try:
+        from sklearn.isotonic import IsotonicRegression
+    except ImportError as error:
+        raise ImportError(
+            'method "isotonic" needs scikit-learn: pip install "lightning-posttrain[sklearn]", or take "platt"'
+        ) from error
+    rows = _margins(logits, target, task)
+    counted = rows.counted > 0
+    if not bool(counted.any()):
+        return Identity(task)
+    line = IsotonicRegression(out_of_bounds="clip").fit(rows.margin[counted].numpy(), rows.label[counted].numpy())
+    return IsotonicCalibration(torch.from_numpy(line.X_thresholds_), torch.from_numpy(line.y_thresholds_), task)
+
+
+_FITS: dict[str, Callable[[Tensor, Tensor, Task], Calibrator]] = {
+    "temperature": _temperature,
+    "vector": _vector,
+    "platt": _platt,
+    "isotonic": _isotonic,
+}

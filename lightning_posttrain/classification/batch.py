@@ -1,0 +1,107 @@
+"""One batch of an evaluation, in one form whatever the user's step and loader gave."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from lightning_posttrain.classification.rows import BASIC, LEFT_OUT, RowFacts, columns, measure, measure_labels
+
+if TYPE_CHECKING:
+    from lightning_posttrain.core.stream.reading import Hardness
+
+
+@dataclass(frozen=True, eq=False)
+class EvalBatch:
+    """What one batch of validation or test amounts to; every metric reads this and nothing else.
+
+    Args:
+        scores: logits ``(N, C)``, at least float32; for a binary task ``C`` is 2; for multilabel log-odds ``(N, L)``.
+        target: class index ``(N,)``, int64; for multilabel 0 or 1 ``(N, L)``.
+        valid: bool, of the shape of ``target``, False for rows that a distributed sampler repeated, or that are to
+            be ignored; None where all count.
+        index: position in the dataset ``(N,)``, or None where the sampler does not tell.
+        inputs: what the network was given, as the batch holds it.
+        samples: how many samples the rows are of, where each has several, as an image has pixels; None where each row
+            is a sample.
+
+    Example:
+        >>> batch = EvalBatch(scores=torch.tensor([[2.0, 1.0], [0.0, float("nan")]]), target=torch.tensor([0, 1]))
+        >>> batch.predicted.tolist(), batch.counted.tolist()
+        ([0, 1], [True, False])
+    """
+
+    scores: Tensor
+    target: Tensor
+    valid: Tensor | None = None
+    index: Tensor | None = None
+    inputs: Any = None
+    samples: int | None = None
+
+    @property
+    def num_classes(self) -> int:
+        """``C`` or ``L``, the number of columns of ``scores``."""
+        return self.scores.shape[1]
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether each row has any number of labels."""
+        return self.target.ndim == 2
+
+    @property
+    def size(self) -> int:
+        """How many samples the rows are of."""
+        return len(self.target) if self.samples is None else self.samples
+
+    def losses(self) -> Tensor:
+        """Log loss of each sample, the mean over its labels or positions; NaN for one that enters no figure."""
+        found = self.hardness()
+        return torch.where(found.counted, found.loss, torch.nan)
+
+    def hardness(self) -> Hardness:
+        """How hard each sample is, and what its caption is made of."""
+        from lightning_posttrain.classification.hardness import ranked
+
+        return ranked(self)
+
+    @cached_property
+    def marked(self) -> Tensor:
+        """``target``, with ``LEFT_OUT`` where not ``valid``."""
+        return self.target if self.valid is None else self.target.masked_fill(~self.valid, LEFT_OUT)
+
+    def rows(self, wanted: Collection[str]) -> RowFacts:
+        """Facts of its rows, those wanted and the basic ones; a row for each label of a multilabel batch."""
+        with torch.no_grad():
+            if self.multilabel:
+                return measure_labels(self.scores, self.marked)
+            facts = columns(len(self.scores), BASIC.union(wanted), self.scores)
+            return measure(self.scores, self.marked, facts)
+
+    @cached_property
+    def _basic(self) -> RowFacts:
+        return self.rows(BASIC)
+
+    @property
+    def predicted(self) -> Tensor:
+        """Predicted class, of the shape of ``target``: the first of the largest scores. Meaningless where NaN."""
+        return self._basic["predicted"].view(self.target.shape)
+
+    @property
+    def real(self) -> Tensor:
+        """``valid``, all True where it is None."""
+        return self._basic.real.view(self.target.shape)
+
+    @property
+    def in_range(self) -> Tensor:
+        """Of the shape of ``target``, False where it is not a class of ``scores``."""
+        return self._basic.in_range.view(self.target.shape)
+
+    @property
+    def counted(self) -> Tensor:
+        """Of the shape of ``target``, True for what enters a figure."""
+        return self._basic.counted.view(self.target.shape)

@@ -1,0 +1,122 @@
+"""The base of every callback that reads class scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypedDict
+
+from lightning.pytorch import LightningModule
+
+from lightning_posttrain.classification.batch import EvalBatch
+from lightning_posttrain.classification.reading import ClassReading
+from lightning_posttrain.classification.tasks import TASKS, ScoreKind, Task
+from lightning_posttrain.core.callback.callback import EvaluationCallback
+from lightning_posttrain.core.callback.options import hashable, one_of
+from lightning_posttrain.core.capture.loaders import Stage
+from lightning_posttrain.samples.inputs import InputOptions
+from lightning_posttrain.samples.model_access import ModelOptions
+
+
+class EvaluationOptions(TypedDict, total=False):
+    """What every callback takes; said on ``StreamCallback``."""
+
+    name: str | None
+    class_names: Sequence[str] | None
+    num_classes: int | None
+    task: Task
+    scores: ScoreKind
+    scores_fn: Callable[[Any, Any], Any] | None
+    target_fn: Callable[[Any], Any] | None
+    inputs_fn: Callable[[Any], Any] | None
+    ignore_index: int | None
+    stages: Sequence[Stage]
+    on_error: Literal["warn", "raise"]
+
+
+class ShownOptions(EvaluationOptions, InputOptions, total=False):
+    """What a callback takes that shows samples; said on ``StreamCallback`` and ``InputOptions``."""
+
+
+class SampleOptions(ShownOptions, ModelOptions, total=False):
+    """What a callback takes that explains samples; said there, and on ``ModelOptions``."""
+
+
+class StreamCallback(EvaluationCallback):
+    """Base of all callbacks that read class scores from the evaluation stream.
+
+    Args:
+        name: goes before the quantity in tags and file names, ``val/<name>/accuracy``; for two of a kind.
+        class_names: a name for each class, in order. Default: the dataset's ``classes``, else the indices.
+        num_classes: number of classes. Default: told from the scores of the first batch.
+        task: ``"multiclass"``: scores ``(N, C)``, targets ``(N,)``. ``"binary"``: scores ``(N,)``, ``(N, 1)`` or
+            ``(N, 2)``, where one score speaks for class 1. ``"multilabel"``: both ``(N, L)``, targets 0 or 1. Further
+            dimensions, as ``(N, C, H, W)`` with ``(N, H, W)`` of a segmentation, are counted position by position.
+        scores: whether the network gives ``"logits"`` or ``"probabilities"``.
+        scores_fn: from the step's outputs and the batch to the scores, where they are not found by themselves.
+        target_fn: from the batch to class indices ``(N,)``. Default: second of a tuple, or a dict's usual key.
+        inputs_fn: from the batch to the inputs. Default: first of a tuple, or a dict's usual key.
+        ignore_index: target of rows, pixels or labels that enter no figure, as ``-100``.
+        stages: which of ``"train"``, ``"val"`` and ``"test"``; training is read as it happens, with dropout and with
+            weights that change.
+        on_error: ``"warn"``: what goes wrong in explaining, drawing or writing is said once, and the run goes
+            on. ``"raise"``: it ends the run. A configuration that would give wrong figures always raises.
+
+    Attributes:
+        results: the last result of each stage by ``"val"`` and ``"test"``, and ``"val/dataloader_1"`` for a
+            second dataloader; the same on every rank, except for explanations, which are made on the first.
+    """
+
+    reading: ClassReading
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        class_names: Sequence[str] | None = None,
+        num_classes: int | None = None,
+        task: Task = "multiclass",
+        scores: ScoreKind = "logits",
+        scores_fn: Callable[[Any, Any], Any] | None = None,
+        target_fn: Callable[[Any], Any] | None = None,
+        inputs_fn: Callable[[Any], Any] | None = None,
+        ignore_index: int | None = None,
+        stages: Sequence[Stage] = ("val", "test"),
+        on_error: Literal["warn", "raise"] = "warn",
+    ) -> None:
+        names = None if class_names is None else distinct(class_names)
+        one_of("task", task, TASKS)
+        one_of("scores", scores, ("logits", "probabilities"))
+        if names is not None and num_classes not in (None, len(names)):
+            raise ValueError(f"`class_names` has {len(names)} names, but `num_classes` is {num_classes}.")
+        for argument, function in (("scores_fn", scores_fn), ("target_fn", target_fn), ("inputs_fn", inputs_fn)):
+            hashable(argument, function)
+        # names do not narrow the reading, so that callbacks with and without them share one
+        reading = ClassReading(task, scores, num_classes, scores_fn, target_fn, inputs_fn, ignore_index)
+        super().__init__(reading, name=name, stages=stages, on_error=on_error)
+        self.class_names = names
+
+    def check(self, module: LightningModule, batch: EvalBatch) -> None:
+        """Raise where the arguments do not go with the first batch."""
+        names = self.class_names
+        if names is not None and len(names) != batch.num_classes:
+            raise ValueError(
+                f"`class_names` has {len(names)} names, but the scores have {batch.num_classes} classes. "
+                "Pass one name for each class, in the order of the columns."
+            )
+
+    def names(self, found: tuple[str, ...]) -> tuple[str, ...]:
+        """Of the classes: as they were said, else the dataset's, else the indices."""
+        return self.class_names or found
+
+
+def distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """``names`` as they will be shown; raises ``ValueError`` where two are the same."""
+    if isinstance(names, (str, Mapping)):
+        raise ValueError(f"`class_names` is a {type(names).__name__}, wanted a list with a name for each class.")
+    texts = tuple(map(str, names))
+    twice = [name for name in texts if texts.count(name) > 1]
+    if twice or not all(texts) or not texts:
+        raise ValueError(
+            f"`class_names` has {twice[0]!r} twice." if twice else "`class_names` has an empty name or none."
+        )
+    return texts

@@ -1,0 +1,90 @@
+"""ROC and precision-recall curves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import final
+
+import torch
+from lightning.pytorch import LightningModule
+from typing_extensions import Unpack
+
+from lightning_posttrain.classification.callback.base import EvaluationOptions, StreamCallback
+from lightning_posttrain.classification.functional.curves import curve_report, points_at
+from lightning_posttrain.classification.functional.ranking import precision_recall_curve, roc_curve
+from lightning_posttrain.classification.metric.base import Needs
+from lightning_posttrain.classification.metric.histograms import ScoreHistograms
+from lightning_posttrain.classification.result.curves import CurveReport
+from lightning_posttrain.classification.result.scores import ScoreCounts
+from lightning_posttrain.core.output.artifacts import PrecisionRecall, Tagged
+from lightning_posttrain.core.stream.evaluation import Evaluation
+from lightning_posttrain.core.stream.stream import EvaluationStream
+
+THRESHOLDS = 127
+"""As many as TensorBoard's own curves have."""
+
+
+@final
+class ScoreCurves(StreamCallback):
+    """Draws the ROC and the precision-recall curve of each class, and of all together, at every validation and test.
+
+    For a binary task the curves are those of class 1, for others of each class against the rest. With more than ten
+    classes the five with the smallest areas are in colour. The counts behind them stand in a CSV file, and in
+    TensorBoard's own "PR curves" page, where a threshold can be moved.
+
+    ``ClassificationMetrics`` logs the areas.
+
+    Args:
+        max_curves: how many classes have a page of TensorBoard's own, and points in the file, at most.
+        **options: what every callback takes, see ``StreamCallback``.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> trainer = Trainer(callbacks=ScoreCurves(task="binary"), logger=False)
+    """
+
+    tag = "score_curves"
+
+    def __init__(self, *, max_curves: int = 10, **options: Unpack[EvaluationOptions]) -> None:
+        super().__init__(**options)
+        if max_curves < 0:
+            raise ValueError(f"`max_curves` is {max_curves}, wanted 0 or more.")
+        self.max_curves = max_curves
+
+    def metrics(self) -> Needs:
+        """Histograms of scores."""
+        return (ScoreHistograms,)
+
+    def summarize(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> CurveReport | None:
+        """The areas and what they follow from."""
+        counts: ScoreCounts = replace(evaluation.result(ScoreHistograms), class_names=names)
+        if not len(counts.positives):
+            text = f"ScoreCurves draws no curves of {len(names)} classes; 4,096 are the most."
+            EvaluationStream.of(module.trainer).say_once(text)
+            return None
+        if self.reading.task == "binary":
+            counts = ScoreCounts(counts.positives[:, 1:], counts.negatives[:, 1:], names[1:])
+        return curve_report(counts)
+
+    def show(self, result: CurveReport, title: str) -> Iterator[Tagged]:
+        """Two pictures, the areas, the points, and TensorBoard's own curves."""
+        from lightning_posttrain.classification.render.curves import (
+            areas_table,
+            points_table,
+            precision_recall_image,
+            roc_image,
+        )
+
+        each, together = result.counts.sides, result.counts.together
+        roc, micro_roc = roc_curve(*each), roc_curve(*together)
+        yield Tagged("roc_curve", roc_image(result, roc, micro_roc, title))
+        pr, micro_pr = precision_recall_curve(*each), precision_recall_curve(*together)
+        yield Tagged("precision_recall_curve", precision_recall_image(result, pr, micro_pr, title))
+        yield Tagged("areas_under_curves", areas_table(result))
+        few = slice(0, self.max_curves)
+        threshold, *counts = points_at(result.counts, torch.linspace(0, 1, THRESHOLDS, dtype=torch.float64))
+        names = result.counts.class_names[few]
+        yield Tagged("curve_points", points_table(names, threshold, tuple(c[:, few] for c in counts)))
+        for k, name in enumerate(names):
+            yield Tagged(f"pr_curve/{name}", PrecisionRecall(*(c[:, k] for c in counts)))

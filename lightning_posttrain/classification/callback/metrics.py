@@ -1,0 +1,104 @@
+"""The figures of a classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import final
+
+from lightning.pytorch import LightningModule
+from typing_extensions import Unpack
+
+from lightning_posttrain.classification.batch import EvalBatch
+from lightning_posttrain.classification.callback.base import EvaluationOptions, StreamCallback
+from lightning_posttrain.classification.logged_figures import check_patterns, matching, patterns_of
+from lightning_posttrain.classification.metric.base import Needs
+from lightning_posttrain.classification.report_plan import ReportPlan
+from lightning_posttrain.classification.result.report import ClassificationReport
+from lightning_posttrain.core.output.artifacts import Tagged
+from lightning_posttrain.core.stream.evaluation import Evaluation
+
+
+@final
+class ClassificationMetrics(StreamCallback):
+    """Works out the whole report of a classifier on every validation and test, and logs the figures that one follows.
+
+    Logged as the module's own, on every rank and every validation, so that ``EarlyStopping`` and
+    ``ModelCheckpoint`` can monitor ``"val/f1_macro"`` wherever they stand in the list. All figures stand in the
+    tables, as text in TensorBoard and as CSV and JSON: accuracy, balanced accuracy, top-k accuracy, Matthews
+    correlation, Cohen's kappa, log loss, Brier score and expected calibration error; for each class, and averaged,
+    precision, recall, specificity, F-beta, Jaccard index, area under the ROC curve and average precision.
+
+    Args:
+        log: names of the figures that are logged, with ``*`` for any letters, as ``["accuracy", "per_class/*"]``.
+            Default: a short set for the task.
+        beta: weight of recall in F-beta; 1 gives ``f1``.
+        top_k: the ``k`` of the top-k accuracies.
+        curves: work out what needs the order of scores: areas under curves, average precision.
+        exact: work these out, but for ``_micro``, from all scores instead of from histograms. All are kept, 4 bytes
+            each, on the device, and under DDP gathered on each rank at the end of the epoch.
+        resamples: bootstrap replicates for the 95 % intervals of all that follows from the confusion counts; 0 for
+            none. Fewer are drawn where the matrix has very many cells.
+        **options: what every callback takes, see ``StreamCallback``.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from lightning.pytorch.callbacks import EarlyStopping
+        >>> stop = EarlyStopping(monitor="val/f1_macro", mode="max")
+        >>> trainer = Trainer(callbacks=[stop, ClassificationMetrics()], logger=False)
+    """
+
+    tag = "classification_report"
+
+    def __init__(
+        self,
+        *,
+        log: Sequence[str] | None = None,
+        beta: float = 1.0,
+        top_k: Sequence[int] | int = (5,),
+        curves: bool = True,
+        exact: bool = False,
+        resamples: int = 1000,
+        **options: Unpack[EvaluationOptions],
+    ) -> None:
+        super().__init__(**options)
+        self.logged = patterns_of(log, self.reading.task)
+        self.chosen = log is not None
+        self.beta = beta
+        self.top_k = (top_k,) if isinstance(top_k, int) else tuple(top_k)
+        self.curves = curves
+        self.exact = exact
+        self.resamples = resamples
+        self._plan.check()
+
+    @property
+    def _plan(self) -> ReportPlan:
+        return ReportPlan(self.reading.task, self.beta, self.top_k, self.curves, self.exact, self.resamples)
+
+    def metrics(self) -> Needs:
+        """Counts of classes, of ranks and of confidence, sums of losses, and histograms of scores."""
+        return self._plan.metrics()
+
+    def check(self, module: LightningModule, batch: EvalBatch) -> None:
+        """Raise for a name in ``log`` that no figure has."""
+        super().check(module, batch)
+        if self.chosen:
+            check_patterns(self.logged, self._plan.report_of_nothing(batch, self.class_names))
+
+    def summarize(
+        self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]
+    ) -> ClassificationReport:
+        """The figures that follow from what was counted."""
+        return self._plan.report(evaluation.results.values(), names, positions=not evaluation.independent)
+
+    def scalars(self, result: ClassificationReport) -> dict[str, float]:
+        """The figures that were chosen."""
+        # the mean intersection over union is what a segmentation is known by
+        more = ("jaccard_macro",) if result.positions and not self.chosen else ()
+        return matching((*self.logged, *more), result)
+
+    def show(self, result: ClassificationReport, title: str) -> Iterator[Tagged]:
+        """The tables."""
+        from lightning_posttrain.classification.render.report import class_table, overall_table
+
+        yield Tagged(self.tag, class_table(result))
+        yield Tagged("summary", overall_table(result))

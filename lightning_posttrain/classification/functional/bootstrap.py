@@ -1,0 +1,66 @@
+"""Bootstrap intervals from finished counts, without a second look at the data."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_posttrain.classification.functional.confusion import counts_of_cells
+from lightning_posttrain.classification.result.confusion import ClassCounts, Confusion, LabelConfusion
+
+LEVEL = 0.95
+DRAWS = 1_000_000
+"""Binomial draws at most; a matrix with many cells gets fewer replicates, but 100 at least."""
+MOST_CELLS = 100_000
+"""With more cells that are not zero there are no intervals: they would take seconds."""
+
+
+def replicates(confusion: Confusion | LabelConfusion, resamples: int, seed: int = 0) -> ClassCounts:
+    """Counts ``(R, C)`` of as many rows drawn again, with replacement, from those that were counted.
+
+    To draw rows is to draw the cells of the matrix from a multinomial distribution (Efron, 1979,
+    doi:10.1214/aos/1176344552). Labels of a multilabel task are drawn each by itself, as counts do not tell which of
+    them came together: intervals of their means are too narrow where labels go together.
+
+    Args:
+        confusion: what was counted.
+        resamples: ``R``; less where the matrix has so many cells that it would take long.
+        seed: of random numbers of its own; the same on every rank.
+    """
+    generator = np.random.default_rng(seed)
+    if isinstance(confusion, LabelConfusion):
+        cells = confusion.counts.flatten(1)
+        drawn = np.stack([_draw(generator, label, resamples, len(cells)) for label in cells], axis=1)
+        labels, classes = torch.from_numpy(drawn).view(len(drawn), -1, 2, 2), confusion.class_names
+        tp, fp, fn, tn = labels[..., 1, 1], labels[..., 0, 1], labels[..., 1, 0], labels[..., 0, 0]
+        assert tp.shape[-1] == len(classes)
+        return ClassCounts(tp, fp, fn, tn)
+    place, count = confusion.cells
+    drawn = _draw(generator, count, resamples, 1)
+    return counts_of_cells(place, torch.from_numpy(drawn), len(confusion.class_names))
+
+
+def _draw(generator: np.random.Generator, count: Tensor, resamples: int, times: int) -> np.ndarray:
+    rows = int(count.sum())
+    share = count.double().numpy() / max(rows, 1)
+    share[share.argmax()] += 1 - share.sum()  # rounding must not leave the sum above one
+    number = max(min(resamples, DRAWS // (len(count) * times)), min(resamples, 100))
+    return generator.multinomial(rows, share, size=number).astype(np.float64)
+
+
+def can_resample(confusion: Confusion | LabelConfusion) -> bool:
+    """Whether there is something to draw from, and not too much."""
+    count = confusion.counts if isinstance(confusion, LabelConfusion) else confusion.cells[1]
+    return int(count.sum()) > 0 and count.numel() <= MOST_CELLS
+
+
+def interval(values: Tensor, level: float = LEVEL) -> Tensor:
+    """Lower and upper end ``(2, ...)`` of the middle share of replicates ``(R, ...)``; those not defined are left out.
+
+    Example:
+        >>> interval(torch.arange(101.0), level=0.5).tolist()
+        [25.0, 75.0]
+    """
+    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=values.dtype)
+    return torch.nanquantile(values, ends, dim=0)

@@ -1,0 +1,207 @@
+"""The report of a classifier, from what was counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_posttrain.classification.functional.bootstrap import can_resample, interval, replicates
+from lightning_posttrain.classification.functional.class_figures import (
+    agreement,
+    averages,
+    class_figures,
+    label_mcc,
+    micro,
+)
+from lightning_posttrain.classification.functional.confusion import class_counts
+from lightning_posttrain.classification.functional.ranking import Bounded, areas
+from lightning_posttrain.classification.result.confusion import ClassCounts, Confusion, LabelConfusion
+from lightning_posttrain.classification.result.report import ClassificationReport
+from lightning_posttrain.classification.result.scores import Areas, Losses, Ranks, Reliability, ScoreCounts
+from lightning_posttrain.core.output.result import Result, listed
+
+Named = dict[str, Tensor]
+Interval = tuple[float, float]
+AREAS = ("auroc", "average_precision")
+DOUBT = 5e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What was counted of an evaluation; only the confusion is needed."""
+
+    confusion: Confusion | LabelConfusion
+    losses: Losses | None = None
+    ranks: Ranks | None = None
+    reliability: Reliability | None = None
+    scores: ScoreCounts | None = None
+    exact: Areas | None = None
+
+    @classmethod
+    def of(cls, results: Iterable[Result], class_names: tuple[str, ...] | None = None) -> Findings:
+        """Those of ``results`` that a report follows from."""
+        found = list(results)
+
+        def first(*kinds: type[Any]) -> Any:
+            return next((result for result in found if isinstance(result, kinds)), None)
+
+        confusion = first(Confusion, LabelConfusion)
+        named = confusion if class_names is None else replace(confusion, class_names=class_names)
+        return cls(named, first(Losses), first(Ranks), first(Reliability), first(ScoreCounts), first(Areas))
+
+
+def classification_report(
+    found: Findings | Confusion | LabelConfusion,
+    *,
+    binary: bool = False,
+    beta: float = 1.0,
+    top_k: Sequence[int] = (),
+    resamples: int = 0,
+    positions: bool = False,
+) -> ClassificationReport:
+    """Work out all figures that follow from what was counted, in float64.
+
+    Args:
+        found: what was counted; a confusion alone gives what follows from it.
+        binary: name the figures of class 1 without its name, as scikit-learn does.
+        beta: weight of recall in F-beta.
+        top_k: the ``k`` of the top-k accuracies.
+        resamples: bootstrap replicates for intervals; 0 for none.
+        positions: whether several rows are of one sample, as pixels of an image are, so that they are not drawn again.
+
+    Example:
+        >>> report = classification_report(Confusion(torch.tensor([[3, 1], [0, 4]]), ("no", "yes")))
+        >>> report["accuracy"], report.per_class["recall"].tolist()
+        (0.875, [0.75, 1.0])
+    """
+    found = found if isinstance(found, Findings) else Findings(found)
+    counts = class_counts(found.confusion)
+    whole, each = _from_counts(found.confusion, counts, beta, binary=binary)
+    ranked, each_ranked = _from_scores(found, binary=binary)
+    bounds = {name: (float(bounded.low), float(bounded.high)) for name, bounded in ranked.items()}
+    intervals, class_intervals = _intervals(found.confusion, beta, 0 if positions else resamples, binary=binary)
+    overall = {
+        **{name: float(value) for name, value in whole.items()},
+        **{name: float(value) for name, value in _from_rows(found, top_k).items()},
+        **{name: float(bounded.value) for name, bounded in ranked.items()},
+    }
+    return ClassificationReport(
+        class_names=found.confusion.class_names,
+        support=found.confusion.support,
+        overall=overall,
+        per_class={**each, **each_ranked},
+        intervals=intervals,
+        class_intervals=class_intervals,
+        bounds=bounds,
+        undefined=(*_undefined(found.confusion, counts), *_doubt(bounds)),
+        positions=positions,
+        alerts=(*found.confusion.alerts, *(found.losses.alerts if found.losses else ())),
+    )
+
+
+def _from_counts(
+    confusion: Confusion | LabelConfusion, counts: ClassCounts, beta: float, *, binary: bool
+) -> tuple[Named, Named]:
+    """Figures of the whole set and of each class; with replicates, of each of those."""
+    each = class_figures(counts, beta)
+    if isinstance(confusion, LabelConfusion):
+        each["mcc"] = label_mcc(counts)
+        together = class_figures(micro(counts), beta)
+        pooled = {f"{name}_micro": values[..., 0] for name, values in together.items()}
+        wrong = counts.false_positive + counts.false_negative
+        hamming = {"hamming_loss": wrong.sum(dim=-1) / counts.total.sum(dim=-1)}
+        return {**hamming, **averages(each, counts.support), **pooled}, each
+    positive = {name: values[..., 1] for name, values in each.items()} if binary else {}
+    return {**agreement(counts), **positive, **averages(each, counts.support)}, each
+
+
+def _from_rows(found: Findings, top_k: Sequence[int]) -> dict[str, float]:
+    named = {}
+    if isinstance(found.confusion, LabelConfusion):
+        rows = found.confusion.rows
+        named["accuracy"] = found.confusion.exact / rows if rows else torch.nan
+    elif found.ranks is not None:
+        named.update({f"top_{k}_accuracy": found.ranks.top(k) for k in top_k if k < len(found.confusion.class_names)})
+    if found.losses is not None:
+        named.update(log_loss=float(found.losses.log_loss.nanmean()), brier=float(found.losses.brier.nanmean()))
+    if found.reliability is not None:
+        named["ece"] = found.reliability.ece
+    return named
+
+
+def _areas(found: Findings) -> dict[str, tuple[Bounded | None, Bounded | None]]:
+    """Areas under curves of each class, exact ones where there are such, and of all classes together, by name."""
+    each: list[Bounded | None] = [None, None]
+    together: list[Bounded | None] = [None, None]
+    if found.scores is not None and len(found.scores.positives):
+        each[:] = areas(*found.scores.sides)
+        together[:] = areas(*found.scores.together)
+    if found.exact is not None:
+        each[:] = (Bounded(area, area, area) for area in (found.exact.auroc, found.exact.average_precision))
+    return dict(zip(AREAS, zip(each, together, strict=True), strict=True))
+
+
+def _from_scores(found: Findings, *, binary: bool) -> tuple[dict[str, Bounded], Named]:
+    """Areas under curves of the whole set, and of each class."""
+    support = found.confusion.support.double()
+    whole: dict[str, Bounded] = {}
+    per_class: Named = {}
+    for name, (each, together) in _areas(found).items():
+        if each is None:
+            continue
+        per_class[name] = each.value
+        if binary:
+            whole[name] = Bounded(*(values[1] for values in each))
+            continue
+        means = [averages({name: values}, support) for values in each]
+        for average in means[0]:
+            whole[average] = Bounded(*(mean[average] for mean in means))
+        if together is not None:
+            whole[f"{name}_micro"] = Bounded(*(values[0] for values in together))
+    if found.losses is not None and len(found.losses.log_loss) > 1:
+        per_class.update(log_loss=found.losses.log_loss, brier=found.losses.brier)
+    return whole, per_class
+
+
+def _doubt(bounds: Mapping[str, Interval]) -> tuple[str, ...]:
+    """A word where scores lie so close together that the bins tell few of them apart."""
+    wide = {name: (high - low) / 2 for name, (low, high) in bounds.items() if name.startswith("auroc")}
+    most = max(wide.values(), default=0.0)
+    if not most > DOUBT:
+        return ()
+    return (
+        f"scores are so much alike that areas under ROC curves are known to within {most:.3f}; exact=True knows them",
+    )
+
+
+def _intervals(
+    confusion: Confusion | LabelConfusion, beta: float, resamples: int, *, binary: bool
+) -> tuple[dict[str, tuple[float, float]], Named]:
+    if not resamples or not can_resample(confusion):
+        return {}, {}
+    whole, each = _from_counts(confusion, replicates(confusion, resamples), beta, binary=binary)
+    ends = {name: interval(values) for name, values in whole.items()}
+    return (
+        {name: (float(low), float(high)) for name, (low, high) in ends.items()},
+        {name: interval(values) for name, values in each.items()},
+    )
+
+
+def _undefined(confusion: Confusion | LabelConfusion, counts: ClassCounts) -> tuple[str, ...]:
+    if not counts.total.sum():
+        return ("no rows were counted",)
+    absent = _names(confusion, counts.support == 0)
+    unseen = _names(confusion, (counts.predicted == 0) & (counts.support > 0))
+    said = (
+        (absent, "no rows of {}: recall is not defined and not in the means"),
+        (unseen, "never predicted: {}; precision counts as 0"),
+    )
+    return tuple(text.format(names) for names, text in said if names)
+
+
+def _names(confusion: Confusion | LabelConfusion, chosen: Tensor) -> str:
+    return listed([confusion.class_names[i] for i in chosen.nonzero().flatten().tolist()])

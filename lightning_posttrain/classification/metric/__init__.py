@@ -1,0 +1,1 @@
+"""Metrics of this wing: states that sum over ranks."""

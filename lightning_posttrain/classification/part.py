@@ -1,0 +1,56 @@
+"""What is accumulated of one loader of a classifier."""
+
+from __future__ import annotations
+
+import torch
+
+from lightning_posttrain.classification.accumulator import Accumulator
+from lightning_posttrain.classification.batch import EvalBatch
+from lightning_posttrain.classification.metric.base import EvaluationMetric
+from lightning_posttrain.core.output.result import Result
+from lightning_posttrain.core.stream.metric import StreamMetric
+from lightning_posttrain.core.stream.reading import Kinds
+
+
+class ClassPart:
+    """What has been accumulated of one loader.
+
+    Args:
+        num_classes: ``C``, or the number of labels.
+        kinds: of metrics.
+        device: where the scores are.
+        labels: whether each row has any number of labels.
+    """
+
+    def __init__(self, num_classes: int, kinds: Kinds, device: torch.device, *, labels: bool) -> None:
+        with torch.inference_mode(False):  # a state made in inference mode could not be changed outside it
+            self.metrics = {kind: _made(kind, num_classes, labels=labels).to(device) for kind in dict.fromkeys(kinds)}
+        self.likeness = (num_classes,)
+        self.independent = True
+        self.seen = torch.zeros((), dtype=torch.float64 if device.type != "mps" else torch.float32, device=device)
+        self._accumulator = Accumulator(self.metrics.values(), num_classes, multilabel=labels)
+
+    def add(self, batch: EvalBatch) -> None:
+        """Fold a batch."""
+        self.independent = self.independent and batch.samples is None
+        self._accumulator.add(batch)
+
+    def flush(self) -> None:
+        """Bring all that was gathered into the metrics."""
+        self._accumulator.flush()
+
+    def watch(self, batch: EvalBatch) -> None:
+        """Keep a sum that is the same on another rank if that reads the same rows."""
+        self.seen += batch.scores.nan_to_num(0.0, 0.0, 0.0).to(self.seen.dtype).sum() + len(batch.scores)
+
+    def results(self) -> dict[type[StreamMetric], Result]:
+        """What the metrics amount to."""
+        return {kind: metric.report(metric.states()) for kind, metric in self.metrics.items()}
+
+
+def _made(kind: type[StreamMetric], num_classes: int, *, labels: bool) -> EvaluationMetric:
+    if not issubclass(kind, EvaluationMetric):
+        raise TypeError(
+            f"`metrics` has {kind.__name__}, wanted metrics of class scores: subclasses of EvaluationMetric."
+        )
+    return kind(num_classes, multilabel=labels, sync_on_compute=False)

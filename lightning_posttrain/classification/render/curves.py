@@ -1,0 +1,114 @@
+"""ROC and precision-recall curves as pictures and tables."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lightning_posttrain.classification.result.curves import CurveReport
+from lightning_posttrain.core.drawing.canvas import INK, PALE, WIDTH, Canvas, Color, shorten
+from lightning_posttrain.core.drawing.plot import COLORS, Axes, Line, legend
+from lightning_posttrain.core.drawing.table_notes import sentences
+from lightning_posttrain.core.output.artifacts import Image, Table
+
+FAINT: Color = (205, 210, 216)
+NAMED = len(COLORS)
+SHOWN = 400
+"""Points of a line at most; a screen shows no more."""
+
+
+def roc_image(report: CurveReport, each: tuple[Tensor, Tensor], together: tuple[Tensor, Tensor], title: str) -> Image:
+    """Draw ROC curves.
+
+    Args:
+        report: the areas.
+        each: false and true positive rate of each class ``(K, C)``.
+        together: the same of all classes ``(K, 1)``.
+        title: stands above, as ``"val"``.
+    """
+    chance = Line((0.0, 1.0), (0.0, 1.0), PALE, 1.0)
+    heading = f"{title} · ROC curve"
+    areas = ("area under it (AUROC)", report.auroc, report.micro[0])
+    return _image(report, each, together, areas, (heading, "false positive rate", "true positive rate"), [chance])
+
+
+def precision_recall_image(
+    report: CurveReport, each: tuple[Tensor, Tensor], together: tuple[Tensor, Tensor], title: str
+) -> Image:
+    """Draw precision-recall curves, as ``roc_image`` does; of recall and precision."""
+    heading = f"{title} · precision-recall curve"
+    areas = ("average precision (AP)", report.average_precision, report.micro[1])
+    return _image(report, each, together, areas, (heading, "recall", "precision"), [])
+
+
+def _image(
+    report: CurveReport,
+    each: tuple[Tensor, Tensor],
+    together: tuple[Tensor, Tensor],
+    areas: tuple[str, Tensor, float],
+    texts: tuple[str, str, str],
+    behind: list[Line],
+) -> Image:
+    short, values, micro = areas
+    chosen = _lowest(values)
+    x, y = (side.numpy() for side in each)
+    faint = [Line(*_thinned(x[:, k], y[:, k]), FAINT, 1.0) for k in _others(values, chosen)]
+    named = [Line(*_thinned(x[:, k], y[:, k]), color, 3.0) for k, color in zip(chosen, COLORS, strict=False)]
+    names = report.counts.class_names
+    entries = [(color, f"{names[k]}  {float(values[k]):.4f}") for k, color in zip(chosen, COLORS, strict=False)]
+    if not math.isnan(micro):
+        named.append(Line(*_thinned(together[0][:, 0].numpy(), together[1][:, 0].numpy()), INK, 4.0))
+        entries.insert(0, (INK, f"all together (micro)  {micro:.4f}"))
+    if faint:
+        entries.append((FAINT, f"{len(faint)} of {len(values) - len(chosen)} other classes"))
+    side = WIDTH - 110
+    canvas = Canvas(100 + side + 74 + 28 * len(entries) + 34)
+    canvas.text(12, 10, f"{texts[0]}; below: {short}")
+    Axes(76, 92, side, side).draw(canvas, [*behind, *faint, *named], x_label=texts[1], y_label=texts[2])
+    legend(canvas, 92 + side + 66, entries)
+    foot = "; ".join(report.notes)
+    canvas.text(12, 92 + side + 74 + 28 * len(entries), shorten(foot, WIDTH - 24, 18), size=18, color=PALE)
+    return canvas.image()
+
+
+def _lowest(values: Tensor) -> list[int]:
+    """The classes that are drawn in colour: all where they are few, else those with the smallest areas."""
+    defined = [k for k in range(len(values)) if not math.isnan(float(values[k]))]
+    if len(defined) <= NAMED:
+        return defined
+    return sorted(defined, key=lambda k: float(values[k]))[: NAMED // 2]
+
+
+def _others(values: Tensor, chosen: list[int], limit: int = 100) -> list[int]:
+    return [k for k in range(len(values)) if k not in chosen and not math.isnan(float(values[k]))][:limit]
+
+
+def _thinned(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points without those that lie where the one before does, and no more than can be seen."""
+    moves = np.ones(len(x), dtype=bool)
+    moves[1:-1] = (np.diff(np.round(x * SHOWN))[:-1] != 0) | (np.diff(np.round(y * SHOWN))[:-1] != 0)
+    return x[moves], y[moves]
+
+
+def areas_table(report: CurveReport) -> Table:
+    """Support and areas of each class."""
+    auroc, precision = report.micro
+    said = f"All classes together (micro): AUROC {auroc:.4f}, AP {precision:.4f}." if not math.isnan(auroc) else ""
+    return Table(("class", "support", "AUROC", "AP"), tuple(report.rows()), note=sentences(said, report.notes))
+
+
+def points_table(names: tuple[str, ...], thresholds: Tensor, counts: tuple[Tensor, ...]) -> Table:
+    """Counts at thresholds, for a program or a plot of one's own.
+
+    Args:
+        names: ``C`` names.
+        thresholds: ``(K,)``.
+        counts: true positives, false positives, true negatives and false negatives, each ``(K, C)``.
+    """
+    listed = zip(names, zip(*(c.long().t().tolist() for c in counts), strict=True), strict=True)
+    steps = thresholds.tolist()
+    rows = ((name, t, *four) for name, columns in listed for t, *four in zip(steps, *columns, strict=True))
+    return Table(("class", "threshold", "TP", "FP", "TN", "FN"), tuple(rows), files_only=True)

@@ -1,0 +1,89 @@
+"""The report of a classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from lightning_posttrain.core.output.result import undefined_to_none
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class ClassificationReport:
+    """Figures of a classifier, named and defined as in scikit-learn.
+
+    ``report["f1_macro"]`` is a figure of the whole set, ``report.per_class["f1"]`` one of each class.
+
+    Args:
+        class_names: ``C`` names of classes or labels.
+        support: rows of each ``(C,)``, int64.
+        overall: figures of the whole set by name; NaN where not defined.
+        per_class: figures ``(C,)`` float64 by name; NaN where not defined.
+        intervals: 95 % bootstrap interval of those of ``overall`` that follow from the counts.
+        class_intervals: the same of ``per_class``, low and high ``(2, C)``.
+        bounds: for figures from histograms, what they are at least and at most.
+        positions: whether several rows are of one sample, as pixels of an image.
+        undefined: which figures are not defined, or 0 by convention, and of which classes.
+        alerts: which rows were left out, and why.
+    """
+
+    class_names: tuple[str, ...]
+    support: Tensor
+    overall: Mapping[str, float]
+    per_class: Mapping[str, Tensor]
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    class_intervals: Mapping[str, Tensor] = field(default_factory=dict)
+    bounds: Mapping[str, Interval] = field(default_factory=dict)
+    positions: bool = False
+    undefined: tuple[str, ...] = ()
+    alerts: tuple[str, ...] = ()
+
+    def __getitem__(self, name: str) -> float:
+        return self.overall[name]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """All that a reader of the table must know."""
+        together = "no intervals: the positions of one sample go together"
+        return (*self.alerts, *self.undefined, *((together,) if self.positions else ()))
+
+    def scalars(self) -> dict[str, float]:
+        """Every figure, those of classes as ``per_class/recall/cat``."""
+        each = {
+            f"per_class/{figure}/{name}": value
+            for figure, values in self.per_class.items()
+            for name, value in zip(self.class_names, values.tolist(), strict=True)
+        }
+        return {**self.overall, **each}
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """Name, support and figures of each class."""
+        columns = (values.tolist() for values in self.per_class.values())
+        return list(zip(self.class_names, self.support.tolist(), *columns, strict=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Figures of the whole set, their intervals, then one record for each class."""
+        keys = ("class", "support", *self.per_class)
+        figures: dict[str, Any] = {
+            **self.overall,
+            "intervals": self.intervals,
+            "bounds": self.bounds,
+            "per_class": [dict(zip(keys, row, strict=True)) for row in self.rows()],
+            "class_intervals": self.class_intervals,
+            "notes": self.notes,
+        }
+        return {key: undefined_to_none(value) for key, value in figures.items()}
+
+    def __str__(self) -> str:
+        width = max(map(len, ("class", *self.class_names)))
+        head = f"{'class':{width}}  support" + "".join(f"{name:>18}" for name in self.per_class)
+        lines = [f"{name:{width}} {n:8d}" + "".join(f"{v:18.4f}" for v in values) for name, n, *values in self.rows()]
+        wide = max(map(len, self.overall))
+        ends = {name: f"  ({low:.4f} to {high:.4f})" for name, (low, high) in self.intervals.items()}
+        tail = [f"{name:{wide}} {value:8.4f}{ends.get(name, '')}" for name, value in self.overall.items()]
+        return "\n".join([head, *lines, "", *tail, *self.notes])

@@ -1,0 +1,121 @@
+"""What was counted of probabilities and of the order of scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from lightning_posttrain.core.output.result import Counted
+
+
+@dataclass(frozen=True, eq=False)
+class Ranks(Counted):
+    """``counts[k]`` rows had ``k`` classes before their own; the last entry is of all further ones."""
+
+    counts: Tensor
+
+    def top(self, k: int) -> float:
+        """Share of rows whose class was among the ``k`` with the largest scores."""
+        return float(self.counts[:k].sum() / self.counts.sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Losses(Counted):
+    """Means over rows, each ``(G,)`` float64, for each label of a multilabel task, else one.
+
+    Args:
+        log_loss: minus the log of the target's probability.
+        brier: squared distance of the probabilities to the target's.
+        infinite: rows whose own class had probability 0.
+    """
+
+    log_loss: Tensor
+    brier: Tensor
+    infinite: Tensor
+
+    @property
+    def alerts(self) -> tuple[str, ...]:
+        """Rows whose loss is infinite."""
+        count = int(self.infinite.sum())
+        return (f"{count} rows gave their own class probability 0; each counts 36.04 in the log loss",) if count else ()
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability(Counted):
+    """Confidence against accuracy, in bins of equal width over confidence 0 to 1.
+
+    Args:
+        right, wrong: rows in each bin whose predicted class was or was not theirs ``(B,)``, int64.
+        confidence: sum of the confidence of the rows in each bin ``(B,)``, float64.
+    """
+
+    right: Tensor
+    wrong: Tensor
+    confidence: Tensor
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error: mean distance of confidence and accuracy, weighted by rows.
+
+        Guo et al., 2017, arXiv:1706.04599; of the predicted class.
+        """
+        return float((self.right - self.confidence).abs().sum() / (self.right + self.wrong).sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Areas(Counted):
+    """Areas under curves without an approximation.
+
+    Args:
+        auroc: area under the ROC curve of each class ``(C,)`` float64; NaN where not defined.
+        average_precision: ``(C,)`` float64.
+    """
+
+    auroc: Tensor
+    average_precision: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreRows(Counted):
+    """Rows with their scores, all of them or a random sample.
+
+    Args:
+        scores: logits ``(N, C)`` float32; for multilabel log-odds ``(N, L)``.
+        target: class index ``(N,)``; for multilabel 0 or 1 ``(N, L)``, -1 where not counted.
+        total: rows of which these are a sample.
+    """
+
+    scores: Tensor
+    target: Tensor
+    total: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """How many; the rows themselves stay in the fields."""
+        return {"rows": len(self.target), "total": self.total}
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreCounts(Counted):
+    """How many scores fell in each bin of the score axis, by class.
+
+    Args:
+        positives: of rows of the class ``(T, C)``, int64, from the lowest bin to the highest.
+        negatives: of the other rows.
+        class_names: ``C`` names.
+    """
+
+    positives: Tensor
+    negatives: Tensor
+    class_names: tuple[str, ...]
+
+    @property
+    def sides(self) -> tuple[Tensor, Tensor]:
+        """Positives and negatives."""
+        return self.positives, self.negatives
+
+    @property
+    def together(self) -> tuple[Tensor, Tensor]:
+        """Positives and negatives of all classes, as of one ``(T, 1)``."""
+        return self.positives.sum(dim=1, keepdim=True), self.negatives.sum(dim=1, keepdim=True)

@@ -1,0 +1,1 @@
+"""The ground floor that every wing stands on. It knows no task."""

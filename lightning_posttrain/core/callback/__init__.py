@@ -1,0 +1,1 @@
+"""What every callback is made of: hooks, options, reporting, scalars, what is fitted on validation."""

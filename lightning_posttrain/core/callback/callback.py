@@ -1,0 +1,208 @@
+"""The base of every callback: joins the evaluation stream, logs, draws, and never costs a run."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar, Literal
+
+from lightning.pytorch import LightningModule, Trainer
+
+from lightning_posttrain.core.callback.namespaces import AnyCallback
+from lightning_posttrain.core.callback.options import one_of
+from lightning_posttrain.core.callback.reporting import Reporter
+from lightning_posttrain.core.capture.loaders import Stage, stage_of
+from lightning_posttrain.core.output.artifacts import Tagged
+from lightning_posttrain.core.output.result import Result
+from lightning_posttrain.core.stream.evaluation import Evaluation, Needs
+from lightning_posttrain.core.stream.reading import Reading
+from lightning_posttrain.core.stream.stream import EvaluationStream
+
+
+class EvaluationCallback(AnyCallback):
+    """Base of all callbacks that read the evaluation stream, of whatever family.
+
+    Args:
+        reading: how a batch is read.
+        name: goes before the quantity in tags and file names, ``val/<name>/accuracy``; for two of a kind.
+        stages: which of ``"train"``, ``"val"`` and ``"test"``.
+        on_error: ``"warn"``: what goes wrong in explaining, drawing or writing is said once, and the run goes
+            on. ``"raise"``: it ends the run. A configuration that would give wrong figures always raises.
+
+    Attributes:
+        results: the last result of each stage by ``"val"`` and ``"test"``, and ``"val/dataloader_1"`` for a
+            second dataloader; the same on every rank, except for explanations, which are made on the first.
+    """
+
+    tag: ClassVar[str]
+
+    def __init__(
+        self, reading: Reading, *, name: str | None, stages: Sequence[Stage], on_error: Literal["warn", "raise"]
+    ) -> None:
+        super().__init__()
+        one_of("on_error", on_error, ("warn", "raise"))
+        self.stages: tuple[str, ...] = (stages,) if isinstance(stages, str) else tuple(stages)
+        for stage in self.stages:
+            one_of("stages", stage, ("train", "val", "test"))
+        self.reading = reading
+        self.name = name
+        self.on_error = on_error
+        self.results: dict[str, Any] = {}
+        self._reporter = Reporter(type(self), name, on_error)
+
+    @property
+    def slot(self) -> tuple[str, str | None]:
+        """What its tags begin with."""
+        return type(self).__name__, self.name
+
+    @property
+    def state_key(self) -> str:
+        """Tells two of a kind apart in a checkpoint."""
+        return self._generate_state_key(name=self.name)
+
+    # what a final callback says
+
+    def metrics(self) -> Needs:
+        """The metrics it needs of the stream."""
+        return ()
+
+    def check(self, module: LightningModule, batch: Any) -> None:
+        """Raise where the arguments do not go with the first batch."""
+
+    def observe(self, key: str, batch: Any) -> None:
+        """See a batch; for what is no metric."""
+
+    @abstractmethod
+    def summarize(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> Result | None:
+        """The result of a finished epoch."""
+
+    def scalars(self, result: Any) -> dict[str, float]:
+        """What of the result is logged for curves and monitors."""
+        figures: dict[str, float] = result.scalars()
+        return figures
+
+    @abstractmethod
+    def show(self, result: Any, title: str) -> Iterable[Tagged]:
+        """The artifacts of a result; asked for in a thread of its own, while the run goes on."""
+
+    # hooks
+
+    def takes(self, trainer: Trainer) -> bool:
+        """Whether scores of the present stage are wanted; a sanity check counts as validation."""
+        return stage_of(trainer) in self.stages
+
+    def open(self, trainer: Trainer, module: LightningModule) -> None:
+        """Begin an epoch; for what reads no scores."""
+
+    def see(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, loader: int) -> None:
+        """See what a step gave; for what reads no scores."""
+
+    def evaluations(self, trainer: Trainer, module: LightningModule) -> list[Evaluation]:
+        """What there is to report at the end of an epoch; all ranks together."""
+        return EvaluationStream.of(trainer).finish(trainer, module, self.reading) if self.takes(trainer) else []
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Join the stream."""
+        if stage in ("fit", "validate", "test"):
+            EvaluationStream.of(trainer).join(self, trainer)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave the stream. All is written when the first callback leaves, before the loggers are closed."""
+        EvaluationStream.of(trainer).leave(self)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave the stream; Lightning calls no ``teardown`` then, and closes the loggers after this."""
+        EvaluationStream.of(trainer).leave(self, failed=True)
+
+    def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if (stream := EvaluationStream.of(trainer)).leads(self):
+            stream.begin(trainer, pl_module)
+        self.open(trainer, pl_module)
+
+    def _listen(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        if (stream := EvaluationStream.of(trainer)).leads(self):
+            stream.listen(trainer, batch)
+
+    def _add(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if (stream := EvaluationStream.of(trainer)).leads(self):
+            stream.add(trainer, pl_module, outputs, batch, dataloader_idx)
+        self.see(trainer, pl_module, outputs, batch, dataloader_idx)
+
+    def _report(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking:
+            for evaluation in self.evaluations(trainer, pl_module):
+                self._report_one(trainer, pl_module, evaluation)
+
+    def _end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if (stream := EvaluationStream.of(trainer)).leads(self):
+            if trainer.sanity_checking:
+                stream.taken_names(trainer)
+            stream.end(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report what was read in training; the last of all callbacks ends the epoch."""
+        self._report(trainer, pl_module)
+        if (stream := EvaluationStream.of(trainer)).ends(self):
+            stream.end(trainer)
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Any) -> None:
+        """Hear nothing of what runs once more for gradients, as checkpointed parts do."""
+        if (stream := EvaluationStream.of(trainer)).leads(self):
+            stream.pause(paused=True)
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Hear the rest of a step that works out its own gradients."""
+        if (stream := EvaluationStream.of(trainer)).leads(self):
+            stream.pause(paused=False)
+
+    on_train_epoch_start = on_validation_start = on_test_start = _begin
+    on_train_batch_start = on_validation_batch_start = on_test_batch_start = _listen
+    on_train_batch_end = on_validation_batch_end = on_test_batch_end = _add
+    on_validation_epoch_end = on_test_epoch_end = _report
+    on_validation_end = on_test_end = _end
+
+    # reporting
+
+    def names(self, found: tuple[str, ...]) -> tuple[str, ...]:
+        """Of what figures tell apart, as classes; ``found`` are the dataset's own, or numbers."""
+        return found
+
+    def place(self, evaluation: Evaluation) -> str:
+        """What its tags begin with."""
+        return evaluation.stage
+
+    def guarded(self, trainer: Trainer, what: str, cure: str) -> AbstractContextManager[None]:
+        """A diagnostic never costs a run: an error inside is said once as a warning."""
+        return self._reporter.guarded(trainer, what, cure)
+
+    def write_last(self, trainer: Trainer, evaluation: Evaluation, result: Result, shown: Iterable[Tagged]) -> None:
+        """Write a result that was made at the end of a fit, as that of its last epoch."""
+        self.results[evaluation.key] = result
+        place, epoch = self.place(evaluation), max(trainer.current_epoch - 1, 0)
+        self._reporter.write(trainer, place, evaluation.suffix, tag=self.tag, result=result, shown=shown, epoch=epoch)
+
+    def _report_one(self, trainer: Trainer, module: LightningModule, evaluation: Evaluation) -> None:
+        result = self.summarize(module, evaluation, self.names(evaluation.names))
+        if result is None:
+            return
+        self.results[evaluation.key] = result
+        place = self.place(evaluation)
+        self._reporter.log(trainer, module, place, evaluation.suffix, self.scalars(result))
+        self._reporter.say(trainer, evaluation.key, result)
+        shown = self._drawn(result, evaluation.key)
+        self._reporter.write(trainer, place, evaluation.suffix, tag=self.tag, result=result, shown=shown)
+
+    def _drawn(self, result: Result, title: str) -> Iterator[Tagged]:
+        """What ``show`` gives, asked for only where its errors are caught."""
+        yield from self.show(result, title)

@@ -1,0 +1,1 @@
+"""What a step of the user's module gave, heard and found without a change to it."""

@@ -1,0 +1,190 @@
+"""What a trainer's dataloaders are called, and which rows of the dataset a batch holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+from torch.utils.data import BatchSampler, DistributedSampler, SequentialSampler
+
+Kept = TypeVar("Kept")
+Stage = Literal["train", "val", "test"]
+
+
+def stage_of(trainer: Trainer) -> Stage:
+    """``"test"``, ``"train"`` or ``"val"``; a sanity check is validation."""
+    if trainer.testing:
+        return "test"
+    return "train" if trainer.training else "val"
+
+
+def of_other_stages(by_key: Mapping[str, Kept], trainer: Trainer) -> dict[str, Kept]:
+    """What is kept by loader, as for ``"val/dataloader_1"``, without the trainer's present stage."""
+    stage = stage_of(trainer)
+    return {key: kept for key, kept in by_key.items() if key.split("/")[0] != stage}
+
+
+def resumes_inside(trainer: Trainer) -> bool:
+    """Whether a training epoch begins whose first batches were before the checkpoint that it goes on from."""
+    loop: Any = getattr(getattr(trainer, "fit_loop", None), "epoch_loop", None)
+    if stage_of(trainer) != "train" or not getattr(loop, "restarting", False):
+        return False
+    return bool(0 < loop.batch_progress.current.ready < trainer.num_training_batches)
+
+
+class NamedLoader(NamedTuple):
+    """A dataloader of the present stage.
+
+    ``suffix`` follows a quantity in a tag: nothing for the first loader, else ``/dataloader_1`` or the name
+    under which the user gave it. ``expected`` is False where it is known, or possible, that no batch comes.
+    """
+
+    suffix: str
+    loader: Any
+    expected: bool
+
+
+def named_loaders(trainer: Trainer) -> list[NamedLoader]:
+    """The dataloaders of the trainer's present stage."""
+    stage = stage_of(trainer)
+    if stage == "train":
+        loader = trainer.train_dataloader
+        return [NamedLoader("", loader if hasattr(loader, "dataset") else None, True)]
+    if _joined(trainer):
+        return [NamedLoader("", None, True)]
+    given = trainer.test_dataloaders if stage == "test" else trainer.val_dataloaders
+    batches = trainer.num_test_batches if stage == "test" else trainer.num_val_batches
+    listed = given if isinstance(given, Sequence) else [given]
+    named = given if isinstance(given, Mapping) else {f"dataloader_{i}": one for i, one in enumerate(listed)}
+    return [
+        NamedLoader(f"/{name}" if i else "", loader, i < len(batches) and 0 < batches[i] < math.inf)
+        for i, (name, loader) in enumerate(named.items())
+    ]
+
+
+def _joined(trainer: Trainer) -> bool:
+    """Whether each batch holds something of every loader, as of a ``CombinedLoader`` that is not sequential."""
+    if trainer.testing:
+        loop: Any = trainer.test_loop
+    else:
+        loop = trainer.fit_loop.epoch_loop.val_loop if trainer.state.fn == "fit" else trainer.validate_loop
+    combined = getattr(loop, "_combined_loader", None)
+    return getattr(combined, "_mode", "sequential") != "sequential"
+
+
+def dataset_classes(loader: Any, num_classes: int | None = None) -> tuple[str, ...] | None:
+    """The names in ``dataset.classes``, as torchvision's and many other datasets carry them, if they fit."""
+    dataset: Any = getattr(loader, "dataset", None)
+    while not hasattr(dataset, "classes") and hasattr(dataset, "dataset"):  # a Subset, as of random_split
+        dataset = dataset.dataset
+    classes = getattr(dataset, "classes", None)
+    if not isinstance(classes, (list, tuple)) or num_classes not in (None, len(classes)):
+        return None
+    names = tuple(map(str, classes))
+    return names if len(set(names)) == len(names) else None
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """``valid (N,)`` bool, or None where no row repeats; ``index (N,)`` int64, or None where not known."""
+
+    valid: Tensor | None
+    index: Tensor | None
+
+
+class RowCounter:
+    """Counts a loader's rows through one epoch.
+
+    ``DistributedSampler`` gives rank ``r`` of ``R`` the positions ``r, r + R, ...`` of a list that it first
+    pads with repeats to a multiple of ``R``; what lies beyond the dataset's length is such a repeat.
+    """
+
+    def __init__(self, loader: Any) -> None:
+        self._sampler = sampler_of(loader)
+        self._batch_size = getattr(getattr(loader, "batch_sampler", None), "batch_size", None)
+        self._known = _in_order(loader) and isinstance(self._sampler, (SequentialSampler, DistributedSampler))
+        # of the running epoch, whoever else iterates the loader meanwhile
+        self._drawn = getattr(self._sampler, "positions", ())
+        self._next = 0
+
+    def keep(self) -> tuple[int, int]:
+        """How many rows the next batch has, and how many of them, from the first, are no repeats.
+
+        0 and 0 where that is not known: the sampler repeats none, or the size of batches is not fixed.
+        """
+        sampler, size = self._sampler, self._batch_size
+        if not _strided(sampler) or not isinstance(size, int):
+            return 0, 0
+        rows = min(size, len(sampler) - self._next)
+        ours = int(-(-(len(sampler.dataset) - sampler.rank) // sampler.num_replicas))
+        first, self._next = self._next, self._next + rows
+        return rows, min(rows, max(ours - first, 0))
+
+    def take(self, rows: int, device: torch.device) -> Rows:
+        """The next ``rows`` rows, in tensors on ``device``."""
+        first, self._next = self._next, self._next + rows
+        sampler, self._known = self._sampler, self._known and self._as_drawn(first, rows)
+        if _tells(sampler):
+            drawn = torch.tensor(self._drawn[first : self._next], device=device)
+            return Rows(None, drawn if self._known and len(drawn) == rows else None)
+        if _strided(sampler):
+            step, length = sampler.num_replicas, len(sampler.dataset)
+            repeats = (self._next - 1) * step + sampler.rank >= length
+            plain = type(sampler) is DistributedSampler and not sampler.shuffle
+            position = (
+                torch.arange(first, self._next, device=device) * step + sampler.rank if repeats or plain else None
+            )
+            valid = position < length if repeats and position is not None else None
+            return Rows(valid, position if plain and self._known else None)
+        known = self._known and isinstance(sampler, SequentialSampler)
+        return Rows(None, torch.arange(first, self._next, device=device) if known else None)
+
+    def _as_drawn(self, first: int, rows: int) -> bool:
+        """Whether a batch has as many rows as were drawn for it; if not, they are not those at its positions."""
+        size = self._batch_size
+        return not isinstance(size, int) or rows == min(size, len(self._sampler) - first)
+
+
+def _in_order(loader: Any) -> bool:
+    """Whether batches are what the sampler draws, one after the other."""
+    return type(getattr(loader, "batch_sampler", None)) is BatchSampler and getattr(loader, "in_order", True)
+
+
+def sharding(loader: Any) -> Literal["masked", "padded", "unknown"]:
+    """What is known of how ranks share a loader's rows.
+
+    ``"masked"``: each row counts once. ``"padded"``: a sampler with an order of its own repeats some rows to give
+    each rank as many. ``"unknown"``: nothing says that ranks read different rows.
+    """
+    sampler = sampler_of(loader)
+    # a hard example drawn twice is to count twice
+    if _strided(sampler) or _tells(sampler):
+        return "masked"
+    if isinstance(sampler, DistributedSampler):
+        return "masked" if sampler.total_size <= len(sampler.dataset) else "padded"  # type: ignore[arg-type]
+    return "unknown"
+
+
+def sampler_of(loader: Any) -> Any:
+    """What draws positions for a loader, or None."""
+    inner = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
+    return inner if inner is not None else getattr(loader, "sampler", None)
+
+
+def _tells(sampler: Any) -> bool:
+    """Whether a sampler holds the ``positions`` that it drew, as one that draws some more than once."""
+    return isinstance(getattr(sampler, "positions", None), list)
+
+
+def _strided(sampler: Any) -> bool:
+    # Lightning's DistributedSamplerWrapper strides over the wrapped sampler's own list; another subclass
+    # with an order of its own is not known to pad at the end
+    if not isinstance(sampler, DistributedSampler):
+        return False
+    plain = type(sampler).__iter__ is DistributedSampler.__iter__
+    return plain or type(sampler).__name__ == "DistributedSamplerWrapper"

@@ -1,0 +1,74 @@
+"""What is known of one step of the user's module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_posttrain.core.capture.tap import Firing, outermost
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What is known of one step.
+
+    Args:
+        outputs: what it returned.
+        batch: the batch, as the step left it.
+        inputs: the inputs, as the loader gave them.
+        target: the targets, as the loader gave them.
+        shape: that of the targets as they are read.
+        firings: what the tap heard.
+        forward: runs the module once more on the inputs; its output, and what the tap heard.
+        wrapped: whether the step runs inside the module's ``__call__``, as under DDP, whose hook then is the last.
+    """
+
+    outputs: Any
+    batch: Any
+    inputs: Any
+    target: Tensor
+    shape: torch.Size
+    firings: list[Firing]
+    forward: Callable[[], tuple[Any, list[Firing]]]
+    wrapped: bool = False
+
+    @cached_property
+    def called(self) -> list[Firing]:
+        """What was heard of the modules that the step itself called."""
+        return outermost(self._inside)
+
+    @cached_property
+    def called_by_forward(self) -> list[Firing]:
+        """What was heard of the modules that the module's forward called; for a forward that gives a loss."""
+        return outermost([firing for firing in self._inside if firing.name])
+
+    @property
+    def _inside(self) -> list[Firing]:
+        return self.firings[:-1] if self.wrapped and self.firings and self.firings[-1].name == "" else self.firings
+
+    @property
+    def went_past_forward(self) -> bool:
+        """Whether the step called parts of the module and not the module."""
+        return all(firing.name for firing in self.called)
+
+
+def is_of(argument: Any, tensor: Tensor) -> bool:
+    """Whether an argument is a tensor, or the same numbers in another shape."""
+    if argument is tensor:
+        return True
+    return (
+        isinstance(argument, Tensor)
+        and argument.layout == tensor.layout == torch.strided
+        and argument.numel() == tensor.numel() > 0
+        and argument.data_ptr() == tensor.data_ptr() != 0
+    )
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors have the same shape and, but for rounding, the same values."""
+    return a.shape == b.shape and torch.allclose(a.float(), b.float(), rtol=1e-4, atol=1e-5, equal_nan=True)

@@ -1,0 +1,1 @@
+"""Canvas, plots, numbers: what every picture is drawn with."""

@@ -1,0 +1,1 @@
+"""Results, artifacts, and where they go."""

@@ -1,0 +1,16 @@
+"""What a float can hold: where figures are summed, and the largest loss that one row may have."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+LARGEST_LOSS = -math.log(torch.finfo(torch.float64).eps)
+"""Log loss of a row whose class has probability 0, so that one such row leaves the mean a number; as scikit-learn."""
+
+
+def wide(values: Tensor) -> Tensor:
+    """``values`` in float64 where the device has it."""
+    return values if values.device.type == "mps" else values.double()

@@ -1,0 +1,70 @@
+"""What passes between the evaluation stream and a callback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+
+from lightning_posttrain.core.output.result import Result
+from lightning_posttrain.core.stream.metric import StreamMetric
+from lightning_posttrain.core.stream.reading import Reading
+
+Needs = tuple[type[StreamMetric], ...]
+
+
+class Member(Protocol):
+    """What the stream asks of a callback."""
+
+    @property
+    def reading(self) -> Reading:
+        """How it reads a batch."""
+
+    @property
+    def slot(self) -> tuple[str, str | None]:
+        """What its tags begin with; two callbacks with the same one would write over each other."""
+
+    def takes(self, trainer: Trainer) -> bool:
+        """Whether it wants the batches of the trainer's present stage."""
+
+    def metrics(self) -> Needs:
+        """The metrics it needs."""
+
+    def check(self, module: LightningModule, batch: Any) -> None:
+        """Raise where its arguments do not go with the first batch."""
+
+    def observe(self, key: str, batch: Any) -> None:
+        """See a batch of the loader named ``key``, as ``"val"`` or ``"val/dataloader_1"``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """One loader's finished epoch, as a callback gets it.
+
+    Args:
+        stage: ``"train"``, ``"val"`` or ``"test"``.
+        suffix: what follows a quantity in a tag, as ``""`` or ``"/dataloader_1"``.
+        names: of what figures tell apart, as classes, in order.
+        results: by metric class.
+        independent: whether each row is a sample of its own, as pixels of an image are not.
+        again: from inputs to predictions in the family's own form, as logits ``(N, C)``, through the module as it is.
+    """
+
+    stage: str
+    suffix: str
+    names: tuple[str, ...]
+    results: Mapping[type[StreamMetric], Result]
+    independent: bool
+    again: Callable[[Any], Tensor]
+
+    @property
+    def key(self) -> str:
+        """Stage, and loader where it is not the first, as ``"val"`` or ``"test/dataloader_1"``."""
+        return self.stage + self.suffix
+
+    def result(self, kind: type[StreamMetric]) -> Any:
+        """The result of a metric that was asked for."""
+        return self.results[kind]

@@ -1,0 +1,65 @@
+"""What ranks tell each other at the end of an epoch; every rank calls these, in the same order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from lightning_posttrain.core.stream.metric import StreamMetric
+
+
+def agreed(trainer: Trainer, mine: Sequence[int], names: Sequence[str]) -> list[int]:
+    """For each place the number that ranks saw there; 0 where none saw a batch.
+
+    Args:
+        trainer: its strategy does the reduction.
+        mine: what this rank saw, 0 where nothing.
+        names: the argument that says each number.
+
+    Raises:
+        ValueError: ranks saw different numbers.
+    """
+    if trainer.world_size == 1:
+        return list(mine)
+    # the largest of the negated numbers is the smallest; a rank that saw nothing must not be it
+    bounds = torch.tensor([mine, [-n if n else -(2**31) for n in mine]], device=trainer.strategy.root_device)
+    largest, smallest = trainer.strategy.reduce(bounds, reduce_op="max").tolist()
+    for name, most, least in zip(names, largest, smallest, strict=True):
+        if most and most != -least:
+            raise ValueError(f"`{name}` is {-least} on one rank and {most} on another; pass {name}=...")
+    return list(largest)
+
+
+def same_on_all(trainer: Trainer, mine: Sequence[float]) -> list[bool]:
+    """For each place whether all ranks have the same number there, and not 0."""
+    bounds = torch.tensor([mine, [-value for value in mine]], device=trainer.strategy.root_device)
+    largest, smallest = trainer.strategy.reduce(bounds, reduce_op="max").tolist()
+    return [bool(most) and most == -least for most, least in zip(largest, smallest, strict=True)]
+
+
+def sum_over_ranks(trainer: Trainer, metrics: Sequence[StreamMetric]) -> None:
+    """Sum every state of every metric over ranks, all states of a dtype in one collective."""
+    if trainer.world_size == 1:
+        return
+    states = [(metric, name, state) for metric in metrics for name, state in metric.states().items()]
+    fixed = [entry for entry in states if entry[1] not in entry[0].growing]
+    for dtype in dict.fromkeys(state.dtype for *_, state in fixed):
+        chosen = [entry for entry in fixed if entry[2].dtype == dtype]
+        flat = torch.cat([state.reshape(-1) for *_, state in chosen])
+        pieces = trainer.strategy.reduce(flat, reduce_op="sum").split([state.numel() for *_, state in chosen])
+        for (metric, name, state), piece in zip(chosen, pieces, strict=True):
+            setattr(metric, name, piece.view_as(state))
+    for metric, name, state in states:
+        if name in metric.growing:
+            setattr(metric, name, [_gathered(trainer, state)])
+
+
+def _gathered(trainer: Trainer, state: Tensor) -> Tensor:
+    """The rows of all ranks; ranks with fewer give rows of zeros, which count nothing."""
+    length = torch.tensor(len(state), device=trainer.strategy.root_device)
+    most = int(trainer.strategy.reduce(length, reduce_op="max"))
+    padded = torch.nn.functional.pad(state, (0, 0, 0, most - len(state)))
+    return torch.cat(list(trainer.strategy.all_gather(padded)))

@@ -1,0 +1,174 @@
+"""What the stream asks of a family: how a step becomes a batch, and what is accumulated of it.
+
+A family of tasks, as classification, brings one ``Reading``; the stream knows none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from lightning_posttrain.core.output.result import Result
+
+if TYPE_CHECKING:
+    from lightning_posttrain.core.capture.loaders import Rows
+    from lightning_posttrain.core.capture.step import Step
+    from lightning_posttrain.core.stream.metric import StreamMetric
+
+Kinds = Iterable[type["StreamMetric"]]
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What the loader gave, taken before the step may change it.
+
+    Args:
+        target: the targets as they came.
+        indices: the targets as they are read ``(N, ...)``.
+        inputs: the inputs as they came, or None.
+    """
+
+    target: Any
+    indices: Tensor
+    inputs: Any
+
+    @property
+    def shapes(self) -> tuple[torch.Size, torch.Size]:
+        """Those of the targets as they are read, and as the loader gave them."""
+        given = self.target.shape if isinstance(self.target, Tensor) else self.indices.shape
+        return self.indices.shape, given
+
+
+class Caption(NamedTuple):
+    """What stands below a sample: what it is, what it was taken for, and how sure that was; "" and NaN for nothing."""
+
+    actual: str = ""
+    predicted: str = ""
+    probability: float = float("nan")
+
+
+@dataclass(frozen=True, eq=False)
+class Hardness:
+    """How hard the ``S`` samples of a batch are.
+
+    Args:
+        loss: of each ``(S,)``.
+        counted: False for samples that enter no figure ``(S,)``.
+        rules: other orders by name ``(S,)``, the hardest with the largest value; ``-inf`` for who is not meant.
+        columns: what a caption is made of, by name ``(S, ...)``.
+    """
+
+    loss: Tensor
+    counted: Tensor
+    rules: Mapping[str, Tensor] = field(default_factory=dict)
+    columns: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Batch(Protocol):
+    """One batch as a family reads it, and what callbacks that look at single samples ask of any family."""
+
+    @property
+    def inputs(self) -> Any:
+        """What the network was given, or None."""
+
+    @property
+    def index(self) -> Tensor | None:
+        """Position in the dataset ``(S,)``, or None where the sampler does not tell."""
+
+    @property
+    def size(self) -> int:
+        """``S``, the number of samples."""
+
+    def losses(self) -> Tensor:
+        """Of each sample ``(S,)``; NaN for one that enters no figure."""
+
+    def hardness(self) -> Hardness:
+        """The same, with other orders, and what captions are made of."""
+
+
+class Finder(Protocol):
+    """Finds, in step after step of one stage, what the module predicted."""
+
+    def find(self, step: Step) -> Tensor:
+        """The predictions of a step, as the network gave them; raises with the cure."""
+
+
+class Part(Protocol):
+    """What is accumulated of one loader."""
+
+    @property
+    def metrics(self) -> Mapping[type[StreamMetric], StreamMetric]:
+        """By their class."""
+
+    @property
+    def likeness(self) -> tuple[int, ...]:
+        """What is equal in all batches, and on all ranks."""
+
+    @property
+    def independent(self) -> bool:
+        """Whether each row is a sample of its own."""
+
+    @property
+    def seen(self) -> Tensor:
+        """A sum that is equal on two ranks if these read the same rows."""
+
+    def add(self, batch: Any) -> None:
+        """Fold a batch, without a wait for the device."""
+
+    def watch(self, batch: Any) -> None:
+        """Add to ``seen``."""
+
+    def flush(self) -> None:
+        """Bring all that was gathered into the metrics."""
+
+    def results(self) -> dict[type[StreamMetric], Result]:
+        """What the metrics amount to."""
+
+
+class Reading(Protocol):
+    """How a family reads steps; hashable, and equal readings are done once."""
+
+    @property
+    def alike(self) -> tuple[str, ...]:
+        """Names of what is equal in all batches and on all ranks, as ``("num_classes",)``: arguments, for errors."""
+
+    @property
+    def inputs_fn(self) -> Callable[[Any], Any] | None:
+        """From a batch to its inputs, where they are not found by themselves."""
+
+    def given(self, batch: Any) -> Given:
+        """What the loader gave; raises where there are no targets of the family."""
+
+    def finder(self) -> Finder:
+        """One for each stage."""
+
+    def batch(self, found: Tensor, given: Given, rows: Rows) -> Batch:
+        """What a finder found, in the one form that the family's metrics read."""
+
+    def check(self, batch: Any, found: Tensor, given: Given) -> None:
+        """Raise where the first batch of a loader contradicts what was said."""
+
+    def likeness(self, batch: Any) -> tuple[int, ...]:
+        """The values of ``alike`` in a batch."""
+
+    def unlike(self, key: str, before: tuple[int, ...], now: tuple[int, ...]) -> str:
+        """What to say where two batches of the loader ``key`` differ in it, with the cure."""
+
+    def part(self, likeness: tuple[int, ...], kinds: Kinds, device: torch.device) -> Part:
+        """Accumulators of one loader."""
+
+    def names(self, likeness: tuple[int, ...], loader: Any) -> tuple[str, ...]:
+        """Names of what figures tell apart, as the dataset's classes."""
+
+    def model(self, module: Any, finder: Any, likeness: tuple[int, ...]) -> Callable[[Any], Tensor]:
+        """A function from inputs to predictions in the family's own form, through the module as it is."""
+
+    def as_read(self, output: Any) -> Tensor:
+        """Predictions that a user's function gave, in the family's own form."""
+
+    def captions(self, columns: Mapping[str, Tensor], names: Sequence[str]) -> list[Caption]:
+        """What is written below samples, from the columns of ``Hardness``."""

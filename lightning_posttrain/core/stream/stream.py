@@ -1,0 +1,245 @@
+"""The evaluation stream: one per trainer, through which every batch goes once, whoever asks.
+
+Callbacks join it and name the metrics they need; equal requests get the same metric. It owns the tap, sums
+the states of all metrics over ranks in one collective for each dtype, and hands out the results.
+"""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+
+from lightning_posttrain.core.capture.forward import second_forward
+from lightning_posttrain.core.capture.loaders import RowCounter, named_loaders, resumes_inside, sharding, stage_of
+from lightning_posttrain.core.capture.step import Step
+from lightning_posttrain.core.capture.tap import Tap
+from lightning_posttrain.core.output.background import BackgroundWriter
+from lightning_posttrain.core.stream.epoch import Epoch, Place
+from lightning_posttrain.core.stream.evaluation import Evaluation, Member
+from lightning_posttrain.core.stream.ranks import agreed, sum_over_ranks
+from lightning_posttrain.core.stream.reading import Batch, Finder, Part, Reading
+from lightning_posttrain.core.stream.shared_rows import shared_rows
+
+
+class EvaluationStream:
+    """Reads every batch of an evaluation once, for all callbacks of a trainer."""
+
+    _streams: ClassVar[weakref.WeakKeyDictionary[Trainer, EvaluationStream]] = weakref.WeakKeyDictionary()
+
+    @classmethod
+    def of(cls, trainer: Trainer) -> EvaluationStream:
+        """The trainer's stream, made when first asked for."""
+        return cls._streams.setdefault(trainer, cls())
+
+    def __init__(self) -> None:
+        self.folder = ""
+        self.writer = BackgroundWriter()
+        self._members: list[Member] = []
+        self._tap = Tap()
+        self._finders: dict[tuple[str, Reading], Finder] = {}
+        self._epochs: dict[str, Epoch] = {}
+        self._said: set[str] = set()
+        self._taken: dict[str, set[str]] = {}
+        self._checked: set[tuple[str, Reading]] = set()
+
+    def join(self, member: Member, trainer: Trainer) -> None:
+        """Register a callback for the run that begins; all ranks together.
+
+        Raises:
+            ValueError: another callback of the same kind and name is there already.
+        """
+        if trainer.callbacks.count(member) > 1:  # type: ignore[attr-defined]
+            raise ValueError(f"the same {member.slot[0]} stands twice among the callbacks; make one for each place.")
+        if any(other is not member and other.slot == member.slot for other in self._members):
+            kind, name = member.slot
+            raise ValueError(f"two {kind} with `name` {name!r} would write over each other; pass name=... to one.")
+        if not self._members:
+            self.folder = str(trainer.log_dir or trainer.default_root_dir)  # a broadcast
+        if member not in self._members:
+            self._members.append(member)
+
+    def leave(self, member: Member, *, failed: bool = False) -> None:
+        """Wait for what is being written, and forget a callback; with the last one, the hooks and all state.
+
+        A run that ``failed`` has an exception of its own, beside which none of ours is raised.
+        """
+        writer, self.writer = self.writer, BackgroundWriter()
+        try:
+            writer.close(quietly=failed)
+        finally:
+            if member in self._members:
+                self._members.remove(member)
+            if not self._members:
+                self._epochs = {}
+                self._tap.detach()
+                self._finders, self._said, self._taken, self._checked = {}, set(), {}, set()
+
+    def leads(self, member: Member) -> bool:
+        """Whether this callback, the first of all, is the one whose hooks drive the stream."""
+        return self._members[:1] == [member]
+
+    def ends(self, member: Member) -> bool:
+        """Whether this callback is the last of all."""
+        return self._members[-1:] == [member]
+
+    def begin(self, trainer: Trainer, module: LightningModule) -> None:
+        """Start an epoch of the trainer's present stage, if anybody wants it."""
+        if self._readers(trainer) and not resumes_inside(trainer):
+            self._epochs[stage_of(trainer)] = Epoch()
+            self._tap.attach(module)
+
+    def end(self, trainer: Trainer) -> None:
+        """End an epoch; with the last that is open, no hook stays."""
+        self._epochs.pop(stage_of(trainer), None)
+        if not self._epochs:
+            self._tap.detach()
+
+    def listen(self, trainer: Trainer, batch: Any) -> None:
+        """Read what the loader gave, which the step may change, and listen to the step."""
+        epoch = self._epochs.get(stage_of(trainer))
+        if epoch is not None:
+            epoch.given = {reading: reading.given(batch) for reading in self._readers(trainer)}
+            self._tap.listen(*(shape for given in epoch.given.values() for shape in given.shapes))
+
+    def pause(self, *, paused: bool) -> None:
+        """Hear nothing while gradients are worked out, for which parts may run once more."""
+        self._tap.pause(paused=paused)
+
+    def add(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, loader: int) -> None:
+        """Read a batch and fold it into every metric."""
+        epoch = self._epochs.get(stage_of(trainer))
+        if epoch is None:
+            return
+        firings = self._tap.take()
+        suffix, source, _ = named_loaders(trainer)[loader]
+        key = stage_of(trainer) + suffix
+        if loader not in epoch.counters:
+            epoch.counters[loader] = RowCounter(source)
+        rows = None
+        for reading, readers in self._readers(trainer).items():
+            given = epoch.given[reading]
+            again = second_forward(trainer, module, given.inputs, self._tap, given.shapes)
+            wrapped = trainer.strategy.model is not trainer.lightning_module
+            step = Step(outputs, batch, given.inputs, given.target, given.shapes[0], firings, again, wrapped)
+            found = self._finder(trainer, reading).find(step).detach()
+            rows = rows or epoch.counters[loader].take(len(given.indices), found.device)
+            read = reading.batch(found, given, rows)
+            if (key, reading) not in self._checked:
+                reading.check(read, found, given)
+                for member in readers:
+                    member.check(module, read)
+                self._checked.add((key, reading))
+            if not trainer.sanity_checking:
+                shared = trainer.world_size > 1 and sharding(source) == "unknown"
+                self._fold(epoch, (loader, reading), readers, read, key, found, shared=shared)
+
+    def _finder(self, trainer: Trainer, reading: Reading) -> Finder:
+        place = (stage_of(trainer), reading)
+        if place not in self._finders:
+            self._finders[place] = reading.finder()
+        return self._finders[place]
+
+    def _fold(
+        self, epoch: Epoch, place: Place, readers: list[Member], batch: Batch, key: str, found: Tensor, *, shared: bool
+    ) -> None:
+        likeness = place[1].likeness(batch)
+        if place not in epoch.parts:
+            epoch.parts[place] = _part(likeness, readers, found.device, place[1])
+        part = epoch.parts[place]
+        if part.likeness != likeness:
+            raise ValueError(place[1].unlike(key, part.likeness, likeness))
+        part.add(batch)
+        if shared:
+            part.watch(batch)
+        for member in readers:
+            member.observe(key, batch)
+
+    def finish(self, trainer: Trainer, module: LightningModule, reading: Reading) -> list[Evaluation]:
+        """The evaluation of every loader, worked out once an epoch; all ranks together."""
+        epoch = self._epochs.get(stage_of(trainer))
+        if epoch is None:  # the rest of an epoch that a checkpoint was taken in: its first part is not known
+            return []
+        if epoch.finished is None:
+            with torch.inference_mode(False), torch.no_grad():
+                readings = self._readers(trainer)
+                places = [(i, reading) for i in range(len(named_loaders(trainer))) for reading in readings]
+                self._agree(trainer, module, epoch, places)
+                parts = [epoch.parts[place] for place in places if place in epoch.parts]
+                for doubt in shared_rows(trainer, {place: epoch.parts.get(place) for place in places}):
+                    self.say_once(doubt)
+                sum_over_ranks(trainer, [metric for part in parts for metric in part.metrics.values()])
+                evaluations = (self._evaluations(trainer, module, epoch, reading) for reading in readings)
+                epoch.finished = dict(zip(readings, evaluations, strict=True))
+        return epoch.finished[reading]
+
+    def say_once(self, text: str, key: str = "") -> None:
+        """Warn, unless the same has been said in this run."""
+        if (key or text) not in self._said:
+            self._said.add(key or text)
+            warnings.warn(text, stacklevel=3)
+
+    def taken_names(self, trainer: Trainer) -> set[str]:
+        """What the module itself logs: in the sanity check, in which we do not, or before the first report.
+
+        All ranks together, at the end of the sanity check and before each report.
+        """
+        stage = "sanity" if trainer.sanity_checking else stage_of(trainer)
+        if stage not in self._taken:
+            before = self._taken.get("sanity", set()) if stage == "val" else set()
+            self._taken[stage] = before | set(trainer.callback_metrics)
+        return self._taken[stage]
+
+    def _readers(self, trainer: Trainer) -> dict[Reading, list[Member]]:
+        members = [member for member in self._members if member.takes(trainer)]
+        readings = dict.fromkeys(member.reading for member in members)
+        return {reading: [member for member in members if member.reading == reading] for reading in readings}
+
+    def _agree(self, trainer: Trainer, module: LightningModule, epoch: Epoch, places: list[Place]) -> None:
+        """Give a rank that saw no batch of a loader the metrics that the other ranks have for it."""
+        for place in places:
+            if place in epoch.parts:
+                epoch.parts[place].flush()
+        names = [name for _, reading in places for name in reading.alike]
+        mine = [
+            number
+            for place in places
+            for number in (epoch.parts[place].likeness if place in epoch.parts else (0,) * len(place[1].alike))
+        ]
+        numbers = iter(agreed(trainer, mine, names))
+        for place in places:
+            likeness = tuple(next(numbers) for _ in place[1].alike)
+            if any(likeness) and place not in epoch.parts:
+                epoch.parts[place] = _part(likeness, self._readers(trainer)[place[1]], module.device, place[1])
+
+    def _evaluations(
+        self, trainer: Trainer, module: LightningModule, epoch: Epoch, reading: Reading
+    ) -> list[Evaluation]:
+        evaluations = []
+        for i, (suffix, loader, expected) in enumerate(named_loaders(trainer)):
+            part = epoch.parts.get((i, reading))
+            if part is None:
+                if not expected:
+                    key = stage_of(trainer) + suffix
+                    self.say_once(f"lightning_posttrain: {key} had no batch and has no report.")
+                continue
+            evaluations.append(
+                Evaluation(
+                    stage=stage_of(trainer),
+                    suffix=suffix,
+                    names=reading.names(part.likeness, loader),
+                    results=part.results(),
+                    independent=part.independent,
+                    again=reading.model(module, self._finders.get((stage_of(trainer), reading)), part.likeness),
+                )
+            )
+        return evaluations
+
+
+def _part(likeness: tuple[int, ...], readers: Sequence[Member], device: torch.device, reading: Reading) -> Part:
+    return reading.part(likeness, (kind for member in readers for kind in member.metrics()), device)

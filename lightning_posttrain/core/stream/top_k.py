@@ -1,0 +1,135 @@
+"""The rows of an epoch with the largest values, kept on the device with what they were made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+UNKNOWN = -1
+LARGEST_SIDE = 128
+"""Larger images are kept smaller, by whole factors, which is what a gallery shows."""
+Columns = Mapping[str, Tensor]
+
+
+@final
+class Hardest:
+    """Keeps the ``count`` rows with the largest values, whatever the order in which they come.
+
+    Of equal values the smaller position comes first, and of rows without a position the one that came first. With
+    ``each``, at most so many of one group are kept, and of those that remain the ``count`` largest, which no order of
+    rows changes either: whoever is kept in the end is among the kept of any part of the rows.
+
+    Nothing here waits for the device.
+
+    Args:
+        count: how many.
+        each: how many of one group, or None.
+    """
+
+    def __init__(self, count: int, each: int | None = None) -> None:
+        self.count = count
+        self.each = each
+        self._facts: dict[str, Tensor] = {}
+        self._store: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def offer(self, value: Tensor, index: Tensor | None, columns: Columns, group: Tensor | None = None) -> None:
+        """Look at rows.
+
+        Args:
+            value: ``(N,)``; rows with ``-inf`` are not wanted.
+            index: position in the dataset ``(N,)``, or None.
+            columns: what is kept of each row, by name ``(N, ...)``; of the same shape in each call.
+            group: of each row ``(N,)``, int64.
+        """
+        known = index is not None
+        place = index if index is not None else torch.full((len(value),), UNKNOWN, device=value.device)
+        group = torch.zeros_like(place) if group is None else group
+        found = {"value": value.detach(), "place": place, "group": group}
+        best = self._best(found, known=known)
+        found = {name: column[best] for name, column in found.items()}
+        if not self._facts:
+            with torch.inference_mode(False):
+                self._facts = {name: column.new_empty(0) for name, column in found.items()}
+                self._facts["slot"] = place.new_empty(0)
+                # the last slot takes what is not kept: to choose rows by a mask would make the host wait
+                self._store = {name: c.new_zeros(self.count + 1, *c.shape[1:]) for name, c in columns.items()}
+        before = len(self._facts["slot"])
+        both = {name: torch.cat([self._facts[name], column]) for name, column in found.items()}
+        order = self._best(both, known=known)
+        slot = self._slots(order, before, len(best))
+        for name, store in self._store.items():
+            store[slot] = columns[name].detach()[best].to(store.dtype)
+        both["slot"] = torch.cat([self._facts["slot"], slot])
+        self._facts = {name: column[order] for name, column in both.items()}
+
+    def _slots(self, order: Tensor, before: int, new: int) -> Tensor:
+        """A free slot for each new row that is kept, the last for each that is not."""
+        kept = torch.zeros(before + new, dtype=torch.bool, device=order.device)
+        kept[order] = True
+        taken = torch.zeros(self.count + 1, dtype=torch.bool, device=order.device)
+        taken[torch.where(kept[:before], self._facts["slot"], self.count)] = True
+        free = taken[: self.count].long().argsort(stable=True)
+        number = (kept[before:].long().cumsum(0) - 1).clamp(min=0)
+        return torch.where(kept[before:], free[number], self.count)
+
+    def _best(self, found: Columns, *, known: bool) -> Tensor:
+        """The rows to keep, the largest first; where positions are not known, what came first comes first."""
+        value = found["value"]
+        order = found["place"].argsort(stable=True) if known else torch.arange(len(value), device=value.device)
+        order = order[value[order].argsort(descending=True, stable=True)]
+        if self.each is not None:
+            rank = _rank_in_group(found["group"][order])
+            # those that are too many of their group come last
+            order = order[(rank >= self.each).long().argsort(stable=True)]
+        return order[: self.count]
+
+    def take(self) -> dict[str, Tensor]:
+        """What was kept, on the CPU, the largest first, with ``value``, ``place`` and ``group``; then begin anew."""
+        facts, store, self._facts, self._store = self._facts, self._store, {}, {}
+        if not facts:
+            return {}
+        with torch.inference_mode(False):
+            found = {name: column.cpu().clone() for name, column in facts.items()}
+            slot = found.pop("slot")
+            found.update({name: column.cpu()[slot].clone() for name, column in store.items()})
+        wanted = found["value"] > -torch.inf
+        if self.each is not None:
+            wanted &= _rank_in_group(found["group"]) < self.each
+        return {name: column[wanted] for name, column in found.items()}
+
+
+def _rank_in_group(group: Tensor) -> Tensor:
+    """How many rows of the same group come before each ``(N,)``."""
+    order = group.argsort(stable=True)
+    sorted_ = group[order]
+    number = torch.arange(len(group), device=group.device)
+    begins = torch.ones_like(sorted_, dtype=torch.bool)
+    begins[1:] = sorted_[1:] != sorted_[:-1]
+    first = torch.where(begins, number, 0).cummax(0).values
+    return torch.empty_like(number).scatter_(0, order, number - first)
+
+
+def thumbnails(images: Tensor, dim: int | None) -> Tensor:
+    """Images ``(N, ...)`` with sides of 128 pixels at most, as means over blocks.
+
+    Args:
+        images: ``(N, C, H, W)``, ``(N, H, W, C)`` or ``(N, H, W)``.
+        dim: the dimension of the channels, or None.
+
+    Example:
+        >>> thumbnails(torch.zeros(2, 512, 300, 3), 3).shape
+        torch.Size([2, 128, 75, 3])
+    """
+    sides = [n for d, n in enumerate(images.shape) if d not in (0, dim)]
+    factor = -(-max(sides) // LARGEST_SIDE)
+    if factor < 2:
+        return images
+    maps = images.unsqueeze(1) if dim is None else images.movedim(dim, 1)
+    maps = maps if maps.is_floating_point() else maps / 255
+    small = F.avg_pool2d(maps, min(factor, *sides))
+    return small.squeeze(1) if dim is None else small.movedim(1, dim)

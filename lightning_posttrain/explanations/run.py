@@ -1,0 +1,134 @@
+"""What lies between explanations as a callback and the methods: the subject, the session, the ranks, the time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from lightning_posttrain.attribution import Chunks
+from lightning_posttrain.explanations.perturbation.explain import explain_samples
+from lightning_posttrain.explanations.perturbation.row_sample import SampledRows
+from lightning_posttrain.explanations.perturbation.settings import PerturbationSettings, Subject
+from lightning_posttrain.explanations.result.explained import Explained, only_figures
+from lightning_posttrain.samples.kinds import Kind, kind_of
+from lightning_posttrain.samples.model_access import CURE, ModelAccess, of_first_rank
+from lightning_posttrain.samples.sample_set import SampleSet, progress
+from lightning_posttrain.samples.targets import Explain, Output, Question, of_output, questions
+
+VALUES = 1 << 20
+"""Values of inputs that are given to the model at a time, or as many as in a batch of the loader if these are more."""
+ROWS = 4096
+
+
+class ExplanationRun:
+    """Explains chosen samples, on the first rank.
+
+    Args:
+        how: the methods, and how inputs are perturbed.
+        what: of the output is explained.
+        output: ``"probability"`` or ``"logit"``.
+        access: how the module is asked.
+        max_seconds: for one explanation, or None.
+    """
+
+    def __init__(
+        self,
+        how: PerturbationSettings,
+        what: Explain | Output,
+        output: Literal["probability", "logit"],
+        access: ModelAccess,
+        max_seconds: float | None,
+    ) -> None:
+        self.how = how
+        self.what = what
+        self.output = output
+        self.access = access
+        self.max_seconds = max_seconds
+
+    def explain(self, sample_set: SampleSet | None, trainer: Trainer, rows: SampledRows | None) -> Explained | None:
+        """The result of chosen samples; on other ranks its figures alone. All ranks together.
+
+        Args:
+            sample_set: the samples, or None.
+            trainer: the trainer.
+            rows: some rows of the epoch, for tables; their scores are the model's as it is now.
+        """
+        results: list[Explained] = []
+        if sample_set is not None and trainer.is_global_zero and self.access.can(sample_set):
+            with self.access.guarded(trainer, "explain the samples", CURE), self.access.session(sample_set.module):
+                results.append(self._explained(sample_set, trainer, rows))
+        figures = of_first_rank(trainer, dict(results[0].figures) if results else None)
+        if results or figures is None:
+            return results[0] if results else None
+        return only_figures(figures)
+
+    def _explained(self, sample_set: SampleSet, trainer: Trainer, rows: SampledRows | None) -> Explained:
+        def failed(name: str, error: Exception) -> None:
+            with self.access.guarded(trainer, f"work out {name}", CURE):
+                raise error
+
+        kind = self.how.display.kind or kind_of(sample_set.chosen.inputs) or "tabular"
+        with progress(trainer, self.access.owner) as advance:
+            size = max(sample_set.rows, min(ROWS, VALUES // max(1, sample_set.chosen.inputs[0].numel())))
+            chunks = Chunks(size, seconds=self.max_seconds, advance=advance)
+            subject = (
+                self._of_output(sample_set, kind, chunks)
+                if callable(self.what)
+                else self._of_classes(sample_set, kind, chunks)
+            )
+            if rows is not None and kind == "tabular":
+                subject.rows = rows.inputs
+                subject.outputs = None if rows.scores is None else self._read(rows.scores, sample_set)
+            return explain_samples(subject, self.how, failed)
+
+    def _of_output(self, sample_set: SampleSet, kind: Kind, chunks: Chunks) -> Subject:
+        assert callable(self.what)
+        inputs = sample_set.inputs(kind)
+        targets = of_output(self.access.model(sample_set.module), sample_set.chosen, inputs, self.what)
+
+        def forward(rows: Tensor) -> Tensor:
+            return targets.score(rows, torch.zeros(len(rows), dtype=torch.int64, device=rows.device))
+
+        pick, shown = torch.ones(len(inputs), 1), sample_set.chosen.inputs
+        return Subject(forward, inputs, pick, targets.samples, shown, kind, unit="output", chunks=chunks)
+
+    def _of_classes(self, sample_set: SampleSet, kind: Kind, chunks: Chunks) -> Subject:
+        assert not callable(self.what)
+        scorer, inputs, names = self.access.scorer(sample_set), sample_set.inputs(kind), sample_set.names
+        with torch.no_grad():
+            logits = scorer(inputs.clone()).detach().float().cpu()
+        asked = questions(logits, sample_set.chosen, self.what, names)
+        rows = torch.tensor([question.row for question in asked])
+        pick = _pick(asked, logits.shape[1])
+        values = (self._read(logits[rows], sample_set) * pick).sum(1).tolist()
+        samples = tuple(replace(one.sample, value=value) for one, value in zip(asked, values, strict=True))
+        labels = tuple(question.explained for question in asked) if self._labels(sample_set) else None
+        return Subject(
+            lambda x: self._read(scorer(x), sample_set), inputs[rows.to(inputs.device)], pick, samples,
+            sample_set.chosen.inputs[rows], kind, class_names=names, labels=labels, unit=self.output, chunks=chunks,
+        )  # fmt: skip
+
+    def _labels(self, sample_set: SampleSet) -> bool:
+        """Whether a row has several labels."""
+        return sample_set.chosen.target is not None and sample_set.chosen.target.ndim == 2
+
+    def _read(self, logits: Tensor, sample_set: SampleSet) -> Tensor:
+        """Logits as what is explained."""
+        if self.output == "logit":
+            return logits.float()
+        return logits.float().sigmoid() if self._labels(sample_set) else logits.float().softmax(1)
+
+
+def _pick(asked: Sequence[Question], width: int) -> Tensor:
+    """Weight of each output in what is explained ``(K, C)``."""
+    pick = torch.zeros(len(asked), width)
+    for place, question in enumerate(asked):
+        pick[place, question.explained] += 1
+        if question.rival is not None:
+            pick[place, question.rival] -= 1
+    return pick

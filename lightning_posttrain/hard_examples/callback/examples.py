@@ -1,0 +1,109 @@
+"""The samples that a model finds hardest, and what became of each over the epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import final
+
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+from typing_extensions import Unpack
+
+from lightning_posttrain.classification import (
+    ConfusedPair,
+    Confusion,
+    ConfusionCounts,
+    EvalBatch,
+    ShownOptions,
+    StreamCallback,
+    most_confused,
+)
+from lightning_posttrain.core.callback.options import at_least, split
+from lightning_posttrain.core.capture.loaders import of_other_stages
+from lightning_posttrain.core.output.artifacts import Tagged
+from lightning_posttrain.core.stream.evaluation import Evaluation, Needs
+from lightning_posttrain.hard_examples.keeping import Keeping
+from lightning_posttrain.hard_examples.result import HardReport
+from lightning_posttrain.samples.inputs import InputOptions, Inputs
+
+
+@final
+class HardExamples(StreamCallback):
+    """Keeps, of every validation and test, the samples that the model finds hardest, with pictures of their inputs.
+
+    By rule: highest loss, most confident errors, least confident hits; and the worst samples behind the most confused
+    pairs of classes. As galleries and tables in TensorBoard, as CSV and a folder of pictures on disk. Exact whatever
+    the batches and ranks; of equal ones the smaller position in the dataset comes first. Inputs that are no images are
+    listed with their values or words. Images are kept at 128 pixels a side.
+
+    Args:
+        k: samples of each rule.
+        pairs: confused pairs that are shown.
+        per_pair: samples of each. Of all pairs 128 are kept, those of highest loss.
+        **options: what every callback takes, see ``StreamCallback``, and how inputs look, see ``InputOptions``:
+            ``kind``, ``mean``, ``std``, ``bands``, ``names``, ``words``, ``display_fn``.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> trainer = Trainer(callbacks=HardExamples(k=25, class_names=["cat", "dog"]), logger=False)
+    """
+
+    tag = "hard_examples"
+
+    def __init__(
+        self,
+        *,
+        k: int = 15,
+        pairs: int = 6,
+        per_pair: int = 5,
+        **options: Unpack[ShownOptions],
+    ) -> None:
+        shown, others = split(options, InputOptions)
+        super().__init__(**others)
+        at_least("k", k, 1)
+        at_least("pairs", pairs, 0)
+        at_least("per_pair", per_pair, 1)
+        self.k = k
+        self.pairs = pairs
+        self.per_pair = per_pair
+        self._display = Inputs(**shown)
+        self._keeping: dict[str, Keeping] = {}
+
+    def open(self, trainer: Trainer, module: LightningModule) -> None:
+        """Keep nothing of an epoch that was broken off."""
+        self._keeping = of_other_stages(self._keeping, trainer)
+
+    def metrics(self) -> Needs:
+        """Confusion counts, for the most confused pairs."""
+        return (ConfusionCounts,)
+
+    def check(self, module: LightningModule, batch: EvalBatch) -> None:
+        """Raise where names do not fit."""
+        super().check(module, batch)
+        if isinstance(batch.inputs, Tensor):
+            self._display.check(batch.inputs)
+
+    def observe(self, key: str, batch: EvalBatch) -> None:
+        """Keep the hardest."""
+        if key not in self._keeping:
+            self._keeping[key] = self._new()
+        self._keeping[key].offer(batch)
+
+    def summarize(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> HardReport:
+        """The hardest of all ranks."""
+        keeping = self._keeping.pop(evaluation.key, None) or self._new()
+        confusion = evaluation.result(ConfusionCounts)
+        confused: list[ConfusedPair] = []
+        if isinstance(confusion, Confusion) and self.pairs:
+            confused = most_confused(replace(confusion, class_names=names), self.pairs)
+        return keeping.report(names, module.trainer, confused)
+
+    def _new(self) -> Keeping:
+        return Keeping(self.k, self.pairs, self.per_pair, self._display, self.reading.captions)
+
+    def show(self, result: HardReport, title: str) -> Iterator[Tagged]:
+        """Galleries, tables, and each picture as a file."""
+        from lightning_posttrain.hard_examples.render.report import hard_examples
+
+        yield from hard_examples(result, tag=self.tag, title=title)

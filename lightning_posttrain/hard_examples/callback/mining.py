@@ -1,0 +1,98 @@
+"""Hard-example mining: the next epoch sees more of what was hard in this one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, final
+
+from lightning.pytorch import LightningModule, Trainer
+from typing_extensions import Unpack
+
+from lightning_posttrain.classification import EvaluationOptions, StreamCallback
+from lightning_posttrain.core.output.artifacts import Tagged
+from lightning_posttrain.core.stream.evaluation import Evaluation
+from lightning_posttrain.core.stream.reading import Batch
+from lightning_posttrain.hard_examples.mining_losses import MiningLosses
+from lightning_posttrain.hard_examples.result import MiningSpread
+
+
+@final
+class HardExampleMining(StreamCallback):
+    """Gives the losses of training to the loader's ``HardExampleSampler``, which draws hard examples more often.
+
+    What is drawn more often is predicted more often: probabilities become biased, so look at them with ``Calibration``,
+    and it balances no classes, for which there is torch's ``WeightedRandomSampler``. Logged is ``train/mining/spread``:
+    how many samples it would take, drawn alike, for the same spread of draws (effective sample size), over all; 1 is
+    plain shuffling.
+
+    Losses are log losses of the scores, read as training goes, and of all ranks together; for several labels, and for
+    positions of an image, their mean. What the sampler draws by is saved in the checkpoint, so that a run that is
+    resumed draws what it would have drawn.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from lightning_posttrain import HardExampleSampler
+        >>> data = list(range(100))
+        >>> loader = torch.utils.data.DataLoader(data, batch_size=10, sampler=HardExampleSampler(data, floor=0.3))
+        >>> trainer = Trainer(callbacks=HardExampleMining(), logger=False)  # and then trainer.fit(model, loader)
+
+    Args:
+        **options: what every callback takes, see ``StreamCallback``; ``stages`` is always training.
+    """
+
+    tag = "mining"
+
+    def __init__(self, **options: Unpack[EvaluationOptions]) -> None:
+        if "stages" in options:
+            raise ValueError("`stages` is not for HardExampleMining, which reads training.")
+        options["stages"] = ("train",)
+        super().__init__(**options)
+        self._losses: MiningLosses | None = None
+        self._loaded: dict[str, Any] | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find the sampler, and go on drawing as before where the run is resumed.
+
+        Raises:
+            ValueError: the training loader has none.
+        """
+        self._losses = MiningLosses.for_loader(trainer.train_dataloader)
+        if self._loaded is not None:
+            self._losses.resume(self._loaded, trainer)
+        self._loaded = None
+
+    def observe(self, key: str, batch: Batch) -> None:
+        """Note the losses."""
+        if self._losses is not None:
+            self._losses.add(batch)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Tell the sampler before a checkpoint is saved."""
+        if self._losses is not None and not trainer.sanity_checking:
+            self._losses.tell(trainer)
+        self._begin(trainer, pl_module)
+
+    def summarize(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> MiningSpread:
+        """Tell the sampler, and how unevenly it draws."""
+        assert self._losses is not None
+        self._losses.tell(module.trainer)
+        self._losses.forget()
+        return self._losses.spread()
+
+    def scalars(self, result: MiningSpread) -> dict[str, float]:
+        """How unevenly is drawn."""
+        return {f"{self.tag}/{name}": value for name, value in result.scalars().items()}
+
+    def show(self, result: Any, title: str) -> Iterable[Tagged]:
+        """Nothing."""
+        return ()
+
+    # a run that is resumed goes on where it was
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the sampler draws by."""
+        return {} if self._losses is None else self._losses.sampler.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what the sampler drew by, once it is there."""
+        self._loaded = dict(state_dict) or None

@@ -1,0 +1,169 @@
+"""What is kept of a loader's epoch for ``HardExamples``, and how ranks join it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from lightning_posttrain.classification import ConfusedPair, EvalBatch
+from lightning_posttrain.core.capture.fields import describe_inputs
+from lightning_posttrain.core.stream.reading import Batch, Caption, Hardness
+from lightning_posttrain.core.stream.top_k import UNKNOWN, Hardest, thumbnails
+from lightning_posttrain.hard_examples.result import HardExample, HardGroup, HardReport
+from lightning_posttrain.samples.inputs import Inputs
+from lightning_posttrain.samples.kinds import Kind, channel_dim, known_kind
+
+OF_PAIRS = 128
+"""Samples kept of all confused pairs together."""
+LARGEST = 1 << 16
+"""Numbers in an input that is kept for the eye."""
+LOSS = "highest_loss"
+RULES = {
+    LOSS: "highest loss",
+    "confident_errors": "most confident errors",
+    "unsure_hits": "least confident hits",
+}
+PAIRS = "pairs"
+CaptionsFn = Callable[[Mapping[str, Tensor], Sequence[str]], list[Caption]]
+
+
+class Keeping:
+    """The hardest samples of one epoch of one loader.
+
+    Args:
+        k: samples of each rule.
+        pairs: confused pairs that are shown.
+        per_pair: samples of each.
+        display: how samples are shown.
+        captions: from the columns of a batch's ``Hardness`` to what stands below its samples.
+        rules: by which samples are kept.
+    """
+
+    def __init__(
+        self,
+        k: int,
+        pairs: int,
+        per_pair: int,
+        display: Inputs,
+        captions: CaptionsFn,
+        *,
+        rules: Collection[str] = tuple(RULES),
+    ) -> None:
+        self._rules = {rule: RULES[rule] for rule in rules}
+        self._kept = {rule: Hardest(k) for rule in rules}
+        self._kept[PAIRS] = Hardest(OF_PAIRS, per_pair)
+        self._pairs = pairs
+        self._display = display
+        self._captions = captions
+        self._shape: torch.Size | None = None
+        self._undrawn = ""
+        self._kind: Kind | None = None
+        self._samples = 0
+
+    def offer(self, batch: Batch) -> None:
+        """Look at a batch, without a synchronisation."""
+        self._samples += batch.size
+        found = batch.hardness()
+        columns = {"loss": found.loss, **found.columns, **self._inputs(batch.inputs, batch.size)}
+        never = torch.full_like(found.loss, -torch.inf)
+        index = batch.index if batch.index is not None and len(batch.index) == batch.size else None
+        for rule, kept in self._kept.items():
+            value = found.loss if rule == LOSS else found.rules.get(rule)
+            if value is not None:
+                kept.offer(torch.where(found.counted, value, never), index, columns)
+        if isinstance(batch, EvalBatch) and self._pairs and not batch.multilabel and batch.samples is None:
+            self._offer_pairs(batch, found, columns, index)
+
+    def _offer_pairs(self, batch: EvalBatch, found: Hardness, columns: dict[str, Tensor], index: Tensor | None) -> None:
+        """The errors of two classes, by which is taken for which."""
+        classes = batch.num_classes
+        actual, predicted = (found.columns[name][:, 0] for name in ("actual", "predicted"))
+        error = found.counted & (found.columns["wrong"] > 0)
+        value = torch.where(error, found.loss, torch.full_like(found.loss, -torch.inf))
+        self._kept[PAIRS].offer(value, index, columns, actual.clamp(0, classes - 1) * classes + predicted)
+
+    def _inputs(self, inputs: Any, samples: int) -> dict[str, Tensor]:
+        """What is kept of inputs for the eye."""
+        kind = self._kind = self._kind or known_kind(inputs, self._display.kind)
+        if kind is None:
+            why = f"they are {describe_inputs(inputs)}. Pass inputs_fn or kind"
+            self._undrawn = self._undrawn or f"inputs are not shown: {why}"
+        elif len(inputs) != samples:
+            self._undrawn = self._undrawn or f"inputs are not shown: there are {len(inputs)} for {samples} targets"
+        if self._undrawn or kind is None:
+            return {}
+        kept = thumbnails(inputs, channel_dim(inputs.shape, kind)) if kind in ("image", "spectrogram") else inputs
+        if self._shape is None:
+            self._shape = kept.shape[1:]
+        if kept.shape[1:] != self._shape:
+            self._undrawn = "inputs of several shapes are not shown"
+        elif kept[:1].numel() > LARGEST * 4:
+            self._undrawn = f"inputs of {kept[:1].numel():,} numbers are too large to be shown"
+        return {} if self._undrawn else {"inputs": kept}
+
+    def report(self, names: tuple[str, ...], trainer: Trainer, confused: Sequence[ConfusedPair]) -> HardReport:
+        """What all ranks kept, with names; every rank calls it, and has the same."""
+        self._join(trainer)
+        found = {rule: hardest.take() for rule, hardest in self._kept.items()}
+        groups = tuple(self._group(rule, title, found[rule], names) for rule, title in self._rules.items())
+        cells = tuple(self._cells(found[PAIRS], names, confused))
+        labels = tuple(map(str, self._display.names or ()))
+        return HardReport(groups, cells, self._kind, labels, self._samples, self._undrawn)
+
+    def _join(self, trainer: Trainer) -> None:
+        """Offer what every rank kept to the first that sees it, in the order of ranks."""
+        if trainer.world_size == 1:
+            return
+        mine = {rule: hardest.take() for rule, hardest in self._kept.items()}
+        everywhere: list[Any] = [None] * trainer.world_size
+        dist.all_gather_object(everywhere, (mine, self._samples, self._undrawn, self._kind))
+        every = [columns for kept, *_ in everywhere for columns in kept.values() if columns]
+        shapes = {columns["inputs"].shape[1:] if "inputs" in columns else None for columns in every}
+        shown = len(shapes) == 1 and None not in shapes
+        for kept, *_ in everywhere:
+            for rule, columns in kept.items():
+                if columns:
+                    value, place, group = (columns.pop(name) for name in ("value", "place", "group"))
+                    given = columns if shown else {name: c for name, c in columns.items() if name != "inputs"}
+                    known = bool((place != UNKNOWN).all())
+                    self._kept[rule].offer(value, place if known else None, given, group)
+        self._samples = sum(samples for _, samples, *_ in everywhere)
+        several = "" if shown or not every else "inputs of several shapes are not shown"
+        self._undrawn = next((undrawn for _, _, undrawn, _ in everywhere if undrawn), several)
+        self._kind = next((kind for *_, kind in everywhere if kind), None)
+
+    def _group(self, name: str, title: str, columns: dict[str, Tensor], names: tuple[str, ...]) -> HardGroup:
+        if not columns:
+            return HardGroup(name, title, ())
+        inputs, kind = columns.get("inputs"), self._kind
+        words = self._display.words_of(inputs) if inputs is not None and kind == "tokens" else None
+        shown = None if inputs is None or kind is None or kind == "tokens" else self._display.shown(inputs, kind)
+        facts = zip(columns["place"].tolist(), self._captions(columns, names), columns["loss"].tolist(), strict=True)
+        examples = [
+            HardExample(
+                None if place == UNKNOWN else place, *caption, loss,
+                None if words is None else " ".join(word for word in words[row] if word),
+            )
+            for row, (place, caption, loss) in enumerate(facts)
+        ]  # fmt: skip
+        return HardGroup(name, title, tuple(examples), shown)
+
+    def _cells(
+        self, columns: dict[str, Tensor], names: tuple[str, ...], confused: Sequence[ConfusedPair]
+    ) -> Iterator[HardGroup]:
+        """The confused pairs of which samples were kept."""
+        if not columns:
+            return
+        classes = [(names[a], names[p]) for a, p in torch.cat([columns["actual"], columns["predicted"]], 1).tolist()]
+        for number, pair in enumerate(confused, start=1):
+            rows = [row for row, found in enumerate(classes) if found == (pair.actual, pair.predicted)]
+            times = "once" if pair.count == 1 else f"{pair.count} times"
+            if rows:
+                chosen = {name: column[rows] for name, column in columns.items()}
+                title = f"{pair.actual} taken for {pair.predicted}, {times}"
+                yield self._group(f"pair_{number:02d}", title, chosen, names)

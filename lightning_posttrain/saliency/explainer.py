@@ -1,0 +1,164 @@
+"""From a model and a few samples to their maps, as a result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from lightning_posttrain.attribution import (
+    AttentionRules,
+    Attributed,
+    Baseline,
+    Chunks,
+    Method,
+    NotApplicableError,
+    Problem,
+    as_method,
+    attribute,
+    embedded,
+    find_cam_layer,
+    nothing_of,
+    score_of_embeddings,
+)
+from lightning_posttrain.saliency.result import Saliency
+from lightning_posttrain.samples.inputs import Inputs
+from lightning_posttrain.samples.kinds import Kind, channel_dim, kind_of
+from lightning_posttrain.samples.reservoir import Chosen
+from lightning_posttrain.samples.result import Sample
+from lightning_posttrain.samples.targets import Targets
+
+
+@dataclass(eq=False)
+class Explainer:
+    """Explains samples by several methods, and remembers the layer that it found.
+
+    Args:
+        methods: names or methods; None for those that suit the kind of input and the model.
+        layer: dotted name of the layer for class activation maps, or None to look for it.
+        baseline: what stands for "nothing there": a number, ``"mean"`` of each channel, ``"blur"``, or a function.
+        display: how samples are shown.
+        shared_scale: whether all maps of a method are drawn on one scale.
+        seed: of the random numbers of methods.
+    """
+
+    methods: tuple[Method, ...] | None
+    layer: str | None
+    baseline: float | Baseline | Callable[[Tensor], Tensor]
+    display: Inputs
+    shared_scale: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """A run begins, maybe of another model."""
+        self._chosen: dict[str, tuple[str | None, tuple[Method, ...]]] = {}
+
+    def problem(self, module: nn.Module, targets: Targets, inputs: Tensor, chunks: Chunks) -> tuple[Problem, Kind]:
+        """What is explained: ``inputs (K, ...)`` are those of the chosen samples, where the model takes them."""
+        kind = self.display.kind or kind_of(inputs) or "tabular"
+        inputs = inputs[targets.rows.to(inputs.device)]
+        score = targets.score
+        dim = channel_dim(inputs.shape, kind)
+        if kind == "tokens" and not inputs.is_floating_point():
+            found = embedded(lambda x: targets.score(x, targets.rows.to(x.device)), inputs)
+            inputs, score, dim = found.rows, score_of_embeddings(score, found), 2
+        return Problem(
+            score, inputs, nothing_of(inputs, dim, self.baseline), dim, module, chunks=chunks, seed=self.seed
+        ), kind
+
+    def choose(self, key: str, problem: Problem, kind: Kind) -> tuple[Problem, tuple[Method, ...]]:
+        """The layer and the methods of a loader's samples, looked for once."""
+        if key not in self._chosen:
+            methods = self.methods
+            wanted = methods is None or any("layer" in m.wants or hasattr(m, "method") for m in methods)
+            layer = self.layer if self.layer is not None or not wanted else find_cam_layer(problem)
+            if methods is None:
+                methods = tuple(map(as_method, _usual(kind, problem, layer)))
+            self._chosen[key] = (layer, methods)
+        layer, methods = self._chosen[key]
+        return replace(problem, layer=layer), methods
+
+    def result(
+        self,
+        problem: Problem,
+        methods: tuple[Method, ...],
+        found: Attributed,
+        *,
+        kind: Kind,
+        targets: Targets,
+        inputs: Tensor,
+    ) -> Saliency:
+        """The maps as a result; ``inputs`` as the loader gave them."""
+        reads_layer = any("layer" in method.wants and method.name in found.maps for method in methods)
+        note = {"memory": problem.chunks.note} if problem.chunks.note else {}
+        return Saliency(
+            kind=kind,
+            shown=self.display.shown(inputs, kind),
+            maps=found.maps,
+            titles={method.name: method.title for method in methods},
+            signed=frozenset(method.name for method in methods if method.signed),
+            samples=_with_baseline(targets.samples, problem) if found.gaps else targets.samples,
+            names=tuple(map(str, self.display.names or ())),
+            words=self.display.words_of(inputs) if kind == "tokens" else (),
+            layer=problem.layer if reads_layer else None,
+            skipped={**found.skipped, **note},
+            refused=found.refused,
+            gaps=found.gaps,
+            shared_scale=self.shared_scale,
+        )
+
+
+def _with_baseline(samples: tuple[Sample, ...], problem: Problem) -> tuple[Sample, ...]:
+    pairs = zip(samples, problem.change.tolist(), strict=True)
+    return tuple(replace(sample, baseline=sample.value - change) for sample, change in pairs)
+
+
+def _usual(kind: Kind, problem: Problem, layer: str | None) -> list[str]:
+    """What is cheap and says something for a kind of input and a model."""
+    paths = ["input_x_gradient", "integrated_gradients"]
+    if kind == "tabular":
+        return paths
+    # the gradient at a word's vector says little of what its absence would do
+    plain = ["integrated_gradients", "occlusion"] if kind == "tokens" else ["saliency", *paths]
+    if _attends(problem):
+        return [*plain, "gradient_rollout"]
+    return plain if layer is None else [*plain, "hirescam"]
+
+
+def _attends(problem: Problem) -> bool:
+    """Whether all layers of attention lie over the input."""
+    mode = AttentionRules()
+    with torch.no_grad(), mode:
+        problem.score(problem.inputs[:1].clone(), problem.all[:1])
+    if not mode.seen:
+        return False
+    one = replace(problem, inputs=problem.inputs[:1], baseline=problem.baseline[:1])
+    try:
+        as_method("gradient_rollout").attribute(one)
+    except NotApplicableError:
+        return False
+    return True
+
+
+def explain(
+    explainer: Explainer,
+    module: nn.Module,
+    chosen: Chosen,
+    *,
+    targets: Targets,
+    inputs: Tensor,
+    chunks: Chunks,
+    key: str = "",
+    failed: Callable[[str, Exception], None] | None = None,
+) -> tuple[Saliency, Problem, tuple[Method, ...]]:
+    """Maps of the chosen samples, and the problem that they answer."""
+    problem, kind = explainer.problem(module, targets, inputs, chunks)
+    problem, methods = explainer.choose(key, problem, kind)
+    found = attribute(methods, problem, failed=failed)
+    given = chosen.inputs[targets.rows]
+    return explainer.result(problem, methods, found, kind=kind, targets=targets, inputs=given), problem, methods

@@ -1,0 +1,164 @@
+"""Whether each method's maps say what the model does, beside maps that know nothing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from lightning_posttrain.attribution import Method, OutOfTimeError, Problem, attribute, to_map
+from lightning_posttrain.saliency.functional.faithfulness import infidelity_of_hiding, max_sensitivity
+from lightning_posttrain.saliency.functional.insertion import area, insertion_deletion
+from lightning_posttrain.saliency.functional.maps import edges, energy_share, pointing_game, rank_correlation
+from lightning_posttrain.saliency.result import Faithfulness
+from lightning_posttrain.samples.kinds import Kind
+
+Measures = dict[str, float]
+
+
+def faithfulness_of(
+    problem: Problem, methods: Sequence[Method], *, kind: Kind, shown: Tensor, objects: Tensor | None = None
+) -> Faithfulness:
+    """Measure each method on the samples of a problem; inside a ``gradient_session``.
+
+    Args:
+        problem: a few samples.
+        methods: to be measured.
+        kind: what the samples are.
+        shown: them for the eye, for the map of their edges.
+        objects: where what should matter is ``(K, *spatial)`` or ``(*spatial)``, or None.
+    """
+    found = attribute(methods, problem, failed=lambda _name, _error: None)  # said where it was drawn
+    skipped = dict(found.skipped)
+    maps: dict[str, Tensor] = dict(found.maps)
+    maps["random"] = torch.rand(len(problem), *problem.spatial, generator=torch.Generator().manual_seed(problem.seed))
+    if kind == "image":
+        maps["edge"] = edges(shown)
+    rows: dict[str, Measures] = {name: {} for name in maps}
+    made = {method.name: method for method in methods}
+    steps: dict[str, Callable[[str, Tensor], float | None]] = {
+        "completeness_gap": lambda name, _map: _gap(found.gaps.get(name)),
+        **_measures(problem, objects, {method.name for method in methods if method.signed}),
+    }
+    for name, map_ in maps.items():
+        for measure, work in steps.items():
+            _measure(rows[name], skipped, (name, measure), partial(work, name, map_))
+        if name in made:
+            _measure(rows[name], skipped, (name, "max_sensitivity"), partial(_steady, problem, made[name]))
+            other = partial(_of_other_weights, problem, made[name], map_)
+            _measure(rows[name], skipped, (name, "randomised_weights"), other)
+    titles = {**{method.name: method.title for method in methods}, "random": "random", "edge": "edges"}
+    return Faithfulness(rows, titles, len(problem), skipped)
+
+
+def _measure(row: Measures, skipped: dict[str, str], what: tuple[str, str], work: Callable[[], float | None]) -> None:
+    try:
+        value = work()
+    except OutOfTimeError:
+        skipped[", ".join(what)] = "the time was over"
+        return
+    if value is not None:
+        row[what[1]] = value
+
+
+def _measures(
+    problem: Problem, objects: Tensor | None, signed: set[str]
+) -> dict[str, Callable[[str, Tensor], float | None]]:
+    """Measures of a map ``(K, *spatial)`` of some name."""
+    device = problem.inputs.device
+    size = problem.chunks.size
+    curves: dict[str, tuple[float, float]] = {}
+
+    def both(name: str, map_: Tensor) -> tuple[float, float]:
+        if name not in curves:
+            problem.chunks.check()
+            # where the output falls, what speaks against it comes in first
+            way = problem.change.sign()
+            ranked = map_.to(device) * way.view(-1, *(1,) * (map_.ndim - 1)) if name in signed else map_.to(device)
+            pair = insertion_deletion(
+                problem.score, problem.inputs, ranked, baseline=problem.baseline,
+                channel_dim=problem.channel_dim, chunk=size,
+            )  # fmt: skip
+            empty, whole = pair.insertion[:, 0], problem.change.abs().mean()
+            curves[name] = tuple(float(((area(curve) - empty) * way).mean() / whole) for curve in pair)  # type: ignore[assignment]
+        return curves[name]
+
+    def hiding(_name: str, map_: Tensor) -> float:
+        problem.chunks.check()
+        found = infidelity_of_hiding(
+            problem.score, problem.inputs, map_.to(device), baseline=problem.baseline,
+            channel_dim=problem.channel_dim, chunk=size,
+        )  # fmt: skip
+        return float(found.nanmean())
+
+    measures: dict[str, Callable[[str, Tensor], float | None]] = {
+        "insertion": lambda name, map_: both(name, map_)[0],
+        "deletion": lambda name, map_: both(name, map_)[1],
+        "infidelity": hiding,
+    }
+    if objects is not None:
+        inside = objects.expand(len(problem), *problem.spatial)
+        measures["pointing_game"] = lambda _name, map_: float(pointing_game(map_, inside).float().mean())
+        measures["energy"] = lambda _name, map_: float(energy_share(map_, inside).nanmean())
+    return measures
+
+
+def _gap(gaps: tuple[float, ...] | None) -> float | None:
+    return None if gaps is None else sum(gaps) / len(gaps)
+
+
+def _map(problem: Problem, method: Method) -> Tensor:
+    return to_map(method.attribute(problem).detach(), problem, signed=method.signed)
+
+
+def _steady(problem: Problem, method: Method) -> float:
+    def maps(inputs: Tensor) -> Tensor:
+        problem.chunks.check()
+        return _map(replace(problem, inputs=inputs, wants=method.wants), method)
+
+    return float(max_sensitivity(maps, problem.inputs).nanmean())
+
+
+def _of_other_weights(problem: Problem, method: Method, map_: Tensor) -> float | None:
+    """Rank correlation of the magnitudes with those for a model of shuffled weights (Adebayo, arXiv:1810.03292)."""
+    if problem.module is None:
+        return None
+    problem.chunks.check()
+    with shuffled_weights(problem.module, problem.seed):
+        other = _map(replace(problem, wants=method.wants), method)
+    return float(rank_correlation(map_.abs(), other.abs().float().cpu()).nanmean())
+
+
+@contextmanager
+def shuffled_weights(module: nn.Module, seed: int) -> Iterator[None]:
+    """Other parameters in the place of those of a module, with the same values in another order.
+
+    Example:
+        >>> layer = nn.Linear(8, 8)
+        >>> before = layer.weight
+        >>> with shuffled_weights(layer, 0):
+        ...     changed = not torch.equal(layer.weight, before)
+        >>> changed, layer.weight is before
+        (True, True)
+    """
+    generator = torch.Generator().manual_seed(seed)
+    kept = [(part._parameters, dict(part._parameters)) for part in module.modules()]
+    made: dict[int, nn.Parameter] = {}
+    try:
+        for store, parameters in kept:
+            for name, parameter in parameters.items():
+                if parameter is not None:
+                    store[name] = made.setdefault(id(parameter), _shuffled(parameter, generator))
+        yield
+    finally:
+        for store, parameters in kept:
+            store.update(parameters)
+
+
+def _shuffled(parameter: nn.Parameter, generator: torch.Generator) -> nn.Parameter:
+    order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
+    return nn.Parameter(parameter.detach().flatten()[order].view_as(parameter), requires_grad=False)

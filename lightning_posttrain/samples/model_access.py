@@ -1,0 +1,118 @@
+"""How a callback asks the user's module for the outputs of inputs: in a session, without a trace."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any, Literal, TypedDict, TypeVar
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+
+from lightning_posttrain.attribution import gradient_session
+from lightning_posttrain.core.callback.callback import EvaluationCallback
+from lightning_posttrain.core.callback.options import one_of
+from lightning_posttrain.core.capture.forward import muted
+from lightning_posttrain.samples.kinds import Kind
+from lightning_posttrain.samples.sample_set import SampleSet, compare, dtype_of, sharded
+
+Found = TypeVar("Found")
+CURE = "Pass forward_fn=lambda module, inputs: ... that gives the scores, or other methods."
+
+
+class ModelOptions(TypedDict, total=False):
+    """How the model is asked, as every callback that asks it takes it.
+
+    Args:
+        forward_fn: from the module and inputs to scores, where the step does more than ``module(inputs)``.
+        precision: ``"full"``: without autocast; ``"trainer"``: as the trainer's.
+        seed: of the random numbers, from generators of its own, the same every epoch.
+    """
+
+    forward_fn: Callable[[Any, Any], Any] | None
+    precision: Literal["full", "trainer"]
+    seed: int
+
+
+class ModelAccess:
+    """Asks a module, on the first rank.
+
+    Args:
+        callback: on whose behalf.
+        kind: of the inputs, or None.
+        forward_fn: see ``ModelOptions``.
+        precision: likewise.
+        seed: likewise.
+    """
+
+    def __init__(
+        self,
+        callback: EvaluationCallback,
+        kind: Kind | None,
+        *,
+        forward_fn: Callable[[Any, Any], Any] | None = None,
+        precision: Literal["full", "trainer"] = "full",
+        seed: int = 0,
+    ) -> None:
+        one_of("precision", precision, ("full", "trainer"))
+        self.owner = type(callback).__name__
+        self.callback = callback
+        self.kind = kind
+        self.forward_fn = forward_fn
+        self.precision = precision
+        self.seed = seed
+        self.forget()
+
+    def guarded(self, trainer: Trainer, what: str, cure: str) -> AbstractContextManager[None]:
+        """An error inside is said, and costs no run."""
+        return self.callback.guarded(trainer, what, cure)
+
+    def forget(self) -> None:
+        """A run begins."""
+        self._same: set[str] = set()
+        self._refused: set[str] = set()
+
+    def can(self, sample_set: SampleSet) -> bool:
+        """Whether the model of chosen samples can be asked."""
+        return sample_set.evaluation.key not in self._refused and not sharded(sample_set.module, self.owner)
+
+    @contextlib.contextmanager
+    def session(self, module: LightningModule) -> Iterator[None]:
+        """Allow forwards and gradients, and leave the module as it was."""
+        plain = self.precision == "full" and dtype_of(module) == torch.float32
+        context = None if plain else module.trainer.precision_plugin.forward_context()
+        with gradient_session(module, self.seed, precision=context), muted(module):
+            yield
+
+    def model(self, module: LightningModule) -> Callable[[Tensor], Any]:
+        """From inputs to what the module gives, whatever that is."""
+        forward_fn = self.forward_fn
+        return module if forward_fn is None else lambda x: forward_fn(module, x)
+
+    def scorer(self, sample_set: SampleSet) -> Callable[[Tensor], Tensor]:
+        """From inputs to logits."""
+        forward_fn, module, reading = self.forward_fn, sample_set.module, self.callback.reading
+        if forward_fn is None:
+            return sample_set.evaluation.again
+        return lambda inputs: reading.as_read(forward_fn(module, inputs))
+
+    def check(self, sample_set: SampleSet, trainer: Trainer) -> None:
+        """See once, in the epoch in which samples were chosen, that their scores are those that the step gave."""
+        key = sample_set.evaluation.key
+        if key in self._same or not trainer.is_global_zero or not self.can(sample_set):
+            return
+        self._refused.add(key)
+        with self.guarded(trainer, "explain the samples", CURE), self.session(sample_set.module), torch.no_grad():
+            compare(sample_set, self.scorer(sample_set)(sample_set.inputs(self.kind).clone()).detach().cpu())
+            self._refused.remove(key)
+            self._same.add(key)
+
+
+def of_first_rank(trainer: Trainer, found: Found | None) -> Found | None:
+    """What the first rank has found; all ranks together."""
+    if trainer.world_size == 1:
+        return found
+    shared: Found | None = trainer.strategy.broadcast(found, 0)
+    return shared

@@ -1,0 +1,108 @@
+"""Samples of a finished epoch that are to be explained, and the model that gave their scores."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+
+from lightning_posttrain.core.stream.evaluation import Evaluation
+from lightning_posttrain.core.stream.stream import EvaluationStream
+from lightning_posttrain.samples.kinds import Kind, kind_of
+from lightning_posttrain.samples.reservoir import Chosen
+
+
+@dataclass(frozen=True, eq=False)
+class SampleSet:
+    """Samples of a finished epoch, and what gave their scores.
+
+    Args:
+        module: the model.
+        evaluation: the epoch.
+        names: of the classes.
+        chosen: the samples.
+        fixed: whether they are the same in every epoch.
+        of_classes: some of each class, or None.
+        rows: of the largest batch that the model has seen.
+    """
+
+    module: LightningModule
+    evaluation: Evaluation
+    names: tuple[str, ...]
+    chosen: Chosen
+    fixed: bool
+    of_classes: Chosen | None = None
+    rows: int = 8
+
+    def inputs(self, kind: Kind | None) -> Tensor:
+        """Those of the samples, where and as the model takes them."""
+        inputs, module = self.chosen.inputs, self.module
+        tokens = (kind or kind_of(inputs)) == "tokens"
+        return inputs.to(module.device) if tokens else inputs.to(module.device, dtype_of(module))
+
+
+def dtype_of(module: LightningModule) -> torch.dtype:
+    """Of the weights."""
+    dtypes = (parameter.dtype for parameter in module.parameters() if parameter.is_floating_point())
+    return next(dtypes, torch.float32)
+
+
+def sharded(module: LightningModule, owner: str) -> bool:
+    """Whether a forward on one rank would wait for the others: FSDP, tensor parallel, DeepSpeed stage 3."""
+    marks = ("full_tensor", "_local_shard", "ds_id")
+    found = any(hasattr(parameter, mark) for parameter in module.parameters() for mark in marks)
+    if found:
+        text = f"{owner} explains on the first rank, which does not hold the sharded module. Nothing is drawn."
+        EvaluationStream.of(module.trainer).say_once(text)
+    return found
+
+
+@contextlib.contextmanager
+def progress(trainer: Trainer, owner: str) -> Iterator[Callable[[int], object]]:
+    """A bar that shows up where an explanation takes more than some seconds, where the trainer shows one."""
+    shown = trainer.progress_bar_callback
+    if shown is None or not getattr(shown, "is_enabled", True):
+        yield lambda _rows: None
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(desc=owner, unit=" forwards", leave=False, delay=2.0) as bar:
+        yield bar.update
+
+
+def compare(sample_set: SampleSet, found: Tensor) -> None:
+    """Raise where the samples' scores are not those that the step gave."""
+    wanted = sample_set.chosen.scores
+    assert wanted is not None
+    real = wanted.isfinite()
+    spread = wanted[real].max() - wanted[real].min() if real.any() else torch.zeros(())
+    # a twentieth: the step may have run in a lower precision, in which near ties may fall otherwise
+    same = found.shape == wanted.shape and bool(((found - wanted).abs() <= 0.05 * spread + 1e-3)[real].all())
+    if not same or not _agree(found, wanted, 0.02 * float(spread) + 1e-3):
+        raise ValueError(
+            "module(inputs) gives other scores than the step did for the same samples. The step changes its "
+            "inputs, the forward is random or wants another dtype, weights were swapped in between, as by a "
+            "weight averaging that stands before this callback, or a TransformerEncoder's outputs for padding, "
+            "which are zeros in evaluation alone, go into the scores"
+        )
+
+
+def _agree(found: Tensor, wanted: Tensor, near: float) -> bool:
+    """Whether what one gives as the largest of a row is, or is nearly, the largest of the other too."""
+    top = wanted.gather(1, found.nan_to_num(-torch.inf).argmax(1, keepdim=True))[:, 0]
+    return bool((top >= wanted.nan_to_num(-torch.inf).amax(1) - near).all())
+
+
+def check_layer(module: LightningModule, layer: str | None) -> None:
+    """Raise for a layer that is not there.
+
+    Raises:
+        ValueError: the module has none of that name.
+    """
+    if layer is not None and layer not in dict(module.named_modules()):
+        names = ", ".join(name for name, _ in module.named_modules() if name)
+        raise ValueError(f"`layer` is {layer!r}, wanted one of {names}.")
