@@ -29,6 +29,11 @@ def names() -> dict[str, list[str]]:
     return {module: sorted(importlib.import_module(f"lightning_posttrain{module}").__all__) for module in MODULES}
 
 
+def said(default: Any) -> str:
+    """A default as text, of a set in order."""
+    return f"{{{', '.join(sorted(map(repr, default)))}}}" if isinstance(default, frozenset) else repr(default)
+
+
 def arguments(of: Any) -> dict[str, Any]:
     """What a function or class takes: by name the default as text, of options that are typed as a dict ``...``."""
     found: dict[str, Any] = {}
@@ -39,7 +44,7 @@ def arguments(of: Any) -> dict[str, Any]:
         elif parameter.default is parameter.empty:
             found[parameter.name] = "required"
         else:
-            found[parameter.name] = repr(parameter.default)
+            found[parameter.name] = said(parameter.default)
     return found
 
 

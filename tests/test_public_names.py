@@ -5,7 +5,12 @@ import pytest
 
 import lightning_posttrain
 
-PACKAGES = ["", *(f".{m.name}" for m in pkgutil.iter_modules(lightning_posttrain.__path__) if m.ispkg)]
+PACKAGES = [
+    "",
+    ".functional",
+    ".calibrators",
+    *(f".{m.name}" for m in pkgutil.iter_modules(lightning_posttrain.__path__) if m.ispkg),
+]
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -28,8 +28,8 @@ from lightning_posttrain import (
     posttrain_suite,
 )
 from tests import toys
-from tests.callbacks.test_no_trace import Net as EveryPart
-from tests.callbacks.test_no_trace import explainer, perturbing
+from tests.test_no_trace import Net as EveryPart
+from tests.test_no_trace import explainer, perturbing
 
 
 class Record(Callback):

@@ -14,7 +14,16 @@ from lightning_posttrain.classification.checks import check_batch
 from lightning_posttrain.classification.hardness import captions
 from lightning_posttrain.classification.part import ClassPart
 from lightning_posttrain.classification.score_finder import ScoreFinder
-from lightning_posttrain.classification.tasks import ScoreKind, Task, count_classes, fits, to_logits, to_rows, to_target
+from lightning_posttrain.classification.tasks import (
+    ScoreKind,
+    Task,
+    count_classes,
+    fits,
+    predictions,
+    to_logits,
+    to_rows,
+    to_target,
+)
 from lightning_posttrain.core.capture.fields import find_inputs, find_target
 from lightning_posttrain.core.capture.loaders import Rows, dataset_classes
 from lightning_posttrain.core.stream.reading import Caption, Given, Kinds
@@ -38,6 +47,10 @@ class ClassReading:
         if not fits(tensor, target, self.task):
             return False
         return self.num_classes is None or count_classes(tensor, self.task) == self.num_classes
+
+    def predicted(self, scores: Tensor) -> Tensor:
+        """Predicted classes ``(N, ...)``, for multilabel whether each label is there."""
+        return predictions(self.as_read(scores), self.task)
 
     # what the stream asks
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lightning_posttrain.classification.candidates import CURE, Candidate, is_hard, is_squashed, unclear, unsqueezed
 from lightning_posttrain.classification.keys import HINT_KEYS, SAID_KEYS, leaves, named_parts
-from lightning_posttrain.classification.tasks import labels_hint, predictions, to_logits, wanted_shape
+from lightning_posttrain.classification.tasks import labels_hint, wanted_shape
 from lightning_posttrain.core.capture.fields import describe
 from lightning_posttrain.core.capture.step import Step, is_of, same
 from lightning_posttrain.core.capture.tap import Firing
@@ -229,16 +229,13 @@ class ScoreFinder:
 
     def _agree(self, a: Tensor, b: Tensor) -> bool:
         """Whether two tensors that could be scores predict the same classes."""
-        first, second = self._predictions(a), self._predictions(b)
+        first, second = self.reading.predicted(a), self.reading.predicted(b)
         return first.shape == second.shape and torch.equal(first, second)
 
     def _tells(self, scores: Tensor) -> bool:
         """Whether scores predict more than one class, so that agreement with them means something."""
-        predicted = self._predictions(scores).flatten()
+        predicted = self.reading.predicted(scores).flatten()
         return bool((predicted != predicted[0]).any())
-
-    def _predictions(self, scores: Tensor) -> Tensor:
-        return predictions(to_logits(scores, self.reading.task, self.reading.scores), self.reading.task)
 
     def _note_entry(self, scores: Tensor, step: Step) -> None:
         for firing in step.firings:

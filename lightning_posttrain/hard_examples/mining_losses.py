@@ -84,4 +84,5 @@ class MiningLosses:
             return losses
         pair = torch.stack([torch.where(losses.isnan(), 0.0, losses), (~losses.isnan()).to(losses.dtype)])
         total, number = trainer.strategy.reduce(pair, reduce_op="sum")
-        return total / number
+        mean: Tensor = total / number
+        return mean

@@ -4,7 +4,7 @@ import torch
 
 from lightning_posttrain.explanations.perturbation.masking import hidden_of
 from lightning_posttrain.explanations.perturbation.segments import parts_of
-from tests.functional.test_superpixels import picture, regions
+from tests.explanations.test_superpixels import picture, regions
 
 segmentation = pytest.importorskip("skimage.segmentation")
 pytestmark = pytest.mark.peers

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from lightning_posttrain.explanations.functional.superpixels import slic
-from tests.functional.test_superpixels import leak, picture, regions
+from tests.explanations.test_superpixels import leak, picture, regions
 
 segmentation = pytest.importorskip("skimage.segmentation")
 pytestmark = pytest.mark.peers

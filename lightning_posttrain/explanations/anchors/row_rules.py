@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from lightning_posttrain.attribution import Chunks, OutOfTimeError
 from lightning_posttrain.explanations.anchors.bounds import Bar
-from lightning_posttrain.explanations.anchors.predicates import predicates_of
+from lightning_posttrain.explanations.anchors.predicates import Predicates, predicates_of
 from lightning_posttrain.explanations.anchors.predicted_classes import Asked
-from lightning_posttrain.explanations.anchors.row_search import RowSearch
+from lightning_posttrain.explanations.anchors.row_search import RowRule, RowSearch
 from lightning_posttrain.explanations.anchors.table import cuts_of
 from lightning_posttrain.explanations.perturbation.cooperative_game import Forward
 from lightning_posttrain.explanations.result.interpretation import Rule
@@ -99,33 +100,39 @@ def anchor_of_rows(  # noqa: PLR0913 - all by keyword
     _check_options(rows.shape[1], bins=bins, max_size=max_size, beam=beam, samples=samples, categorical=categorical)
     names = names or [f"column {number}" for number in range(rows.shape[1])]
     _check_columns(rows.shape[1], names, scale)
-    chunks = chunk if isinstance(chunk, Chunks) else Chunks(chunk)
-    asked = Asked(forward, inputs, chunks)
+    asked = Asked(forward, inputs, chunk if isinstance(chunk, Chunks) else Chunks(chunk))
     wanted = asked.classes(len(inputs), lambda numbers: inputs[numbers.to(inputs.device)])
     if predicted is None:
         predicted = asked.classes(len(rows), lambda numbers: rows[numbers.to(rows.device)])
     is_category = torch.zeros(rows.shape[1], dtype=torch.bool)
     is_category[list(categorical)] = True
+    bar, drawn, shared = Bar(threshold, tolerance, confidence), 0 if exact else samples, asked.rows - len(inputs)
+    generator = torch.Generator().manual_seed(seed)
     search = RowSearch(
-        asked,
-        rows.cpu().double(),
-        predicted.cpu(),
-        bar=Bar(threshold, tolerance, confidence),
-        generator=torch.Generator().manual_seed(seed),
-        shared=asked.rows - len(inputs),
-        categorical=is_category,
-        drawn=0 if exact else samples,
-    )
+        asked, rows.cpu().double(), predicted.cpu(), bar=bar, generator=generator, shared=shared,
+        categorical=is_category, drawn=drawn,
+    )  # fmt: skip
     cuts = cuts_of(search.table, bins or (4 if exact else 8))
-    one = search.exact if exact else search.observed
-    found = []
-    for x, label in zip(inputs, wanted.tolist(), strict=True):
-        predicates = predicates_of(x.cpu().double(), search.table, cuts, is_category)
-        found.append(one(x, predicates, label, beam=beam or (4 if exact else 10), max_size=max_size))
-        if not found[0].complete:
-            raise OutOfTimeError
+    one = partial(search.exact if exact else search.observed, beam=beam or (4 if exact else 10), max_size=max_size)
+    predicates = (predicates_of(x.cpu().double(), search.table, cuts, is_category) for x in inputs)
+    found = _found(one, inputs, predicates, wanted.tolist())
     rules = [each.written(names, scale) for each in found]
     return tuple(rules) if exact else search.intervened(rules, found)
+
+
+def _found(
+    search: Callable[[Tensor, Predicates, int], RowRule],
+    inputs: Tensor,
+    predicates: Iterable[Predicates],
+    wanted: list[int],
+) -> list[RowRule]:
+    """The rule of each row; raises where there is no time for the first."""
+    found: list[RowRule] = []
+    for x, each, label in zip(inputs, predicates, wanted, strict=True):
+        found.append(search(x, each, label))
+        if not found[0].complete:
+            raise OutOfTimeError
+    return found
 
 
 def _check_table(inputs: Tensor, rows: Tensor, predicted: Tensor | None) -> None:

@@ -76,7 +76,7 @@ class HardExamples(StreamCallback):
 
     def metrics(self) -> Needs:
         """Confusion counts, for the most confused pairs."""
-        return (ConfusionCounts,)
+        return (ConfusionCounts,) if self.pairs else ()
 
     def check(self, module: LightningModule, batch: EvalBatch) -> None:
         """Raise where names do not fit."""
@@ -93,9 +93,8 @@ class HardExamples(StreamCallback):
     def summarize(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> HardReport:
         """The hardest of all ranks."""
         keeping = self._keeping.pop(evaluation.key, None) or self._new()
-        confusion = evaluation.result(ConfusionCounts)
         confused: list[ConfusedPair] = []
-        if isinstance(confusion, Confusion) and self.pairs:
+        if self.pairs and isinstance(confusion := evaluation.result(ConfusionCounts), Confusion):
             confused = most_confused(replace(confusion, class_names=names), self.pairs)
         return keeping.report(names, module.trainer, confused)
 

@@ -31,9 +31,10 @@ class HardExampleMining(StreamCallback):
 
     Example:
         >>> from lightning.pytorch import Trainer
+        >>> from torch.utils.data import DataLoader
         >>> from lightning_posttrain import HardExampleSampler
         >>> data = list(range(100))
-        >>> loader = torch.utils.data.DataLoader(data, batch_size=10, sampler=HardExampleSampler(data, floor=0.3))
+        >>> loader = DataLoader(data, batch_size=10, sampler=HardExampleSampler(data, floor=0.3))
         >>> trainer = Trainer(callbacks=HardExampleMining(), logger=False)  # and then trainer.fit(model, loader)
 
     Args:

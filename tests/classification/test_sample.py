@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from lightning_posttrain.classification.batch import EvalBatch
 from lightning_posttrain.classification.metric.exact import ExactScores
 from lightning_posttrain.classification.metric.sample import ScoreSample, row_hash
-from tests.test_accumulator import accumulated
+from tests.classification.test_accumulator import accumulated
 
 
 def made(rows, seed, labels):

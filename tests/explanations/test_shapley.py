@@ -13,7 +13,7 @@ from lightning_posttrain.explanations.perturbation.coalitions import different_o
 from lightning_posttrain.explanations.perturbation.perturbation_pool import draw_pool
 from lightning_posttrain.explanations.perturbation.plans import planned
 from lightning_posttrain.explanations.perturbation.shapley import all_outputs, shapley, shapley_of_game, shapley_of_pool
-from tests.attribution.games import game_of, network_of, slow_shapley, value_of
+from tests.explanations.games import game_of, network_of, slow_shapley, value_of
 
 METHODS = ("exact", "kernel", "permutation")
 methods = pytest.mark.parametrize("method", METHODS)

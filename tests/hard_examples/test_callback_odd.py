@@ -9,8 +9,8 @@ from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, Tensor
 from lightning_posttrain import Calibration, DecisionThresholds, HardExampleMining, HardExamples, LabelErrors
 from lightning_posttrain.hard_examples.sampler import HardExampleSampler
 from tests import toys
-from tests.callbacks.test_fitted import VAL, Sure, loader, rows
-from tests.callbacks.test_hard import Knows, Mined, Watching, facts, flipped, numbered, second
+from tests.core.test_fitted import VAL, Sure, loader, rows
+from tests.hard_examples.test_callback import Knows, Mined, Watching, facts, flipped, numbered, second
 
 
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")

@@ -17,7 +17,7 @@ from lightning_posttrain.attribution.layers import find_cam_layer
 from lightning_posttrain.attribution.session import gradient_session
 from tests import toys
 from tests.attribution.problems import problem_of
-from tests.callbacks.test_saliency import explained
+from tests.saliency.test_callback import explained
 
 
 class Of(toys.Net):

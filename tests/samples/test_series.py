@@ -5,7 +5,7 @@ import torch
 from lightning_posttrain.samples.render import series as drawing
 from lightning_posttrain.samples.render import sheet as attribution
 from lightning_posttrain.samples.render.overview import maps_image
-from tests.render.explained import series
+from tests.samples.explained import series
 
 
 @pytest.mark.parametrize("length", [1, 8, 684, 685, 100_000])

@@ -11,7 +11,7 @@ from lightning_posttrain.classification.metric.confusion import ConfusionCounts
 from lightning_posttrain.classification.metric.exact import ExactScores
 from lightning_posttrain.classification.metric.histograms import ScoreHistograms
 from tests import reference, toys
-from tests.test_accumulator import accumulated
+from tests.classification.test_accumulator import accumulated
 
 
 @given(

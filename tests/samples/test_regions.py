@@ -10,7 +10,7 @@ from lightning_posttrain.core.drawing.colors import AGAINST, FOR, STRENGTH
 from lightning_posttrain.samples.render import grid, regions
 from lightning_posttrain.samples.render.overview import maps_image
 from lightning_posttrain.samples.render.sheet import NO_PART
-from tests.render.explained import TITLES, explained, images, series, texts
+from tests.samples.explained import TITLES, explained, images, series, texts
 
 WORDS = (("a", "b", "c"), ("d", "e", "f"))
 

@@ -11,7 +11,7 @@ from lightning_posttrain.explanations.perturbation.perturbation_pool import (
     kernel_shap_from_pool,
     rise,
 )
-from tests.attribution.games import every_mask, game_of, network_of, slow_banzhaf, slow_shapley, value_of
+from tests.explanations.games import every_mask, game_of, network_of, slow_banzhaf, slow_shapley, value_of
 
 
 def asked(count, masks, *, samples=2):

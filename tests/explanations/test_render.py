@@ -5,7 +5,7 @@ import torch
 from lightning_posttrain.explanations.render.explanations import explanations, samples_table, samples_values
 from lightning_posttrain.explanations.result.explained import Explained
 from lightning_posttrain.explanations.result.interpretation import Condition, LimeWeights, Rule, ShapleyValues
-from tests.render.explained import rows
+from tests.samples.explained import rows
 
 ONE = torch.ones(3)
 LIME = LimeWeights(torch.ones(3, 2), torch.ones(3, 2), ONE, ONE, ONE, 0.74949 * ONE, 0.081234 * ONE, 10)

@@ -6,7 +6,7 @@ import torch
 from lightning_posttrain.core.drawing.colors import AGAINST, FOR, STRENGTH
 from lightning_posttrain.samples.render import features as drawing
 from lightning_posttrain.samples.render.overview import maps_image
-from tests.render.explained import TITLES, rows
+from tests.samples.explained import TITLES, rows
 
 
 def one(values, method="integrated_gradients", **more):

@@ -9,7 +9,7 @@ from lightning_posttrain.samples.render import captions, grid, maps
 from lightning_posttrain.samples.render import sheet as attribution
 from lightning_posttrain.samples.render.overview import maps_image
 from lightning_posttrain.samples.result import Sample
-from tests.render.explained import FOUR, TITLES, explained, images, rows, series, texts
+from tests.samples.explained import FOUR, TITLES, explained, images, rows, series, texts
 
 WHY = "12 % of the change is missing: try integrated gradients"
 

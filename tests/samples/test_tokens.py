@@ -6,7 +6,7 @@ import torch
 from lightning_posttrain.core.drawing.colors import AGAINST, FOR
 from lightning_posttrain.samples.render import tokens as drawing
 from lightning_posttrain.samples.render.overview import maps_image
-from tests.render.explained import texts
+from tests.samples.explained import texts
 
 
 def said(written):
