@@ -104,13 +104,11 @@ def anchor_of_rows(  # noqa: PLR0913 - all by keyword
     wanted = asked.classes(len(inputs), lambda numbers: inputs[numbers.to(inputs.device)])
     if predicted is None:
         predicted = asked.classes(len(rows), lambda numbers: rows[numbers.to(rows.device)])
-    is_category = torch.zeros(rows.shape[1], dtype=torch.bool)
-    is_category[list(categorical)] = True
+    is_category = torch.tensor([column in categorical for column in range(rows.shape[1])])
     bar, drawn, shared = Bar(threshold, tolerance, confidence), 0 if exact else samples, asked.rows - len(inputs)
-    generator = torch.Generator().manual_seed(seed)
     search = RowSearch(
-        asked, rows.cpu().double(), predicted.cpu(), bar=bar, generator=generator, shared=shared,
-        categorical=is_category, drawn=drawn,
+        asked, rows.cpu().double(), predicted.cpu(), bar=bar, generator=torch.Generator().manual_seed(seed),
+        shared=shared, categorical=is_category, drawn=drawn,
     )  # fmt: skip
     cuts = cuts_of(search.table, bins or (4 if exact else 8))
     one = partial(search.exact if exact else search.observed, beam=beam or (4 if exact else 10), max_size=max_size)
