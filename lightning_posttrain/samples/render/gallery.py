@@ -132,7 +132,8 @@ def joined(example: Captioned, chosen: Sequence[int]) -> str:
     """Those of position, probability and loss, in one line; what is not known is left out.
 
     Example:
-        >>> joined(Captioned(7, "cat", "dog", 0.992, 4.83), (0, 1, 2))
+        >>> from types import SimpleNamespace
+        >>> joined(SimpleNamespace(index=7, probability=0.992, loss=4.83), (0, 1, 2))
         '#7 · 99.2% · loss 4.8'
     """
     index = "" if example.index is None else f"#{example.index}"
