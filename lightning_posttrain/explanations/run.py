@@ -16,7 +16,7 @@ from lightning_posttrain.explanations.perturbation.row_sample import SampledRows
 from lightning_posttrain.explanations.perturbation.settings import PerturbationSettings, Subject
 from lightning_posttrain.explanations.result.explained import Explained, only_figures
 from lightning_posttrain.samples.kinds import Kind, kind_of
-from lightning_posttrain.samples.model_access import CURE, ModelAccess, of_first_rank
+from lightning_posttrain.samples.model_access import CURE, ModelAccess
 from lightning_posttrain.samples.sample_set import SampleSet, progress
 from lightning_posttrain.samples.targets import Explain, Output, Question, of_output, questions
 
@@ -58,14 +58,12 @@ class ExplanationRun:
             trainer: the trainer.
             rows: some rows of the epoch, for tables; their scores are the model's as it is now.
         """
-        results: list[Explained] = []
-        if sample_set is not None and trainer.is_global_zero and self.access.can(sample_set):
-            with self.access.guarded(trainer, "explain the samples", CURE), self.access.session(sample_set.module):
-                results.append(self._explained(sample_set, trainer, rows))
-        figures = of_first_rank(trainer, dict(results[0].figures) if results else None)
-        if results or figures is None:
-            return results[0] if results else None
-        return only_figures(figures)
+
+        def explained(chosen: SampleSet) -> Explained:
+            with self.access.session(chosen.module):
+                return self._explained(chosen, trainer, rows)
+
+        return self.access.explained(sample_set, trainer, explained, only_figures)
 
     def _explained(self, sample_set: SampleSet, trainer: Trainer, rows: SampledRows | None) -> Explained:
         def failed(name: str, error: Exception) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lightning_posttrain.core.output.result import undefined_to_none
@@ -33,6 +34,11 @@ class Saliency(SampleMaps):
         """The samples, what was drawn, the figures, and the faithfulness; the maps themselves stay in ``maps``."""
         faithfulness = None if self.faithfulness is None else self.faithfulness.to_dict()
         return {**super().to_dict(), "faithfulness": faithfulness}
+
+
+def only_figures(figures: Mapping[str, float]) -> Saliency:
+    """What ranks but the first know."""
+    return Saliency("tabular", torch.zeros(0), {}, {}, frozenset(), (), figures=figures)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
@@ -15,8 +14,8 @@ from lightning_posttrain.attribution import Chunks, attribute
 from lightning_posttrain.saliency.evolution import Evolution, Key, Where, class_means, masks, regions_of
 from lightning_posttrain.saliency.explainer import Explainer, explain
 from lightning_posttrain.saliency.faithfulness import faithfulness_of
-from lightning_posttrain.saliency.result import ClassMeans, Faithfulness, Saliency
-from lightning_posttrain.samples.model_access import CURE, ModelAccess, of_first_rank
+from lightning_posttrain.saliency.result import ClassMeans, Faithfulness, Saliency, only_figures
+from lightning_posttrain.samples.model_access import CURE, ModelAccess
 from lightning_posttrain.samples.sample_set import SampleSet, progress
 from lightning_posttrain.samples.targets import Explain, Output, Targets, of_classes, of_output
 
@@ -65,19 +64,14 @@ class SaliencyRun:
         self, sample_set: SampleSet | None, trainer: Trainer, *, measured: bool, classes: bool
     ) -> Saliency | None:
         """The result of chosen samples; on other ranks its figures alone. All ranks together."""
-        results: list[Saliency] = []
-        if sample_set is not None and trainer.is_global_zero and self.access.can(sample_set):
-            with self.access.guarded(trainer, "explain the samples", CURE), self.access.session(sample_set.module):
-                results.append(self._explained(sample_set, trainer))
-            if measured and results:
-                results = [replace(results[0], faithfulness=self.measure(sample_set))]
-            if classes and results:
-                results = [replace(results[0], classes=self.class_means(sample_set))]
-        figures = of_first_rank(trainer, dict(results[0].figures) if results else None)
-        if results or figures is None:
-            return results[0] if results else None
-        nothing = torch.zeros(0)
-        return Saliency("tabular", nothing, {}, {}, frozenset(), (), figures=figures)
+
+        def explained(chosen: SampleSet) -> Saliency:
+            with self.access.session(chosen.module):
+                result = self._explained(chosen, trainer)
+            result = replace(result, faithfulness=self.measure(chosen)) if measured else result
+            return replace(result, classes=self.class_means(chosen)) if classes else result
+
+        return self.access.explained(sample_set, trainer, explained, only_figures)
 
     def _explained(self, sample_set: SampleSet, trainer: Trainer) -> Saliency:
         key = sample_set.evaluation.key

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import Any, Literal, Protocol, TypedDict, TypeVar
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -19,6 +19,17 @@ from lightning_posttrain.samples.kinds import Kind
 from lightning_posttrain.samples.sample_set import SampleSet, compare, dtype_of, sharded
 
 Found = TypeVar("Found")
+
+
+class WithFigures(Protocol):
+    """A result with figures that all ranks are to know."""
+
+    @property
+    def figures(self) -> Mapping[str, float]:
+        """By name."""
+
+
+Shown = TypeVar("Shown", bound=WithFigures)
 CURE = "Pass forward_fn=lambda module, inputs: ... that gives the scores, or other methods."
 
 
@@ -108,6 +119,30 @@ class ModelAccess:
             compare(sample_set, self.scorer(sample_set)(sample_set.inputs(self.kind).clone()).detach().cpu())
             self._refused.remove(key)
             self._same.add(key)
+
+    def explained(
+        self,
+        sample_set: SampleSet | None,
+        trainer: Trainer,
+        explain: Callable[[SampleSet], Shown],
+        others: Callable[[Mapping[str, float]], Shown],
+    ) -> Shown | None:
+        """What ``explain`` gives on the first rank, and on others what they make of its figures; all ranks together.
+
+        Args:
+            sample_set: the samples, or None.
+            trainer: the trainer.
+            explain: opens a session; an error in it is said, and there is no result.
+            others: from figures to a result without samples.
+        """
+        found: list[Shown] = []
+        if sample_set is not None and trainer.is_global_zero and self.can(sample_set):
+            with self.guarded(trainer, "explain the samples", CURE):
+                found.append(explain(sample_set))
+        figures = of_first_rank(trainer, dict(found[0].figures) if found else None)
+        if found or figures is None:
+            return found[0] if found else None
+        return others(figures)
 
 
 def of_first_rank(trainer: Trainer, found: Found | None) -> Found | None:

@@ -7,6 +7,7 @@ TensorBoard shows an image 350 CSS pixels wide whatever its size, by nearest nei
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Literal
@@ -52,6 +53,14 @@ class Canvas:
         rim = 0 if halo is None else 3
         face = font(size, covering(text))
         self._draw.text((x, y), text, fill=color, font=face, anchor=anchor, stroke_width=rim, stroke_fill=halo)
+
+    def lines(
+        self, x: float, y: float, lines: Sequence[str], step: float, *, size: int = TEXT, anchor: str = "la",
+        color: Color = INK,
+    ) -> None:  # fmt: skip
+        """Write lines, one below the other, ``step`` apart, the first at ``y``."""
+        for place, line in enumerate(lines):
+            self.text(x, y + step * place, line, size=size, anchor=anchor, color=color)
 
     def upright(self, x: float, y: float, text: str, *, size: int = TEXT, color: Color = INK) -> None:
         """Write ``text`` from bottom to top, its end centred on ``x`` and starting at ``y`` from below."""

@@ -103,8 +103,7 @@ def _said(view: _View) -> str:
 def _read(text: str) -> Pixels:
     lines = whole(text, ROOM, TEXT - 1)
     canvas = Canvas(28 * len(lines) + 4)
-    for place, line in enumerate(lines):
-        canvas.text(EDGE, 28 * place, line, size=TEXT - 1, color=PALE)
+    canvas.lines(EDGE, 0, lines, 28, size=TEXT - 1, color=PALE)
     return canvas.pixels()
 
 

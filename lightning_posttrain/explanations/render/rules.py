@@ -88,8 +88,7 @@ def _read(rules: Sequence[Rule]) -> Pixels:
         said.append(f"Grey: {NOTHING}.")
     lines = whole(" ".join(said), ROOM, TEXT - 1)
     canvas = Canvas(28 * len(lines) + 6)
-    for place, text in enumerate(lines):
-        canvas.text(EDGE, 2 + 28 * place, text, size=TEXT - 1, color=PALE)
+    canvas.lines(EDGE, 2, lines, 28, size=TEXT - 1, color=PALE)
     return canvas.pixels()
 
 
@@ -126,8 +125,7 @@ def _caption(sample: Sample) -> Pixels:
     lines, color = headline(sample)
     canvas = Canvas(18 + 30 * len(lines))
     canvas.box(EDGE, 4, ROOM, 1, GRID)
-    for place, text in enumerate(lines):
-        canvas.text(EDGE, 38 + 30 * place, text, anchor="ls", color=color)
+    canvas.lines(EDGE, 38, lines, 30, anchor="ls", color=color)
     return canvas.pixels()
 
 
@@ -137,8 +135,7 @@ def _nothing(rule: Rule, class_names: Sequence[str]) -> Pixels:
     lines = whole(tried, WIDTH - MARGIN - EDGE, FINE_PRINT)[:MOST_TRIED]
     canvas = Canvas(LINE + 23 * len(lines) + 10)
     canvas.text(MARGIN, 0, NOTHING, color=PALE)
-    for place, text in enumerate(lines):
-        canvas.text(MARGIN, LINE + 23 * place, text, size=FINE_PRINT, color=PALE)
+    canvas.lines(MARGIN, LINE, lines, 23, size=FINE_PRINT, color=PALE)
     return canvas.pixels()
 
 

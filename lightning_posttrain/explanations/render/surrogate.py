@@ -67,8 +67,7 @@ def headline(report: SurrogateReport) -> str:
 def _fidelity(report: SurrogateReport) -> Pixels:
     lines = wrapped(headline(report), ROOM, TEXT, most=4)
     canvas = Canvas(30 * len(lines) + 44)
-    for row, text in enumerate(lines):
-        canvas.text(EDGE, 30 * row, text)
+    canvas.lines(EDGE, 0, lines, 30)
     y = 30 * len(lines) + 14
     place = (EDGE, y, ROOM, 14)
     share_bar(canvas, place, report.fidelity_high, KEYWORD, sure=report.fidelity_low)
@@ -81,8 +80,7 @@ def _said(texts: list[str], *, ruled: bool = False) -> Pixels:
     canvas = Canvas(26 * len(lines) + 22)
     if ruled:
         canvas.box(EDGE, 4, ROOM, 1, GRID)
-    for row, text in enumerate(lines):
-        canvas.text(EDGE, 12 + 26 * row, text, size=SMALL, color=PALE)
+    canvas.lines(EDGE, 12, lines, 26, size=SMALL, color=PALE)
     return canvas.pixels()
 
 

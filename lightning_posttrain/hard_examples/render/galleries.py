@@ -171,6 +171,5 @@ def _heading(report: HardReport, what: str, title: str) -> Pixels:
 def _subheading(text: str) -> Pixels:
     lines = wrapped(text, ROOM, most=2)
     canvas = Canvas(HEAD + 28 * (len(lines) - 1))
-    for place, line in enumerate(lines):
-        canvas.text(EDGE, HEAD - 11 + 28 * place, line, anchor="ls")
+    canvas.lines(EDGE, HEAD - 11, lines, 28, anchor="ls")
     return canvas.pixels()

@@ -41,8 +41,7 @@ def _said(report: ThresholdReport) -> list[str]:
 
 
 def _write(canvas: Canvas, top: int, lines: list[str]) -> None:
-    for number, line in enumerate(lines):
-        canvas.text(16, top + 28 * number, line, size=SMALL, color=INK)
+    canvas.lines(16, top, lines, 28, size=SMALL, color=INK)
 
 
 def _curve_image(report: ThresholdReport, heading: str) -> Image:
