@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_posttrain.attribution.rules.base import slow_attention
-from lightning_posttrain.core.capture.state import kept_buffers, put_back, snapshot
+from lightning_posttrain.core.capture.module_state import kept_buffers, put_back, snapshot
 
 
 @contextlib.contextmanager

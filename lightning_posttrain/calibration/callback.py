@@ -23,7 +23,7 @@ from lightning_posttrain.calibration.functional.report import (
 )
 from lightning_posttrain.calibration.result import CalibrationReport
 from lightning_posttrain.classification import EvaluationOptions, ScoreRows, ScoreSample, StreamCallback
-from lightning_posttrain.core.callback.fitted import FittedOnValidation
+from lightning_posttrain.core.callback.fitted_on_validation import FittedOnValidation
 from lightning_posttrain.core.callback.options import at_least
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.stream.evaluation import Evaluation, Needs

@@ -2,7 +2,7 @@
 
 ``reading`` says how a step becomes a batch: ``score_finder`` finds the scores, ``tasks`` brings them to logits,
 ``batch`` and ``rows`` are what metrics read. ``metric`` accumulates, ``functional`` computes, ``result`` holds,
-``render`` draws, ``callback`` has what users pass to a Trainer.
+``render`` draws, ``callback`` has what users pass to a Trainer. A new curve is a file ``curves`` of each of these.
 """
 
 from __future__ import annotations

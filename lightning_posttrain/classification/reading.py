@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lightning_posttrain.classification.batch import EvalBatch
 from lightning_posttrain.classification.checks import check_batch
 from lightning_posttrain.classification.hardness import captions
-from lightning_posttrain.classification.part import ClassPart
+from lightning_posttrain.classification.loader_part import ClassPart
 from lightning_posttrain.classification.score_finder import ScoreFinder
 from lightning_posttrain.classification.tasks import (
     ScoreKind,
@@ -24,8 +24,8 @@ from lightning_posttrain.classification.tasks import (
     to_rows,
     to_target,
 )
-from lightning_posttrain.core.capture.fields import find_inputs, find_target
 from lightning_posttrain.core.capture.loaders import Rows, dataset_classes
+from lightning_posttrain.core.capture.target_and_inputs import find_inputs, find_target
 from lightning_posttrain.core.stream.reading import Caption, Given, Kinds
 
 

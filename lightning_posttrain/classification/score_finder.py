@@ -6,18 +6,25 @@ forward. Where more than one tensor could be meant it raises and shows the cure;
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from lightning_posttrain.classification.candidates import CURE, Candidate, is_hard, is_squashed, unclear, unsqueezed
-from lightning_posttrain.classification.keys import HINT_KEYS, SAID_KEYS, leaves, named_parts
+from lightning_posttrain.classification.score_candidates import (
+    CURE,
+    Candidate,
+    is_hard,
+    is_squashed,
+    unclear,
+    unsqueezed,
+    warn_of_second_forward,
+)
+from lightning_posttrain.classification.score_keys import HINT_KEYS, SAID_KEYS, leaves, named_parts
 from lightning_posttrain.classification.tasks import labels_hint, wanted_shape
-from lightning_posttrain.core.capture.fields import describe
 from lightning_posttrain.core.capture.step import Step, is_of, same
 from lightning_posttrain.core.capture.tap import Firing
+from lightning_posttrain.core.capture.target_and_inputs import describe
 
 if TYPE_CHECKING:
     from lightning_posttrain.classification.reading import ClassReading
@@ -209,18 +216,10 @@ class ScoreFinder:
             shown = ", ".join(describe(tensor) for _, tensor in leaves(value, self._keys)) or describe(value)
             nothing = f"{wanted}; the module gave {shown}. {CURE}"
             raise ValueError(unclear(found, step.shape) if found else nothing)
-        self._warn_of_second_forward()
-        return found[0].tensor
-
-    def _warn_of_second_forward(self) -> None:
         if not self._warned:
             self._warned = True
-            warnings.warn(
-                "lightning_posttrain saw no class scores in the step and runs the module a second time on every "
-                "batch. The figures are those of module(inputs), whatever else the step does. To have the step's own, "
-                f'and to save the time, return {{"logits": logits}} from it. {CURE}',
-                stacklevel=2,
-            )
+            warn_of_second_forward()
+        return found[0].tensor
 
     def _fitting(self, module: str, value: Any, shape: torch.Size, remark: str = "") -> list[Candidate]:
         squeezed = shape == (1,) and self.reading.task == "binary"  # in a last batch of one row

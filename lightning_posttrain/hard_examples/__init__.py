@@ -1,6 +1,6 @@
 """Hard examples: the samples with the largest losses, as galleries, and as what the next epoch draws more often.
 
-``keeping`` is what is kept of an epoch, of any family; ``sampler`` draws by loss.
+``keeping`` is what is kept of an epoch, of any family; ``sampler`` draws by loss, and ``mining_losses`` gives it these.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from lightning_posttrain.classification import ConfusedPair, EvalBatch
-from lightning_posttrain.core.capture.fields import describe_inputs
+from lightning_posttrain.core.capture.target_and_inputs import describe_inputs
 from lightning_posttrain.core.stream.reading import Batch, Caption, Hardness
 from lightning_posttrain.core.stream.top_k import UNKNOWN, Hardest, thumbnails
 from lightning_posttrain.hard_examples.result import HardExample, HardGroup, HardReport

@@ -11,8 +11,8 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_posttrain.core.callback.callback import EvaluationCallback
-from lightning_posttrain.core.capture.fields import find_only_inputs
 from lightning_posttrain.core.capture.loaders import dataset_classes, named_loaders, stage_of
+from lightning_posttrain.core.capture.target_and_inputs import find_only_inputs
 from lightning_posttrain.core.output.result import Result
 from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.samples.batch import ScoredBatch

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from lightning_posttrain.core.callback.options import one_of
-from lightning_posttrain.core.capture.fields import describe_inputs
 from lightning_posttrain.core.capture.loaders import RowCounter
+from lightning_posttrain.core.capture.target_and_inputs import describe_inputs
 from lightning_posttrain.samples.batch import ScoredBatch
 from lightning_posttrain.samples.kinds import Kind, known_kind
 from lightning_posttrain.samples.reservoir import Chosen, FirstSamples, FixedSamples, RankedSamples

@@ -13,7 +13,7 @@ from torch.nn.functional import one_hot
 from typing_extensions import Unpack
 
 from lightning_posttrain.classification import EvaluationOptions, ScoreRows, ScoreSample, StreamCallback, Task
-from lightning_posttrain.core.callback.fitted import FittedOnValidation
+from lightning_posttrain.core.callback.fitted_on_validation import FittedOnValidation
 from lightning_posttrain.core.callback.options import one_of
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.stream.evaluation import Evaluation, Needs

@@ -11,7 +11,6 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from lightning_posttrain.classification import StreamCallback
-from lightning_posttrain.core.capture.fields import describe
 from lightning_posttrain.core.capture.loaders import (
     RowCounter,
     Stage,
@@ -20,6 +19,7 @@ from lightning_posttrain.core.capture.loaders import (
     of_other_stages,
     stage_of,
 )
+from lightning_posttrain.core.capture.target_and_inputs import describe
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.core.stream.stream import EvaluationStream

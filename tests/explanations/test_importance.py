@@ -5,8 +5,8 @@ import pytest
 import torch
 from sklearn.datasets import load_iris
 
+from lightning_posttrain.core.drawing.attribution_colors import AGAINST, FOR
 from lightning_posttrain.core.drawing.beeswarm import LANES, SPAN, UNKNOWN, Swarm, colors_of, lanes
-from lightning_posttrain.core.drawing.colors import AGAINST, FOR
 from lightning_posttrain.core.drawing.plot import COLORS, class_colors
 from lightning_posttrain.explanations.functional.surrogate import fit_surrogate
 from lightning_posttrain.explanations.render.importance import importance_image, importance_table

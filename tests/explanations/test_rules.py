@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from lightning_posttrain.core.drawing.attribution_colors import STRENGTH
 from lightning_posttrain.core.drawing.canvas import INK, PALE
-from lightning_posttrain.core.drawing.colors import STRENGTH
 from lightning_posttrain.explanations.render import rules
 from lightning_posttrain.explanations.render.rules import ALSO, NOT_SURE, NOTHING, OUTLINES, rules_image
 from lightning_posttrain.explanations.render.rules_tables import rules_table, rules_values

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_posttrain.core.drawing.attribution_colors import AGAINST, FOR, STRENGTH
 from lightning_posttrain.core.drawing.canvas import INK
-from lightning_posttrain.core.drawing.colors import AGAINST, FOR, STRENGTH
 from lightning_posttrain.samples.render import grid, regions
 from lightning_posttrain.samples.render.overview import maps_image
 from lightning_posttrain.samples.render.sheet import NO_PART

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import torch
 
-from lightning_posttrain.core.drawing.colors import AGAINST, FOR
+from lightning_posttrain.core.drawing.attribution_colors import AGAINST, FOR
 from lightning_posttrain.samples.render import tokens as drawing
 from lightning_posttrain.samples.render.overview import maps_image
 from tests.samples.explained import texts

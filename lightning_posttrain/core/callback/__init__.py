@@ -1,1 +1,1 @@
-"""What every callback is made of: hooks, options, reporting, scalars, what is fitted on validation."""
+"""What every callback is made of: hooks, options, reporting, scalars, what a checkpoint keeps of validation."""

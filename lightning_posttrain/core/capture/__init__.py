@@ -1,1 +1,1 @@
-"""What a step of the user's module gave, heard and found without a change to it."""
+"""What a step gave, and what a batch holds: ``tap`` listens, ``target_and_inputs`` and ``leaves`` look, ``forward`` asks."""

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from lightning_posttrain.core.capture.state import kept_buffers
+from lightning_posttrain.core.capture.module_state import kept_buffers
 from lightning_posttrain.core.capture.tap import Firing, Tap
 
 

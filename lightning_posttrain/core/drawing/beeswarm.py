@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 from PIL import ImageDraw
 
+from lightning_posttrain.core.drawing.attribution_colors import AGAINST, FOR
 from lightning_posttrain.core.drawing.canvas import Color, Pixels
-from lightning_posttrain.core.drawing.colors import AGAINST, FOR
 from lightning_posttrain.core.drawing.plot import FINE, GRID, ticks
 
 Values = NDArray[np.float64]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from lightning_posttrain.core.drawing.attribution_colors import EMPTY
 from lightning_posttrain.core.drawing.canvas import INK, Canvas, Color
-from lightning_posttrain.core.drawing.colors import EMPTY
 
 KEYWORD: Color = (33, 113, 181)
 """Of IF, AND, THEN and ELSE."""

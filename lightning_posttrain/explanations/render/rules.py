@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from lightning_posttrain.core.drawing.attribution_colors import STRENGTH
 from lightning_posttrain.core.drawing.canvas import INK, PALE, TEXT, WIDTH, Canvas, Color, Pixels, shorten, wrapped
-from lightning_posttrain.core.drawing.colors import STRENGTH
 from lightning_posttrain.core.drawing.number_format import KEYWORD, paler, share, share_bar, tick
 from lightning_posttrain.core.drawing.plot import GRID
 from lightning_posttrain.core.output.artifacts import Image

@@ -7,8 +7,8 @@ from itertools import accumulate
 
 import numpy as np
 
+from lightning_posttrain.core.drawing.attribution_colors import AGAINST, FOR, STRENGTH
 from lightning_posttrain.core.drawing.canvas import PALE, Canvas, Color, Pixels, name_lines, shorten, width_of, wrapped
-from lightning_posttrain.core.drawing.colors import AGAINST, FOR, STRENGTH
 from lightning_posttrain.core.drawing.number_format import number
 from lightning_posttrain.core.output.artifacts import Image
 from lightning_posttrain.samples.render.captions import caption

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image as PILImage
 
+from lightning_posttrain.core.drawing.attribution_colors import AGAINST, FOR
 from lightning_posttrain.core.drawing.canvas import Color, Pixels, colored, resized
-from lightning_posttrain.core.drawing.colors import AGAINST, FOR
 from lightning_posttrain.samples.render.sheet import Map, leveled
 
 BORDER: Color = (205, 208, 212)

@@ -8,8 +8,8 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_posttrain.core.drawing.attribution_colors import AGAINST, FOR, STRENGTH
 from lightning_posttrain.core.drawing.canvas import INK, Canvas, Color, Pixels, width_of
-from lightning_posttrain.core.drawing.colors import AGAINST, FOR, STRENGTH
 from lightning_posttrain.samples.render.sheet import Map, leveled
 from lightning_posttrain.samples.result import SampleMaps
 

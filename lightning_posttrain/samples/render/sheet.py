@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lightning_posttrain.core.drawing.attribution_colors import AGAINST, EMPTY, FOR, STRENGTH
 from lightning_posttrain.core.drawing.canvas import INK, PALE, WIDTH, Canvas, Color, Pixels, shorten, width_of, wrapped
-from lightning_posttrain.core.drawing.colors import AGAINST, EMPTY, FOR, STRENGTH
 from lightning_posttrain.core.drawing.number_format import number
 from lightning_posttrain.core.output.artifacts import Image
 from lightning_posttrain.samples.result import SampleMaps

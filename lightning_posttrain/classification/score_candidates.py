@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -63,4 +64,14 @@ def unclear(found: list[Candidate], target: torch.Size) -> str:
     return (
         f"cannot tell which output holds the class scores of {target[0]} rows: {shown}. "
         f'Return {{"logits": logits}} from the step. {CURE}'
+    )
+
+
+def warn_of_second_forward() -> None:
+    """Say that the module is run once more on every batch, and how to save that."""
+    warnings.warn(
+        "lightning_posttrain saw no class scores in the step and runs the module a second time on every "
+        "batch. The figures are those of module(inputs), whatever else the step does. To have the step's own, "
+        f'and to save the time, return {{"logits": logits}} from it. {CURE}',
+        stacklevel=4,
     )
