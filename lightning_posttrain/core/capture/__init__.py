@@ -1,1 +1,1 @@
-"""What a step gave, and what a batch holds: ``tap`` listens, ``target_and_inputs`` and ``leaves`` look, ``forward`` asks."""
+"""What a step gave, what a batch holds: ``tap`` hears, ``target_and_inputs`` and ``leaves`` look, ``forward`` asks."""
