@@ -7,8 +7,6 @@ import pytest
 import torch
 from hypothesis import settings
 
-from lightning_posttrain.core.drawing.canvas import Canvas
-
 # how long an example takes says something of the machine, not of the code
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
@@ -24,6 +22,8 @@ def _in_its_own_folder(tmp_path, monkeypatch):
 @pytest.fixture
 def written(monkeypatch):
     """What is written on any canvas: each text and its options, in order."""
+    from lightning_posttrain.core.drawing.canvas import Canvas
+
     texts = []
     write = Canvas.text
 
