@@ -50,7 +50,9 @@ def test_states_have_the_keys_and_parts_that_they_had(run):
     assert run["states"] == RECORD["run"]["states"]
 
 
-@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
+@pytest.mark.filterwarnings(
+    "ignore:Be aware that when using `ckpt_path`", "ignore:The loaded checkpoint was produced with"
+)
 def test_what_an_earlier_release_fitted_is_loaded_and_applied():
     kept = torch.load(CHECKPOINT, weights_only=True)["callbacks"]
     calibration, thresholds, gap, errors = Calibration(), DecisionThresholds(), GeneralizationGap(), LabelErrors()
