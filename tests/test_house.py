@@ -51,14 +51,6 @@ BACKENDS = {
         "core/stream",
         "core/callback",
         "callback",
-        # what stands between a shell and its functions: it asks the module, on the first rank, within a time
-        "samples/model_access.py",
-        "samples/sample_set.py",
-        "saliency/run.py",
-        "explanations/run.py",
-        "explanations/surrogate_fit.py",
-        "hard_examples/keeping.py",
-        "torchmetrics/copies.py",
     },
 }
 

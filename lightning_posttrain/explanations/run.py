@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from lightning.pytorch import Trainer
 from torch import Tensor
 
 from lightning_posttrain.attribution import Chunks
@@ -19,6 +18,9 @@ from lightning_posttrain.samples.kinds import Kind, kind_of
 from lightning_posttrain.samples.model_access import CURE, ModelAccess
 from lightning_posttrain.samples.sample_set import SampleSet, progress
 from lightning_posttrain.samples.targets import Explain, Output, Question, of_output, questions
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 VALUES = 1 << 20
 """Values of inputs that are given to the model at a time, or as many as in a batch of the loader if these are more."""

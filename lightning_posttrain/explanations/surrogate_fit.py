@@ -7,13 +7,13 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
-from lightning.pytorch import Trainer
-from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_posttrain.attribution import Chunks, OutOfTimeError
+from lightning_posttrain.core.callback.from_lightning import rank_zero_info
 from lightning_posttrain.explanations.functional.permutation import permutation_importance
 from lightning_posttrain.explanations.functional.pooled import Pooled, pooled_features
 from lightning_posttrain.explanations.functional.surrogate import FEWEST, Scale, fit_surrogate
@@ -24,6 +24,9 @@ from lightning_posttrain.samples.kinds import Kind, known_kind
 from lightning_posttrain.samples.model_access import ModelAccess
 from lightning_posttrain.samples.reservoir import Chosen
 from lightning_posttrain.samples.sample_set import SampleSet, progress
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 COMPARED, TIMED, ROWS = 64, 64, 4096
 """Rows whose scores are compared with the step's, rows for which a forward is timed, and tabular rows of a forward."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
-from lightning.pytorch import Trainer
 from torch import Tensor
 
 from lightning_posttrain.classification import ConfusedPair, EvalBatch
@@ -17,6 +16,9 @@ from lightning_posttrain.core.stream.top_k import UNKNOWN, Hardest, thumbnails
 from lightning_posttrain.hard_examples.result import HardExample, HardGroup, HardReport
 from lightning_posttrain.samples.inputs import Inputs
 from lightning_posttrain.samples.kinds import Kind, channel_dim, known_kind
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 OF_PAIRS = 128
 """Samples kept of all confused pairs together."""

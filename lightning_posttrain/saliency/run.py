@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch import Trainer
-from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_posttrain.attribution import Chunks, attribute
+from lightning_posttrain.core.callback.from_lightning import rank_zero_info
 from lightning_posttrain.saliency.evolution import Evolution, Key, Where, class_means, masks, regions_of
 from lightning_posttrain.saliency.explainer import Explainer, explain
 from lightning_posttrain.saliency.faithfulness import faithfulness_of
@@ -18,6 +17,9 @@ from lightning_posttrain.saliency.result import ClassMeans, Faithfulness, Salien
 from lightning_posttrain.samples.model_access import CURE, ModelAccess
 from lightning_posttrain.samples.sample_set import SampleSet, progress
 from lightning_posttrain.samples.targets import Explain, Output, Targets, of_classes, of_output
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 MEASURED = 4
 """Samples that methods are measured on."""

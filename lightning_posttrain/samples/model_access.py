@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Literal, Protocol, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, TypeVar
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_posttrain.attribution import gradient_session
@@ -17,6 +16,9 @@ from lightning_posttrain.core.callback.options import one_of
 from lightning_posttrain.core.capture.forward import muted
 from lightning_posttrain.samples.kinds import Kind
 from lightning_posttrain.samples.sample_set import SampleSet, compare, dtype_of, sharded
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
 
 Found = TypeVar("Found")
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.core.stream.stream import EvaluationStream
 from lightning_posttrain.samples.kinds import Kind, kind_of
 from lightning_posttrain.samples.reservoir import Chosen
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,15 +10,18 @@ import copy
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
-from lightning.pytorch import Trainer
-from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities.data import dim_zero_cat
+
+from lightning_posttrain.core.callback.from_lightning import isolate_rng
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 State = dict[str, Any]
 
