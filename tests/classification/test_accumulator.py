@@ -119,8 +119,11 @@ def test_the_calibration_error_equals_torchmetrics():
     assert report(accumulated(scores, target))["ece"] == pytest.approx(float(theirs), abs=1e-6)
 
 
+LARGE = pytest.param(100, 50_000, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize("scale", [1.0, 10.0])
-@pytest.mark.parametrize(("classes", "rows"), [(2, 50_000), (10, 50_000), (100, 50_000)])
+@pytest.mark.parametrize(("classes", "rows"), [(2, 50_000), (10, 50_000), LARGE])
 def test_areas_are_close_to_scikit_learns(classes, rows, scale):
     generator = torch.Generator().manual_seed(1)
     target = torch.randint(classes, (rows,), generator=generator)
