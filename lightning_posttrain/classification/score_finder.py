@@ -214,7 +214,7 @@ class ScoreFinder:
         found = self._fitting("", value, step.shape)
         if len(found) != 1:
             shown = ", ".join(describe(tensor) for _, tensor in leaves(value, self._keys)) or describe(value)
-            nothing = f"{wanted}; the module gave {shown}. {CURE}"
+            nothing = f'{wanted}; the module gave {shown}. Return {{"logits": logits}} from the step. {CURE}'
             raise ValueError(unclear(found, step.shape) if found else nothing)
         if not self._warned:
             self._warned = True

@@ -910,3 +910,39 @@ def test_a_transformer_with_padding_is_read_and_explained():
         predicted = net.eval()(tokens).argmax(1)
     assert matrix.results["val"].counts.trace() == int((predicted == target).sum())
     assert {"integrated_gradients", "occlusion"} <= set(saliency.results["val"].maps)
+
+
+class Tasks(toys.Net):
+    """Scores with an axis for tasks, of a head that is a module or a function, behind an encoder of a given width."""
+
+    def __init__(self, width=32, *, functional=False):
+        super().__init__()
+        self.model = nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.BatchNorm1d(width))
+        self.head, self.functional = nn.Linear(width, toys.CLASSES), functional
+
+    def forward(self, x):
+        features = self.model(x)
+        scores = F.linear(features, self.head.weight, self.head.bias) if self.functional else self.head(features)
+        return scores[:, None]
+
+    def step(self, batch, stage):
+        scores = self(batch[0])[:, 0]
+        self.log(f"{stage}/loss", F.cross_entropy(scores, batch[1]))
+        return {"logits": scores} if self.style == "dict" else None
+
+
+@pytest.mark.parametrize("functional", [False, True])
+@pytest.mark.parametrize("width", [32, 5])
+@pytest.mark.parametrize("run", ["validate", "test"])
+def test_features_inside_a_forward_that_gave_another_tensor_are_no_scores(run, width, functional):
+    with pytest.raises(ValueError, match=r"no class scores found.*the module gave a tensor \(10, 1, 4\)\. Return"):
+        getattr(toys.quiet(ConfusionMatrix()), run)(Tasks(width, functional=functional), toys.loader(), verbose=False)
+
+
+def test_its_advice_works():
+    callback, net, data = ConfusionMatrix(on_error="raise"), Tasks(), toys.images()
+    net.style = "dict"
+    toys.quiet(callback).test(net, toys.loader(data), verbose=False)
+    with torch.no_grad():
+        predicted = net.eval()(data.tensors[0])[:, 0].argmax(1)
+    assert callback.results["test"].counts.trace() == int((predicted == data.tensors[1]).sum())

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_posttrain.core.capture.leaves import leaves
 from lightning_posttrain.core.capture.tap import Firing, outermost
 
 
@@ -44,7 +45,12 @@ class Step:
 
     @cached_property
     def called_by_forward(self) -> list[Firing]:
-        """What was heard of the modules that the module's forward called; for a forward that gives a loss."""
+        """What was heard of the modules that the module's forward called, where it gave no more than a loss.
+
+        Where it gave another tensor, that is its prediction, and what is inside are features.
+        """
+        if any(_predicts(firing.output) for firing in self._inside if not firing.name):
+            return []
         return outermost([firing for firing in self._inside if firing.name])
 
     @property
@@ -55,6 +61,11 @@ class Step:
     def went_past_forward(self) -> bool:
         """Whether the step called parts of the module and not the module."""
         return all(firing.name for firing in self.called)
+
+
+def _predicts(output: Any) -> bool:
+    """Whether the output of a call holds more than a loss; the tap keeps None of a tensor that is too wide."""
+    return output is None or any(tensor.numel() > 1 for _, tensor in leaves(output, ()))
 
 
 def is_of(argument: Any, tensor: Tensor) -> bool:
