@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from lightning_posttrain.classification.hardness import hardness, ranked
 from lightning_posttrain.classification.rows import BASIC, LEFT_OUT, RowFacts, columns, measure, measure_labels
-
-if TYPE_CHECKING:
-    from lightning_posttrain.core.stream.reading import Hardness
+from lightning_posttrain.core.stream.reading import Hardness
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,13 +59,11 @@ class EvalBatch:
 
     def losses(self) -> Tensor:
         """Log loss of each sample, the mean over its labels or positions; NaN for one that enters no figure."""
-        found = self.hardness()
+        found = hardness(self)
         return torch.where(found.counted, found.loss, torch.nan)
 
     def hardness(self) -> Hardness:
         """How hard each sample is, and what its caption is made of."""
-        from lightning_posttrain.classification.hardness import ranked
-
         return ranked(self)
 
     @cached_property

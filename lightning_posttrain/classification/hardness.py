@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from lightning_posttrain.classification.batch import EvalBatch
 from lightning_posttrain.classification.rows import LOSS
 from lightning_posttrain.core.output.labels import labels_there
-from lightning_posttrain.core.stream.reading import Caption, Hardness
+from lightning_posttrain.core.stream.reading import PAIRS, Caption, Hardness
+from lightning_posttrain.core.stream.top_k import UNKNOWN
 
-UNKNOWN = -1
+if TYPE_CHECKING:
+    from lightning_posttrain.classification.batch import EvalBatch
 
 
 class ClassHardness(NamedTuple):
@@ -41,6 +42,7 @@ def hardness(batch: EvalBatch) -> ClassHardness:
     """How hard each sample of a batch is, without a synchronisation.
 
     Example:
+        >>> from lightning_posttrain.classification.batch import EvalBatch
         >>> found = hardness(EvalBatch(torch.tensor([[0.0, 0.0], [3.0, 0.0]]), torch.tensor([1, 0])))
         >>> found.wrong.tolist(), found.loss.float()
         ([1.0, 0.0], tensor([0.6931, 0.0486]))
@@ -71,14 +73,19 @@ def hardness(batch: EvalBatch) -> ClassHardness:
 
 
 def ranked(batch: EvalBatch) -> Hardness:
-    """How hard each sample is, by loss, among errors, and among hits."""
+    """How hard each sample is, by loss, among errors, among hits, and among those of one pair of classes."""
     found = hardness(batch)
     wrong, never = found.wrong > 0, torch.full_like(found.probability, -torch.inf)
     rules = {
         "confident_errors": torch.where(wrong, found.probability, never),
         "unsure_hits": torch.where(wrong, never, -found.probability),
     }
-    return Hardness(found.loss, found.counted, rules, found._asdict())
+    if batch.multilabel or batch.samples is not None:
+        return Hardness(found.loss, found.counted, rules, found._asdict())
+    classes = batch.num_classes
+    cell = found.actual[:, 0].clamp(0, classes - 1) * classes + found.predicted[:, 0]
+    rules[PAIRS] = torch.where(wrong, found.loss, torch.full_like(found.loss, -torch.inf))
+    return Hardness(found.loss, found.counted, rules, found._asdict(), cell)
 
 
 def captions(columns: Mapping[str, Tensor], names: Sequence[str], *, labels: bool) -> list[Caption]:

@@ -73,5 +73,5 @@ def warn_of_second_forward() -> None:
         "lightning_posttrain saw no class scores in the step and runs the module a second time on every "
         "batch. The figures are those of module(inputs), whatever else the step does. To have the step's own, "
         f'and to save the time, return {{"logits": logits}} from it. {CURE}',
-        stacklevel=4,
+        stacklevel=2,
     )

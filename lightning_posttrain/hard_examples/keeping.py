@@ -9,9 +9,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lightning_posttrain.classification import ConfusedPair, EvalBatch
+from lightning_posttrain.classification import ConfusedPair
 from lightning_posttrain.core.capture.target_and_inputs import describe_inputs
-from lightning_posttrain.core.stream.reading import Batch, Caption, Hardness
+from lightning_posttrain.core.stream.reading import PAIRS, Batch, Caption
 from lightning_posttrain.core.stream.top_k import UNKNOWN, Hardest, thumbnails
 from lightning_posttrain.hard_examples.result import HardExample, HardGroup, HardReport
 from lightning_posttrain.samples.inputs import Inputs
@@ -30,7 +30,6 @@ RULES = {
     "confident_errors": "most confident errors",
     "unsure_hits": "least confident hits",
 }
-PAIRS = "pairs"
 CaptionsFn = Callable[[Mapping[str, Tensor], Sequence[str]], list[Caption]]
 
 
@@ -58,8 +57,8 @@ class Keeping:
     ) -> None:
         self._rules = {rule: RULES[rule] for rule in rules}
         self._kept = {rule: Hardest(k) for rule in rules}
-        self._kept[PAIRS] = Hardest(OF_PAIRS, per_pair)
-        self._pairs = pairs
+        if pairs:
+            self._kept[PAIRS] = Hardest(OF_PAIRS, per_pair)
         self._display = display
         self._captions = captions
         self._shape: torch.Size | None = None
@@ -77,17 +76,8 @@ class Keeping:
         for rule, kept in self._kept.items():
             value = found.loss if rule == LOSS else found.rules.get(rule)
             if value is not None:
-                kept.offer(torch.where(found.counted, value, never), index, columns)
-        if isinstance(batch, EvalBatch) and self._pairs and not batch.multilabel and batch.samples is None:
-            self._offer_pairs(batch, found, columns, index)
-
-    def _offer_pairs(self, batch: EvalBatch, found: Hardness, columns: dict[str, Tensor], index: Tensor | None) -> None:
-        """The errors of two classes, by which is taken for which."""
-        classes = batch.num_classes
-        actual, predicted = (found.columns[name][:, 0] for name in ("actual", "predicted"))
-        error = found.counted & (found.columns["wrong"] > 0)
-        value = torch.where(error, found.loss, torch.full_like(found.loss, -torch.inf))
-        self._kept[PAIRS].offer(value, index, columns, actual.clamp(0, classes - 1) * classes + predicted)
+                group = found.pair if rule == PAIRS else None
+                kept.offer(torch.where(found.counted, value, never), index, columns, group)
 
     def _inputs(self, inputs: Any, samples: int) -> dict[str, Tensor]:
         """What is kept of inputs for the eye."""
@@ -113,7 +103,7 @@ class Keeping:
         self._join(trainer)
         found = {rule: hardest.take() for rule, hardest in self._kept.items()}
         groups = tuple(self._group(rule, title, found[rule], names) for rule, title in self._rules.items())
-        cells = tuple(self._cells(found[PAIRS], names, confused))
+        cells = tuple(self._cells(found.get(PAIRS, {}), names, confused))
         labels = tuple(map(str, self._display.names or ()))
         return HardReport(groups, cells, self._kind, labels, self._samples, self._undrawn)
 

@@ -15,7 +15,7 @@ from typing_extensions import Unpack
 from lightning_posttrain.classification import LOSS, EvalBatch, ShownOptions, StreamCallback
 from lightning_posttrain.core.callback.options import split
 from lightning_posttrain.core.capture.loaders import named_loaders, of_other_stages, stage_of
-from lightning_posttrain.core.output.artifacts import Cleared, Tagged
+from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.hard_examples import HardGroup, HardReport, Keeping
 from lightning_posttrain.label_errors.functional.history import HistoryTable
@@ -163,17 +163,9 @@ class LabelErrors(StreamCallback):
 
     def show(self, result: SampleHistory, title: str) -> Iterator[Tagged]:
         """The suspects, events over the epochs, all samples."""
-        from lightning_posttrain.hard_examples import group_image
-        from lightning_posttrain.label_errors.render import events_image, history_table, suspects_table
+        from lightning_posttrain.label_errors.render import label_errors
 
-        if result.errors is not None:
-            yield Tagged(f"{self.tag}/suspects", suspects_table(result))
-        for group in () if result.gallery is None else result.gallery.groups:
-            image = group_image(result.gallery, group, title) if result.gallery and group.examples else None
-            yield Tagged(f"{self.tag}/gallery", Cleared() if image is None else image)
-        if len(result.past) > 1:
-            yield Tagged(f"{self.tag}/events", events_image(result.past, title=f"{title} · learned and forgotten"))
-        yield Tagged(f"{self.tag}/samples", history_table(result))
+        yield from label_errors(result, tag=self.tag, title=title)
 
     def scalars(self, result: SampleHistory) -> dict[str, float]:
         """Samples learned, forgotten and always wrong, and suspects."""

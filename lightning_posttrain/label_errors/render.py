@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
 from lightning_posttrain.core.drawing.canvas import WIDTH, Canvas, Color, shorten
 from lightning_posttrain.core.drawing.plot import COLORS, Axes, Line, legend
 from lightning_posttrain.core.drawing.table_notes import sentences
-from lightning_posttrain.core.output.artifacts import Cell, Image, Table
+from lightning_posttrain.core.output.artifacts import Cell, Cleared, Image, Table, Tagged
+from lightning_posttrain.hard_examples import group_image
 from lightning_posttrain.label_errors.result import LISTED, Events, SampleHistory
 
 PANEL = 230
 TOP = 92
 STEP = PANEL + 110
 LEARNED, FORGOTTEN, WRONG = COLORS[0], COLORS[1], COLORS[3]
+
+
+def label_errors(result: SampleHistory, *, tag: str, title: str) -> Iterator[Tagged]:
+    """The suspects, events over the epochs, all samples.
+
+    Args:
+        result: what to show.
+        tag: what tags begin with.
+        title: stands above, as ``"val"``.
+    """
+    if result.errors is not None:
+        yield Tagged(f"{tag}/suspects", suspects_table(result))
+    for group in () if result.gallery is None else result.gallery.groups:
+        image = group_image(result.gallery, group, title) if result.gallery and group.examples else None
+        yield Tagged(f"{tag}/gallery", Cleared() if image is None else image)
+    if len(result.past) > 1:
+        yield Tagged(f"{tag}/events", events_image(result.past, title=f"{title} · learned and forgotten"))
+    yield Tagged(f"{tag}/samples", history_table(result))
 
 
 def suspects_table(result: SampleHistory) -> Table:

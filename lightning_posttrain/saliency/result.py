@@ -1,4 +1,4 @@
-"""SampleMaps maps of a few samples, the mean maps of classes, and how faithful each method is."""
+"""Saliency maps of a few samples, the mean maps of classes, and how faithful each method is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lightning_posttrain.samples.result import SampleMaps
 
 @dataclass(frozen=True, eq=False)
 class Saliency(SampleMaps):
-    """SampleMaps maps of a few samples, with what was measured of the methods.
+    """Saliency maps of a few samples, with what was measured of the methods.
 
     Args:
         faithfulness: how much each method's maps say of the model, where that was measured.

@@ -1,11 +1,15 @@
 """What is drawn and written beside the run: in order, in one thread, and done when the run is."""
 
 import logging
+import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import warnings
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -20,7 +24,7 @@ from lightning_posttrain.core.output.background import BackgroundWriter
 from lightning_posttrain.core.output.result import Counted
 from lightning_posttrain.core.output.sinks.folder import FolderSink
 from lightning_posttrain.torchmetrics.copies import flattened
-from tests import toys
+from tests import public_api, toys
 
 PATIENCE = 60
 """Seconds after which a wait has failed; no test waits so long where all is well."""
@@ -352,3 +356,34 @@ def test_a_desk_of_which_nothing_was_asked_makes_no_thread():
     writer = BackgroundWriter()
     assert threading.active_count() == before
     writer.close()
+
+
+WATCHED = """
+import importlib.abc, sys, threading
+late = []
+class Watch(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.startswith("lightning_posttrain") and threading.current_thread() is not threading.main_thread():
+            late.append(name)
+sys.meta_path.insert(0, Watch())
+from tests import public_api, toys
+kind = sys.argv[1]
+listed = [callback for callback in public_api.callbacks() if type(callback).__name__ == kind][:1]
+public_api.fitted(listed)
+print(late)
+"""
+
+
+KINDS = sorted({type(callback).__name__ for callback in public_api.callbacks()} - {"LabelErrors"})
+SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
+
+
+@pytest.mark.parametrize("kind", ["LabelErrors", *SLOW])
+def test_nothing_of_ours_is_imported_beside_the_main_thread(kind, tmp_path):
+    """Workers that are forked meanwhile would wait for ever to import it."""
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-W", "ignore", "-c", WATCHED, kind]
+    run = subprocess.run(
+        command, capture_output=True, text=True, check=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(root)}
+    )
+    assert run.stdout.splitlines()[-1] == "[]"

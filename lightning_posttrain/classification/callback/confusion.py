@@ -14,6 +14,7 @@ from lightning_posttrain.classification.functional.confusion import most_confuse
 from lightning_posttrain.classification.metric.base import Needs
 from lightning_posttrain.classification.metric.confusion import ConfusionCounts
 from lightning_posttrain.classification.result.confusion import Confusion, LabelConfusion
+from lightning_posttrain.core.callback.options import at_least
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.stream.evaluation import Evaluation
 
@@ -46,8 +47,7 @@ class ConfusionMatrix(StreamCallback):
 
     def __init__(self, *, max_pairs: int = 10, **options: Unpack[EvaluationOptions]) -> None:
         super().__init__(**options)
-        if max_pairs < 1:
-            raise ValueError(f"`max_pairs` is {max_pairs}, wanted at least 1.")
+        at_least("max_pairs", max_pairs, 1)
         self.max_pairs = max_pairs
 
     def metrics(self) -> Needs:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from lightning_posttrain.core.stream.metric import StreamMetric
 
 Kinds = Iterable[type["StreamMetric"]]
+PAIRS = "pairs"
+"""Name of the rule by which errors of one pair are ordered."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,12 +62,15 @@ class Hardness:
         counted: False for samples that enter no figure ``(S,)``.
         rules: other orders by name ``(S,)``, the hardest with the largest value; ``-inf`` for who is not meant.
         columns: what a caption is made of, by name ``(S, ...)``.
+        pair: number of the pair of what a sample is and was taken for ``(S,)``, where there are such; they are ordered
+            by the rule ``PAIRS``.
     """
 
     loss: Tensor
     counted: Tensor
     rules: Mapping[str, Tensor] = field(default_factory=dict)
     columns: Mapping[str, Tensor] = field(default_factory=dict)
+    pair: Tensor | None = None
 
 
 class Batch(Protocol):
