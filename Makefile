@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test check lint types doctest slow peers
+.PHONY: demo test check lint types doctest slow peers published
 
 demo: .venv/demo
 	$(BIN)/python examples/digits.py
@@ -30,7 +30,11 @@ slow: .venv/browser
 
 # against lime, shap, anchor-exp, captum and scikit-image
 peers: .venv/peers
-	$(BIN)/python -m pytest -m peers
+	$(BIN)/python -m pytest -m peers --ignore tests/published
+
+# other people's modules, in an environment of their own
+published: .venv-published/ready
+	PUBLISHED=1 .venv-published/bin/python -m pytest -m peers tests/published
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -42,4 +46,10 @@ peers: .venv/peers
 .venv/peers: EXTRAS = test,peers
 .venv/demo .venv/test .venv/dev .venv/browser .venv/peers: pyproject.toml constraints.txt | .venv/bin/python
 	$(PIP) --editable ".[$(EXTRAS)]"
+	@touch $@
+
+.venv-published/ready: pyproject.toml tests/published/requirements.txt
+	$(PYTHON) -m venv .venv-published
+	.venv-published/bin/python -m pip install --quiet --requirement tests/published/requirements.txt --editable .
+	.venv-published/bin/python -m pip check
 	@touch $@

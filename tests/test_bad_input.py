@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from lightning_posttrain import ClassificationMetrics, ConfusionMatrix, SaliencyMaps, posttrain_suite
@@ -166,10 +167,22 @@ def test_probabilities_taken_for_logits_raise():
         toys.quiet(ConfusionMatrix()).validate(Softmax(), toys.loader(), verbose=False)
 
 
-def test_several_labels_for_a_binary_task_raise():
-    data = TensorDataset(torch.randn(12, 3), torch.ones(12, 4))
-    with pytest.raises(ValueError, match=r"`target` has shape \(10, 4\), wanted 0 or 1 for each row"):
-        toys.quiet(ConfusionMatrix(task="binary")).validate(toys.Net(), toys.loader(data), verbose=False)
+def test_a_task_that_the_step_contradicts_raises_and_names_both():
+    class Labels(Watching):
+        def __init__(self):
+            super().__init__()
+            self.model = torch.nn.Linear(3, 4)
+
+        def step(self, batch, stage):
+            F.binary_cross_entropy_with_logits(self(batch[0]), batch[1])
+
+    data = TensorDataset(torch.randn(12, 3), (torch.rand(12, 4) > 0.5).float())
+    said = r"`task` is 'multiclass', but in the step `binary_cross_entropy_with_logits` took a tensor \(10, 4\)"
+    with pytest.raises(ValueError, match=f"{said}.*is task='multilabel'. Leave `task` out"):
+        toys.quiet(ConfusionMatrix(task="multiclass")).validate(Labels(), toys.loader(data), verbose=False)
+    callback = ConfusionMatrix(on_error="raise")
+    toys.quiet(callback).validate(Labels(), toys.loader(data), verbose=False)  # the advice, followed
+    assert callback.results["val"].counts.shape == (4, 2, 2)
 
 
 def test_one_label_a_row_of_a_multilabel_task_is_doubted():

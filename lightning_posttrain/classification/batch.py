@@ -26,6 +26,7 @@ class EvalBatch:
             be ignored; None where all count.
         index: position in the dataset ``(N,)``, or None where the sampler does not tell.
         inputs: what the network was given, as the batch holds it.
+        context: what it was given beside, row by row, each ``(N, ...)``.
         samples: how many samples the rows are of, where each has several, as an image has pixels; None where each row
             is a sample.
 
@@ -40,6 +41,7 @@ class EvalBatch:
     valid: Tensor | None = None
     index: Tensor | None = None
     inputs: Any = None
+    context: tuple[Tensor, ...] = ()
     samples: int | None = None
 
     @property

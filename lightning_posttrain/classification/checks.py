@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from lightning_posttrain.classification.reading import ClassReading
 
 
-def check_batch(batch: EvalBatch, scores: Tensor, target: Tensor, reading: ClassReading) -> None:
+def check_batch(
+    batch: EvalBatch, scores: Tensor, target: Tensor, reading: ClassReading, *, heard: bool = False
+) -> None:
     """Raise where the values of a batch contradict what was said of them.
 
     Args:
@@ -22,6 +24,7 @@ def check_batch(batch: EvalBatch, scores: Tensor, target: Tensor, reading: Class
         scores: its scores as the network gave them.
         target: its targets as the loader gave them.
         reading: what was said.
+        heard: whether the step itself gave scores and targets together, so that their layout is known.
 
     Raises:
         ValueError: targets that are no class, soft targets, or probabilities outside 0 to 1.
@@ -48,7 +51,7 @@ def check_batch(batch: EvalBatch, scores: Tensor, target: Tensor, reading: Class
             "softmax or sigmoid, pass scores='probabilities'; else its figures are wrong.",
             stacklevel=2,
         )
-    if scores.ndim == 3 and scores.shape[1] == scores.shape[2] and reading.task == "multiclass":
+    if not heard and scores.ndim == 3 and scores.shape[1] == scores.shape[2] and reading.task == "multiclass":
         warnings.warn(
             f"the scores of the first batch have shape {tuple(scores.shape)}: classes are taken to stand in the second "
             "dimension. If they stand in the last, pass scores_fn=lambda outputs, batch: ... that transposes them.",

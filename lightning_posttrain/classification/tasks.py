@@ -108,11 +108,6 @@ def to_target(target: Any, task: Task) -> Tensor:
         )
     if target.ndim == 0:
         raise ValueError(f"{shape}, wanted class indices of shape (N,). {TARGET_CURE}")
-    if task == "binary" and target.ndim == 2:
-        raise ValueError(
-            f"{shape}, wanted 0 or 1 for each row (N,). For several labels a row say task='multilabel'; for positions "
-            "of a sequence give (N, 1, T)."
-        )
     if target.is_floating_point() and task == "multiclass":
         cure = TARGET_CURE if target.ndim > 1 else SINGLE_CURE
         raise ValueError(f"`target` is {target.dtype}, wanted integer class indices. {cure}")

@@ -108,9 +108,15 @@ class ExplanationRun:
         values = (self._read(logits[rows], sample_set) * pick).sum(1).tolist()
         samples = tuple(replace(one.sample, value=value) for one, value in zip(asked, values, strict=True))
         labels = tuple(question.explained for question in asked) if self._labels(sample_set) else None
+
+        def forward(x: Tensor, sample: int | None = None) -> Tensor:
+            which = None if sample is None else rows[sample].to(x.device).expand(len(x))
+            return self._read(scorer(x, which), sample_set)
+
         return Subject(
-            lambda x: self._read(scorer(x), sample_set), inputs[rows.to(inputs.device)], pick, samples,
-            sample_set.chosen.inputs[rows], kind, class_names=names, labels=labels, unit=self.output, chunks=chunks,
+            forward, inputs[rows.to(inputs.device)], pick, samples, sample_set.chosen.inputs[rows], kind,
+            class_names=names, labels=labels, unit=self.output, chunks=chunks,
+            alone=bool(sample_set.chosen.context),
         )  # fmt: skip
 
     def _labels(self, sample_set: SampleSet) -> bool:

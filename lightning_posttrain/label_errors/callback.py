@@ -14,6 +14,7 @@ from typing_extensions import Unpack
 
 from lightning_posttrain.classification import LOSS, EvalBatch, ShownOptions, StreamCallback
 from lightning_posttrain.core.callback.options import split
+from lightning_posttrain.core.callback.target_copies import KeptState
 from lightning_posttrain.core.capture.loaders import named_loaders, of_other_stages, stage_of
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.stream.evaluation import Evaluation
@@ -39,7 +40,7 @@ class _Past:
 
 
 @final
-class LabelErrors(StreamCallback):
+class LabelErrors(KeptState, StreamCallback):
     """Follows every sample over the epochs, and lists those whose label is probably wrong.
 
     Per sample: how often it was learned (wrong before, right now) and forgotten, in how many epochs it was wrong, its
@@ -81,9 +82,8 @@ class LabelErrors(StreamCallback):
         self._goes_on = False
         self._said: set[str] = set()
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Join the stream; each run has a history of its own, unless it is resumed."""
-        super().setup(trainer, pl_module, stage)
+    def start(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        """Begin a run; each has a history of its own, unless it is resumed."""
         self._past, self._said, self._loaded = {}, set(), {}
         self._goes_on = stage == "fit"
 
@@ -173,7 +173,7 @@ class LabelErrors(StreamCallback):
 
     # a run that is resumed goes on where it was
 
-    def state_dict(self) -> dict[str, Any]:
+    def kept(self) -> dict[str, Any]:
         """The histories."""
         mine = {
             key: {"table": past.table.state_dict(), "events": [list(event) for event in past.events]}
@@ -181,9 +181,9 @@ class LabelErrors(StreamCallback):
         }
         return {**self._loaded, **mine}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up histories, when their first batch comes; a validation alone has a history of its own."""
-        self._loaded = dict(state_dict) if self._goes_on else {}
+    def take_up(self, state: dict[str, Any]) -> None:
+        """Go on with histories, when their first batch comes; a validation alone has a history of its own."""
+        self._loaded = dict(state) if self._goes_on else {}
 
 
 def _gallery(result: SampleHistory, kept: HardReport) -> HardReport:

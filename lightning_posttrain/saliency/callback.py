@@ -107,9 +107,9 @@ class SaliencyMaps(SampleCallback, StreamCallback):
             what=explain, access=self._access, max_seconds=max_seconds, suspect_fn=suspect_fn, object_fn=object_fn,
         )  # fmt: skip
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Join the stream; samples are chosen anew in each run."""
-        super().setup(trainer, pl_module, stage)
+    def start(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        """Begin a run; samples are chosen anew in each."""
+        super().start(trainer, module, stage)
         self._run.forget()
 
     def due(self, epoch: int) -> bool:
@@ -138,7 +138,7 @@ class SaliencyMaps(SampleCallback, StreamCallback):
         if result.faithfulness is not None:
             yield Tagged("faithfulness", faithfulness_table(result.faithfulness))
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def finish(self, trainer: Trainer, module: LightningModule) -> None:
         """Explain what the last epoch left out, measure the methods, and draw the maps over the epochs."""
         explain = partial(self._run.explain, measured=False, classes=False)
         for sample_set, found, new in self.last(trainer, explain):

@@ -65,7 +65,7 @@ class Explainer:
         score = targets.score
         dim = channel_dim(inputs.shape, kind)
         if kind == "tokens" and not inputs.is_floating_point():
-            found = embedded(lambda x: targets.score(x, targets.rows.to(x.device)), inputs)
+            found = embedded(lambda x: targets.score(x, torch.arange(len(x), device=x.device)), inputs)
             inputs, score, dim = found.rows, score_of_embeddings(score, found), 2
         return Problem(
             score, inputs, nothing_of(inputs, dim, self.baseline), dim, module, chunks=chunks, seed=self.seed

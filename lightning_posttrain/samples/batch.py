@@ -15,6 +15,10 @@ class ScoredBatch(Protocol):
         """A tensor ``(N, ...)``, where they can be explained."""
 
     @property
+    def context(self) -> tuple[Tensor, ...]:
+        """What the network was given beside, row by row, each ``(N, ...)``."""
+
+    @property
     def index(self) -> Tensor | None:
         """Position in the dataset ``(N,)``, or None."""
 

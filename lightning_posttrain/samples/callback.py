@@ -43,9 +43,8 @@ class SampleCallback(EvaluationCallback):
     def explained(self, sample_set: SampleSet | None, trainer: Trainer) -> Result | None:
         """The result of chosen samples; all ranks together."""
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Join the stream; samples are chosen anew in each run."""
-        super().setup(trainer, pl_module, stage)
+    def start(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        """Begin a run; samples are chosen anew in each."""
         self._names: tuple[str, ...] = ()
         self._pending: dict[str, tuple[SampleSet | None, int]] = {}
         self._selection.forget()
@@ -93,7 +92,7 @@ class SampleCallback(EvaluationCallback):
             return []
         check_layer(module, self.layer)
         found = [(suffix, dataset_classes(loader)) for suffix, loader, _ in named_loaders(trainer)]
-        return [Evaluation(stage, suffix, names or (), {}, True, module) for suffix, names in found]
+        return [Evaluation(stage, suffix, names or (), {}, True, _no_scores) for suffix, names in found]
 
     def summarize(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> Result | None:
         """Explain the samples where it is due; the last of a fit are explained at its end in any case."""
@@ -116,9 +115,17 @@ class SampleCallback(EvaluationCallback):
 
     def last(self, trainer: Trainer, explain: Callable[[SampleSet | None, Trainer], Result | None]) -> Any:
         """At the end of a fit: each case, its result, and whether that is new; all ranks together."""
-        for key, (sample_set, step) in self._pending.items():
+        for sample_set, step in self._pending.values():
             done = step == trainer.global_step
-            result = self.results.get(key) if done else explain(sample_set, trainer)
+            result = (
+                self.results.get(self.key_of(sample_set.evaluation))
+                if done and sample_set
+                else explain(sample_set, trainer)
+            )
             if result is not None and sample_set is not None and trainer.is_global_zero:
                 yield sample_set, result, not done
         self._pending = {}
+
+
+def _no_scores(_inputs: Any, _context: Any) -> Tensor:
+    raise ValueError("a function of the output is explained, and no class scores are read")

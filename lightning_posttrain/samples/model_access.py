@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
 Found = TypeVar("Found")
+Scorer = Callable[..., Tensor]
+"""From inputs ``(n, ...)``, and the numbers of the samples that they are copies of ``(n,)``, to logits ``(n, C)``."""
 
 
 class WithFigures(Protocol):
@@ -104,12 +106,18 @@ class ModelAccess:
         forward_fn = self.forward_fn
         return module if forward_fn is None else lambda x: forward_fn(module, x)
 
-    def scorer(self, sample_set: SampleSet) -> Callable[[Tensor], Tensor]:
-        """From inputs to logits."""
+    def scorer(self, sample_set: SampleSet) -> Scorer:
+        """From inputs, and the samples that they are of, to logits; all samples in order where none are named."""
         forward_fn, module, reading = self.forward_fn, sample_set.module, self.callback.reading
-        if forward_fn is None:
-            return sample_set.evaluation.again
-        return lambda inputs: reading.as_read(forward_fn(module, inputs))
+        if forward_fn is not None:
+            return lambda inputs, _samples=None: reading.as_read(forward_fn(module, inputs))
+        context = [part.to(module.device) for part in sample_set.chosen.context]
+
+        def score(inputs: Tensor, samples: Tensor | None = None) -> Tensor:
+            rows = slice(None) if samples is None else samples
+            return sample_set.evaluation.again(inputs, tuple(part[rows] for part in context))
+
+        return score
 
     def check(self, sample_set: SampleSet, trainer: Trainer) -> None:
         """See once, in the epoch in which samples were chosen, that their scores are those that the step gave."""

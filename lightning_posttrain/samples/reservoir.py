@@ -14,18 +14,23 @@ from lightning_posttrain.samples.batch import ScoredBatch
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """Samples on the CPU: inputs ``(K, ...)``, dataset positions, the step's scores ``(K, C)`` and targets, or None."""
+    """Samples on the CPU: inputs ``(K, ...)``, dataset positions, the step's scores ``(K, C)`` and targets, or None.
+
+    ``context`` is what the network was given beside, each ``(K, ...)``.
+    """
 
     inputs: Tensor
     index: tuple[int | None, ...]
     scores: Tensor | None = None
     target: Tensor | None = None
+    context: tuple[Tensor, ...] = ()
 
     def only(self, which: Sequence[int]) -> Chosen:
         """Some of them."""
         rows = list(which)
-        others = (None if part is None else part[rows] for part in (self.scores, self.target))
-        return Chosen(self.inputs[rows], tuple(self.index[row] for row in rows), *others)
+        scores, target = (None if part is None else part[rows] for part in (self.scores, self.target))
+        context = tuple(part[rows] for part in self.context)
+        return Chosen(self.inputs[rows], tuple(self.index[row] for row in rows), scores, target, context)
 
 
 class Samples(Protocol):
@@ -56,7 +61,7 @@ class FixedSamples:
 
     def offer(self, batch: ScoredBatch) -> None:
         """Take rows of classes that are still missing."""
-        if self._closed or _other_shape(batch.inputs, [kept for _, kept in self._kept[:1] or self._spare[:1]]):
+        if self._closed or _other_shape(batch, [kept for _, kept in self._kept[:1] or self._spare[:1]]):
             return
         quota = -(-self._count // batch.num_classes)
         labels = batch.target.float().argmax(1) if batch.multilabel else batch.target
@@ -94,7 +99,7 @@ class IndexedSamples:
         """Take the rows that are wanted and not found yet."""
         if batch.index is None or len(self._found) == len(self._wanted):
             return
-        if _other_shape(batch.inputs, list(self._found.values())[:1]):
+        if _other_shape(batch, list(self._found.values())[:1]):
             return
         usable = batch.counted.any(1) if batch.multilabel else batch.counted
         for i, (position, fine) in enumerate(zip(batch.index.tolist(), usable.tolist(), strict=True)):
@@ -126,7 +131,8 @@ class RankedSamples:
 
     def offer(self, batch: ScoredBatch) -> None:
         """Keep the best of what was kept and of the batch; of equal ones the first."""
-        if self._kept and self._kept[1].shape[1:] != batch.inputs.shape[1:]:
+        given = (batch.inputs, *batch.context)
+        if self._kept and [part.shape[1:] for part in self._kept[4:]] != [part.shape[1:] for part in given]:
             return
         if self._cell is None:
             wanted = batch.predicted != batch.target
@@ -135,7 +141,7 @@ class RankedSamples:
         probability = batch.scores.detach().softmax(1).amax(1)
         rank = probability.masked_fill(~(wanted & batch.counted), -torch.inf)
         index = torch.full_like(batch.target, -1) if batch.index is None else batch.index
-        best = self._best((rank, batch.inputs.to(rank.device), batch.scores.detach(), batch.target, index))
+        best = self._best((rank, batch.scores.detach(), batch.target, index, *(part.to(rank.device) for part in given)))
         together = tuple(map(torch.cat, zip(self._kept, best, strict=True))) if self._kept else best
         self._kept = self._best(together)
 
@@ -149,21 +155,24 @@ class RankedSamples:
         if not kept:
             return None
         real = kept[0].isfinite()
-        inputs, scores, target, index = (_own(column[real]) for column in kept[1:])
+        scores, target, index, inputs, *context = (_own(column[real]) for column in kept[1:])
         if not len(inputs):
             return None
-        return Chosen(inputs, tuple(None if i < 0 else i for i in index.tolist()), scores, target)
+        return Chosen(inputs, tuple(None if i < 0 else i for i in index.tolist()), scores, target, tuple(context))
 
 
-def _other_shape(inputs: Tensor, kept: Sequence[Chosen]) -> bool:
+def _other_shape(batch: ScoredBatch, kept: Sequence[Chosen]) -> bool:
     """Whether inputs cannot stand beside those kept; the shape of the first counts."""
-    return bool(kept) and kept[0].inputs.shape[1:] != inputs.shape[1:]
+    if not kept:
+        return False
+    before, now = (kept[0].inputs, *kept[0].context), (batch.inputs, *batch.context)
+    return [part.shape[1:] for part in before] != [part.shape[1:] for part in now]
 
 
 def _rows(batch: ScoredBatch, i: int) -> Chosen:
     position = None if batch.index is None else int(batch.index[i])
     inputs, scores, target = (_own(part[i : i + 1]) for part in (batch.inputs, batch.scores, batch.target))
-    return Chosen(inputs, (position,), scores, target)
+    return Chosen(inputs, (position,), scores, target, tuple(_own(part[i : i + 1]) for part in batch.context))
 
 
 def _own(tensor: Tensor) -> Tensor:
@@ -178,7 +187,8 @@ def joined(parts: Sequence[Chosen]) -> Chosen | None:
     inputs = torch.cat([part.inputs for part in parts])
     index = tuple(position for part in parts for position in part.index)
     scores, target = ([getattr(part, name) for part in parts] for name in ("scores", "target"))
-    return Chosen(inputs, index, torch.cat(scores), torch.cat(target))
+    context = tuple(map(torch.cat, zip(*(part.context for part in parts), strict=True)))
+    return Chosen(inputs, index, torch.cat(scores), torch.cat(target), context)
 
 
 class FirstSamples:

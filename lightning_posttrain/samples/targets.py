@@ -36,12 +36,13 @@ class Targets:
 
 
 def of_classes(
-    scorer: Callable[[Tensor], Tensor], chosen: Chosen, inputs: Tensor, how: Explain, names: Sequence[str]
+    scorer: Callable[..., Tensor], chosen: Chosen, inputs: Tensor, how: Explain, names: Sequence[str]
 ) -> Targets:
     """Explain the logit of a class, or how much higher it is than that of another one.
 
     Args:
-        scorer: from inputs to logits ``(n, C)``, for a multilabel task the log-odds of each label.
+        scorer: from inputs, and the samples that they are copies of, to logits ``(n, C)``, for a multilabel task the
+            log-odds of each label.
         chosen: the samples.
         inputs: theirs, where and as the model takes them ``(K, ...)``.
         how: ``"predicted"``, ``"true"``, ``"both"``, or ``"contrast"``: the predicted class against the actual one,
@@ -54,7 +55,7 @@ def of_classes(
     classes = torch.tensor([question.explained for question in asked])
     rivals = torch.tensor([-1 if question.rival is None else question.rival for question in asked])
     rows, samples = torch.tensor([question.row for question in asked]), tuple(question.sample for question in asked)
-    return Targets(_logits(scorer, classes, rivals), rows, samples)
+    return Targets(_logits(scorer, classes, rivals, rows), rows, samples)
 
 
 class Question(NamedTuple):
@@ -102,11 +103,11 @@ def _said(target: Any, logits: Tensor, top: int, names: Sequence[str]) -> tuple[
     return labels_there(target, names), labels_there((logits > 0).tolist(), names)
 
 
-def _logits(scorer: Callable[[Tensor], Tensor], classes: Tensor, rivals: Tensor) -> Score:
+def _logits(scorer: Callable[..., Tensor], classes: Tensor, rivals: Tensor, of: Tensor) -> Score:
     against = bool((rivals >= 0).any())
 
     def score(rows: Tensor, which: Tensor) -> Tensor:
-        logits = scorer(rows)
+        logits = scorer(rows, of.to(which.device)[which])
         value = logits.gather(1, classes.to(which.device)[which][:, None])[:, 0]
         if not against:
             return value

@@ -80,9 +80,8 @@ class TorchMetrics(StreamCallback):
         self._copies: dict[str, MetricCopies] = {}
         self._counters: dict[str, RowCounter] = {}
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Join the stream; copies are made anew in each run, whose device may be another."""
-        super().setup(trainer, pl_module, stage)
+    def start(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        """Begin a run; copies are made anew in each, whose device may be another."""
         self._copies, self._counters = {}, {}
 
     def takes(self, trainer: Trainer) -> bool:
@@ -180,7 +179,7 @@ class TorchMetrics(StreamCallback):
                 yield Tagged(f"{name}_matrix", matrix_image(result, name, title=title))
 
 
-def _no_scores(_inputs: Any) -> Tensor:
+def _no_scores(_inputs: Any, _context: Any) -> Tensor:
     raise ValueError("TorchMetrics reads no class scores")
 
 

@@ -362,8 +362,10 @@ def test_an_object_with_logits_says_which_tensor_is_meant(wrap):
     ],
 )
 def test_two_things_that_could_be_the_targets_raise(make, match):
+    net = Batches(lambda batch: (batch["image"] if isinstance(batch, dict) else batch[0], None))
+    net.step = lambda batch, stage: net(net.unpack(batch)[0])
     with pytest.raises(ValueError, match=match):
-        toys.quiet(ConfusionMatrix()).validate(toys.Net(), toys.loader(Mapped(toys.images(), make)), verbose=False)
+        toys.quiet(ConfusionMatrix()).validate(net, toys.loader(Mapped(toys.images(), make)), verbose=False)
 
 
 def test_features_under_a_vague_key_of_the_outputs_are_no_scores():
@@ -662,8 +664,10 @@ def test_binary_losses_and_sigmoids_are_not_taken_for_logits():
             self(batch[0])
 
     data = toys.loader(toys.images(classes=2))
-    with pytest.raises(ValueError, match="`the step's return` \\(10,\\), `forward` \\(10, 1\\)"):
-        toys.quiet(ConfusionMatrix(task="binary")).validate(Losses(), data, verbose=False)
+    matrix, net = ConfusionMatrix(task="binary"), Losses()
+    toys.quiet(matrix).validate(net, data, verbose=False)
+    x, y = toys.images(classes=2).tensors
+    assert matrix.results["val"].counts.trace() == int(((net.eval()(x)[:, 0] > 0) == y).sum())
     with pytest.warns(UserWarning, match="all lie in 0 to 1"):
         toys.quiet(ConfusionMatrix(task="binary")).validate(Sigmoid(), data, verbose=False)
 
@@ -934,13 +938,34 @@ class Tasks(toys.Net):
 @pytest.mark.parametrize("functional", [False, True])
 @pytest.mark.parametrize("width", [32, 5])
 @pytest.mark.parametrize("run", ["validate", "test"])
+def test_scores_with_an_axis_for_tasks_are_heard(run, width, functional):
+    matrix, net, (x, y) = ConfusionMatrix(on_error="raise"), Tasks(width, functional=functional), toys.images().tensors
+    getattr(toys.quiet(matrix), run)(net, toys.loader(), verbose=False)
+    found = matrix.results["val" if run == "validate" else "test"].counts
+    assert found.trace() == int((net.eval()(x)[:, 0].argmax(1) == y).sum())
+    assert found.shape == (toys.CLASSES, toys.CLASSES)
+
+
+class SilentTasks(Tasks):
+    """Its loss is nobody's."""
+
+    def step(self, batch, stage):
+        scores = self(batch[0])[:, 0]
+        self.log(f"{stage}/loss", (scores.logsumexp(1) - scores.gather(1, batch[1][:, None])[:, 0]).mean())
+        return {"logits": scores} if self.style == "dict" else None
+
+
+@pytest.mark.parametrize("functional", [False, True])
+@pytest.mark.parametrize("width", [32, 5])
+@pytest.mark.parametrize("run", ["validate", "test"])
 def test_features_inside_a_forward_that_gave_another_tensor_are_no_scores(run, width, functional):
+    net = SilentTasks(width, functional=functional)
     with pytest.raises(ValueError, match=r"no class scores found.*the module gave a tensor \(10, 1, 4\)\. Return"):
-        getattr(toys.quiet(ConfusionMatrix()), run)(Tasks(width, functional=functional), toys.loader(), verbose=False)
+        getattr(toys.quiet(ConfusionMatrix()), run)(net, toys.loader(), verbose=False)
 
 
 def test_its_advice_works():
-    callback, net, data = ConfusionMatrix(on_error="raise"), Tasks(), toys.images()
+    callback, net, data = ConfusionMatrix(on_error="raise"), SilentTasks(), toys.images()
     net.style = "dict"
     toys.quiet(callback).test(net, toys.loader(data), verbose=False)
     with torch.no_grad():

@@ -16,7 +16,7 @@ from lightning_posttrain import ConfusionMatrix, HardExampleMining, HardExamples
 from lightning_posttrain.core.callback.callback import EvaluationCallback
 from lightning_posttrain.core.output.artifacts import Table, Tagged
 from lightning_posttrain.core.stream.metric import StreamMetric
-from lightning_posttrain.core.stream.reading import Caption, Given, Hardness
+from lightning_posttrain.core.stream.reading import Caption, Found, Given, Hardness
 from tests import toys
 
 
@@ -106,11 +106,20 @@ class NumberReading:
     def given(self, batch: Any) -> Given:
         return Given(batch[1], batch[1], batch[0])
 
-    def finder(self) -> NumberReading:
+    def given_again(self, given: Given) -> Given:
+        return given
+
+    def hear(self, step: Any, given: Given) -> dict[str, NumberReading]:
+        return {"": self}
+
+    def finder(self, taught: Any) -> NumberReading:
         return self
 
-    def find(self, step: Any) -> Tensor:
-        return step.outputs["prediction"]
+    listens: ClassVar[bool] = False
+    modules: ClassVar[Any] = None
+
+    def find(self, step: Any, given: Given) -> Found:
+        return Found(step.outputs["prediction"], given)
 
     def batch(self, found: Tensor, given: Given, rows: Any) -> Numbers:
         return Numbers(found, given.indices, rows.valid, rows.index, given.inputs)

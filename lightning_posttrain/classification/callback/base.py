@@ -23,12 +23,14 @@ class EvaluationOptions(TypedDict, total=False):
     name: str | None
     class_names: Sequence[str] | None
     num_classes: int | None
-    task: Task
-    scores: ScoreKind
+    task: Task | None
+    scores: ScoreKind | None
     scores_fn: Callable[[Any, Any], Any] | None
     target_fn: Callable[[Any], Any] | None
     inputs_fn: Callable[[Any], Any] | None
     ignore_index: int | None
+    target: str | None
+    scores_from: str | None
     stages: Sequence[Stage]
     on_error: Literal["warn", "raise"]
 
@@ -74,24 +76,29 @@ class StreamCallback(EvaluationCallback):
         name: str | None = None,
         class_names: Sequence[str] | None = None,
         num_classes: int | None = None,
-        task: Task = "multiclass",
-        scores: ScoreKind = "logits",
+        task: Task | None = None,
+        scores: ScoreKind | None = None,
         scores_fn: Callable[[Any, Any], Any] | None = None,
         target_fn: Callable[[Any], Any] | None = None,
         inputs_fn: Callable[[Any], Any] | None = None,
         ignore_index: int | None = None,
+        target: str | None = None,
+        scores_from: str | None = None,
         stages: Sequence[Stage] = ("val", "test"),
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
         names = None if class_names is None else distinct(class_names)
-        one_of("task", task, TASKS)
-        one_of("scores", scores, ("logits", "probabilities"))
+        one_of("task", TASKS[0] if task is None else task, TASKS)
+        one_of("scores", "logits" if scores is None else scores, ("logits", "probabilities"))
         if names is not None and num_classes not in (None, len(names)):
             raise ValueError(f"`class_names` has {len(names)} names, but `num_classes` is {num_classes}.")
         for argument, function in (("scores_fn", scores_fn), ("target_fn", target_fn), ("inputs_fn", inputs_fn)):
             hashable(argument, function)
         # names do not narrow the reading, so that callbacks with and without them share one
-        reading = ClassReading(task, scores, num_classes, scores_fn, target_fn, inputs_fn, ignore_index)
+        reading = ClassReading.of(
+            task=task, scores=scores, num_classes=num_classes, scores_fn=scores_fn, target_fn=target_fn,
+            inputs_fn=inputs_fn, ignore_index=ignore_index, target=target, scores_from=scores_from,
+        )  # fmt: skip
         super().__init__(reading, name=name, stages=stages, on_error=on_error)
         self.class_names = names
 

@@ -15,12 +15,13 @@ from lightning_posttrain.classification.metric.base import Needs
 from lightning_posttrain.classification.report_plan import ReportPlan
 from lightning_posttrain.classification.result.gap import GapHistory
 from lightning_posttrain.core.callback.options import at_least
+from lightning_posttrain.core.callback.target_copies import KeptState
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.stream.evaluation import Evaluation
 
 
 @final
-class GeneralizationGap(StreamCallback):
+class GeneralizationGap(KeptState, StreamCallback):
     """Logs training minus validation, draws both over the epochs, and says when the model seems to overfit.
 
     Training is read as it happens, by the same means as validation: batch by batch, with dropout and augmentation,
@@ -95,13 +96,13 @@ class GeneralizationGap(StreamCallback):
 
     # a run that is resumed goes on where it was
 
-    def state_dict(self) -> dict[str, Any]:
+    def kept(self) -> dict[str, Any]:
         """The history."""
         return self._pairs.state_dict()
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a history; figures that are no longer asked for are left out."""
-        self._pairs.load_state_dict(state_dict)
+    def take_up(self, state: dict[str, Any]) -> None:
+        """Go on with a history; figures that are no longer asked for are left out."""
+        self._pairs.load_state_dict(state)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A run from the start has no history; one that is resumed keeps what its checkpoint had."""

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning_posttrain.core.callback.namespaces import AnyCallback
 from lightning_posttrain.core.callback.options import one_of
 from lightning_posttrain.core.callback.reporting import Reporter
+from lightning_posttrain.core.callback.target_copies import TargetCopies
 from lightning_posttrain.core.capture.loaders import Stage, stage_of
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.output.result import Result
@@ -20,7 +21,7 @@ from lightning_posttrain.core.stream.reading import Reading
 from lightning_posttrain.core.stream.stream import EvaluationStream
 
 
-class EvaluationCallback(AnyCallback):
+class EvaluationCallback(TargetCopies, AnyCallback):
     """Base of all callbacks that read the evaluation stream, of whatever family.
 
     Args:
@@ -92,6 +93,12 @@ class EvaluationCallback(AnyCallback):
         """Whether scores of the present stage are wanted; a sanity check counts as validation."""
         return stage_of(trainer) in self.stages
 
+    def start(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        """Begin a run, ``stage`` of which is as Lightning's ``setup`` has it."""
+
+    def finish(self, trainer: Trainer, module: LightningModule) -> None:
+        """End a fit; all ranks together."""
+
     def open(self, trainer: Trainer, module: LightningModule) -> None:
         """Begin an epoch; for what reads no scores."""
 
@@ -106,6 +113,9 @@ class EvaluationCallback(AnyCallback):
         """Join the stream."""
         if stage in ("fit", "validate", "test"):
             EvaluationStream.of(trainer).join(self, trainer)
+        self.reading = self.said  # until a step of this run has told
+        for part in (self, *self.targets.values()):
+            part.start(trainer, pl_module, stage)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave the stream. All is written when the first callback leaves, before the loggers are closed."""
@@ -118,13 +128,14 @@ class EvaluationCallback(AnyCallback):
     def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if (stream := EvaluationStream.of(trainer)).leads(self):
             stream.begin(trainer, pl_module)
-        self.open(trainer, pl_module)
+        for part in (self, *self.targets.values()):
+            part.open(trainer, pl_module)
 
     def _listen(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         if (stream := EvaluationStream.of(trainer)).leads(self):
-            stream.listen(trainer, batch)
+            stream.listen(trainer, pl_module, batch, dataloader_idx)
 
     def _add(
         self,
@@ -141,8 +152,9 @@ class EvaluationCallback(AnyCallback):
 
     def _report(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking:
-            for evaluation in self.evaluations(trainer, pl_module):
-                self._report_one(trainer, pl_module, evaluation)
+            for part in self.parts():
+                for evaluation in part.evaluations(trainer, pl_module):
+                    part._report_one(trainer, pl_module, evaluation)
 
     def _end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if (stream := EvaluationStream.of(trainer)).leads(self):
@@ -155,6 +167,11 @@ class EvaluationCallback(AnyCallback):
         self._report(trainer, pl_module)
         if (stream := EvaluationStream.of(trainer)).ends(self):
             stream.end(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Explain what waited for the end of the fit."""
+        for part in self.parts():
+            part.finish(trainer, pl_module)
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Any) -> None:
         """Hear nothing of what runs once more for gradients, as checkpointed parts do."""
@@ -188,7 +205,7 @@ class EvaluationCallback(AnyCallback):
 
     def write_last(self, trainer: Trainer, evaluation: Evaluation, result: Result, shown: Iterable[Tagged]) -> None:
         """Write a result that was made at the end of a fit, as that of its last epoch."""
-        self.results[evaluation.key] = result
+        self.results[self.key_of(evaluation)] = result
         place, epoch = self.place(evaluation), max(trainer.current_epoch - 1, 0)
         self._reporter.write(trainer, place, evaluation.suffix, tag=self.tag, result=result, shown=shown, epoch=epoch)
 
@@ -196,11 +213,12 @@ class EvaluationCallback(AnyCallback):
         result = self.summarize(module, evaluation, self.names(evaluation.names))
         if result is None:
             return
-        self.results[evaluation.key] = result
+        key = self.key_of(evaluation)
+        self.results[key] = result
         place = self.place(evaluation)
         self._reporter.log(trainer, module, place, evaluation.suffix, self.scalars(result))
-        self._reporter.say(trainer, evaluation.key, result)
-        shown = self._drawn(result, evaluation.key)
+        self._reporter.say(trainer, key, result)
+        shown = self._drawn(result, key)
         self._reporter.write(trainer, place, evaluation.suffix, tag=self.tag, result=result, shown=shown)
 
     def _drawn(self, result: Result, title: str) -> Iterator[Tagged]:

@@ -10,20 +10,20 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
+from lightning_posttrain.core.callback.target_copies import KeptState
 from lightning_posttrain.core.statistics.precision import wide
 from lightning_posttrain.core.stream.evaluation import Evaluation
 
 
-class FittedOnValidation:
+class FittedOnValidation(KeptState):
     """For a callback whose ``fitted`` is plain values and tensors, or None while nothing was fitted."""
 
     fitted: dict[str, Any] | None = None
     _weights: Sequence[float] = ()
     _restored = False
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Join the stream."""
-        super().setup(trainer, pl_module, stage)  # type: ignore[misc]
+    def start(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        """Begin a run."""
         self._restored = False
 
     def open(self, trainer: Trainer, module: LightningModule) -> None:
@@ -59,13 +59,13 @@ class FittedOnValidation:
             )
         return nothing
 
-    def state_dict(self) -> dict[str, Any]:
+    def kept(self) -> dict[str, Any]:
         """What was fitted."""
         return {} if self.fitted is None else {"fitted": self.fitted, "weights": list(self._weights)}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up what was fitted."""
-        self.fitted, self._weights = state_dict.get("fitted"), state_dict.get("weights", ())
+    def take_up(self, state: dict[str, Any]) -> None:
+        """Go on with what was fitted."""
+        self.fitted, self._weights = state.get("fitted"), state.get("weights", ())
         self._restored = True
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lightning_posttrain.core.capture.batch_parts import Path
 from lightning_posttrain.core.capture.leaves import leaves
+from lightning_posttrain.core.capture.memory import Memory
 from lightning_posttrain.core.capture.tap import Firing, outermost
+from lightning_posttrain.core.capture.witness import Pair
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,21 +30,27 @@ class Step:
         firings: what the tap heard.
         forward: runs the module once more on the inputs; its output, and what the tap heard.
         wrapped: whether the step runs inside the module's ``__call__``, as under DDP, whose hook then is the last.
+        parts: the tensors of the batch, as the loader gave it.
+        pairs: what the witness heard; None where it did not listen.
+        notes: what was worked out of it, for all that look at the same step.
     """
 
     outputs: Any
     batch: Any
     inputs: Any
-    target: Tensor
+    target: Any
     shape: torch.Size
     firings: list[Firing]
     forward: Callable[[], tuple[Any, list[Firing]]]
     wrapped: bool = False
+    parts: Mapping[Path, Tensor] = field(default_factory=dict)
+    pairs: list[Pair] | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def called(self) -> list[Firing]:
         """What was heard of the modules that the step itself called."""
-        return outermost(self._inside)
+        return outermost(self.inside)
 
     @cached_property
     def called_by_forward(self) -> list[Firing]:
@@ -49,12 +58,13 @@ class Step:
 
         Where it gave another tensor, that is its prediction, and what is inside are features.
         """
-        if any(_predicts(firing.output) for firing in self._inside if not firing.name):
+        if any(_predicts(firing.output) for firing in self.inside if not firing.name):
             return []
-        return outermost([firing for firing in self._inside if firing.name])
+        return outermost([firing for firing in self.inside if firing.name])
 
     @property
-    def _inside(self) -> list[Firing]:
+    def inside(self) -> list[Firing]:
+        """What was heard of modules inside the step, without the call that is the step."""
         return self.firings[:-1] if self.wrapped and self.firings and self.firings[-1].name == "" else self.firings
 
     @property
@@ -65,7 +75,7 @@ class Step:
 
 def _predicts(output: Any) -> bool:
     """Whether the output of a call holds more than a loss; the tap keeps None of a tensor that is too wide."""
-    return output is None or any(tensor.numel() > 1 for _, tensor in leaves(output, ()))
+    return output is None or isinstance(output, Memory) or any(tensor.numel() > 1 for _, tensor in leaves(output, ()))
 
 
 def is_of(argument: Any, tensor: Tensor) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn.modules.loss import _Loss
 from torchmetrics import Metric
 
+from lightning_posttrain.core.capture.memory import Memory
+
 
 @dataclass(frozen=True, eq=False)
 class Firing:
@@ -18,19 +20,24 @@ class Firing:
 
     Args:
         name: its dotted name, "" for the LightningModule.
-        args: its arguments, none where the output is not kept.
-        output: what it gave; None where that is a tensor whose shape no scores have.
+        inputs: its arguments and its keyword arguments, none where the output is not kept.
+        output: what it gave; where that is a tensor whose shape no scores have, its ``Memory``, or None.
         mixes: whether it has a matrix of parameters, as a layer has and a softmax has not.
         call: number of the call.
         within: numbers of the calls that it was part of.
     """
 
     name: str
-    args: tuple[Any, ...]
+    inputs: tuple[tuple[Any, ...], Mapping[str, Any]]
     output: Any
     mixes: bool
     call: int
     within: tuple[int, ...]
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """All of its arguments."""
+        return (*self.inputs[0], *self.inputs[1].values())
 
 
 class Tap:
@@ -38,6 +45,7 @@ class Tap:
 
     What they hear is kept in a chain of tuples, which ``torch.compile`` traces without a graph break. A tensor of
     more than two dimensions is kept only where it has those of the targets; arguments are, until the end of the step.
+    Where the source of the scores is known, its module alone is heard.
     """
 
     def __init__(self) -> None:
@@ -45,6 +53,8 @@ class Tap:
         self._mixes: dict[str, bool] = {}
         self._listening = False
         self._open = False
+        self._noting = False
+        self._only: Collection[str] | None = None
         self._shapes: tuple[torch.Size, ...] = ()
         self._chain: Any = None
 
@@ -64,9 +74,15 @@ class Tap:
         self._handles = []
         self.take()
 
-    def listen(self, *targets: torch.Size) -> None:
-        """Forget the last batch and listen to the next, whose targets have these shapes."""
-        self._shapes = tuple(shape[1:] for shape in targets)
+    def listen(self, *targets: torch.Size, only: Collection[str] | None = None, noting: bool = False) -> None:
+        """Forget the last batch and listen to the next.
+
+        Args:
+            *targets: shapes of its targets.
+            only: names of the modules to listen to; None for all.
+            noting: note where outputs lay that are not kept.
+        """
+        self._shapes, self._only, self._noting = tuple(shape[1:] for shape in targets), only, noting
         self._chain, self._listening, self._open = None, True, True
 
     def pause(self, *, paused: bool) -> None:
@@ -85,32 +101,34 @@ class Tap:
     def _calls(self, events: list[Any]) -> list[Firing]:
         firings: list[Firing] = []
         begun: list[tuple[int, str]] = []
-        for number, (name, args, output) in enumerate(events):
-            if args is None:
+        for number, (name, inputs, output) in enumerate(events):
+            if inputs is None:
                 begun.append((number, name))
                 continue
             while begun and begun[-1][1] != name:  # a call that ended with an exception has no end
                 begun.pop()
             call = begun.pop()[0] if begun else number
-            firings.append(Firing(name, args, output, self._mixes[name], call, tuple(n for n, _ in begun)))
+            firings.append(Firing(name, inputs, output, self._mixes[name], call, tuple(n for n, _ in begun)))
         return firings
 
     def _beginning(self, name: str) -> Callable[[nn.Module, Any], None]:
         def hook(_module: nn.Module, _args: Any) -> None:
-            if self._listening:
+            if self._listening and (self._only is None or name in self._only):
                 self._chain = (name, None, None, self._chain)
 
         return hook
 
     def _ending(self, name: str) -> Callable[[nn.Module, Any, Any, Any], None]:
         def hook(_module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            if self._listening:
+            if self._listening and (self._only is None or name in self._only):
                 # a nested tensor, as of a TransformerEncoder with padding, has no shape
                 wide = isinstance(output, Tensor) and (
-                    output.is_nested or (output.ndim > 2 and self._is_other(output.shape))
+                    output.is_nested or (self._only is None and output.ndim > 2 and self._is_other(output.shape))
                 )
-                given = () if wide else (*args, *kwargs.values())
-                self._chain = (name, given, None if wide else output, self._chain)
+                given = ((), {}) if wide else (args, kwargs)
+                noted = wide and not torch.compiler.is_compiling() and self._noting
+                kept = None if wide else output
+                self._chain = (name, given, Memory.of(output) if noted else kept, self._chain)
 
         return hook
 

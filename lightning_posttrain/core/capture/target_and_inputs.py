@@ -8,18 +8,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_posttrain.core.capture.batch_parts import name_of, parts_of
+
 INPUT_KEYS = ("inputs", "input", "x", "images", "image", "img", "pixel_values", "features", "data")
 TARGET_KEYS = ("targets", "target", "labels", "label", "y", "classes", "class", "mask", "masks")
 
 
-def find_target(batch: Any, target_fn: Callable[[Any], Any] | None) -> Any:
-    """The targets of a batch: ``target_fn(batch)``, the second of a tuple, or a dict's usual key.
+def find_target(batch: Any, target_fn: Callable[[Any], Any] | None, name: str | None = None) -> Any:
+    """The targets of a batch: ``target_fn(batch)``, the part of a name, the second of a tuple, or a dict's usual key.
 
     Raises:
         ValueError: none of these is there, or more than one thing could be meant.
     """
     if target_fn is not None:
         return target_fn(batch)
+    if name is not None:
+        return _named(batch, name)
     others = _rivals(batch)
     if others:
         raise ValueError(f"targets could be {' or '.join(others)} of a batch. Pass target_fn=lambda batch: ...")
@@ -30,6 +34,15 @@ def find_target(batch: Any, target_fn: Callable[[Any], Any] | None) -> Any:
             f"of {', '.join(TARGET_KEYS)}. Pass target_fn=lambda batch: ..."
         )
     return found
+
+
+def _named(batch: Any, name: str) -> Tensor:
+    parts = {name_of(path): part for path, part in parts_of(batch).items()}
+    if name not in parts:
+        raise ValueError(
+            f"`target` is {name!r}, wanted one of {', '.join(map(repr, parts)) or 'the parts of a batch'}."
+        )
+    return parts[name]
 
 
 def find_inputs(batch: Any, inputs_fn: Callable[[Any], Any] | None) -> Any:

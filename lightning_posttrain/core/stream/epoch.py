@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from lightning_posttrain.core.capture.loaders import RowCounter
 from lightning_posttrain.core.stream.evaluation import Evaluation
-from lightning_posttrain.core.stream.reading import Given, Part, Reading
+from lightning_posttrain.core.stream.reading import Part, Reading
 
 Place = tuple[int, Reading]
 
@@ -15,7 +15,6 @@ Place = tuple[int, Reading]
 class Epoch:
     """The state of one epoch."""
 
-    given: dict[Reading, Given] = field(default_factory=dict)
     counters: dict[int, RowCounter] = field(default_factory=dict)
     parts: dict[Place, Part] = field(default_factory=dict)
     finished: dict[Reading, list[Evaluation]] | None = None

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lightning.pytorch import LightningModule, Trainer
-from torch import Tensor
 
 from lightning_posttrain.core.output.result import Result
 from lightning_posttrain.core.stream.metric import StreamMetric
-from lightning_posttrain.core.stream.reading import Reading
+from lightning_posttrain.core.stream.reading import Again, Reading
 
 Needs = tuple[type[StreamMetric], ...]
 
@@ -22,6 +21,16 @@ class Member(Protocol):
     @property
     def reading(self) -> Reading:
         """How it reads a batch."""
+
+    @property
+    def said(self) -> Reading:
+        """How its user said that a batch is to be read."""
+
+    def tell(self, readings: Mapping[str, Reading]) -> None:
+        """Know what ``said`` amounts to: one reading under ``""``, or one for each target by its name."""
+
+    def parts(self) -> Sequence[Member]:
+        """Itself, or one for each target."""
 
     @property
     def slot(self) -> tuple[str, str | None]:
@@ -50,7 +59,8 @@ class Evaluation:
         names: of what figures tell apart, as classes, in order.
         results: by metric class.
         independent: whether each row is a sample of its own, as pixels of an image are not.
-        again: from inputs to predictions in the family's own form, as logits ``(N, C)``, through the module as it is.
+        again: from inputs, and what goes along with them row by row, to predictions in the family's own form, as
+            logits ``(N, C)``, through the module as it is.
     """
 
     stage: str
@@ -58,7 +68,7 @@ class Evaluation:
     names: tuple[str, ...]
     results: Mapping[type[StreamMetric], Result]
     independent: bool
-    again: Callable[[Any], Tensor]
+    again: Again
 
     @property
     def key(self) -> str:

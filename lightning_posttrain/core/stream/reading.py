@@ -5,7 +5,7 @@ A family of tasks, as classification, brings one ``Reading``; the stream knows n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from lightning_posttrain.core.stream.metric import StreamMetric
 
 Kinds = Iterable[type["StreamMetric"]]
+Again = Callable[[Any, Sequence[Tensor]], Tensor]
+"""From inputs, and what goes along with them row by row, to predictions in the family's own form."""
 PAIRS = "pairs"
 """Name of the rule by which errors of one pair are ordered."""
 
@@ -30,19 +32,41 @@ class Given:
 
     Args:
         target: the targets as they came.
-        indices: the targets as they are read ``(N, ...)``.
+        indices: the targets as they are read ``(N, ...)``, or None where they were not found.
         inputs: the inputs as they came, or None.
+        problem: why the targets were not found; the step may tell.
+        selected: whether they are of some of the rows alone, as those of a mask.
+        gaps: whether some may be missing.
+        ignored: a target that the step's own loss leaves out.
+        form: of the predictions, in the family's words; "" for that of the reading.
+        context: what the network was given beside the inputs, row by row, each ``(N, ...)``.
     """
 
     target: Any
-    indices: Tensor
+    indices: Any
     inputs: Any
+    problem: ValueError | None = None
+    selected: bool = False
+    gaps: bool = False
+    ignored: int | None = None
+    form: str = ""
+    context: tuple[Tensor, ...] = ()
 
     @property
-    def shapes(self) -> tuple[torch.Size, torch.Size]:
+    def shapes(self) -> tuple[torch.Size, ...]:
         """Those of the targets as they are read, and as the loader gave them."""
-        given = self.target.shape if isinstance(self.target, Tensor) else self.indices.shape
-        return self.indices.shape, given
+        return tuple(part.shape for part in (self.indices, self.target) if isinstance(part, Tensor))
+
+
+class NotCounted(ValueError):
+    """Targets that cannot be counted, as those of a mixup: no error where the step trains."""
+
+
+class Found(NamedTuple):
+    """What a finder found in a step: predictions as the network gave them, and what they are for."""
+
+    predictions: Tensor
+    given: Given
 
 
 class Caption(NamedTuple):
@@ -98,8 +122,16 @@ class Batch(Protocol):
 class Finder(Protocol):
     """Finds, in step after step of one stage, what the module predicted."""
 
-    def find(self, step: Step) -> Tensor:
-        """The predictions of a step, as the network gave them; raises with the cure."""
+    @property
+    def listens(self) -> bool:
+        """Whether it wants to know what reaches losses and metrics."""
+
+    @property
+    def modules(self) -> Collection[str] | None:
+        """Names of the modules whose outputs it wants to know; None for all."""
+
+    def find(self, step: Step, given: Given) -> Found:
+        """The predictions of a step, and what they are for; raises with the cure."""
 
 
 class Part(Protocol):
@@ -146,10 +178,26 @@ class Reading(Protocol):
         """From a batch to its inputs, where they are not found by themselves."""
 
     def given(self, batch: Any) -> Given:
-        """What the loader gave; raises where there are no targets of the family."""
+        """What the loader gave, with the problem where no targets were found."""
 
-    def finder(self) -> Finder:
-        """One for each stage."""
+    def given_again(self, given: Given) -> Given:
+        """What another reading found in the same batch, as this one reads it."""
+
+    @property
+    def told(self) -> Mapping[str, Any]:
+        """What a step may tell, in plain values."""
+
+    def retold(self, told: Mapping[str, Any]) -> Reading:
+        """Itself, with what a step has told on another rank."""
+
+    def differs(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+        """Why what two stages told cannot both be; nothing where it can."""
+
+    def hear(self, step: Step, given: Given) -> Mapping[str, Reading]:
+        """The readings that this one amounts to after what a step says: itself under ``""``, or one for each target."""
+
+    def finder(self, taught: Sequence[Any]) -> Finder:
+        """One for each stage; ``taught`` are those of other stages of the same module."""
 
     def batch(self, found: Tensor, given: Given, rows: Rows) -> Batch:
         """What a finder found, in the one form that the family's metrics read."""
@@ -169,8 +217,8 @@ class Reading(Protocol):
     def names(self, likeness: tuple[int, ...], loader: Any) -> tuple[str, ...]:
         """Names of what figures tell apart, as the dataset's classes."""
 
-    def model(self, module: Any, finder: Any, likeness: tuple[int, ...]) -> Callable[[Any], Tensor]:
-        """A function from inputs to predictions in the family's own form, through the module as it is."""
+    def model(self, module: Any, finder: Any, likeness: tuple[int, ...]) -> Again:
+        """A function from inputs, and what goes along with them, to predictions, through the module as it is."""
 
     def as_read(self, output: Any) -> Tensor:
         """Predictions that a user's function gave, in the family's own form."""

@@ -15,16 +15,16 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from lightning_posttrain.core.capture.forward import second_forward
-from lightning_posttrain.core.capture.loaders import RowCounter, named_loaders, resumes_inside, sharding, stage_of
-from lightning_posttrain.core.capture.step import Step
-from lightning_posttrain.core.capture.tap import Tap
+from lightning_posttrain.core.capture.loaders import RowCounter, Rows, named_loaders, resumes_inside, sharding, stage_of
 from lightning_posttrain.core.output.background import BackgroundWriter
 from lightning_posttrain.core.stream.epoch import Epoch, Place
 from lightning_posttrain.core.stream.evaluation import Evaluation, Member
 from lightning_posttrain.core.stream.ranks import agreed, sum_over_ranks
-from lightning_posttrain.core.stream.reading import Batch, Finder, Part, Reading
+from lightning_posttrain.core.stream.reading import Batch, Given, Part, Reading
 from lightning_posttrain.core.stream.shared_rows import shared_rows
+from lightning_posttrain.core.stream.step_reader import Readers, StepReader
+
+NO_ROWS = Rows(None, None)
 
 
 class EvaluationStream:
@@ -41,8 +41,7 @@ class EvaluationStream:
         self.folder = ""
         self.writer = BackgroundWriter()
         self._members: list[Member] = []
-        self._tap = Tap()
-        self._finders: dict[tuple[str, Reading], Finder] = {}
+        self._reader = StepReader(self.say_once)
         self._epochs: dict[str, Epoch] = {}
         self._said: set[str] = set()
         self._taken: dict[str, set[str]] = {}
@@ -77,8 +76,9 @@ class EvaluationStream:
                 self._members.remove(member)
             if not self._members:
                 self._epochs = {}
-                self._tap.detach()
-                self._finders, self._said, self._taken, self._checked = {}, set(), {}, set()
+                self._reader.end()
+                self._reader = StepReader(self.say_once)
+                self._said, self._taken, self._checked = set(), {}, set()
 
     def leads(self, member: Member) -> bool:
         """Whether this callback, the first of all, is the one whose hooks drive the stream."""
@@ -92,58 +92,54 @@ class EvaluationStream:
         """Start an epoch of the trainer's present stage, if anybody wants it."""
         if self._readers(trainer) and not resumes_inside(trainer):
             self._epochs[stage_of(trainer)] = Epoch()
-            self._tap.attach(module)
+            self._reader.begin(module)
 
     def end(self, trainer: Trainer) -> None:
         """End an epoch; with the last that is open, no hook stays."""
         self._epochs.pop(stage_of(trainer), None)
         if not self._epochs:
-            self._tap.detach()
+            self._reader.end()
 
-    def listen(self, trainer: Trainer, batch: Any) -> None:
+    def listen(self, trainer: Trainer, module: LightningModule, batch: Any, loader: int) -> None:
         """Read what the loader gave, which the step may change, and listen to the step."""
-        epoch = self._epochs.get(stage_of(trainer))
-        if epoch is not None:
-            epoch.given = {reading: reading.given(batch) for reading in self._readers(trainer)}
-            self._tap.listen(*(shape for given in epoch.given.values() for shape in given.shapes))
+        if stage_of(trainer) in self._epochs:
+            self._reader.listen(trainer, module, batch, self._taking(trainer), _place(trainer, loader))
 
     def pause(self, *, paused: bool) -> None:
         """Hear nothing while gradients are worked out, for which parts may run once more."""
-        self._tap.pause(paused=paused)
+        self._reader.listener.pause(paused=paused)
 
     def add(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, loader: int) -> None:
         """Read a batch and fold it into every metric."""
         epoch = self._epochs.get(stage_of(trainer))
         if epoch is None:
             return
-        firings = self._tap.take()
         suffix, source, _ = named_loaders(trainer)[loader]
         key = stage_of(trainer) + suffix
         if loader not in epoch.counters:
             epoch.counters[loader] = RowCounter(source)
-        rows = None
-        for reading, readers in self._readers(trainer).items():
-            given = epoch.given[reading]
-            again = second_forward(trainer, module, given.inputs, self._tap, given.shapes)
-            wrapped = trainer.strategy.model is not trainer.lightning_module
-            step = Step(outputs, batch, given.inputs, given.target, given.shapes[0], firings, again, wrapped)
-            found = self._finder(trainer, reading).find(step).detach()
-            rows = rows or epoch.counters[loader].take(len(given.indices), found.device)
-            read = reading.batch(found, given, rows)
-            if (key, reading) not in self._checked:
-                reading.check(read, found, given)
-                for member in readers:
-                    member.check(module, read)
-                self._checked.add((key, reading))
+        rows: Rows | None = None
+        found = self._reader.read(trainer, module, outputs, batch, self._taking(trainer), _place(trainer, loader))
+        for reading, readers, (predictions, given) in found:
+            scores = predictions.detach()
+            if rows is None and not given.selected:
+                rows = epoch.counters[loader].take(len(given.indices), scores.device)
+            read = reading.batch(scores, given, NO_ROWS if given.selected or rows is None else rows)
+            self._check((key, reading), readers, module, read, scores, given)
             if not trainer.sanity_checking:
                 shared = trainer.world_size > 1 and sharding(source) == "unknown"
-                self._fold(epoch, (loader, reading), readers, read, key, found, shared=shared)
+                self._fold(epoch, (loader, reading), readers, read, key, scores, shared=shared)
 
-    def _finder(self, trainer: Trainer, reading: Reading) -> Finder:
-        place = (stage_of(trainer), reading)
-        if place not in self._finders:
-            self._finders[place] = reading.finder()
-        return self._finders[place]
+    def _check(
+        self, place: tuple[str, Reading], readers: list[Member], module: LightningModule, read: Batch, found: Tensor,
+        given: Given,
+    ) -> None:  # fmt: skip
+        """Look once whether a batch contradicts what was said."""
+        if place not in self._checked:
+            place[1].check(read, found, given)
+            for member in readers:
+                member.check(module, read)
+            self._checked.add(place)
 
     def _fold(
         self, epoch: Epoch, place: Place, readers: list[Member], batch: Batch, key: str, found: Tensor, *, shared: bool
@@ -167,6 +163,7 @@ class EvaluationStream:
             return []
         if epoch.finished is None:
             with torch.inference_mode(False), torch.no_grad():
+                self._reader.told.share(trainer, stage_of(trainer), self._taking(trainer))
                 readings = self._readers(trainer)
                 places = [(i, reading) for i in range(len(named_loaders(trainer))) for reading in readings]
                 self._agree(trainer, module, epoch, places)
@@ -195,10 +192,11 @@ class EvaluationStream:
             self._taken[stage] = before | set(trainer.callback_metrics)
         return self._taken[stage]
 
-    def _readers(self, trainer: Trainer) -> dict[Reading, list[Member]]:
-        members = [member for member in self._members if member.takes(trainer)]
-        readings = dict.fromkeys(member.reading for member in members)
-        return {reading: [member for member in members if member.reading == reading] for reading in readings}
+    def _readers(self, trainer: Trainer) -> Readers:
+        return self._reader.readers(stage_of(trainer), self._taking(trainer))
+
+    def _taking(self, trainer: Trainer) -> list[Member]:
+        return [member for member in self._members if member.takes(trainer)]
 
     def _agree(self, trainer: Trainer, module: LightningModule, epoch: Epoch, places: list[Place]) -> None:
         """Give a rank that saw no batch of a loader the metrics that the other ranks have for it."""
@@ -235,10 +233,14 @@ class EvaluationStream:
                     names=reading.names(part.likeness, loader),
                     results=part.results(),
                     independent=part.independent,
-                    again=reading.model(module, self._finders.get((stage_of(trainer), reading)), part.likeness),
+                    again=reading.model(module, self._reader.told.finder(_place(trainer, i), reading), part.likeness),
                 )
             )
         return evaluations
+
+
+def _place(trainer: Trainer, loader: int) -> str:
+    return f"{stage_of(trainer)}/{loader}"
 
 
 def _part(likeness: tuple[int, ...], readers: Sequence[Member], device: torch.device, reading: Reading) -> Part:

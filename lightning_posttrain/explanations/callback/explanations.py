@@ -174,11 +174,13 @@ class Explanations(SampleCallback, StreamCallback):
 
         yield from explanations(result, tag=self.tag, title=title)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def finish(self, trainer: Trainer, module: LightningModule) -> None:
         """Explain what the last epoch left out."""
         for sample_set, result, new in self.last(trainer, self._explained_anew):
             if new:
-                self.write_last(trainer, sample_set.evaluation, result, self.show(result, sample_set.evaluation.key))
+                self.write_last(
+                    trainer, sample_set.evaluation, result, self.show(result, self.key_of(sample_set.evaluation))
+                )
 
 
 def _listed(methods: Sequence[str]) -> tuple[str, ...]:

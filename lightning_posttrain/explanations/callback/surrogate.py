@@ -98,9 +98,8 @@ class Surrogate(StreamCallback):
         self._checked: set[str] = set()
         self._pending: dict[str, tuple[Evaluation, tuple[str, ...], int, bool]] = {}
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Join the stream; each run begins anew."""
-        super().setup(trainer, pl_module, stage)
+    def start(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        """Begin a run; nothing is left of another."""
         self._forget()
 
     # reading
@@ -201,8 +200,8 @@ class Surrogate(StreamCallback):
         if result.drops:
             yield Tagged(f"{self.tag}_importance", drops_table(result))
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def finish(self, trainer: Trainer, module: LightningModule) -> None:
         """Report what the last epoch left out."""
-        for evaluation, report in self._last(pl_module):
+        for evaluation, report in self._last(module):
             if report is not None:
-                self.write_last(trainer, evaluation, report, self.show(report, evaluation.key))
+                self.write_last(trainer, evaluation, report, self.show(report, self.key_of(evaluation)))

@@ -31,7 +31,7 @@ def explain_samples(subject: Subject, how: PerturbationSettings, failed: Failed 
     names = () if how.display.names is None else how.display.names
     parts = parts_of(subject.inputs, subject.kind, how=how.parts, names=names, words=words)
     which = parts.each(len(subject.inputs))
-    if all(len(own) == parts.count for own in which):
+    if not subject.alone and all(len(own) == parts.count for own in which):
         run = Run(subject, how, parts)
         run.go(failed)
         return run.found.result(run.skipped)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -131,6 +132,8 @@ class Subject:
         outputs: of the model for these ``(N, C)``, or None where they are to be asked for.
         unit: of the outputs.
         chunks: how many rows at a time, and how long.
+        alone: whether the model is given something beside the inputs, that is each sample's own: ``forward`` then takes
+            the number of the sample too.
     """
 
     forward: Forward
@@ -145,6 +148,7 @@ class Subject:
     outputs: Tensor | None = None
     unit: str = "probability"
     chunks: Chunks = field(default_factory=lambda: Chunks(1024))
+    alone: bool = False
 
     def only(self, k: int) -> Subject:
         """One of the samples."""
@@ -152,5 +156,9 @@ class Subject:
         labels = None if self.labels is None else self.labels[part]
         return replace(
             self, inputs=self.inputs[part], pick=self.pick[part], samples=self.samples[part], shown=self.shown[part],
-            labels=labels,
+            labels=labels, forward=self._forward_of(k), alone=False,
         )  # fmt: skip
+
+    def _forward_of(self, k: int) -> Forward:
+        forward: Any = self.forward
+        return partial(forward, sample=k) if self.alone else self.forward

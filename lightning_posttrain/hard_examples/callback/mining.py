@@ -42,6 +42,7 @@ class HardExampleMining(StreamCallback):
     """
 
     tag = "mining"
+    several_targets = False
 
     def __init__(self, **options: Unpack[EvaluationOptions]) -> None:
         if "stages" in options:

@@ -1,0 +1,96 @@
+"""A callback knows what its reading amounts to once a step has told: with several targets a copy reports each."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+from lightning_posttrain.core.callback.reporting import Reporter
+from lightning_posttrain.core.stream.evaluation import Evaluation
+from lightning_posttrain.core.stream.reading import Reading
+
+
+class TargetCopies:
+    """For a callback with a ``reading``; what it keeps of one target is a copy's own where there are several."""
+
+    several_targets: ClassVar[bool] = True
+    reading: Reading
+    name: str | None
+    on_error: Literal["warn", "raise"]
+    results: dict[str, Any]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.targets: dict[str, Any] = {}
+        self._of_target = ""
+        self._as_said: Reading | None = None
+
+    @property
+    def said(self) -> Reading:
+        """How the user said that a batch is to be read."""
+        return self.reading if self._as_said is None else self._as_said
+
+    def tell(self, readings: Mapping[str, Reading]) -> None:
+        """Know what that amounts to, once a step has told: one reading, or one for each target, by a copy for each.
+
+        Raises:
+            ValueError: there are several, and the callback is for one.
+        """
+        if len(readings) > 1 and not self.several_targets:
+            first, *others = map(repr, readings)
+            kind = type(self).__name__
+            raise ValueError(
+                f"the step has targets {', '.join([first, *others])}; {kind} is of one. Pass target={first}."
+            )
+        self._as_said = self.said
+        if list(readings) == [""]:
+            self.targets, self.reading = {}, readings[""]
+        else:
+            self.targets = {name: self._copy(name, reading) for name, reading in readings.items()}
+
+    def parts(self) -> Sequence[Any]:
+        """Itself, or its copies for the targets of the step."""
+        return tuple(self.targets.values()) or (self,)
+
+    def _copy(self, name: str, reading: Reading) -> Any:
+        part = self.targets.get(name)
+        if part is None:
+            part = copy.deepcopy(self, {id(self.results): self.results, id(self.targets): {}})
+            part.name, part._of_target = f"{self.name}/{name}" if self.name else name, name
+            part.__dict__["_reporter"] = Reporter(type(self), part.name, self.on_error)
+        part._as_said, part.reading = reading, reading
+        return part
+
+    def key_of(self, evaluation: Evaluation) -> str:
+        """Its key in ``results``: ``"val"``, or ``"val/species"`` where the step has several targets."""
+        target = f"/{self._of_target}" if self._of_target else ""
+        return f"{evaluation.stage}{target}{evaluation.suffix}"
+
+
+class KeptState:
+    """For a callback that goes on, in a run that is resumed, with what it kept, each of its targets with its own."""
+
+    targets: dict[str, Any]
+
+    def kept(self) -> dict[str, Any]:
+        """Plain values and tensors that a run which is resumed goes on with."""
+        return {}
+
+    def take_up(self, state: dict[str, Any]) -> None:
+        """Go on with what ``kept`` gave."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it keeps, of each target where there are several."""
+        found = {name: part.kept() for name, part in self.targets.items()}
+        return {"targets": found} if any(found.values()) else {} if found else self.kept()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what was kept."""
+        if "targets" not in state_dict:
+            return self.take_up(state_dict)
+        owner: Any = self
+        for name, state in state_dict["targets"].items():
+            self.targets[name] = part = owner._copy(name, owner.reading)
+            part.take_up(state)
+        return None
