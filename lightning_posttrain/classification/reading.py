@@ -18,6 +18,7 @@ from lightning_posttrain.classification.heard.finder import PairFinder
 from lightning_posttrain.classification.heard.scores import HeardScores
 from lightning_posttrain.classification.loader_part import ClassPart
 from lightning_posttrain.classification.score_finder import ScoreFinder
+from lightning_posttrain.classification.self_check import contradictions, of_batch
 from lightning_posttrain.classification.tasks import (
     NO_CLASS,
     ScoreKind,
@@ -32,7 +33,17 @@ from lightning_posttrain.classification.tasks import (
 from lightning_posttrain.core.capture.loaders import Rows, dataset_classes
 from lightning_posttrain.core.capture.step import Step
 from lightning_posttrain.core.capture.target_and_inputs import find_inputs, find_target
-from lightning_posttrain.core.stream.reading import Again, Caption, Given, Kinds
+from lightning_posttrain.core.stream.reading import Again, Against, Caption, Given, Kinds
+
+UNLIKE_GUESSED = (
+    'The scores or the targets were found by their shape, and are probably others: return {"logits": logits} from the '
+    "step, or pass scores_fn=lambda outputs, batch: ... or target_fn=lambda batch: ... . If the module's figure is no "
+    "plain accuracy of these rows, log it under a name that says so, as val_top5 or val_masked_acc."
+)
+UNLIKE_HEARD = (
+    "The scores and targets are those that the step's own loss or metric took; the module's figure is of other rows, "
+    "as under a mask, or by another definition."
+)
 
 
 @dataclass(frozen=True)
@@ -161,11 +172,20 @@ class ClassReading:
         """The number of classes."""
         return (batch.num_classes,)
 
-    def unlike(self, key: str, before: tuple[int, ...], now: tuple[int, ...]) -> str:
+    def against(self, batch: EvalBatch, given: Given, own: Mapping[str, float]) -> Against:
+        """Accuracies of the module's own that are none of the batch's."""
+        said = contradictions(of_batch(batch), own, self.target or "") if own else []
+        guessed = not given.form and self.scores_fn is None
+        cure = UNLIKE_GUESSED if guessed else UNLIKE_HEARD
+        return Against([f"{one}. {cure}" for one in said], guessed)
+
+    def unlike(self, key: str, before: tuple[int, ...], now: tuple[int, ...], other: str = "") -> str:
         """That the number of classes differs."""
+        places = f"in {other} and {now[0]} in {key}" if other else f"in one batch and {now[0]} in another"
+        of = "one run" if other else key
         return (
-            f"the scores of {key} have {before[0]} classes in one batch and {now[0]} "
-            "in another; a figure over both has no meaning. Pass scores_fn=... that gives one number."
+            f"the scores of {of} have {before[0]} classes {places}; a figure over both has no meaning. "
+            "Pass scores_fn=... that gives one number."
         )
 
     def part(self, likeness: tuple[int, ...], kinds: Kinds, device: torch.device) -> ClassPart:

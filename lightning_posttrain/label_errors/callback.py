@@ -65,6 +65,7 @@ class LabelErrors(KeptState, StreamCallback):
     """
 
     tag = "label_errors"
+    names_samples = True
 
     def __init__(
         self,

@@ -5,16 +5,18 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_posttrain.core.callback.callback import EvaluationCallback
-from lightning_posttrain.core.capture.loaders import dataset_classes, named_loaders, stage_of
+from lightning_posttrain.core.capture.loaders import Rows, dataset_classes, named_loaders, stage_of
 from lightning_posttrain.core.capture.target_and_inputs import find_only_inputs
 from lightning_posttrain.core.output.result import Result
 from lightning_posttrain.core.stream.evaluation import Evaluation
+from lightning_posttrain.core.stream.stream import EvaluationStream
 from lightning_posttrain.samples.batch import ScoredBatch
 from lightning_posttrain.samples.inputs import Inputs
 from lightning_posttrain.samples.model_access import ModelAccess
@@ -29,6 +31,7 @@ class SampleCallback(EvaluationCallback):
     A final class sets these, and says when it is ``due`` and how chosen samples are ``explained``.
     """
 
+    names_samples = True
     explain: Explain | Output
     layer: str | None = None
     _selection: Selection
@@ -74,14 +77,17 @@ class SampleCallback(EvaluationCallback):
         """Choose samples where a function of the output is explained."""
         if not callable(self.explain) or stage_of(trainer) not in self.stages:
             return
-        inputs = find_only_inputs(batch, self.reading.inputs_fn)
+        find = partial(find_only_inputs, inputs_fn=self.reading.inputs_fn)
+        inputs = find(batch)
         if self._selection.can(inputs) and not trainer.sanity_checking:
             suffix, source, _ = named_loaders(trainer)[loader]
-            self.look(stage_of(trainer) + suffix, inputs, source)
+            key, positions = stage_of(trainer) + suffix, EvaluationStream.of(trainer).positions
+            prove = partial(positions.proven, trainer, source, came=inputs, read=find, key=key)
+            self.look(key, inputs, source, prove)
 
-    def look(self, key: str, inputs: Tensor, loader: Any) -> None:
+    def look(self, key: str, inputs: Tensor, loader: Any, prove: Callable[[Rows], Rows]) -> None:
         """Look at inputs of a loader that have no classes."""
-        self._selection.take(key, inputs, loader)
+        self._selection.take(key, inputs, loader, prove)
 
     def evaluations(self, trainer: Trainer, module: LightningModule) -> list[Evaluation]:
         """What the stream has read; for a function of the output, the loaders."""

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from lightning_posttrain.core.callback.options import one_of
-from lightning_posttrain.core.capture.loaders import RowCounter
+from lightning_posttrain.core.capture.loaders import RowCounter, Rows
 from lightning_posttrain.core.capture.target_and_inputs import describe_inputs
 from lightning_posttrain.samples.batch import ScoredBatch
 from lightning_posttrain.samples.kinds import Kind, known_kind
@@ -95,13 +95,13 @@ class Selection:
         if key in self._of_classes:
             self._of_classes[key].offer(batch)
 
-    def take(self, key: str, inputs: Tensor, loader: Any) -> None:
-        """Look at inputs that have no classes, of a loader."""
+    def take(self, key: str, inputs: Tensor, loader: Any, prove: Callable[[Rows], Rows]) -> None:
+        """Look at inputs that have no classes, of a loader, where ``prove`` leaves the positions that are true."""
         self.rows = max(self.rows, len(inputs))
         if key not in self._samples:
             self._samples[key] = FirstSamples(self.samples)
             self._counters[key] = RowCounter(loader)
-        rows = self._counters[key].take(len(inputs), inputs.device)
+        rows = prove(self._counters[key].take(len(inputs), inputs.device))
         self._samples[key].take(inputs, rows.index)
 
     def chosen(self, key: str) -> Chosen | None:

@@ -16,7 +16,7 @@ from lightning_posttrain import ConfusionMatrix, HardExampleMining, HardExamples
 from lightning_posttrain.core.callback.callback import EvaluationCallback
 from lightning_posttrain.core.output.artifacts import Table, Tagged
 from lightning_posttrain.core.stream.metric import StreamMetric
-from lightning_posttrain.core.stream.reading import Caption, Found, Given, Hardness
+from lightning_posttrain.core.stream.reading import Against, Caption, Found, Given, Hardness
 from tests import toys
 
 
@@ -128,10 +128,13 @@ class NumberReading:
         if found.shape != given.indices.shape:
             raise ValueError(f"predictions have shape {tuple(found.shape)}, targets {tuple(given.indices.shape)}")
 
+    def against(self, batch: Numbers, given: Given, own: Any) -> Against:
+        return Against()
+
     def likeness(self, batch: Numbers) -> tuple[int, ...]:
         return (batch.predicted.shape[1],)
 
-    def unlike(self, key: str, before: tuple[int, ...], now: tuple[int, ...]) -> str:
+    def unlike(self, key: str, before: tuple[int, ...], now: tuple[int, ...], other: str = "") -> str:
         return f"{key} has {before[0]} numbers a row in one batch and {now[0]} in another"
 
     def part(self, likeness: tuple[int, ...], kinds: Any, device: torch.device) -> Part:

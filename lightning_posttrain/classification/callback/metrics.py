@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import final
 
 from lightning.pytorch import LightningModule
@@ -14,6 +15,7 @@ from lightning_posttrain.classification.logged_figures import check_patterns, ma
 from lightning_posttrain.classification.metric.base import Needs
 from lightning_posttrain.classification.report_plan import ReportPlan
 from lightning_posttrain.classification.result.report import ClassificationReport
+from lightning_posttrain.classification.self_check import agreements, of_results
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.stream.evaluation import Evaluation
 
@@ -87,8 +89,10 @@ class ClassificationMetrics(StreamCallback):
     def summarize(
         self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]
     ) -> ClassificationReport:
-        """The figures that follow from what was counted."""
-        return self._plan.report(evaluation.results.values(), names, positions=not evaluation.independent)
+        """The figures that follow from what was counted, and which of them are the module's own too."""
+        report = self._plan.report(evaluation.results.values(), names, positions=not evaluation.independent)
+        ours = of_results(evaluation.results.values(), report.overall.get("log_loss"))
+        return replace(report, agreements=tuple(agreements(ours, evaluation.own, self.reading.target or "")))
 
     def scalars(self, result: ClassificationReport) -> dict[str, float]:
         """The figures that were chosen."""

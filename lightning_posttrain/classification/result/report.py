@@ -30,6 +30,7 @@ class ClassificationReport:
         positions: whether several rows are of one sample, as pixels of an image.
         undefined: which figures are not defined, or 0 by convention, and of which classes.
         alerts: which rows were left out, and why.
+        agreements: which figures are the module's own too.
     """
 
     class_names: tuple[str, ...]
@@ -42,6 +43,7 @@ class ClassificationReport:
     positions: bool = False
     undefined: tuple[str, ...] = ()
     alerts: tuple[str, ...] = ()
+    agreements: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> float:
         return self.overall[name]
@@ -50,7 +52,7 @@ class ClassificationReport:
     def notes(self) -> tuple[str, ...]:
         """All that a reader of the table must know."""
         together = "no intervals: the positions of one sample go together"
-        return (*self.alerts, *self.undefined, *((together,) if self.positions else ()))
+        return (*self.alerts, *self.undefined, *((together,) if self.positions else ()), *self.agreements)
 
     def scalars(self) -> dict[str, float]:
         """Every figure, those of classes as ``per_class/recall/cat``."""

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning_posttrain.core.callback.namespaces import AnyCallback
 from lightning_posttrain.core.callback.options import one_of
 from lightning_posttrain.core.callback.reporting import Reporter
+from lightning_posttrain.core.callback.scalars import taken_names
 from lightning_posttrain.core.callback.target_copies import TargetCopies
 from lightning_posttrain.core.capture.loaders import Stage, stage_of
 from lightning_posttrain.core.output.artifacts import Tagged
@@ -37,6 +38,8 @@ class EvaluationCallback(TargetCopies, AnyCallback):
     """
 
     tag: ClassVar[str]
+    names_samples: ClassVar[bool] = False
+    """Whether it needs positions in the dataset, which are proven for who does and told to nobody else."""
 
     def __init__(
         self, reading: Reading, *, name: str | None, stages: Sequence[Stage], on_error: Literal["warn", "raise"]
@@ -159,7 +162,7 @@ class EvaluationCallback(TargetCopies, AnyCallback):
     def _end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if (stream := EvaluationStream.of(trainer)).leads(self):
             if trainer.sanity_checking:
-                stream.taken_names(trainer)
+                taken_names(trainer)
             stream.end(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -18,18 +18,44 @@ def log_scalars(trainer: Trainer, module: LightningModule, scalars: Mapping[str,
 
     Every rank holds the same value, so that nothing is to be summed, and each may monitor it.
     """
-    stream = EvaluationStream.of(trainer)
-    taken = stream.taken_names(trainer) & set(scalars)
-    for name in sorted(taken):
-        stream.say_once(
-            f"{name} is logged by the module itself; lightning_posttrain leaves it, and reports its own in files."
-        )
+    taken = taken_names(trainer) & set(scalars)
+    _say_taken(trainer, {name: scalars[name] for name in sorted(taken)})
     free = {name: value for name, value in scalars.items() if name not in taken}
     if trainer.world_size > 1:  # Lightning would advise, later and for each name, to sum what is the same everywhere
         ours = "|".join(map(re.escape, free))
         warnings.filterwarnings("ignore", rf".*`self\.log\('({ours})', \.\.\., sync_dist=True\)`")
     with _as_if_before_the_epoch(trainer, module):
         module.log_dict(free, on_step=False, on_epoch=True, add_dataloader_idx=False, batch_size=1)
+
+
+def taken_names(trainer: Trainer) -> set[str]:
+    """What the module itself logs: in the sanity check, in which we do not, or before the first report.
+
+    All ranks together, at the end of the sanity check and before each report.
+    """
+    taken = EvaluationStream.of(trainer).taken
+    stage = "sanity" if trainer.sanity_checking else stage_of(trainer)
+    if stage not in taken:
+        before = taken.get("sanity", set()) if stage == "val" else set()
+        taken[stage] = before | set(trainer.callback_metrics)
+    return taken[stage]
+
+
+CLOSE = 2e-4
+"""What sums in float32, and in a lower precision, may differ by."""
+
+
+def _say_taken(trainer: Trainer, ours: Mapping[str, float]) -> None:
+    """Say once which figures the module logs under our names, unless they are the same."""
+    theirs = {name: trainer.callback_metrics.get(name) for name in ours}
+    differing = [name for name, value in theirs.items() if value is None or not abs(float(value) - ours[name]) <= CLOSE]
+    if differing:
+        shown = ", ".join(
+            name if theirs[name] is None else f"{name} ({float(theirs[name]):.4g}, ours {ours[name]:.4g})"  # type: ignore[arg-type]
+            for name in differing
+        )
+        text = f"{shown}: logged by the module itself, whose own stays; lightning_posttrain's stand in its files."
+        EvaluationStream.of(trainer).say_once(text, f"logged by the module itself {stage_of(trainer)}")
 
 
 _EARLIER = {"train": "on_train_epoch_start", "val": "on_validation_start", "test": "on_test_start"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from lightning.pytorch import LightningModule, Trainer
@@ -36,6 +36,10 @@ class Member(Protocol):
     def slot(self) -> tuple[str, str | None]:
         """What its tags begin with; two callbacks with the same one would write over each other."""
 
+    @property
+    def names_samples(self) -> bool:
+        """Whether it tells where samples stand in the dataset, or uses it."""
+
     def takes(self, trainer: Trainer) -> bool:
         """Whether it wants the batches of the trainer's present stage."""
 
@@ -61,6 +65,7 @@ class Evaluation:
         independent: whether each row is a sample of its own, as pixels of an image are not.
         again: from inputs, and what goes along with them row by row, to predictions in the family's own form, as
             logits ``(N, C)``, through the module as it is.
+        own: what the module itself logged in its steps of the loader, by name.
     """
 
     stage: str
@@ -69,6 +74,7 @@ class Evaluation:
     results: Mapping[type[StreamMetric], Result]
     independent: bool
     again: Again
+    own: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def key(self) -> str:

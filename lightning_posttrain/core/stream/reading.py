@@ -62,6 +62,13 @@ class NotCounted(ValueError):
     """Targets that cannot be counted, as those of a mixup: no error where the step trains."""
 
 
+class Against(NamedTuple):
+    """What contradicts a batch as it was read: sentences, and whether scores or targets were only a guess."""
+
+    said: Sequence[str] = ()
+    guessed: bool = False
+
+
 class Found(NamedTuple):
     """What a finder found in a step: predictions as the network gave them, and what they are for."""
 
@@ -205,11 +212,14 @@ class Reading(Protocol):
     def check(self, batch: Any, found: Tensor, given: Given) -> None:
         """Raise where the first batch of a loader contradicts what was said."""
 
+    def against(self, batch: Any, given: Given, own: Mapping[str, float]) -> Against:
+        """Which of the figures that the module itself logged of a batch contradict it."""
+
     def likeness(self, batch: Any) -> tuple[int, ...]:
         """The values of ``alike`` in a batch."""
 
-    def unlike(self, key: str, before: tuple[int, ...], now: tuple[int, ...]) -> str:
-        """What to say where two batches of the loader ``key`` differ in it, with the cure."""
+    def unlike(self, key: str, before: tuple[int, ...], now: tuple[int, ...], other: str = "") -> str:
+        """What to say where two batches of the loader ``key`` differ in it, or of another stage, with the cure."""
 
     def part(self, likeness: tuple[int, ...], kinds: Kinds, device: torch.device) -> Part:
         """Accumulators of one loader."""

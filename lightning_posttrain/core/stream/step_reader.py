@@ -33,7 +33,7 @@ class StepReader:
         self.told = Told()
         self._say = say
         self._given: dict[Reading, Given] = {}
-        self._parts: dict[Path, Tensor] = {}
+        self.parts: dict[Path, Tensor] = {}
 
     def begin(self, module: LightningModule) -> None:
         """Place hooks for an epoch."""
@@ -43,7 +43,7 @@ class StepReader:
     def end(self) -> None:
         """Leave the module as it was."""
         self.listener.detach()
-        self._given, self._parts = {}, {}
+        self._given, self.parts = {}, {}
 
     def readers(self, stage: str, taking: list[Member]) -> Readers:
         """Callbacks that want a stage by their readings, as far as these are known, each target for itself."""
@@ -57,12 +57,12 @@ class StepReader:
         """Read what the loader gave, which the step may change, and listen to the step."""
         readings = list(self.readers(stage_of(trainer), taking))
         self._given = {reading: reading.given(batch) for reading in readings}
-        self._parts = parts_of(batch)
+        self.parts = parts_of(batch)
         finders = self.told.finders(place, readings)
         of = [None if finder is None else finder.modules for finder in finders]
         self.listener.listen(
             module,
-            self._parts,
+            self.parts,
             *(shape for given in self._given.values() for shape in given.shapes),
             only=None if None in of else {name for names in of for name in names or ()},
             pairs=any(finder is None or finder.listens for finder in finders),
@@ -105,7 +105,7 @@ class StepReader:
         def step_of(given: Given) -> Step:
             again = second_forward(trainer, module, given.inputs, self.listener.tap, given.shapes)
             shape = given.shapes[0] if given.shapes else torch.Size()
-            seen = (firings, again, wrapped, self._parts, pairs, notes)
+            seen = (firings, again, wrapped, self.parts, pairs, notes)
             return Step(outputs, batch, given.inputs, given.target, shape, *seen)
 
         return step_of

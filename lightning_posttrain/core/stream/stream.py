@@ -15,12 +15,16 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
+from lightning_posttrain.core.capture.batch_parts import parts_of
 from lightning_posttrain.core.capture.loaders import RowCounter, Rows, named_loaders, resumes_inside, sharding, stage_of
+from lightning_posttrain.core.capture.own_figures import of_epoch
+from lightning_posttrain.core.capture.positions import Positions
 from lightning_posttrain.core.output.background import BackgroundWriter
 from lightning_posttrain.core.stream.epoch import Epoch, Place
 from lightning_posttrain.core.stream.evaluation import Evaluation, Member
+from lightning_posttrain.core.stream.first_batch import Read, first_batch
 from lightning_posttrain.core.stream.ranks import agreed, sum_over_ranks
-from lightning_posttrain.core.stream.reading import Batch, Given, Part, Reading
+from lightning_posttrain.core.stream.reading import Batch, Part, Reading
 from lightning_posttrain.core.stream.shared_rows import shared_rows
 from lightning_posttrain.core.stream.step_reader import Readers, StepReader
 
@@ -44,8 +48,9 @@ class EvaluationStream:
         self._reader = StepReader(self.say_once)
         self._epochs: dict[str, Epoch] = {}
         self._said: set[str] = set()
-        self._taken: dict[str, set[str]] = {}
+        self.taken: dict[str, set[str]] = {}
         self._checked: set[tuple[str, Reading]] = set()
+        self.positions = Positions(self.say_once)
 
     def join(self, member: Member, trainer: Trainer) -> None:
         """Register a callback for the run that begins; all ranks together.
@@ -78,7 +83,8 @@ class EvaluationStream:
                 self._epochs = {}
                 self._reader.end()
                 self._reader = StepReader(self.say_once)
-                self._said, self._taken, self._checked = set(), {}, set()
+                self._said, self.taken, self._checked = set(), {}, set()
+                self.positions = Positions(self.say_once)
 
     def leads(self, member: Member) -> bool:
         """Whether this callback, the first of all, is the one whose hooks drive the stream."""
@@ -119,27 +125,25 @@ class EvaluationStream:
         if loader not in epoch.counters:
             epoch.counters[loader] = RowCounter(source)
         rows: Rows | None = None
-        found = self._reader.read(trainer, module, outputs, batch, self._taking(trainer), _place(trainer, loader))
+        taking = self._taking(trainer)
+        named = any(member.names_samples for member in taking)
+        found = self._reader.read(trainer, module, outputs, batch, taking, _place(trainer, loader))
         for reading, readers, (predictions, given) in found:
             scores = predictions.detach()
             if rows is None and not given.selected:
-                rows = epoch.counters[loader].take(len(given.indices), scores.device)
+                counted = epoch.counters[loader].take(len(given.indices), scores.device)
+                came = self._reader.parts
+                rows = self.positions.proven(trainer, source, counted, came, parts_of, key=key, wanted=named)
             read = reading.batch(scores, given, NO_ROWS if given.selected or rows is None else rows)
-            self._check((key, reading), readers, module, read, scores, given)
+            if (key, reading) not in self._checked:
+                self._checked.add((key, reading))
+                first_batch(
+                    trainer, key, reading, readers, Read(read, scores, given),
+                    loader=loader, before=self._reader.told.likeness, say=self.say_once,
+                )  # fmt: skip
             if not trainer.sanity_checking:
                 shared = trainer.world_size > 1 and sharding(source) == "unknown"
                 self._fold(epoch, (loader, reading), readers, read, key, scores, shared=shared)
-
-    def _check(
-        self, place: tuple[str, Reading], readers: list[Member], module: LightningModule, read: Batch, found: Tensor,
-        given: Given,
-    ) -> None:  # fmt: skip
-        """Look once whether a batch contradicts what was said."""
-        if place not in self._checked:
-            place[1].check(read, found, given)
-            for member in readers:
-                member.check(module, read)
-            self._checked.add(place)
 
     def _fold(
         self, epoch: Epoch, place: Place, readers: list[Member], batch: Batch, key: str, found: Tensor, *, shared: bool
@@ -180,17 +184,6 @@ class EvaluationStream:
         if (key or text) not in self._said:
             self._said.add(key or text)
             warnings.warn(text, stacklevel=3)
-
-    def taken_names(self, trainer: Trainer) -> set[str]:
-        """What the module itself logs: in the sanity check, in which we do not, or before the first report.
-
-        All ranks together, at the end of the sanity check and before each report.
-        """
-        stage = "sanity" if trainer.sanity_checking else stage_of(trainer)
-        if stage not in self._taken:
-            before = self._taken.get("sanity", set()) if stage == "val" else set()
-            self._taken[stage] = before | set(trainer.callback_metrics)
-        return self._taken[stage]
 
     def _readers(self, trainer: Trainer) -> Readers:
         return self._reader.readers(stage_of(trainer), self._taking(trainer))
@@ -234,6 +227,7 @@ class EvaluationStream:
                     results=part.results(),
                     independent=part.independent,
                     again=reading.model(module, self._reader.told.finder(_place(trainer, i), reading), part.likeness),
+                    own=of_epoch(trainer, i),
                 )
             )
         return evaluations

@@ -31,11 +31,17 @@ class Told:
         self._done: set[tuple[Stage, Reading]] = set()
         self._refused: set[tuple[Stage, Reading]] = set()
         self._shared: set[tuple[Stage, Reading]] = set()
-        self._memory: dict[str, Any] = {"readings": {}, "finders": {}}
+        self._memory: dict[str, Any] = _nothing()
 
     def of(self, module: LightningModule) -> None:
         """Remember what a module has told before."""
-        self._memory = self._modules.setdefault(module, {"readings": {}, "finders": {}})
+        self._memory = self._modules.setdefault(module, _nothing())
+
+    @property
+    def likeness(self) -> dict[Any, Any]:
+        """What is equal in all batches of a reading and loader, as a stage saw it first."""
+        found: dict[Any, Any] = self._memory["likeness"]
+        return found
 
     def finders(self, place: str, readings: Iterable[Reading]) -> list[Finder | None]:
         """Those that there are; None for a reading of which no step was seen."""
@@ -109,6 +115,10 @@ class Told:
             others = next((found[i] for found in everywhere if found[i]), None)
             if others and (stage, said) not in self._done:
                 self._settle(stage, said, {name: said.retold(told) for name, told in others.items()}, group)
+
+
+def _nothing() -> dict[str, Any]:
+    return {"readings": {}, "finders": {}, "likeness": {}}
 
 
 def _by_said(members: Iterable[Member]) -> dict[Reading, list[Member]]:

@@ -12,7 +12,7 @@ from typing_extensions import Unpack
 
 from lightning_posttrain.classification import SampleOptions, StreamCallback
 from lightning_posttrain.core.callback.options import at_least, one_of, split
-from lightning_posttrain.core.capture.loaders import of_other_stages
+from lightning_posttrain.core.capture.loaders import Rows, of_other_stages
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.explanations.perturbation.arguments import positions
 from lightning_posttrain.explanations.perturbation.row_sample import RowSample, SampledRows
@@ -140,9 +140,9 @@ class Explanations(SampleCallback, StreamCallback):
         if known_kind(batch.inputs, self._display.kind) == "tabular" and len(batch.inputs) == len(batch.target):
             self._sample(key).offer(batch.inputs, batch.scores)
 
-    def look(self, key: str, inputs: Tensor, loader: Any) -> None:
+    def look(self, key: str, inputs: Tensor, loader: Any, prove: Callable[[Rows], Rows]) -> None:
         """Choose samples, and keep some rows of tables."""
-        super().look(key, inputs, loader)
+        super().look(key, inputs, loader, prove)
         if known_kind(inputs, self._display.kind) == "tabular":
             self._sample(key).offer(inputs)
 

@@ -50,6 +50,7 @@ class HardExamples(StreamCallback):
     """
 
     tag = "hard_examples"
+    names_samples = True
 
     def __init__(
         self,

@@ -43,6 +43,7 @@ class HardExampleMining(StreamCallback):
 
     tag = "mining"
     several_targets = False
+    names_samples = True
 
     def __init__(self, **options: Unpack[EvaluationOptions]) -> None:
         if "stages" in options:
