@@ -29,7 +29,7 @@ def check_batch(
     Raises:
         ValueError: targets that are no class, soft targets, or probabilities outside 0 to 1.
     """
-    if target.is_floating_point() and bool((target != target.round()).any()):
+    if target.is_floating_point() and bool(((target != target.round()) & ~(heard & target.isnan())).any()):
         raise ValueError("`target` holds fractions, wanted 0 or 1. Pass target_fn=lambda batch: ... that rounds.")
     bad = batch.target[batch.real & ~batch.in_range]
     if bad.numel():

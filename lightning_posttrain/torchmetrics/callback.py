@@ -24,6 +24,7 @@ from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.core.stream.stream import EvaluationStream
 from lightning_posttrain.torchmetrics.copies import MetricCopies, unpacked
+from lightning_posttrain.torchmetrics.heard import HeardArguments
 from lightning_posttrain.torchmetrics.result import MetricValues
 
 
@@ -42,7 +43,8 @@ class TorchMetrics(StreamCallback):
     Args:
         metric: a metric, a collection, or a dict of metrics by name.
         update_fn: from the step's outputs and the batch to the arguments of ``update``: a tuple, or a dict of keyword
-            arguments. Default: what stands under ``"preds"`` and ``"target"`` in the outputs.
+            arguments. Default: what stands under ``"preds"`` and ``"target"`` in the outputs, else the prediction and
+            target that the step gives to its own loss or metric.
         max_logged: with more classes than this, vectors with an entry for each are in the table only.
         name: goes before the quantity in tags and file names, ``val/<name>/...``; for two of a kind.
         class_names: names for the entries of vectors and matrices. Default: the dataset's ``classes``, else numbers.
@@ -52,8 +54,7 @@ class TorchMetrics(StreamCallback):
     Example:
         >>> from lightning.pytorch import Trainer
         >>> from torchmetrics.regression import MeanAbsoluteError
-        >>> mae = TorchMetrics(MeanAbsoluteError(), update_fn=lambda outputs, batch: (outputs["y_hat"], batch[1]))
-        >>> trainer = Trainer(callbacks=mae, logger=False)
+        >>> trainer = Trainer(callbacks=TorchMetrics(MeanAbsoluteError()), logger=False)
     """
 
     tag = "torchmetrics"
@@ -79,10 +80,16 @@ class TorchMetrics(StreamCallback):
         self.max_logged = max_logged
         self._copies: dict[str, MetricCopies] = {}
         self._counters: dict[str, RowCounter] = {}
+        self._heard: dict[str, HeardArguments] = {}
+        self._returned = False
 
     def start(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         """Begin a run; copies are made anew in each, whose device may be another."""
-        self._copies, self._counters = {}, {}
+        self._copies, self._counters, self._heard = {}, {}, {}
+
+    def hears(self, trainer: Trainer) -> bool:
+        """Where nothing else says what ``update`` is to be given."""
+        return self.update_fn is None and not self._returned and stage_of(trainer) in self.stages
 
     def takes(self, trainer: Trainer) -> bool:
         """No class scores are wanted."""
@@ -105,7 +112,7 @@ class TorchMetrics(StreamCallback):
         rows, kept = self._counters.setdefault(key, RowCounter(source)).keep()
         if rows and not kept:
             return
-        given = self._arguments(outputs, batch)
+        given = self._arguments(trainer, key, outputs, batch)
         args, kwargs = ((), given) if isinstance(given, Mapping) else (given, {})
         if kept < rows and not any(_sized(one, rows) for one in (*args, *kwargs.values())):
             EvaluationStream.of(trainer).say_once(
@@ -122,7 +129,7 @@ class TorchMetrics(StreamCallback):
             self._copies[key] = MetricCopies(self.metric, module.device)
         return self._copies[key]
 
-    def _arguments(self, outputs: Any, batch: Any) -> Any:
+    def _arguments(self, trainer: Trainer, key: str, outputs: Any, batch: Any) -> Any:
         if self.update_fn is not None:
             try:
                 given = self.update_fn(outputs, batch)
@@ -133,10 +140,16 @@ class TorchMetrics(StreamCallback):
                 ) from error
             return given if isinstance(given, (tuple, Mapping)) else (given,)
         if isinstance(outputs, Mapping) and "preds" in outputs and "target" in outputs:
+            self._returned = True
             return outputs["preds"], outputs["target"]
+        pairs = EvaluationStream.of(trainer).reader.heard
+        found = self._heard.setdefault(key, HeardArguments(self.metric)).take(pairs)
+        if found is not None:
+            return found
         raise ValueError(
-            f"TorchMetrics found no arguments in what the step returned, {describe(outputs)}; wanted a dict with "
-            "'preds' and 'target'. Pass update_fn=lambda outputs, batch: (..., ...)."
+            f"TorchMetrics found no arguments: the step returned {describe(outputs)}, wanted a dict with 'preds' and "
+            "'target', and gave no pair of these to a loss or metric that it could hear. Pass "
+            "update_fn=lambda outputs, batch: (..., ...)."
         )
 
     def evaluations(self, trainer: Trainer, module: LightningModule) -> list[Evaluation]:

@@ -180,7 +180,7 @@ def test_several_loaders_and_names():
 
 
 def test_outputs_that_hold_no_arguments_raise_with_the_cure():
-    with pytest.raises(ValueError, match=r"wanted a dict with 'preds' and 'target'\. Pass update_fn="):
+    with pytest.raises(ValueError, match=r"wanted a dict with 'preds' and 'target', and .*Pass update_fn="):
         toys.quiet(TorchMetrics(MeanAbsoluteError())).validate(Regression(), toys.loader(numbers()), verbose=False)
     with pytest.raises(ValueError, match="`metric` is str; wanted a torchmetrics Metric"):
         TorchMetrics("accuracy")
@@ -230,3 +230,62 @@ def test_alone_beside_and_before_others():
         toys.quiet([callbacks[i] for i in order]).test(Scored(), toys.loader(), verbose=False)
         ours, theirs = callbacks[1].results["test"], callbacks[0].results["test"]
         assert torch.equal(ours.counts, theirs.values["MulticlassConfusionMatrix"])
+
+
+class Silent(Regression):
+    """Returns nothing; its loss alone says what it predicts."""
+
+    def __init__(self, loss=nn.functional.mse_loss):
+        super().__init__()
+        self.loss = loss
+
+    def step(self, batch, stage):
+        self.log(f"{stage}_loss", self.loss(self(batch[0])[:, 0], batch[1]))
+
+
+@pytest.mark.parametrize("run", ["fit", "validate", "test"])
+def test_without_update_fn_the_pair_of_the_step_s_own_loss_is_taken(run):
+    data, module = numbers(), Silent()
+    metrics = TorchMetrics(MetricCollection([MeanAbsoluteError(), R2Score()]), on_error="raise")
+    trainer = toys.quiet(metrics)
+    if run == "fit":
+        trainer.fit(module, toys.loader(data), toys.loader(data))
+    else:
+        getattr(trainer, run)(module, toys.loader(data), verbose=False)
+    with torch.no_grad():
+        predicted = module.eval()(data.tensors[0])[:, 0]
+    found = metrics.results["test" if run == "test" else "val"].scalars()
+    assert found["MeanAbsoluteError"] == pytest.approx(float((predicted - data.tensors[1]).abs().mean()), abs=1e-6)
+    assert found["R2Score"] == pytest.approx(float(R2Score()(predicted, data.tensors[1])), abs=1e-5)
+
+
+def test_of_a_class_and_a_value_the_one_that_suits_the_metric_is_taken():
+    class Both(toys.Net):
+        def step(self, batch, stage):
+            logits = self(batch[0])
+            nn.functional.cross_entropy(logits, batch[1])
+            nn.functional.l1_loss(batch[0].mean((1, 2, 3)), batch[0].amax((1, 2, 3)))
+
+    (x, y), net = toys.images().tensors, Both()
+    values, classes = TorchMetrics(MeanAbsoluteError(), name="a"), TorchMetrics(MulticlassAccuracy(4), name="b")
+    toys.quiet([values, classes]).test(net, toys.loader(), verbose=False)
+    wanted = float((x.mean((1, 2, 3)) - x.amax((1, 2, 3))).abs().mean())
+    assert values.results["test"].scalars()["MeanAbsoluteError"] == pytest.approx(wanted, abs=1e-6)
+    accuracy = float(MulticlassAccuracy(4)(net.eval()(x), y))
+    assert classes.results["test"].scalars()["MulticlassAccuracy"] == pytest.approx(accuracy, abs=1e-6)
+
+
+def test_several_pairs_that_would_do_raise_and_are_named():
+    class Two(Regression):
+        def step(self, batch, stage):
+            nn.functional.mse_loss(self(batch[0])[:, 0], batch[1])
+            nn.functional.l1_loss(2 * self(batch[0])[:, 0], batch[1])
+
+    with pytest.raises(ValueError, match=r"several pairs .*mse_loss: a tensor \(10,\), l1_loss: .*Pass update_fn"):
+        toys.quiet(TorchMetrics(MeanAbsoluteError())).test(Two(), toys.loader(numbers()), verbose=False)
+
+
+def test_a_loss_of_one_s_own_says_nothing_and_the_error_says_so():
+    loss = lambda a, b: ((a - b) ** 4).mean()  # noqa: E731
+    with pytest.raises(ValueError, match=r"found no arguments: the step returned None.*Pass update_fn"):
+        toys.quiet(TorchMetrics(MeanAbsoluteError())).test(Silent(loss), toys.loader(numbers()), verbose=False)

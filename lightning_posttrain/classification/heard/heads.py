@@ -94,7 +94,8 @@ def meaning(pair: Pair, parts: Mapping[Path, Tensor]) -> HeardScores | NoClasses
     if not isinstance(pair.prediction, Tensor) or not isinstance(pair.target, Tensor):
         lists = isinstance(pair.prediction, (list, tuple)) or isinstance(pair.target, (list, tuple))
         return NoClasses(in_words(pair)) if lists else None
-    read = LOSSES.get(pair.by) if pair.kind == "loss" else of_metric
+    known = pair.kind == "loss" and not pair.module
+    read = LOSSES.get(pair.by) if known else of_metric
     found = None if read is None else read(pair, parts)
     if not isinstance(found, HeardScores):
         return found
@@ -108,7 +109,9 @@ def meaning(pair: Pair, parts: Mapping[Path, Tensor]) -> HeardScores | NoClasses
 def _of_the_batch(groups: list[list[HeardScores]]) -> list[list[HeardScores]]:
     """Without targets that are no part of the batch, as a teacher's, or are made of one, where others are."""
     forms = {id(group): "" if group[0].source is None else group[0].source.form for group in groups}
-    whole = [group for group in groups if forms[id(group)] not in ("", "derived")]
+    found = [group for group in groups if forms[id(group)] not in ("", "derived")]
+    all_of = {g[0].source.path for g in found if g[0].source is not None and forms[id(g)] in ("same", "one-hot")}
+    whole = [g for g in found if forms[id(g)] != "column" or (g[0].source and g[0].source.path not in all_of)]
     plain = {group[0].source.path for group in whole if group[0].source is not None}
     made = [g for g in groups if forms[id(g)] == "derived" and g[0].source and g[0].source.path not in plain]
     return [*whole, *made] or groups

@@ -23,7 +23,7 @@ def _exclusive(pair: Pair, parts: Mapping[Path, Tensor]) -> HeardScores | NoClas
             return NoClasses(f"{reason}, and shares cannot be counted", shares=True)
         # the classes themselves, which a part of the batch may hold as they are
         source = source or locate(target.argmax(1), parts)
-    elif source is None and _is_numbering(target):
+    elif source is None and (_is_numbering(target) or 0 <= len(prediction) - prediction.shape[1] <= 1):
         return NoClasses(f"{in_words(pair)} that numbers the rows, as a contrastive loss does", values=True)
     return HeardScores(pair, "multiclass", "logits", prediction, target, source, ignore_index=_ignored(pair, target))
 
@@ -62,7 +62,7 @@ def _labels(scores: ScoreKind) -> Callable[[Pair, Mapping[Path, Tensor]], HeardS
         source = locate(pair.target, parts)
         prediction, kind, depth = (pair.prediction, scores, 0) if scores == "logits" else unsquashed(pair, scores)
         kind = kind or scores
-        task = _binary_or_labels(pair.target, source, parts)
+        task = binary_or_labels(pair.target, source, parts)
         if source is not None and source.form == "one-hot" and parts[source.path].numel() == len(pair.target):
             # one class a row in the batch: labels that exclude each other
             return HeardScores(pair, "multiclass", kind, prediction, pair.target, source, depth=depth)
@@ -71,7 +71,8 @@ def _labels(scores: ScoreKind) -> Callable[[Pair, Mapping[Path, Tensor]], HeardS
     return read
 
 
-def _binary_or_labels(target: Tensor, source: PartSource | None, parts: Mapping[Path, Tensor]) -> Task:
+def binary_or_labels(target: Tensor, source: PartSource | None, parts: Mapping[Path, Tensor]) -> Task:
+    """Whether each row is one decision, or several labels, where both have the shape of the target."""
     shape = target.shape
     if target.ndim <= 1 or shape[1] == 1:
         return "binary"

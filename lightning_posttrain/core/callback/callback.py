@@ -102,6 +102,10 @@ class EvaluationCallback(TargetCopies, AnyCallback):
     def finish(self, trainer: Trainer, module: LightningModule) -> None:
         """End a fit; all ranks together."""
 
+    def hears(self, trainer: Trainer) -> bool:
+        """Whether what reaches losses and metrics in the present stage is wanted; for what reads no scores."""
+        return False
+
     def open(self, trainer: Trainer, module: LightningModule) -> None:
         """Begin an epoch; for what reads no scores."""
 

@@ -48,6 +48,7 @@ class Noted(NamedTuple):
     rest: Mapping[str, Any]
     owner: Metric | None
     told: frozenset[Path]
+    module: bool = False
 
 
 class HearingMode(TorchFunctionMode):
@@ -98,7 +99,7 @@ class HearingMode(TorchFunctionMode):
 
     def cut(self, _func: Any, args: Any, kwargs: Any, value: Any) -> None:
         """Note what was compared with a threshold."""
-        if len(args) == 2 and args[1] in (0, 0.5) and isinstance(args[0], Tensor):
+        if len(args) == 2 and isinstance(args[1], (int, float)) and args[1] in (0, 0.5):
             self._made(value, f"above {float(args[1])}", args, kwargs)
 
     def told_of(self, value: Any) -> frozenset[Path]:

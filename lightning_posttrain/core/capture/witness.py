@@ -8,6 +8,7 @@ from inspect import signature
 from typing import Any, Literal
 
 from torch import Tensor, nn
+from torch.nn.modules.loss import _Loss
 from torchmetrics import Metric
 
 from lightning_posttrain.core.capture.batch_parts import Path
@@ -32,6 +33,7 @@ class Pair:
         made_of: what the prediction was made of by a softmax, a sigmoid, a cast, ``"above 0.5"`` or an argmax, the last
             first.
         told: paths of the class targets in the batch that went into the prediction.
+        module: whether a loss of somebody's own, a module, took them.
     """
 
     by: str
@@ -43,6 +45,7 @@ class Pair:
     owner: Metric | None = None
     made_of: tuple[tuple[str, Tensor], ...] = ()
     told: frozenset[Path] = frozenset()
+    module: bool = False
 
 
 class Witness:
@@ -66,6 +69,9 @@ class Witness:
         self._mode = HearingMode(self._pairs, parts)
         for metric in metrics_of(module):
             self._wrap(metric)
+        for part in module.modules():
+            if isinstance(part, _Loss) and not type(part).__module__.startswith("torch.nn."):
+                self._handles.append(part.register_forward_pre_hook(self._hear_loss, with_kwargs=True))
         for part in _on_other_ways(module):
             self._handles.append(part.register_forward_pre_hook(lambda *_: self._leave()))
             self._handles.append(part.register_forward_hook(lambda *_: self._enter(), always_call=True))
@@ -118,6 +124,13 @@ class Witness:
         self._wrapped.append((metric, update))
         vars(metric)["update"] = heard
 
+    def _hear_loss(self, loss: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:
+        """Note what a loss of somebody's own is given."""
+        given = (*args, *kwargs.values())
+        if self._mode is not None and not self._paused and len(given) >= 2:
+            told = self._mode.told_of(given[0])
+            self._pairs.append(Noted(type(loss).__name__, "loss", given[0], given[1], {}, None, told, module=True))
+
     def _note(self, metric: Metric, update: Callable[..., Any], args: Any, options: Mapping[str, Any]) -> None:
         given = {**dict(zip(signature(update).parameters, args, strict=False)), **options}
         if len(given) >= 2:
@@ -148,13 +161,13 @@ def _numbered(heard: list[Noted], made: Mapping[int, Made]) -> Iterator[Pair]:
     """Pairs, each once: a metric's forward may update twice with the same."""
     counts: dict[Any, int] = {}
     before: Any = None
-    for by, kind, prediction, target, rest, owner, told in heard:
+    for by, kind, prediction, target, rest, owner, told, module in heard:
         if kind == "metric" and before == (id(owner), id(prediction), id(target)):
             continue
         before = (id(owner), id(prediction), id(target))
         key = owner or by
         yield Pair(
             by, kind, prediction, target, rest, number=counts.get(key, 0), owner=owner,
-            made_of=tuple(origins(prediction, made)), told=told,
+            made_of=tuple(origins(prediction, made)), told=told, module=module,
         )  # fmt: skip
         counts[key] = counts.get(key, 0) + 1

@@ -43,6 +43,9 @@ class Member(Protocol):
     def takes(self, trainer: Trainer) -> bool:
         """Whether it wants the batches of the trainer's present stage."""
 
+    def hears(self, trainer: Trainer) -> bool:
+        """Whether it wants to know, beside, what reaches losses and metrics there."""
+
     def metrics(self) -> Needs:
         """The metrics it needs."""
 

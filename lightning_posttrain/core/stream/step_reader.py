@@ -14,6 +14,7 @@ from lightning_posttrain.core.capture.forward import second_forward
 from lightning_posttrain.core.capture.listener import Listener
 from lightning_posttrain.core.capture.loaders import stage_of
 from lightning_posttrain.core.capture.step import Step
+from lightning_posttrain.core.capture.witness import Pair
 from lightning_posttrain.core.stream.evaluation import Member
 from lightning_posttrain.core.stream.reading import Found, Given, NotCounted, Reading
 from lightning_posttrain.core.stream.told import Told
@@ -32,6 +33,7 @@ class StepReader:
         self.listener = Listener()
         self.told = Told()
         self._say = say
+        self.heard: list[Pair] = []
         self._given: dict[Reading, Given] = {}
         self.parts: dict[Path, Tensor] = {}
 
@@ -43,7 +45,7 @@ class StepReader:
     def end(self) -> None:
         """Leave the module as it was."""
         self.listener.detach()
-        self._given, self.parts = {}, {}
+        self._given, self.parts, self.heard = {}, {}, []
 
     def readers(self, stage: str, taking: list[Member]) -> Readers:
         """Callbacks that want a stage by their readings, as far as these are known, each target for itself."""
@@ -53,7 +55,9 @@ class StepReader:
                 found.setdefault(part.reading, []).append(part)
         return found
 
-    def listen(self, trainer: Trainer, module: LightningModule, batch: Any, taking: list[Member], place: str) -> None:
+    def listen(
+        self, trainer: Trainer, module: LightningModule, batch: Any, taking: list[Member], place: str, *, heard: bool
+    ) -> None:
         """Read what the loader gave, which the step may change, and listen to the step."""
         readings = list(self.readers(stage_of(trainer), taking))
         self._given = {reading: reading.given(batch) for reading in readings}
@@ -65,7 +69,7 @@ class StepReader:
             self.parts,
             *(shape for given in self._given.values() for shape in given.shapes),
             only=None if None in of else {name for names in of for name in names or ()},
-            pairs=any(finder is None or finder.listens for finder in finders),
+            pairs=heard or any(finder is None or finder.listens for finder in finders),
             trains=trainer.training,
         )
 
@@ -80,9 +84,9 @@ class StepReader:
     ) -> Iterator[tuple[Reading, list[Member], Found]]:
         """What a step predicted, for each reading; nothing for a batch that was not listened to, as None."""
         stage, given, self._given = stage_of(trainer), self._given, {}
+        step_of = self._steps(trainer, module, outputs, batch)
         if not given:
             return
-        step_of = self._steps(trainer, module, outputs, batch)
         self.told.tell(stage, taking, given, step_of)
         for reading, readers in self.readers(stage, taking).items():
             if reading not in given:
@@ -99,6 +103,7 @@ class StepReader:
 
     def _steps(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any) -> Callable[[Given], Step]:
         firings, pairs = self.listener.take()
+        self.heard = pairs or []
         wrapped = trainer.strategy.model is not trainer.lightning_module
         notes: dict[str, Any] = {}
 

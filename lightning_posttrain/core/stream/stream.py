@@ -45,7 +45,7 @@ class EvaluationStream:
         self.folder = ""
         self.writer = BackgroundWriter()
         self._members: list[Member] = []
-        self._reader = StepReader(self.say_once)
+        self.reader = StepReader(self.say_once)
         self._epochs: dict[str, Epoch] = {}
         self._said: set[str] = set()
         self.taken: dict[str, set[str]] = {}
@@ -81,8 +81,8 @@ class EvaluationStream:
                 self._members.remove(member)
             if not self._members:
                 self._epochs = {}
-                self._reader.end()
-                self._reader = StepReader(self.say_once)
+                self.reader.end()
+                self.reader = StepReader(self.say_once)
                 self._said, self.taken, self._checked = set(), {}, set()
                 self.positions = Positions(self.say_once)
 
@@ -96,24 +96,26 @@ class EvaluationStream:
 
     def begin(self, trainer: Trainer, module: LightningModule) -> None:
         """Start an epoch of the trainer's present stage, if anybody wants it."""
-        if self._readers(trainer) and not resumes_inside(trainer):
+        if (self._readers(trainer) or self._hears(trainer)) and not resumes_inside(trainer):
             self._epochs[stage_of(trainer)] = Epoch()
-            self._reader.begin(module)
+            self.reader.begin(module)
 
     def end(self, trainer: Trainer) -> None:
         """End an epoch; with the last that is open, no hook stays."""
         self._epochs.pop(stage_of(trainer), None)
         if not self._epochs:
-            self._reader.end()
+            self.reader.end()
 
     def listen(self, trainer: Trainer, module: LightningModule, batch: Any, loader: int) -> None:
         """Read what the loader gave, which the step may change, and listen to the step."""
         if stage_of(trainer) in self._epochs:
-            self._reader.listen(trainer, module, batch, self._taking(trainer), _place(trainer, loader))
+            self.reader.listen(
+                trainer, module, batch, self._taking(trainer), _place(trainer, loader), heard=self._hears(trainer)
+            )
 
     def pause(self, *, paused: bool) -> None:
         """Hear nothing while gradients are worked out, for which parts may run once more."""
-        self._reader.listener.pause(paused=paused)
+        self.reader.listener.pause(paused=paused)
 
     def add(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, loader: int) -> None:
         """Read a batch and fold it into every metric."""
@@ -127,19 +129,19 @@ class EvaluationStream:
         rows: Rows | None = None
         taking = self._taking(trainer)
         named = any(member.names_samples for member in taking)
-        found = self._reader.read(trainer, module, outputs, batch, taking, _place(trainer, loader))
+        found = self.reader.read(trainer, module, outputs, batch, taking, _place(trainer, loader))
         for reading, readers, (predictions, given) in found:
             scores = predictions.detach()
             if rows is None and not given.selected:
                 counted = epoch.counters[loader].take(len(given.indices), scores.device)
-                came = self._reader.parts
+                came = self.reader.parts
                 rows = self.positions.proven(trainer, source, counted, came, parts_of, key=key, wanted=named)
             read = reading.batch(scores, given, NO_ROWS if given.selected or rows is None else rows)
             if (key, reading) not in self._checked:
                 self._checked.add((key, reading))
                 first_batch(
                     trainer, key, reading, readers, Read(read, scores, given),
-                    loader=loader, before=self._reader.told.likeness, say=self.say_once,
+                    loader=loader, before=self.reader.told.likeness, say=self.say_once,
                 )  # fmt: skip
             if not trainer.sanity_checking:
                 shared = trainer.world_size > 1 and sharding(source) == "unknown"
@@ -167,7 +169,7 @@ class EvaluationStream:
             return []
         if epoch.finished is None:
             with torch.inference_mode(False), torch.no_grad():
-                self._reader.told.share(trainer, stage_of(trainer), self._taking(trainer))
+                self.reader.told.share(trainer, stage_of(trainer), self._taking(trainer))
                 readings = self._readers(trainer)
                 places = [(i, reading) for i in range(len(named_loaders(trainer))) for reading in readings]
                 self._agree(trainer, module, epoch, places)
@@ -186,7 +188,10 @@ class EvaluationStream:
             warnings.warn(text, stacklevel=3)
 
     def _readers(self, trainer: Trainer) -> Readers:
-        return self._reader.readers(stage_of(trainer), self._taking(trainer))
+        return self.reader.readers(stage_of(trainer), self._taking(trainer))
+
+    def _hears(self, trainer: Trainer) -> bool:
+        return any(member.hears(trainer) for member in self._members)
 
     def _taking(self, trainer: Trainer) -> list[Member]:
         return [member for member in self._members if member.takes(trainer)]
@@ -226,7 +231,7 @@ class EvaluationStream:
                     names=reading.names(part.likeness, loader),
                     results=part.results(),
                     independent=part.independent,
-                    again=reading.model(module, self._reader.told.finder(_place(trainer, i), reading), part.likeness),
+                    again=reading.model(module, self.reader.told.finder(_place(trainer, i), reading), part.likeness),
                     own=of_epoch(trainer, i),
                 )
             )

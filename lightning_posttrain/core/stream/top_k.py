@@ -43,7 +43,8 @@ class Hardest:
         Args:
             value: ``(N,)``; rows with ``-inf`` are not wanted.
             index: position in the dataset ``(N,)``, or None.
-            columns: what is kept of each row, by name ``(N, ...)``; of the same shape in each call.
+            columns: what is kept of each row, by name ``(N, ...)``; of the same shape in each call. One that is not
+                given any more is kept of none.
             group: of each row ``(N,)``, int64.
         """
         known = index is not None
@@ -62,6 +63,7 @@ class Hardest:
         both = {name: torch.cat([self._facts[name], column]) for name, column in found.items()}
         order = self._best(both, known=known)
         slot = self._slots(order, before, len(best))
+        self._store = {name: store for name, store in self._store.items() if name in columns}
         for name, store in self._store.items():
             store[slot] = columns[name].detach()[best].to(store.dtype)
         both["slot"] = torch.cat([self._facts["slot"], slot])
