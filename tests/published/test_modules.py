@@ -95,7 +95,7 @@ def _of_labels(scores, targets):
     wrong = sum(one["counts"].sum() - one["counts"].trace() for one in each)
     return {
         "hamming_loss": wrong / cells.sum(),
-        "log_loss": (np.array([one["log_loss"] for one in each]) * cells).sum() / cells.sum(),
+        "log_loss": np.mean([one["log_loss"] for one in each]),  # the mean over labels, of each over its known rows
         "counts": np.stack([one["counts"] for one in each]),
     }
 

@@ -173,6 +173,7 @@ def _path(heard: HeardScores, number: int) -> Path:
 
 def _head(step: Step, name: str, group: Sequence[HeardScores]) -> Head:
     losses, metrics, compared = ([o for o in group if o.pair.kind == k] for k in ("loss", "metric", "comparison"))
+    losses.sort(key=lambda one: one.pair.module)  # torch's own losses say what they take
     differing: list[HeardScores] = []
     for one in losses or metrics or compared:
         if not any(_same_prediction(one, other) for other in differing):

@@ -34,7 +34,7 @@ def of_metric(pair: Pair, parts: Mapping[Path, Tensor]) -> HeardScores | NoClass
     if task == "multiclass" and ignored is None:
         ignored = _left_out(pair, target, prediction.shape[1])
     return HeardScores(
-        pair, task, kind or _as_metrics_read(prediction, task), prediction, target, locate(target, parts),
+        pair, task, kind or _kind(pair, prediction, task), prediction, target, locate(target, parts),
         ignore_index=ignored if isinstance(ignored, int) else None, depth=depth,
     )  # fmt: skip
 
@@ -80,8 +80,10 @@ def _classes_second(prediction: Tensor, target: Tensor) -> Tensor:
     return prediction
 
 
-def _as_metrics_read(prediction: Tensor, task: Task) -> ScoreKind:
-    """Whether torchmetrics takes scores for probabilities, as it does where none is below 0 or above 1."""
+def _kind(pair: Pair, prediction: Tensor, task: Task) -> ScoreKind:
+    """What torchmetrics takes scores for: probabilities where none is below 0 or above 1. A loss is given logits."""
+    if pair.kind == "loss":
+        return "logits"
     inside = bool(((prediction >= 0) & (prediction <= 1)).all())
     if task == "multiclass" and inside:
         inside = bool(torch.isclose(prediction.double().sum(1), torch.ones((), dtype=torch.float64), atol=1e-3).all())
