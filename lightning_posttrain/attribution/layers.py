@@ -178,8 +178,9 @@ def _no_way_past(problem: Problem, name: str) -> bool:
 
 
 def _held(output: Any) -> Any:
+    """What a layer gave, with its map held fixed: what it gives beside, as the scores of a whole net, is a way past."""
     if isinstance(output, (tuple, list)):
-        return like(output, [part.detach() if isinstance(part, Tensor) else part for part in output])
+        return like(output, [output[0].detach(), *output[1:]])
     return output.detach()
 
 

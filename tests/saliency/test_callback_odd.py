@@ -324,3 +324,37 @@ def test_names_and_words_that_do_not_fit_are_said_with_both_numbers():
     tokens = TensorDataset(torch.full((16, 6), 8), torch.arange(16) % toys.CLASSES)
     with pytest.raises(ValueError, match="`words` has 3 names, and there is token 8"):
         explained(TwoTables(), tokens, words=["a", "b", "c"])
+
+
+class WithFeatures(toys.Net):
+    """Its network gives features and logits; a linear path may lead past the convolutions."""
+
+    def __init__(self, skip):
+        super().__init__()
+        self.model = Both(skip)
+
+    def step(self, batch, stage):
+        F.cross_entropy(self(batch[0])[1], batch[1])
+
+
+class Both(nn.Module):
+    def __init__(self, skip):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 6, 3, padding=1), nn.ReLU())
+        self.head, self.past = nn.Linear(6, toys.CLASSES), nn.Linear(64, toys.CLASSES) if skip else None
+
+    def forward(self, x):
+        features = self.body(x)
+        logits = self.head(features.mean((2, 3)))
+        return features, logits if self.past is None else logits + self.past(x.flatten(1))
+
+
+@pytest.mark.parametrize("more", [["saliency"], []])
+@pytest.mark.parametrize("skip", [True, False])
+def test_of_features_and_logits_the_layer_is_never_the_whole_network(skip, more):
+    saliency = SaliencyMaps(methods=["hirescam", *more], samples=3, faithfulness=False)
+    toys.quiet(saliency).validate(WithFeatures(skip), toys.loader(), verbose=False)
+    result = saliency.results["val"]
+    assert ("hirescam" in result.maps) is not skip
+    assert result.layer == (None if skip else "model.body")
+    assert "no_grad" not in " ".join(result.notes)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from inspect import signature
 from typing import Any, Literal, NamedTuple
+from weakref import ref
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
 from torchmetrics import Metric
 
 from lightning_posttrain.core.capture.batch_parts import Path
@@ -59,7 +60,10 @@ class HearingMode(TorchFunctionMode):
         self.pairs = pairs
         self.made: dict[int, Made] = {}
         classes = ((path, part) for path, part in parts.items() if part.ndim == 1 and not part.is_floating_point())
-        self.told: dict[int, tuple[Tensor, frozenset[Path]]] = {id(p): (p, frozenset({path})) for path, p in classes}
+        # not held, so that a step takes no more memory than without
+        self.told: dict[int, tuple[ref[Tensor], frozenset[Path]]] = {}
+        for path, part in classes:
+            self.told[id(part)] = (ref(part), frozenset({path}))
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -104,24 +108,29 @@ class HearingMode(TorchFunctionMode):
 
     def told_of(self, value: Any) -> frozenset[Path]:
         """Which class targets went into a tensor."""
-        return self.told[id(value)][1] if id(value) in self.told else frozenset()
+        entry = self.told.get(id(value))
+        return entry[1] if entry is not None and entry[0]() is value else frozenset()
 
     def _tell(self, func: Any, args: Any, value: Any) -> None:
         """Note that class targets went into what a function gave."""
         flat = [one for arg in args for one in (arg if isinstance(arg, (tuple, list)) else (arg,))]
-        paths = frozenset[Path]().union(*(self.told[id(one)][1] for one in flat if id(one) in self.told))
+        paths = frozenset[Path]().union(*(self.told_of(one) for one in flat if id(one) in self.told))
         if paths:
             changed = args[0] if func is Tensor.__setitem__ else value
             if isinstance(changed, Tensor):
-                self.told[id(changed)] = (changed, paths | self.told_of(changed))
+                self.told[id(changed)] = (ref(changed), paths | self.told_of(changed))
 
     def enter(self) -> None:
         """Hear."""
         self.__enter__()  # type: ignore[no-untyped-call]
 
     def leave(self) -> None:
-        """Hear no more."""
-        self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        """Hear no more, whatever modes have been entered since."""
+        above = []
+        while (mode := _pop_mode()) is not self:
+            above.append(mode)
+        for mode in reversed(above):
+            _push_mode(mode)
 
     def _made(self, value: Any, how: str, args: Any, kwargs: Any) -> None:
         of = args[0] if args else kwargs.get("input")

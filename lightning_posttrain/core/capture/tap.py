@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.loss import _Loss
 from torchmetrics import Metric
 
+from lightning_posttrain.core.capture.around import Around
 from lightning_posttrain.core.capture.memory import Memory
 
 
@@ -64,6 +65,9 @@ class Tap:
             return
         for name, part in _parts(module, "", set()):
             self._mixes[name] = any(parameter.ndim > 1 for parameter in part.parameters())
+            if isinstance(part, nn.TransformerEncoderLayer):
+                self._handles.append(Around(part, self._beginning(name), self._ending(name)))
+                continue
             self._handles.append(part.register_forward_pre_hook(self._beginning(name)))
             self._handles.append(part.register_forward_hook(self._ending(name), with_kwargs=True))
 
@@ -141,7 +145,8 @@ def _parts(module: nn.Module, name: str, seen: set[nn.Module]) -> Iterator[tuple
     if module not in seen and not isinstance(module, (_Loss, Metric, torch.jit.ScriptModule)) and not _plain(module):
         seen.add(module)
         yield name, module
-        for child, part in module.named_children():
+        # hooks on parts would change its way
+        for child, part in () if isinstance(module, nn.TransformerEncoderLayer) else module.named_children():
             yield from _parts(part, f"{name}.{child}".lstrip("."), seen)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.loss import _Loss
 from torchmetrics import Metric
 
+from lightning_posttrain.core.capture.around import Around
 from lightning_posttrain.core.capture.batch_parts import Path
 from lightning_posttrain.core.capture.hearing_mode import HearingMode, Made, Noted, origins
 
@@ -73,6 +74,9 @@ class Witness:
             if isinstance(part, _Loss) and not type(part).__module__.startswith("torch.nn."):
                 self._handles.append(part.register_forward_pre_hook(self._hear_loss, with_kwargs=True))
         for part in _on_other_ways(module):
+            if isinstance(part, nn.TransformerEncoderLayer):
+                self._handles.append(Around(part, lambda *_: self._leave(), lambda *_: self._enter(), always=True))
+                continue
             self._handles.append(part.register_forward_pre_hook(lambda *_: self._leave()))
             self._handles.append(part.register_forward_hook(lambda *_: self._enter(), always_call=True))
         self._mode.enter()
