@@ -53,11 +53,17 @@ class StreamCallback(EvaluationCallback):
         task: ``"multiclass"``: scores ``(N, C)``, targets ``(N,)``. ``"binary"``: scores ``(N,)``, ``(N, 1)`` or
             ``(N, 2)``, where one score speaks for class 1. ``"multilabel"``: both ``(N, L)``, targets 0 or 1. Further
             dimensions, as ``(N, C, H, W)`` with ``(N, H, W)`` of a segmentation, are counted position by position.
-        scores: whether the network gives ``"logits"`` or ``"probabilities"``.
+            Default: told by the step's own loss or metric, else ``"multiclass"``.
+        scores: whether they are ``"logits"`` or ``"probabilities"``. Default: told likewise, else logits.
         scores_fn: from the step's outputs and the batch to the scores, where they are not found by themselves.
-        target_fn: from the batch to class indices ``(N,)``. Default: second of a tuple, or a dict's usual key.
-        inputs_fn: from the batch to the inputs. Default: first of a tuple, or a dict's usual key.
-        ignore_index: target of rows, pixels or labels that enter no figure, as ``-100``.
+        target_fn: from the batch to class indices ``(N,)``. Default: what the step gives to its loss or metric, else the
+            second of a tuple, or a dict's usual key.
+        inputs_fn: from the batch to the inputs. Default: what the network was called with, else the first of a tuple,
+            or a dict's usual key.
+        ignore_index: target of rows, pixels or labels that enter no figure. Default: that of the step's loss.
+        target: name of the part of the batch that is the target, as ``"species"``, where the step has several.
+            Default: each is reported, as ``val/species/accuracy``.
+        scores_from: which of several scores for one target are meant, by a name that the error lists.
         stages: which of ``"train"``, ``"val"`` and ``"test"``; training is read as it happens, with dropout and with
             weights that change.
         on_error: ``"warn"``: what goes wrong in explaining, drawing or writing is said once, and the run goes

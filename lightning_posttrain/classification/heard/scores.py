@@ -65,6 +65,7 @@ def in_words(pair: Pair) -> str:
     """What was heard.
 
     Example:
+        >>> import torch
         >>> in_words(Pair("mse_loss", "loss", torch.zeros(3, 1), torch.zeros(3, 1)))
         '`mse_loss` took a tensor (3, 1) and the target (3, 1)'
     """
