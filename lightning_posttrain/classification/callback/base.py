@@ -56,8 +56,8 @@ class StreamCallback(EvaluationCallback):
             Default: told by the step's own loss or metric, else ``"multiclass"``.
         scores: whether they are ``"logits"`` or ``"probabilities"``. Default: told likewise, else logits.
         scores_fn: from the step's outputs and the batch to the scores, where they are not found by themselves.
-        target_fn: from the batch to class indices ``(N,)``. Default: what the step gives to its loss or metric, else the
-            second of a tuple, or a dict's usual key.
+        target_fn: from the batch to class indices ``(N,)``. Default: what the step gives to its loss or metric, else
+            the second of a tuple, or a dict's usual key.
         inputs_fn: from the batch to the inputs. Default: what the network was called with, else the first of a tuple,
             or a dict's usual key.
         ignore_index: target of rows, pixels or labels that enter no figure. Default: that of the step's loss.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from inspect import signature
 from typing import Any, Literal, NamedTuple
 from weakref import ref
@@ -77,7 +77,7 @@ class HearingMode(TorchFunctionMode):
 
     def loss(self, func: Any, args: Any, kwargs: Any, _value: Any) -> None:
         """Note a pair."""
-        given = {**dict(zip(LOSSES[func], args, strict=False)), **kwargs}
+        given = in_order(LOSSES[func], args, kwargs)
         (prediction, target), rest = list(given.values())[:2], dict(list(given.items())[2:])
         self.pairs.append(Noted(func.__name__, "loss", prediction, target, rest, None, self.told_of(prediction)))
 
@@ -127,10 +127,10 @@ class HearingMode(TorchFunctionMode):
     def leave(self) -> None:
         """Hear no more, whatever modes have been entered since."""
         above = []
-        while (mode := _pop_mode()) is not self:
+        while (mode := _pop_mode()) is not self:  # type: ignore[no-untyped-call]
             above.append(mode)
         for mode in reversed(above):
-            _push_mode(mode)
+            _push_mode(mode)  # type: ignore[no-untyped-call]
 
     def _made(self, value: Any, how: str, args: Any, kwargs: Any) -> None:
         of = args[0] if args else kwargs.get("input")
@@ -150,6 +150,12 @@ NOTED: dict[Any, Callable[..., None]] = {
     **dict.fromkeys(COMPARING, HearingMode.comparison),
     **dict.fromkeys(CUTTING, HearingMode.cut),
 }
+
+
+def in_order(parameters: Iterable[str], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments by name in the order of the parameters, however they were given."""
+    given = {**dict(zip(parameters, args, strict=False)), **kwargs}
+    return {name: given[name] for name in (*parameters, *given) if name in given}
 
 
 def origins(tensor: Any, made: Mapping[int, Made]) -> Iterator[tuple[str, Tensor]]:

@@ -13,7 +13,7 @@ from torchmetrics import Metric
 
 from lightning_posttrain.core.capture.around import Around
 from lightning_posttrain.core.capture.batch_parts import Path
-from lightning_posttrain.core.capture.hearing_mode import HearingMode, Made, Noted, origins
+from lightning_posttrain.core.capture.hearing_mode import HearingMode, Made, Noted, in_order, origins
 
 FAST_PATHS = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerEncoder)
 """Modules of torch's that take another way where they are listened to."""
@@ -136,7 +136,7 @@ class Witness:
             self._pairs.append(Noted(type(loss).__name__, "loss", given[0], given[1], {}, None, told, module=True))
 
     def _note(self, metric: Metric, update: Callable[..., Any], args: Any, options: Mapping[str, Any]) -> None:
-        given = {**dict(zip(signature(update).parameters, args, strict=False)), **options}
+        given = in_order(signature(update).parameters, args, options)
         if len(given) >= 2:
             prediction, target, *_ = given.values()
             rest = dict(list(given.items())[2:])
