@@ -682,3 +682,29 @@ def test_after_two_batches_of_a_stage_nothing_waits_for_the_device(make, style, 
     assert counts.results["val"]["accuracy"] >= 0
     on = {stage: number for stage, number in listening.items() if stage.endswith("add")}
     assert all((number > 2) == (make is Functional) for number in on.values()), on
+
+
+def test_a_metric_with_an_arrangement_of_its_own_is_passed_over():
+    class Own(Metric):
+        def __init__(self):
+            super().__init__()
+            self.add_state("seen", torch.zeros(()), dist_reduce_fx="sum")
+
+        def update(self, scores, pairs):
+            self.seen += len(scores)
+
+        def compute(self):
+            return self.seen
+
+    class Net(toys.Net):
+        def __init__(self):
+            super().__init__()
+            self.own = Own()
+
+        def step(self, batch, stage):
+            self.own.update(self(batch[0]), torch.zeros(7, 2, dtype=torch.int64))
+
+    net, matrix = Net(), ConfusionMatrix(on_error="raise")
+    toys.quiet(matrix).validate(net, toys.loader(), verbose=False)
+    x, y = toys.images().tensors
+    assert matrix.results["val"].counts.trace() == int((net.eval()(x).argmax(1) == y).sum())

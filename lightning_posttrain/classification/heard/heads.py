@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_posttrain.classification.heard.arranged import arranged
 from lightning_posttrain.classification.heard.losses import LOSSES
 from lightning_posttrain.classification.heard.metrics import of_metric
 from lightning_posttrain.classification.heard.scores import HeardScores, NoClasses, in_words
 from lightning_posttrain.classification.score_keys import named_parts
+from lightning_posttrain.classification.tasks import fits
 from lightning_posttrain.core.capture.batch_parts import Path, name_of, shares_memory
 from lightning_posttrain.core.capture.call_source import call_sources
 from lightning_posttrain.core.capture.step import Step
@@ -99,11 +101,22 @@ def meaning(pair: Pair, parts: Mapping[Path, Tensor]) -> HeardScores | NoClasses
     found = None if read is None else read(pair, parts)
     if not isinstance(found, HeardScores):
         return found
+    if not _readable(found):
+        return None
     if found.source is None:
         return found if pair.kind != "comparison" else None
     if found.source.path in pair.told:
         return NoClasses(f"{in_words(pair)}, which the scores were made with, as by a margin", told=True)
     return found
+
+
+def _readable(heard: HeardScores) -> bool:
+    """Whether scores and targets go together, as those of a metric with an arrangement of its own may not."""
+    try:
+        scores, indices = arranged(heard.prediction, heard.target, heard.task, heard.source)
+    except (RuntimeError, IndexError):
+        return False
+    return fits(scores, indices.shape, heard.task)
 
 
 def _of_the_batch(groups: list[list[HeardScores]]) -> list[list[HeardScores]]:
