@@ -162,7 +162,8 @@ class ClassReading:
         return EvalBatch(flat, target, valid, index, given.inputs, given.context, samples)
 
     def _kind(self, given: Given) -> ScoreKind:
-        return "probabilities" if given.form == "probabilities" else "logits" if given.form else self.scores
+        heard: Any = given.form  # "" where nothing was heard
+        return heard or self.scores
 
     def check(self, batch: EvalBatch, found: Tensor, given: Given) -> None:
         """Raise where the values of the first batch contradict what was said of them."""

@@ -22,7 +22,8 @@ from lightning_posttrain.classification.score_candidates import (
 )
 from lightning_posttrain.classification.score_keys import HINT_KEYS, SAID_KEYS, leaves, named_parts
 from lightning_posttrain.classification.tasks import labels_hint, wanted_shape
-from lightning_posttrain.core.capture.step import Step, is_of, same
+from lightning_posttrain.core.capture.memory import is_of
+from lightning_posttrain.core.capture.step import Step, same
 from lightning_posttrain.core.capture.tap import Firing
 from lightning_posttrain.core.capture.target_and_inputs import describe
 

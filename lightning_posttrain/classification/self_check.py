@@ -12,10 +12,8 @@ from torch import Tensor
 from lightning_posttrain.classification.batch import EvalBatch
 from lightning_posttrain.classification.result.confusion import Confusion
 from lightning_posttrain.core.output.result import Result
-from lightning_posttrain.core.statistics.precision import wide
+from lightning_posttrain.core.statistics.precision import CLOSE, wide
 
-CLOSE = 2e-4
-"""What float32 sums and a lower precision may differ by."""
 STAGES = {"val", "valid", "validation", "test", "eval", "epoch", "step", "the", "metrics", "cls"}
 ACCURACY = {"acc", "accuracy", "top1", "acc1", "accuracy1"}
 KINDS = {"micro", "macro", "weighted", "balanced", "mean", "overall", "average", "multiclass", "binary", "score"}

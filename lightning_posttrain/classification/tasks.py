@@ -111,10 +111,14 @@ def to_target(target: Any, task: Task) -> Tensor:
     if target.is_floating_point() and task == "multiclass":
         cure = TARGET_CURE if target.ndim > 1 else SINGLE_CURE
         raise ValueError(f"`target` is {target.dtype}, wanted integer class indices. {cure}")
-    if target.is_floating_point():  # a fraction or NaN is no class, and must not become one
+    return as_indices(target)
+
+
+def as_indices(target: Tensor) -> Tensor:
+    """Whole numbers, int64; a fraction, or NaN for a target that is missing, is no class, and must not become one."""
+    if target.is_floating_point():
         target = torch.where(target == target.round(), target, float(NO_CLASS))
-    indices: Tensor = target.long()
-    return indices
+    return target.long()
 
 
 LABELS_CURE = (

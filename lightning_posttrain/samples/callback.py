@@ -98,7 +98,7 @@ class SampleCallback(EvaluationCallback):
             return []
         check_layer(module, self.layer)
         found = [(suffix, dataset_classes(loader)) for suffix, loader, _ in named_loaders(trainer)]
-        return [Evaluation(stage, suffix, names or (), {}, True, _no_scores) for suffix, names in found]
+        return [Evaluation(stage, suffix, names or (), {}, True) for suffix, names in found]
 
     def summarize(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> Result | None:
         """Explain the samples where it is due; the last of a fit are explained at its end in any case."""
@@ -131,7 +131,3 @@ class SampleCallback(EvaluationCallback):
             if result is not None and sample_set is not None and trainer.is_global_zero:
                 yield sample_set, result, not done
         self._pending = {}
-
-
-def _no_scores(_inputs: Any, _context: Any) -> Tensor:
-    raise ValueError("a function of the output is explained, and no class scores are read")

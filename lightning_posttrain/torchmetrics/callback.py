@@ -161,7 +161,7 @@ class TorchMetrics(StreamCallback):
         for suffix, loader, _ in named_loaders(trainer):
             if self._copies_of(stage + suffix, module).sync(trainer):
                 names = dataset_classes(loader)
-                found.append(Evaluation(stage, suffix, names or (), {}, True, _no_scores))
+                found.append(Evaluation(stage, suffix, names or (), {}, True))
         return found
 
     def summarize(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> MetricValues:
@@ -190,10 +190,6 @@ class TorchMetrics(StreamCallback):
             yield Tagged(name, matrix_table(result, name))
             if matrix.shape[0] == matrix.shape[1]:
                 yield Tagged(f"{name}_matrix", matrix_image(result, name, title=title))
-
-
-def _no_scores(_inputs: Any, _context: Any) -> Tensor:
-    raise ValueError("TorchMetrics reads no class scores")
 
 
 def _sized(value: Any, rows: int) -> bool:

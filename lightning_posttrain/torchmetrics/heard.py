@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 from torchmetrics import Metric
 
-from lightning_posttrain.core.capture.batch_parts import shares_memory
+from lightning_posttrain.core.capture.hearing_mode import OF_VALUES
+from lightning_posttrain.core.capture.memory import is_of
 from lightning_posttrain.core.capture.target_and_inputs import describe
 from lightning_posttrain.core.capture.witness import Pair
-
-OF_VALUES = {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "gaussian_nll_loss", "poisson_nll_loss"}
 
 
 class HeardArguments:
@@ -70,8 +69,5 @@ class HeardArguments:
 
 
 def _same(a: Pair, b: Pair) -> bool:
-    pairs: Iterable[tuple[object, object]] = ((a.prediction, b.prediction), (a.target, b.target))
-    return all(
-        x is y or (isinstance(x, Tensor) and isinstance(y, Tensor) and x.numel() == y.numel() and shares_memory(x, y))
-        for x, y in pairs
-    )
+    pairs = ((a.prediction, b.prediction), (a.target, b.target))
+    return all(is_of(x, y) if isinstance(y, Tensor) else x is y for x, y in pairs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_posttrain.classification.tasks import NO_CLASS, Task
+from lightning_posttrain.classification.tasks import Task, as_indices
 from lightning_posttrain.core.capture.batch_parts import PartSource
 
 
@@ -38,8 +38,7 @@ def _exclusive(prediction: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
         prediction, indices = prediction[None], indices.reshape(1)
     if prediction.ndim == 2 and indices.ndim > 1 and len(prediction) == indices.numel():  # flattened for the loss
         prediction = prediction.reshape(*indices.shape, prediction.shape[1]).movedim(-1, 1)
-    if prediction.ndim == indices.ndim + 1 and prediction.shape[:1] + prediction.shape[2:] != indices.shape:
-        prediction = prediction.movedim(-1, 1) if prediction.shape[:-1] == indices.shape else prediction
+    prediction = classes_second(prediction, indices.shape)
     if len(prediction) == indices.numel() and prediction.shape[2:].numel() == 1:  # a sequence of one position
         prediction, indices = prediction.reshape(len(prediction), -1), indices.reshape(-1)
     if indices.ndim == prediction.ndim and indices.shape[1] == 1:
@@ -47,8 +46,7 @@ def _exclusive(prediction: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
     return prediction, indices.reshape(prediction.shape[:1] + prediction.shape[2:])
 
 
-def as_indices(target: Tensor) -> Tensor:
-    """Whole numbers; what is none, as NaN for a target that is missing, is no class."""
-    if target.is_floating_point():
-        target = torch.where(target == target.round(), target, float(NO_CLASS))
-    return target.long()
+def classes_second(prediction: Tensor, target: torch.Size) -> Tensor:
+    """Scores ``(N, C, ...)`` of such, or of ``(N, ..., C)``, for targets of a shape."""
+    first = prediction.ndim == len(target) + 1 and prediction.shape[:1] + prediction.shape[2:] == target
+    return prediction if first or prediction.shape[:-1] != target else prediction.movedim(-1, 1)

@@ -13,8 +13,8 @@ from lightning_posttrain.classification.heard.heads import Head, Hearing, hear
 from lightning_posttrain.classification.heard.scores import HeardScores
 from lightning_posttrain.classification.score_keys import SAID_KEYS, named_parts
 from lightning_posttrain.classification.tasks import count_classes, fits
-from lightning_posttrain.core.capture.batch_parts import shares_memory
 from lightning_posttrain.core.capture.call_source import call_sources
+from lightning_posttrain.core.capture.memory import shares_memory
 from lightning_posttrain.core.capture.step import Step
 from lightning_posttrain.core.stream.reading import Given
 
@@ -75,7 +75,8 @@ def _of_target(heads: Sequence[Head], step: Step, given: Given, reading: ClassRe
 
 def _is_for(heard: HeardScores, given: Given, step: Step) -> bool:
     """Whether heard scores are for targets that the user gave: they were heard with these, or fit them."""
-    target = heard.target if heard.source is None else step.parts.get(heard.source.path, heard.target)
+    part = None if heard.source is None else heard.source.of(step.parts)
+    target = heard.target if part is None else part
     scores, indices = arranged(heard.prediction, target, heard.task, heard.source)
     if indices.shape == given.indices.shape and bool((indices == given.indices.to(indices.device)).all()):
         return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from lightning_posttrain.classification.heard.scores import HeardScores, at_dept
 from lightning_posttrain.classification.score_finder import ScoreFinder
 from lightning_posttrain.classification.tasks import ScoreKind, Task, to_logits
 from lightning_posttrain.core.callback.from_lightning import rank_zero_info
-from lightning_posttrain.core.capture.batch_parts import PartSource, Path
+from lightning_posttrain.core.capture.batch_parts import PartSource
 from lightning_posttrain.core.capture.call_source import CallSource, call_sources
 from lightning_posttrain.core.capture.network_call import NetworkCall, network_call
 from lightning_posttrain.core.capture.step import Step
@@ -131,7 +131,7 @@ class PairFinder:
         )
 
     def _arranged(self, step: Step, given: Given, heard: HeardScores) -> Found:
-        part = _target_part(heard.source, step.parts)
+        part = None if heard.source is None else heard.source.of(step.parts)
         target = heard.target if part is None else part
         scores, indices = arranged(heard.prediction.detach(), target, heard.task, heard.source)
         if self.learned is None:
@@ -141,7 +141,7 @@ class PairFinder:
     def _learn(self, step: Step, heard: HeardScores, scores: Tensor) -> None:
         """Note the call that gave the scores; where it gives the very same, it is all one needs."""
         for source, giver in reversed(list(call_sources(heard.prediction.detach(), step.inside))):
-            if heard.given or (heard.source is not None and _target_part(heard.source, step.parts) is not None):
+            if heard.given or (heard.source is not None and heard.source.of(step.parts) is not None):
                 found = Learned(source, heard.source, heard.task, heard.scores, heard.ignore_index)
                 taken = self._take(found, step, heard.target)
                 if taken is not None and taken[0].shape == scores.shape and torch.equal(taken[0], scores):
@@ -156,7 +156,7 @@ class PairFinder:
 
     @staticmethod
     def _take(learned: Learned, step: Step, given: Tensor | None) -> tuple[Tensor, Tensor, Tensor] | None:
-        target = given if learned.source is None else _target_part(learned.source, step.parts)
+        target = given if learned.source is None else learned.source.of(step.parts)
         if target is None:
             return None
         found = []
@@ -203,19 +203,6 @@ class PairFinder:
                     f"`{self.learned.call.module or 'forward'}`, as a loss of another stage told."
                 )
                 return
-
-
-def _target_part(source: PartSource | None, parts: Mapping[Path, Tensor]) -> Tensor | None:
-    """The part of a batch that the targets are; None where they are only made of one."""
-    if source is None or source.form == "derived" or source.path not in parts:
-        return None
-    part = parts[source.path]
-    if source.form == "column":
-        return part[:, source.at]
-    if source.form != "rows":
-        return part
-    # how many rows follow each other stands nowhere
-    return None if source.rows is None or source.rows not in parts else part[parts[source.rows]]
 
 
 def no_classes(step: Step, reading: ClassReading) -> str:

@@ -15,8 +15,9 @@ from lightning_posttrain.classification.heard.metrics import of_metric
 from lightning_posttrain.classification.heard.scores import HeardScores, NoClasses, in_words
 from lightning_posttrain.classification.score_keys import named_parts
 from lightning_posttrain.classification.tasks import fits
-from lightning_posttrain.core.capture.batch_parts import Path, name_of, shares_memory
+from lightning_posttrain.core.capture.batch_parts import Path, name_of
 from lightning_posttrain.core.capture.call_source import call_sources
+from lightning_posttrain.core.capture.memory import is_of, shares_memory
 from lightning_posttrain.core.capture.step import Step
 from lightning_posttrain.core.capture.witness import Pair
 
@@ -49,10 +50,6 @@ class Hearing:
     heads: tuple[Head, ...]
     others: tuple[NoClasses, ...] = ()
     in_turn: str = ""
-
-    def named(self, name: str) -> Head | None:
-        """The head of a target."""
-        return next((head for head in self.heads if head.name == name), None)
 
     @property
     def shares(self) -> str:
@@ -121,13 +118,16 @@ def _readable(heard: HeardScores) -> bool:
 
 def _of_the_batch(groups: list[list[HeardScores]]) -> list[list[HeardScores]]:
     """Without targets that are no part of the batch, as a teacher's, or are made of one, where others are."""
-    forms = {id(group): "" if group[0].source is None else group[0].source.form for group in groups}
-    found = [group for group in groups if forms[id(group)] not in ("", "derived")]
-    all_of = {g[0].source.path for g in found if g[0].source is not None and forms[id(g)] in ("same", "one-hot")}
-    whole = [g for g in found if forms[id(g)] != "column" or (g[0].source and g[0].source.path not in all_of)]
-    plain = {group[0].source.path for group in whole if group[0].source is not None}
-    made = [g for g in groups if forms[id(g)] == "derived" and g[0].source and g[0].source.path not in plain]
-    return [*whole, *made] or groups
+    sources = [group[0].source for group in groups]
+    whole = {source.path for source in sources if source is not None and source.form in ("same", "one-hot")}
+    plain = {source.path for source in sources if source is not None and source.form != "derived"}
+    left_out = {"column": whole, "derived": plain}
+
+    def kept(*forms: str) -> list[list[HeardScores]]:
+        pairs = zip(groups, sources, strict=True)
+        return [g for g, s in pairs if s is not None and s.form in forms and s.path not in left_out.get(s.form, ())]
+
+    return [*kept("same", "one-hot", "column", "rows"), *kept("derived")] or groups
 
 
 def _is_a_piece(group: list[HeardScores], groups: Mapping[Any, list[HeardScores]]) -> bool:
@@ -198,8 +198,9 @@ def _head(step: Step, name: str, group: Sequence[HeardScores]) -> Head:
 
 
 def _same_prediction(a: HeardScores, b: HeardScores) -> bool:
-    return a.prediction.numel() == b.prediction.numel() and (
-        shares_memory(a.prediction, b.prediction) or torch.equal(a.prediction.reshape(-1), b.prediction.reshape(-1))
+    same_count = a.prediction.numel() == b.prediction.numel()
+    return is_of(a.prediction, b.prediction) or (
+        same_count and torch.equal(a.prediction.reshape(-1), b.prediction.reshape(-1))
     )
 
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from lightning_posttrain.classification.heard.scores import HeardScores, NoClasses, in_words, unsquashed
 from lightning_posttrain.classification.tasks import ScoreKind, Task
-from lightning_posttrain.core.capture.batch_parts import PartSource, Path, locate, said
+from lightning_posttrain.core.capture.batch_parts import PartSource, Path, is_one_hot, locate, said
+from lightning_posttrain.core.capture.hearing_mode import OF_VALUES
 from lightning_posttrain.core.capture.witness import Pair
 
 
@@ -18,7 +19,7 @@ def _exclusive(pair: Pair, parts: Mapping[Path, Tensor]) -> HeardScores | NoClas
     prediction, target = _with_rows(pair.prediction, pair.target)
     source = locate(pair.target, parts)
     if target.is_floating_point():
-        if target.shape != prediction.shape or not _is_one_hot(target):
+        if target.shape != prediction.shape or not is_one_hot(target):
             reason = f"{in_words(pair)}, which are shares of classes, as of a mixup or a distillation, not classes"
             return NoClasses(f"{reason}, and shares cannot be counted", shares=True)
         # the classes themselves, which a part of the batch may hold as they are
@@ -31,10 +32,6 @@ def _exclusive(pair: Pair, parts: Mapping[Path, Tensor]) -> HeardScores | NoClas
 def _with_rows(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """A pair of one row, given without a dimension of rows, with one."""
     return (prediction[None], target[None]) if prediction.ndim == 1 else (prediction, target)
-
-
-def _is_one_hot(target: Tensor) -> bool:
-    return bool((((target == 1).sum(1) == 1) & ((target != 0).sum(1) == 1)).all())
 
 
 def _is_numbering(target: Tensor) -> bool:
@@ -104,9 +101,7 @@ LOSSES: dict[str, Callable[[Pair, Mapping[Path, Tensor]], HeardScores | NoClasse
     **dict.fromkeys(("cross_entropy", "nll_loss", "multi_margin_loss"), _exclusive),
     **dict.fromkeys(("binary_cross_entropy_with_logits", "multilabel_soft_margin_loss"), _labels("logits")),
     "binary_cross_entropy": _labels("probabilities"),
-    **dict.fromkeys(
-        ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "gaussian_nll_loss", "poisson_nll_loss"), values
-    ),
+    **dict.fromkeys(OF_VALUES, values),
     **dict.fromkeys(
         (
             "ctc_loss",

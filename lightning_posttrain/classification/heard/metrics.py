@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from lightning_posttrain.classification.heard.arranged import classes_second
 from lightning_posttrain.classification.heard.losses import binary_or_labels, values
 from lightning_posttrain.classification.heard.scores import HeardScores, NoClasses, unsquashed
 from lightning_posttrain.classification.tasks import TASKS, ScoreKind, Task
@@ -25,7 +26,7 @@ def of_metric(pair: Pair, parts: Mapping[Path, Tensor]) -> HeardScores | NoClass
     if task is None or not prediction.is_floating_point():
         return None
     if task == "multiclass":
-        prediction = _classes_second(prediction, target)
+        prediction = classes_second(prediction, target.shape)
         if prediction.ndim != target.ndim + 1:
             return None
     elif prediction.numel() != target.numel():
@@ -71,13 +72,6 @@ def _by_shape(pair: Pair, prediction: Tensor, target: Tensor, parts: Mapping[Pat
     if prediction.ndim == target.ndim + 1 and prediction.shape[:1] == target.shape[:1] and prediction.shape[1] > 1:
         return "multiclass"
     return None
-
-
-def _classes_second(prediction: Tensor, target: Tensor) -> Tensor:
-    """Scores ``(N, C, ...)`` of such, or of ``(N, ..., C)``."""
-    if prediction.ndim == target.ndim + 1 and prediction.shape[:1] + prediction.shape[2:] != target.shape:
-        return prediction.movedim(-1, 1)
-    return prediction
 
 
 def _kind(pair: Pair, prediction: Tensor, task: Task) -> ScoreKind:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from lightning.pytorch import LightningModule, Trainer
 
 from lightning_posttrain.core.capture.loaders import stage_of
+from lightning_posttrain.core.statistics.precision import CLOSE
 from lightning_posttrain.core.stream.stream import EvaluationStream
 
 
@@ -39,10 +40,6 @@ def taken_names(trainer: Trainer) -> set[str]:
         before = taken.get("sanity", set()) if stage == "val" else set()
         taken[stage] = before | set(trainer.callback_metrics)
     return taken[stage]
-
-
-CLOSE = 2e-4
-"""What sums in float32, and in a lower precision, may differ by."""
 
 
 def _say_taken(trainer: Trainer, ours: Mapping[str, float]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_posttrain.core.capture.leaves import named_parts
+from lightning_posttrain.core.capture.memory import is_of
 
 Path = tuple[Any, ...]
 DEPTH = 4
@@ -88,6 +89,17 @@ class PartSource:
     rows: Path | None = None
     at: int = 0
 
+    def of(self, parts: Mapping[Path, Tensor]) -> Tensor | None:
+        """The same of another batch; None where it is only made of a part, or how many rows it has stands nowhere."""
+        if self.form == "derived" or self.path not in parts:
+            return None
+        part = parts[self.path]
+        if self.form == "column":
+            return part[:, self.at]
+        if self.form != "rows":
+            return part
+        return None if self.rows is None or self.rows not in parts else part[parts[self.rows]]
+
 
 def locate(tensor: Tensor, parts: Mapping[Path, Tensor]) -> PartSource | None:
     """Which part of a batch a tensor is: the same memory, else the same values, else what can be made of one.
@@ -97,21 +109,13 @@ def locate(tensor: Tensor, parts: Mapping[Path, Tensor]) -> PartSource | None:
     if not tensor.numel():
         return None
     near = {path: part for path, part in parts.items() if part.layout == torch.strided and not part.is_nested}
-    for path, part in near.items():
-        if part.numel() == tensor.numel() and shares_memory(part, tensor):
-            return PartSource(path, "same")
-    alike = next((path for path, part in near.items() if _same_values(tensor, part)), None)
-    if alike is not None:
-        return PartSource(alike, "same")
-    hot = next((path for path, part in near.items() if _one_hot_of(tensor, part)), None)
-    if hot is not None:
-        return PartSource(hot, "one-hot")
+    ways: tuple[tuple[Literal["same", "one-hot"], Callable[[Tensor, Tensor], bool]], ...]
+    ways = (("same", is_of), ("same", _same_values), ("one-hot", _one_hot_of))
+    for form, alike in ways:
+        for path, part in near.items():
+            if alike(tensor, part):
+                return PartSource(path, form)
     return _column(tensor, near) or _selection(tensor, near) or _derived(tensor, near)
-
-
-def shares_memory(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors begin at the same place in the same memory."""
-    return a.device == b.device and a.data_ptr() == b.data_ptr() != 0
 
 
 def _same_values(tensor: Tensor, part: Tensor) -> bool:
@@ -128,8 +132,12 @@ def _one_hot_of(tensor: Tensor, part: Tensor) -> bool:
     wide, narrow = (tensor, part) if tensor.ndim == 2 else (part, tensor)
     if wide.ndim != 2 or wide.shape[1] < 2 or narrow.shape[:1] != wide.shape[:1] or narrow.numel() != len(wide):
         return False
-    ones = (wide == 1).sum(1) == 1
-    return bool((ones & ((wide != 0).sum(1) == 1)).all()) and bool((wide.argmax(1) == narrow.reshape(-1)).all())
+    return is_one_hot(wide) and bool((wide.argmax(1) == narrow.reshape(-1)).all())
+
+
+def is_one_hot(tensor: Tensor) -> bool:
+    """Whether there is, along the second dimension, a single 1 and else nothing."""
+    return bool((((tensor == 1).sum(1) == 1) & ((tensor != 0).sum(1) == 1)).all())
 
 
 def _column(tensor: Tensor, parts: Mapping[Path, Tensor]) -> PartSource | None:

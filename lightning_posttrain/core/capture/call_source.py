@@ -67,7 +67,7 @@ def _formed(tensor: Tensor, form: str) -> Tensor | None:
 def call_sources(prediction: Tensor, firings: Sequence[Firing]) -> Iterator[tuple[CallSource, Firing]]:
     """The calls whose output a prediction is, or is a view of, the innermost first."""
     for i, firing in enumerate(firings):
-        for path, memory in memories(firing.output, leaves):
+        for path, memory in memories(firing.output):
             form = _form(memory, prediction) if memory.holds(prediction) else None
             if form is not None:
                 same = [j for j, other in enumerate(firings) if other.name == firing.name]
@@ -89,8 +89,3 @@ def _is_view(a: Tensor, b: Tensor) -> bool:
     place = (a.shape == b.shape, a.storage_offset() == b.storage_offset(), a.data_ptr() == b.data_ptr())
     strides = ((x, y) for n, x, y in zip(a.shape, a.stride(), b.stride(), strict=False) if n > 1)
     return all(place) and all(x == y for x, y in strides)
-
-
-def givers(prediction: Tensor, firings: Sequence[Firing]) -> list[Firing]:
-    """The calls whose output holds a prediction in any form, as some rows of it; the innermost first."""
-    return [firing for firing in firings if any(m.holds(prediction) for _, m in memories(firing.output, leaves))]

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
 from torchmetrics import Metric
 
 from lightning_posttrain.core.capture.batch_parts import Path
+from lightning_posttrain.core.capture.memory import is_of
 
 LOSSES: dict[Any, Mapping[str, Any]] = {
     loss: signature(loss).parameters
@@ -26,6 +27,8 @@ LOSSES: dict[Any, Mapping[str, Any]] = {
     )
 }  # fmt: skip
 """What takes a prediction and a target as its first two arguments, with the names of all."""
+OF_VALUES = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "gaussian_nll_loss", "poisson_nll_loss"})
+"""Names of those whose prediction is a value."""
 SQUASHING = {
     torch.sigmoid, torch.softmax, torch.log_softmax, torch.special.expit, F.sigmoid, F.softmax, F.log_softmax,
     F.logsigmoid, Tensor.sigmoid, Tensor.softmax, Tensor.log_softmax,
@@ -173,9 +176,4 @@ def _entry(tensor: Any, made: Mapping[int, Made]) -> Made | None:
         return None
     if id(tensor) in made:
         return made[id(tensor)]
-    alike = (e for e in made.values() if e[0].numel() == tensor.numel() and _at_one_place(e[0], tensor))
-    return next(alike, None)
-
-
-def _at_one_place(a: Tensor, b: Tensor) -> bool:
-    return a.layout == b.layout == torch.strided and a.device == b.device and a.data_ptr() == b.data_ptr() != 0
+    return next((entry for entry in made.values() if is_of(entry[0], tensor)), None)

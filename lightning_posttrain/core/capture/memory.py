@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from lightning_posttrain.core.capture.leaves import leaves
+
 
 @dataclass(frozen=True, eq=False)
 class Memory:
@@ -47,9 +49,22 @@ class Memory:
         return like.as_strided(self.shape, self.stride, self.offset)
 
 
-def memories(output: Any, leaves: Any) -> list[tuple[str, Memory]]:
+def memories(output: Any) -> list[tuple[str, Memory]]:
     """Of every tensor in what a module gave, by path."""
     if isinstance(output, Memory):
         return [("", output)]
     found = ((path, Memory.of(tensor)) for path, tensor in leaves(output, ()))
     return [(path, memory) for path, memory in found if memory is not None]
+
+
+def shares_memory(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors begin at the same place in the same memory."""
+    plain = a.layout == b.layout == torch.strided
+    return plain and a.device == b.device and a.data_ptr() == b.data_ptr() != 0
+
+
+def is_of(argument: Any, tensor: Tensor) -> bool:
+    """Whether an argument is a tensor, or the same numbers in another shape."""
+    if argument is tensor:
+        return True
+    return isinstance(argument, Tensor) and argument.numel() == tensor.numel() > 0 and shares_memory(argument, tensor)

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_posttrain.core.capture.batch_parts import Path, parts_of, shares_memory
+from lightning_posttrain.core.capture.batch_parts import Path, parts_of
 from lightning_posttrain.core.capture.call_source import CallSource
+from lightning_posttrain.core.capture.memory import shares_memory
 from lightning_posttrain.core.capture.step import Step
 from lightning_posttrain.core.capture.tap import Firing
 

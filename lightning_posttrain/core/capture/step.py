@@ -78,18 +78,6 @@ def _predicts(output: Any) -> bool:
     return output is None or isinstance(output, Memory) or any(tensor.numel() > 1 for _, tensor in leaves(output, ()))
 
 
-def is_of(argument: Any, tensor: Tensor) -> bool:
-    """Whether an argument is a tensor, or the same numbers in another shape."""
-    if argument is tensor:
-        return True
-    return (
-        isinstance(argument, Tensor)
-        and argument.layout == tensor.layout == torch.strided
-        and argument.numel() == tensor.numel() > 0
-        and argument.data_ptr() == tensor.data_ptr() != 0
-    )
-
-
 def same(a: Tensor, b: Tensor) -> bool:
     """Whether two tensors have the same shape and, but for rounding, the same values."""
     return a.shape == b.shape and torch.allclose(a.float(), b.float(), rtol=1e-4, atol=1e-5, equal_nan=True)

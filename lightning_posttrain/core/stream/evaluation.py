@@ -56,6 +56,11 @@ class Member(Protocol):
         """See a batch of the loader named ``key``, as ``"val"`` or ``"val/dataloader_1"``."""
 
 
+def no_predictions(_inputs: Any, _context: Any) -> Any:
+    """Of what reads no predictions."""
+    raise ValueError("no predictions are read, and the network is not to be asked for any")
+
+
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """One loader's finished epoch, as a callback gets it.
@@ -76,7 +81,7 @@ class Evaluation:
     names: tuple[str, ...]
     results: Mapping[type[StreamMetric], Result]
     independent: bool
-    again: Again
+    again: Again = no_predictions
     own: Mapping[str, float] = field(default_factory=dict)
 
     @property
