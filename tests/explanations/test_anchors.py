@@ -14,14 +14,7 @@ from lightning_posttrain.explanations.anchors.segment_rules import anchor_of_par
 from lightning_posttrain.explanations.perturbation.cooperative_game import Game
 from lightning_posttrain.explanations.perturbation.perturbation_pool import Pool
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Many small matrix products are slow where threads wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def both_large(rows):

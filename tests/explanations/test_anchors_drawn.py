@@ -15,14 +15,7 @@ from lightning_posttrain.explanations.anchors.predicted_classes import Asked
 from lightning_posttrain.explanations.anchors.row_search import RowSearch
 from lightning_posttrain.explanations.anchors.table import Table, cuts_of, row_keys, which_count
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Many small matrix products are slow where threads wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def town_and_dose(rows):

@@ -15,14 +15,7 @@ from lightning_posttrain.explanations.anchors.observed import beam_search, obser
 from lightning_posttrain.explanations.anchors.predicates import predicates_of
 from lightning_posttrain.explanations.anchors.table import Table, cuts_of, row_keys
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Many small matrix products are slow where threads wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def uniform(rows, columns, seed=0):
