@@ -131,8 +131,8 @@ class SurrogateFit:
         scores, target, counted = _usable(rows)
         count, broken = int(counted.sum()), int(((target >= 0) & ~counted).sum())
         if kind is None or count < FEWEST:
-            key = sample_set.evaluation.key
-            rank_zero_info(f"Surrogate says nothing of {key}: {count} rows, wanted {FEWEST} at least.")
+            label = sample_set.evaluation.label
+            rank_zero_info(f"Surrogate says nothing of {label}: {count} rows, wanted {FEWEST} at least.")
             return None
         said += [f"{broken:,} rows for which the model gives NaN are left out"] if broken else []
         if rows.seen > len(rows.inputs):

@@ -142,9 +142,10 @@ class SaliencyMaps(SampleCallback, StreamCallback):
         """Explain what the last epoch left out, measure the methods, and draw the maps over the epochs."""
         explain = partial(self._run.explain, measured=False, classes=False)
         for sample_set, found, new in self.last(trainer, explain):
-            key = sample_set.evaluation.key
             result = replace(self._measured(sample_set, found), classes=self._run.class_means(sample_set))
-            shown = self._at_the_end(result, key, self._run.film(key, result), again=new)
+            shown = self._at_the_end(
+                result, sample_set.evaluation.label, self._run.film(sample_set.evaluation, result), again=new
+            )
             self.write_last(trainer, sample_set.evaluation, result, shown)
 
     def _measured(self, sample_set: SampleSet, result: Saliency) -> Saliency:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lightning_posttrain.attribution import Chunks, attribute
 from lightning_posttrain.core.callback.from_lightning import rank_zero_info
+from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.saliency.evolution import Evolution, Key, Where, class_means, masks, regions_of
 from lightning_posttrain.saliency.explainer import Explainer, explain
 from lightning_posttrain.saliency.faithfulness import faithfulness_of
@@ -86,7 +87,8 @@ class SaliencyRun:
                 key=key, failed=self._failed(trainer),
             )  # fmt: skip
             if result.layer and self.explainer.layer is None and key not in self._evolutions:
-                rank_zero_info(f"SaliencyMaps: class activation maps of {key} are taken from layer {result.layer}")
+                label = sample_set.evaluation.label
+                rank_zero_info(f"SaliencyMaps: class activation maps of {label} are taken from layer {result.layer}")
             evolution = self._evolutions.setdefault(key, Evolution(sample_set.fixed))
             suspect = masks(self.suspect_fn, inputs, sample_set.chosen.index, problem.spatial)
             suspect = suspect if suspect is None or suspect.ndim == len(problem.spatial) else suspect[targets.rows]
@@ -156,17 +158,17 @@ class SaliencyRun:
     def _chunks(self, sample_set: SampleSet, advance: Callable[[int], object]) -> Chunks:
         return Chunks(max(min(8, sample_set.rows), sample_set.rows // 2), seconds=self.max_seconds, advance=advance)
 
-    def film(self, key: str, result: Saliency) -> dict[str, Any] | None:
+    def film(self, evaluation: Evaluation, result: Saliency) -> dict[str, Any] | None:
         """What a filmstrip is drawn from; None where there are not two epochs."""
-        evolution = self._evolutions.get(key)
-        frames = None if evolution is None else evolution.film_of(self._last[key])
+        evolution = self._evolutions.get(evaluation.key)
+        frames = None if evolution is None else evolution.film_of(self._last[evaluation.key])
         if evolution is None or frames is None:
             return None
         said = [sample.actual or sample.explained for sample in result.samples]
         return {
             "images": result.shown, "frames": frames, "epochs": [frame.epoch for frame in evolution.frames],
             "captions": said, "signed": evolution.film in result.signed,
-            "title": f"{key} · {result.titles[evolution.film]}",
+            "title": f"{evaluation.label} · {result.titles[evolution.film]}",
         }  # fmt: skip
 
     def _targets(self, sample_set: SampleSet, inputs: Tensor) -> Targets:

@@ -124,9 +124,7 @@ class SampleCallback(EvaluationCallback):
         for sample_set, step in self._pending.values():
             done = step == trainer.global_step
             result = (
-                self.results.get(self.key_of(sample_set.evaluation))
-                if done and sample_set
-                else explain(sample_set, trainer)
+                self.results.get(sample_set.evaluation.label) if done and sample_set else explain(sample_set, trainer)
             )
             if result is not None and sample_set is not None and trainer.is_global_zero:
                 yield sample_set, result, not done

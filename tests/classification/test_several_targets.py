@@ -111,3 +111,12 @@ def test_the_figures_of_both_are_those_of_one_alone():
     alone = ClassificationMetrics(resamples=0, target="age", name="alone", on_error="raise")
     toys.quiet([both, alone]).validate(net, toys.loader(rows), verbose=False)
     assert both.results["val/age"].overall == alone.results["val"].overall
+
+
+def test_every_picture_names_the_target_that_it_is_of(written):
+    rows, callbacks = Rows(), posttrain_suite(on_error="raise")
+    toys.quiet(callbacks, max_epochs=2).fit(Heads(), toys.loader(rows), toys.loader(rows))
+    titles = [text for text, _ in written if text.startswith("val")]
+    assert titles
+    assert all(title.startswith(("val/species · ", "val/age · ")) for title in titles)
+    assert any("over the epochs" in title for title in titles)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from lightning.pytorch import LightningModule, Trainer
@@ -114,7 +115,8 @@ class EvaluationCallback(TargetCopies, AnyCallback):
 
     def evaluations(self, trainer: Trainer, module: LightningModule) -> list[Evaluation]:
         """What there is to report at the end of an epoch; all ranks together."""
-        return EvaluationStream.of(trainer).finish(trainer, module, self.reading) if self.takes(trainer) else []
+        found = EvaluationStream.of(trainer).finish(trainer, module, self.reading) if self.takes(trainer) else []
+        return [replace(evaluation, target=self._of_target) for evaluation in found]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Join the stream."""
@@ -212,7 +214,7 @@ class EvaluationCallback(TargetCopies, AnyCallback):
 
     def write_last(self, trainer: Trainer, evaluation: Evaluation, result: Result, shown: Iterable[Tagged]) -> None:
         """Write a result that was made at the end of a fit, as that of its last epoch."""
-        self.results[self.key_of(evaluation)] = result
+        self.results[evaluation.label] = result
         place, epoch = self.place(evaluation), max(trainer.current_epoch - 1, 0)
         self._reporter.write(trainer, place, evaluation.suffix, tag=self.tag, result=result, shown=shown, epoch=epoch)
 
@@ -220,7 +222,7 @@ class EvaluationCallback(TargetCopies, AnyCallback):
         result = self.summarize(module, evaluation, self.names(evaluation.names))
         if result is None:
             return
-        key = self.key_of(evaluation)
+        key = evaluation.label
         self.results[key] = result
         place = self.place(evaluation)
         self._reporter.log(trainer, module, place, evaluation.suffix, self.scalars(result))

@@ -54,7 +54,7 @@ class FittedOnValidation(KeptState):
         nothing = "nothing was fitted on validation" if self.fitted is None else "what was fitted is for other weights"
         if evaluation.stage == "test":
             rank_zero_info(
-                f"{kind}: {nothing}, so {evaluation.key} is reported unadjusted. Run fit or validate before with the "
+                f"{kind}: {nothing}, so {evaluation.label} is reported unadjusted. Run fit or validate before with the "
                 f"same {kind}, or pass the ckpt_path of a run that had it, saved with its callbacks."
             )
         return nothing

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from lightning_posttrain.core.callback.reporting import Reporter
-from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.core.stream.reading import Reading
 
 
@@ -61,11 +60,6 @@ class TargetCopies:
             part.__dict__["_reporter"] = Reporter(type(self), part.name, self.on_error)
         part._as_said, part.reading = reading, reading
         return part
-
-    def key_of(self, evaluation: Evaluation) -> str:
-        """Its key in ``results``: ``"val"``, or ``"val/species"`` where the step has several targets."""
-        target = f"/{self._of_target}" if self._of_target else ""
-        return f"{evaluation.stage}{target}{evaluation.suffix}"
 
 
 class KeptState:

@@ -74,6 +74,7 @@ class Evaluation:
         again: from inputs, and what goes along with them row by row, to predictions in the family's own form, as
             logits ``(N, C)``, through the module as it is.
         own: what the module itself logged in its steps of the loader, by name.
+        target: name of the target, where the step has several.
     """
 
     stage: str
@@ -83,11 +84,17 @@ class Evaluation:
     independent: bool
     again: Again = no_predictions
     own: Mapping[str, float] = field(default_factory=dict)
+    target: str = ""
 
     @property
     def key(self) -> str:
         """Stage, and loader where it is not the first, as ``"val"`` or ``"test/dataloader_1"``."""
         return self.stage + self.suffix
+
+    @property
+    def label(self) -> str:
+        """The same with the target, where there are several, as ``"val/species"``: for people, and for ``results``."""
+        return f"{self.stage}/{self.target}{self.suffix}" if self.target else self.key
 
     def result(self, kind: type[StreamMetric]) -> Any:
         """The result of a metric that was asked for."""

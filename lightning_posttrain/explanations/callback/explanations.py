@@ -178,9 +178,7 @@ class Explanations(SampleCallback, StreamCallback):
         """Explain what the last epoch left out."""
         for sample_set, result, new in self.last(trainer, self._explained_anew):
             if new:
-                self.write_last(
-                    trainer, sample_set.evaluation, result, self.show(result, self.key_of(sample_set.evaluation))
-                )
+                self.write_last(trainer, sample_set.evaluation, result, self.show(result, sample_set.evaluation.label))
 
 
 def _listed(methods: Sequence[str]) -> tuple[str, ...]:
