@@ -66,8 +66,9 @@ class StreamCallback(EvaluationCallback):
         scores_from: which of several scores for one target are meant, by a name that the error lists.
         stages: which of ``"train"``, ``"val"`` and ``"test"``; training is read as it happens, with dropout and with
             weights that change.
-        on_error: ``"warn"``: what goes wrong in explaining, drawing or writing is said once, and the run goes
-            on. ``"raise"``: it ends the run. A configuration that would give wrong figures always raises.
+        on_error: ``"warn"``: what goes wrong is said once, with what is left out for it, and the run goes on.
+            ``"raise"``: it ends the run. A configuration that would give wrong figures raises in any case, as long as
+            nothing has been trained.
 
     Attributes:
         results: the last result of each stage by ``"val"`` and ``"test"``, and ``"val/dataloader_1"`` for a

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 
+from lightning_posttrain.core.callback.harmless import Harmless
 from lightning_posttrain.core.callback.namespaces import AnyCallback
 from lightning_posttrain.core.callback.options import one_of
 from lightning_posttrain.core.callback.reporting import Reporter
@@ -19,19 +20,21 @@ from lightning_posttrain.core.capture.loaders import Stage, stage_of
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.output.result import Result
 from lightning_posttrain.core.stream.evaluation import Evaluation, Needs
+from lightning_posttrain.core.stream.ranks import any_rank
 from lightning_posttrain.core.stream.reading import Reading
 from lightning_posttrain.core.stream.stream import EvaluationStream
 
 
-class EvaluationCallback(TargetCopies, AnyCallback):
+class EvaluationCallback(Harmless, TargetCopies, AnyCallback):
     """Base of all callbacks that read the evaluation stream, of whatever family.
 
     Args:
         reading: how a batch is read.
         name: goes before the quantity in tags and file names, ``val/<name>/accuracy``; for two of a kind.
         stages: which of ``"train"``, ``"val"`` and ``"test"``.
-        on_error: ``"warn"``: what goes wrong in explaining, drawing or writing is said once, and the run goes
-            on. ``"raise"``: it ends the run. A configuration that would give wrong figures always raises.
+        on_error: ``"warn"``: what goes wrong is said once, with what is left out for it, and the run goes on.
+            ``"raise"``: it ends the run. A configuration that would give wrong figures raises in any case, as long as
+            nothing has been trained.
 
     Attributes:
         results: the last result of each stage by ``"val"`` and ``"test"``, and ``"val/dataloader_1"`` for a
@@ -123,8 +126,7 @@ class EvaluationCallback(TargetCopies, AnyCallback):
         if stage in ("fit", "validate", "test"):
             EvaluationStream.of(trainer).join(self, trainer)
         self.reading = self.said  # until a step of this run has told
-        for part in (self, *self.targets.values()):
-            part.start(trainer, pl_module, stage)
+        self.attempt_each("begin a run", trainer, lambda part: part.start(trainer, pl_module, stage))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave the stream. All is written when the first callback leaves, before the loggers are closed."""
@@ -137,8 +139,11 @@ class EvaluationCallback(TargetCopies, AnyCallback):
     def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if (stream := EvaluationStream.of(trainer)).leads(self):
             stream.begin(trainer, pl_module)
-        for part in (self, *self.targets.values()):
-            part.open(trainer, pl_module)
+        self.attempt_each("begin an epoch", trainer, lambda part: part._open(trainer, pl_module))
+
+    def _open(self, trainer: Trainer, module: LightningModule) -> None:
+        self.out.discard(stage_of(trainer))
+        self.open(trainer, module)
 
     def _listen(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -157,13 +162,19 @@ class EvaluationCallback(TargetCopies, AnyCallback):
     ) -> None:
         if (stream := EvaluationStream.of(trainer)).leads(self):
             stream.add(trainer, pl_module, outputs, batch, dataloader_idx)
-        self.see(trainer, pl_module, outputs, batch, dataloader_idx)
+        step = (trainer, pl_module, outputs, batch, dataloader_idx)
+        self.attempt(trainer, "look at a step", self.see, *step, otherwise=None, configures=True)
 
     def _report(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.sanity_checking:
-            for part in self.parts():
-                for evaluation in part.evaluations(trainer, pl_module):
-                    part._report_one(trainer, pl_module, evaluation)
+        if trainer.sanity_checking or stage_of(trainer) not in self.stages:
+            return
+        for part in self.parts():
+            of_none: list[Evaluation] = []
+            ask = (part.evaluations, trainer, pl_module)
+            found = part.attempt(trainer, "end an epoch", *ask, otherwise=of_none, configures=True)
+            (out,) = any_rank(trainer, [stage_of(trainer) in part.out])
+            for evaluation in () if out else found:
+                part._report_one(trainer, pl_module, evaluation)
 
     def _end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if (stream := EvaluationStream.of(trainer)).leads(self):
@@ -180,7 +191,7 @@ class EvaluationCallback(TargetCopies, AnyCallback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Explain what waited for the end of the fit."""
         for part in self.parts():
-            part.finish(trainer, pl_module)
+            part.attempt(trainer, "finish", part.finish, trainer, pl_module, otherwise=None)
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Any) -> None:
         """Hear nothing of what runs once more for gradients, as checkpointed parts do."""
@@ -219,16 +230,22 @@ class EvaluationCallback(TargetCopies, AnyCallback):
         self._reporter.write(trainer, place, evaluation.suffix, tag=self.tag, result=result, shown=shown, epoch=epoch)
 
     def _report_one(self, trainer: Trainer, module: LightningModule, evaluation: Evaluation) -> None:
-        result = self.summarize(module, evaluation, self.names(evaluation.names))
-        if result is None:
+        worked_out = self.attempt(trainer, "work out its figures", self._result, module, evaluation, otherwise=None)
+        if worked_out is None:
             return
+        result, place = worked_out
         key = evaluation.label
         self.results[key] = result
-        place = self.place(evaluation)
-        self._reporter.log(trainer, module, place, evaluation.suffix, self.scalars(result))
-        self._reporter.say(trainer, key, result)
+        nothing: dict[str, float] = {}
+        scalars = self.attempt(trainer, "name the figures to log", self.scalars, result, otherwise=nothing)
+        self._reporter.log(trainer, module, place, evaluation.suffix, scalars)
+        self.attempt(trainer, "say what is alarming", self._reporter.say, trainer, key, result, otherwise=None)
         shown = self._drawn(result, key)
         self._reporter.write(trainer, place, evaluation.suffix, tag=self.tag, result=result, shown=shown)
+
+    def _result(self, module: LightningModule, evaluation: Evaluation) -> tuple[Result, str] | None:
+        result = self.summarize(module, evaluation, self.names(evaluation.names))
+        return None if result is None else (result, self.place(evaluation))
 
     def _drawn(self, result: Result, title: str) -> Iterator[Tagged]:
         """What ``show`` gives, asked for only where its errors are caught."""

@@ -83,7 +83,7 @@ class Reporter:
             sinks=sinks,
             tag_of=lambda quantity: self.tag(stage, quantity, suffix),
             step=step,
-            tell=partial(self._tell, stream),
+            tell=partial(self.tell, stream),
         )
         stream.writer.submit(self.tag(stage, tag, suffix), work.do)
 
@@ -98,13 +98,14 @@ class Reporter:
         try:
             yield
         except Exception as error:
-            self._tell(EvaluationStream.of(trainer), what, cure, error)
+            self.tell(EvaluationStream.of(trainer), what, cure, error)
 
-    def _tell(self, stream: EvaluationStream, what: str, cure: str, error: Exception) -> None:
+    def tell(self, stream: EvaluationStream, what: str, cure: str, error: Exception) -> None:
+        """Say once what could not be done, or raise it."""
         if self.on_error == "raise":
             raise error
         stream.say_once(
-            f"{self.owner} could not {what}: {type(error).__name__}: {error}. The run goes on. {cure} "
+            f"{self.owner} could not {what}: {type(error).__name__}: {str(error).rstrip('.')}. The run goes on. {cure} "
             "on_error='raise' shows where it happened.",
             f"{self.owner} {what} {type(error).__name__}",
         )

@@ -144,6 +144,14 @@ class RowCounter:
         known = self._known and isinstance(sampler, SequentialSampler)
         return Rows(None, torch.arange(first, self._next, device=device) if known else None)
 
+    def skip(self) -> None:
+        """Pass over a batch of as many rows as are drawn for each; where that is not fixed, no position is known on."""
+        size = self._batch_size
+        if isinstance(size, int):
+            self._next += size
+        else:
+            self._known = False
+
     def _as_drawn(self, first: int, rows: int) -> bool:
         """Whether a batch has as many rows as were drawn for it; if not, they are not those at its positions."""
         size = self._batch_size

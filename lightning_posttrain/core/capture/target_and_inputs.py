@@ -21,7 +21,7 @@ def find_target(batch: Any, target_fn: Callable[[Any], Any] | None, name: str | 
         ValueError: none of these is there, or more than one thing could be meant.
     """
     if target_fn is not None:
-        return target_fn(batch)
+        return _by("target_fn", target_fn, batch)
     if name is not None:
         return _named(batch, name)
     others = _rivals(batch)
@@ -36,6 +36,16 @@ def find_target(batch: Any, target_fn: Callable[[Any], Any] | None, name: str | 
     return found
 
 
+def _by(argument: str, function: Callable[[Any], Any], batch: Any) -> Any:
+    """What a user's function finds in a batch."""
+    try:
+        return function(batch)
+    except Exception as error:
+        raise ValueError(
+            f"`{argument}` raised {type(error).__name__}: {error}. Its argument is the batch, here {describe(batch)}."
+        ) from error
+
+
 def _named(batch: Any, name: str) -> Tensor:
     parts = {name_of(path): part for path, part in parts_of(batch).items()}
     if name not in parts:
@@ -47,7 +57,7 @@ def _named(batch: Any, name: str) -> Tensor:
 
 def find_inputs(batch: Any, inputs_fn: Callable[[Any], Any] | None) -> Any:
     """The inputs of a batch, found like its targets; None where nothing says which they are."""
-    return inputs_fn(batch) if inputs_fn is not None else _part(batch, INPUT_KEYS, 0)
+    return _part(batch, INPUT_KEYS, 0) if inputs_fn is None else _by("inputs_fn", inputs_fn, batch)
 
 
 def find_only_inputs(batch: Any, inputs_fn: Callable[[Any], Any] | None) -> Any:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from lightning.pytorch import LightningModule, Trainer
 
@@ -12,11 +12,27 @@ from lightning_posttrain.core.output.result import Result
 from lightning_posttrain.core.stream.metric import StreamMetric
 from lightning_posttrain.core.stream.reading import Again, Reading
 
+Value = TypeVar("Value")
 Needs = tuple[type[StreamMetric], ...]
 
 
 class Member(Protocol):
     """What the stream asks of a callback."""
+
+    @property
+    def on_error(self) -> str:
+        """``"warn"`` or ``"raise"``."""
+
+    def attempt(
+        self,
+        trainer: Trainer,
+        what: str,
+        call: Callable[..., Value],
+        *args: Any,
+        otherwise: Value,
+        configures: bool = False,
+    ) -> Value:
+        """What a call of its own code gives, or ``otherwise`` where that fails, which costs no run."""
 
     @property
     def reading(self) -> Reading:

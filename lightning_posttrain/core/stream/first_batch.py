@@ -32,7 +32,7 @@ def first_batch(
     loader: int,
     before: dict[Any, Any],
     say: Callable[[str], None],
-) -> None:
+) -> bool:
     """See that a batch contradicts neither what was said, nor the module's own figures, nor another stage.
 
     Args:
@@ -45,12 +45,14 @@ def first_batch(
         before: what other stages saw, by reading and loader.
         say: warns once.
 
+    Returns:
+        whether all is as it must be; else there is nothing to report of the epoch for some, and the next is looked at.
+
     Raises:
         ValueError: it does; where the module's own figures differ, in the sanity check, of what was a guess.
     """
     reading.check(read.batch, read.found, read.given)
-    for member in readers:
-        member.check(trainer.lightning_module, read.batch)
+    passed = [_passes(trainer, member, read.batch) for member in readers]
     stage, likeness = stage_of(trainer), reading.likeness(read.batch)
     other, alike = before.setdefault((reading, loader), (stage, likeness))
     if other != stage and alike != likeness:
@@ -61,3 +63,12 @@ def first_batch(
             if trainer.sanity_checking and against.guessed:
                 raise ValueError(f"{key}: {text}")
             say(f"{key}: {text}")
+    return all(passed)
+
+
+def _passes(trainer: Trainer, member: Member, batch: Batch) -> bool:
+    def check() -> bool:
+        member.check(trainer.lightning_module, batch)
+        return True
+
+    return member.attempt(trainer, "check a batch", check, otherwise=False, configures=True)

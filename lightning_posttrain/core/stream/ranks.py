@@ -11,26 +11,27 @@ from torch import Tensor
 from lightning_posttrain.core.stream.metric import StreamMetric
 
 
-def agreed(trainer: Trainer, mine: Sequence[int], names: Sequence[str]) -> list[int]:
-    """For each place the number that ranks saw there; 0 where none saw a batch.
+def agreed(trainer: Trainer, mine: Sequence[int]) -> list[tuple[int, int]]:
+    """For each place the smallest and the largest number that ranks saw there; 0 and 0 where none saw a batch.
 
     Args:
         trainer: its strategy does the reduction.
         mine: what this rank saw, 0 where nothing.
-        names: the argument that says each number.
-
-    Raises:
-        ValueError: ranks saw different numbers.
     """
     if trainer.world_size == 1:
-        return list(mine)
+        return [(number, number) for number in mine]
     # the largest of the negated numbers is the smallest; a rank that saw nothing must not be it
     bounds = torch.tensor([mine, [-n if n else -(2**31) for n in mine]], device=trainer.strategy.root_device)
     largest, smallest = trainer.strategy.reduce(bounds, reduce_op="max").tolist()
-    for name, most, least in zip(names, largest, smallest, strict=True):
-        if most and most != -least:
-            raise ValueError(f"`{name}` is {-least} on one rank and {most} on another; pass {name}=...")
-    return list(largest)
+    return [(-least if most else 0, most) for most, least in zip(largest, smallest, strict=True)]
+
+
+def any_rank(trainer: Trainer, mine: Sequence[bool]) -> list[bool]:
+    """For each place whether it is so on any rank."""
+    if trainer.world_size == 1 or not mine:
+        return list(mine)
+    flags = torch.tensor(mine, dtype=torch.int64, device=trainer.strategy.root_device)
+    return [bool(flag) for flag in trainer.strategy.reduce(flags, reduce_op="max").tolist()]
 
 
 def same_on_all(trainer: Trainer, mine: Sequence[float]) -> list[bool]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeAlias
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -14,28 +15,33 @@ from lightning_posttrain.core.capture.forward import second_forward
 from lightning_posttrain.core.capture.listener import Listener
 from lightning_posttrain.core.capture.loaders import stage_of
 from lightning_posttrain.core.capture.step import Step
+from lightning_posttrain.core.capture.tap import Firing
 from lightning_posttrain.core.capture.witness import Pair
 from lightning_posttrain.core.stream.evaluation import Member
 from lightning_posttrain.core.stream.reading import Found, Given, NotCounted, Reading
 from lightning_posttrain.core.stream.told import Told
 
-Readers = Mapping[Reading, list[Member]]
+Readers: TypeAlias = Mapping[Reading, list[Member]]
+ToRead: TypeAlias = tuple[Reading, list[Member], Callable[[], "Found | None"]]
+"""A reading, whose it is, and how to find what a step predicted for it."""
 
 
 class StepReader:
     """Reads one step at a time.
 
     Args:
-        say: what is to be said once.
+        say: says a text once, told from others by a key.
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[..., None]) -> None:
         self.listener = Listener()
         self.told = Told()
         self._say = say
         self.heard: list[Pair] = []
         self._given: dict[Reading, Given] = {}
         self.parts: dict[Path, Tensor] = {}
+        self._spoke: set[str] = set()
+        self._found: set[tuple[str, Reading]] = set()
 
     def begin(self, module: LightningModule) -> None:
         """Place hooks for an epoch."""
@@ -58,7 +64,10 @@ class StepReader:
     def listen(
         self, trainer: Trainer, module: LightningModule, batch: Any, taking: list[Member], place: str, *, heard: bool
     ) -> None:
-        """Read what the loader gave, which the step may change, and listen to the step."""
+        """Read what the loader gave, which the step may change, and listen to the step; None is no batch."""
+        self._given, self.parts = {}, {}
+        if batch is None:
+            return
         readings = list(self.readers(stage_of(trainer), taking))
         self._given = {reading: reading.given(batch) for reading in readings}
         self.parts = parts_of(batch)
@@ -81,29 +90,68 @@ class StepReader:
         batch: Any,
         taking: list[Member],
         place: str,
-    ) -> Iterator[tuple[Reading, list[Member], Found]]:
-        """What a step predicted, for each reading; nothing for a batch that was not listened to, as None."""
+    ) -> list[ToRead]:
+        """How to find what a step predicted, for each reading; nothing for a batch that was not listened to."""
         stage, given, self._given = stage_of(trainer), self._given, {}
-        step_of = self._steps(trainer, module, outputs, batch)
-        if not given:
-            return
+        firings, pairs = self.listener.take()
+        self.heard = pairs or []
+        if not given or self._skipped(place, outputs, silent=not firings and not pairs):
+            return []
+        step_of = self._steps(trainer, module, outputs, batch, (firings, pairs))
         self.told.tell(stage, taking, given, step_of)
+        found: list[ToRead] = []
         for reading, readers in self.readers(stage, taking).items():
             if reading not in given:
                 given[reading] = reading.given_again(given[self.told.said[reading]])
-            try:
-                found = self.told.finder(place, reading).find(step_of(given[reading]), given[reading])
-            except NotCounted as reason:
-                if not trainer.training:
-                    raise
-                self.told.refuse(stage, reading)
-                self._say(f"lightning_posttrain does not read training: {reason}.")
-                continue
-            yield reading, readers, found
+            found.append((reading, readers, partial(self._find, trainer, place, reading, given[reading], step_of)))
+        return found
 
-    def _steps(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any) -> Callable[[Given], Step]:
-        firings, pairs = self.listener.take()
-        self.heard = pairs or []
+    def _skipped(self, place: str, outputs: Any, *, silent: bool) -> bool:
+        """Whether a step did nothing with its batch, where with others of the loader it ran what predicts."""
+        if not silent or outputs is not None:
+            self._spoke.add(place)
+            return False
+        if place in self._spoke:
+            self._say(
+                f"lightning_posttrain: the {place.partition('/')[0]} step returned nothing for a batch and did not run "
+                "what predicts others. The batch is taken as skipped, and its rows are in no figure.",
+                f"skipped {place}",
+            )
+        return place in self._spoke
+
+    def _find(
+        self, trainer: Trainer, place: str, reading: Reading, given: Given, step_of: Callable[[Given], Step]
+    ) -> Found | None:
+        """What one reading finds; None for a batch that is not counted."""
+        try:
+            found = self.told.finder(place, reading).find(step_of(given), given)
+        except NotCounted as reason:
+            if not trainer.training:
+                raise
+            self.told.refuse(stage_of(trainer), reading)
+            self._say(f"lightning_posttrain does not read training: {reason}.", "")
+            return None
+        except ValueError as error:
+            if given.problem is None or (place, reading) not in self._found:
+                raise
+            self._say(
+                f"lightning_posttrain: a batch of {place.partition('/')[0]} has no targets, and its rows are in no "
+                f"figure: {str(error).rstrip('.')}.",
+                f"no targets {place}",
+            )
+            return None
+        self._found.add((place, reading))
+        return found
+
+    def _steps(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        heard: tuple[list[Firing], list[Pair] | None],
+    ) -> Callable[[Given], Step]:
+        firings, pairs = heard
         wrapped = trainer.strategy.model is not trainer.lightning_module
         notes: dict[str, Any] = {}
 

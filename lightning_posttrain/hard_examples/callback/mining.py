@@ -59,10 +59,13 @@ class HardExampleMining(StreamCallback):
         Raises:
             ValueError: the training loader has none.
         """
+        self.attempt(trainer, "find the sampler", self._find, trainer, otherwise=None, configures=True)
+
+    def _find(self, trainer: Trainer) -> None:
+        loaded, self._loaded = self._loaded, None
         self._losses = MiningLosses.for_loader(trainer.train_dataloader)
-        if self._loaded is not None:
-            self._losses.resume(self._loaded, trainer)
-        self._loaded = None
+        if loaded is not None:
+            self._losses.resume(loaded, trainer)
 
     def observe(self, key: str, batch: Batch) -> None:
         """Note the losses."""
@@ -72,7 +75,7 @@ class HardExampleMining(StreamCallback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell the sampler before a checkpoint is saved."""
         if self._losses is not None and not trainer.sanity_checking:
-            self._losses.tell(trainer)
+            self.attempt(trainer, "tell the sampler", self._losses.tell, trainer, otherwise=None)
         self._begin(trainer, pl_module)
 
     def summarize(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> MiningSpread:

@@ -1,0 +1,57 @@
+"""What goes wrong costs no run: it is said once, and the figures that it spoils are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from lightning.pytorch import Trainer
+
+from lightning_posttrain.core.stream.evaluation import Member
+
+Place = TypeVar("Place")
+
+
+def nothing_to_lose(trainer: Trainer) -> bool:
+    """Whether nothing has been trained, so that an error is cheaper than a run without figures."""
+    return trainer.sanity_checking or not trainer.global_step
+
+
+def is_configuration(trainer: Trainer, error: Exception) -> bool:
+    """Whether an error says, by being a ``ValueError``, that what was configured would give wrong figures, in time."""
+    return isinstance(error, ValueError) and nothing_to_lose(trainer)
+
+
+class Faults:
+    """Errors in what is read for all callbacks.
+
+    Args:
+        say: says a text once, told from others by a key, or by itself.
+        members: the callbacks.
+    """
+
+    def __init__(self, say: Callable[..., None], members: Iterable[Member]) -> None:
+        self.say = say
+        self._members = members
+
+    @contextmanager
+    def noted(self, trainer: Trainer, what: str, void: set[Place], place: Place) -> Iterator[None]:
+        """Say what could not be done, and note the place whose figures are spoiled by it.
+
+        Raises:
+            ValueError: the configuration would give wrong figures, and nothing has been trained yet.
+            Exception: any, where a callback's ``on_error`` is ``"raise"``.
+        """
+        try:
+            yield
+        except Exception as error:
+            void.add(place)
+            strict = any(member.on_error == "raise" for member in self._members)
+            if strict or is_configuration(trainer, error):
+                raise
+            self.say(
+                f"lightning_posttrain could not {what}: {type(error).__name__}: {str(error).rstrip('.')}. The run goes "
+                "on, and this epoch has no figures of it. on_error='raise' shows where it happened.",
+                f"{what} {type(error).__name__}",
+            )
