@@ -14,13 +14,13 @@ from lightning_posttrain.attribution import gradient_session
 from lightning_posttrain.core.callback.callback import EvaluationCallback
 from lightning_posttrain.core.callback.options import one_of
 from lightning_posttrain.core.capture.forward import muted
+from lightning_posttrain.core.stream.ranks import of_first_rank
 from lightning_posttrain.samples.kinds import Kind
 from lightning_posttrain.samples.sample_set import SampleSet, compare, dtype_of, sharded
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
-Found = TypeVar("Found")
 Scorer = Callable[..., Tensor]
 """From inputs ``(n, ...)``, and the numbers of the samples that they are copies of ``(n,)``, to logits ``(n, C)``."""
 
@@ -153,11 +153,3 @@ class ModelAccess:
         if found or figures is None:
             return found[0] if found else None
         return others(figures)
-
-
-def of_first_rank(trainer: Trainer, found: Found | None) -> Found | None:
-    """What the first rank has found; all ranks together."""
-    if trainer.world_size == 1:
-        return found
-    shared: Found | None = trainer.strategy.broadcast(found, 0)
-    return shared

@@ -857,8 +857,12 @@ def test_views_that_are_equal_before_training_are_told_apart_as_soon_as_they_dif
     net = wired((averaged, lambda m, x: m.model(x)))
     nn.init.zeros_(net.model[-1].weight)
     nn.init.zeros_(net.model[-1].bias)
+    matrix = ConfusionMatrix()
+    with pytest.warns(UserWarning, match=r"could not read a batch of val: .*`forward` \(call 2\).* The run goes on"):
+        toys.quiet(matrix).fit(net, toys.loader(), toys.loader())
+    assert matrix.results == {}
     with pytest.raises(ValueError, match=r"`forward` \(call 2\)"):
-        toys.quiet(ConfusionMatrix()).fit(net, toys.loader(), toys.loader())
+        toys.quiet(ConfusionMatrix()).validate(net, toys.loader(), verbose=False)
 
 
 def test_a_step_that_calls_another_head_later_is_followed():

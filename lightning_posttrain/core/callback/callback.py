@@ -14,6 +14,7 @@ from lightning_posttrain.core.callback.harmless import Harmless
 from lightning_posttrain.core.callback.namespaces import AnyCallback
 from lightning_posttrain.core.callback.options import one_of
 from lightning_posttrain.core.callback.reporting import Reporter
+from lightning_posttrain.core.callback.returned import Returns
 from lightning_posttrain.core.callback.scalars import taken_names
 from lightning_posttrain.core.callback.target_copies import TargetCopies
 from lightning_posttrain.core.capture.loaders import Stage, stage_of
@@ -25,7 +26,7 @@ from lightning_posttrain.core.stream.reading import Reading
 from lightning_posttrain.core.stream.stream import EvaluationStream
 
 
-class EvaluationCallback(Harmless, TargetCopies, AnyCallback):
+class EvaluationCallback(Harmless, Returns, TargetCopies, AnyCallback):
     """Base of all callbacks that read the evaluation stream, of whatever family.
 
     Args:
@@ -131,6 +132,7 @@ class EvaluationCallback(Harmless, TargetCopies, AnyCallback):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave the stream. All is written when the first callback leaves, before the loggers are closed."""
         EvaluationStream.of(trainer).leave(self)
+        self.go_home(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave the stream; Lightning calls no ``teardown`` then, and closes the loggers after this."""
@@ -139,11 +141,7 @@ class EvaluationCallback(Harmless, TargetCopies, AnyCallback):
     def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if (stream := EvaluationStream.of(trainer)).leads(self):
             stream.begin(trainer, pl_module)
-        self.attempt_each("begin an epoch", trainer, lambda part: part._open(trainer, pl_module))
-
-    def _open(self, trainer: Trainer, module: LightningModule) -> None:
-        self.out.discard(stage_of(trainer))
-        self.open(trainer, module)
+        self.attempt_each("begin an epoch", trainer, lambda part: part.open(trainer, pl_module))
 
     def _listen(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -162,19 +160,21 @@ class EvaluationCallback(Harmless, TargetCopies, AnyCallback):
     ) -> None:
         if (stream := EvaluationStream.of(trainer)).leads(self):
             stream.add(trainer, pl_module, outputs, batch, dataloader_idx)
-        step = (trainer, pl_module, outputs, batch, dataloader_idx)
-        self.attempt(trainer, "look at a step", self.see, *step, otherwise=None, configures=True)
+        if stage_of(trainer) not in self.out:
+            step = (trainer, pl_module, outputs, batch, dataloader_idx)
+            self.attempt(trainer, "look at a step", self.see, *step, otherwise=None, configures=True)
 
     def _report(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking or stage_of(trainer) not in self.stages:
-            return
-        for part in self.parts():
+        stage = stage_of(trainer)
+        for part in () if trainer.sanity_checking or stage not in self.stages else self.parts():
             of_none: list[Evaluation] = []
             ask = (part.evaluations, trainer, pl_module)
             found = part.attempt(trainer, "end an epoch", *ask, otherwise=of_none, configures=True)
-            (out,) = any_rank(trainer, [stage_of(trainer) in part.out])
+            (out,) = any_rank(trainer, [stage in self.out | part.out])
             for evaluation in () if out else found:
                 part._report_one(trainer, pl_module, evaluation)
+        for part in (self, *self.targets.values()):
+            part.out.discard(stage)
 
     def _end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if (stream := EvaluationStream.of(trainer)).leads(self):
@@ -230,11 +230,11 @@ class EvaluationCallback(Harmless, TargetCopies, AnyCallback):
         self._reporter.write(trainer, place, evaluation.suffix, tag=self.tag, result=result, shown=shown, epoch=epoch)
 
     def _report_one(self, trainer: Trainer, module: LightningModule, evaluation: Evaluation) -> None:
-        worked_out = self.attempt(trainer, "work out its figures", self._result, module, evaluation, otherwise=None)
+        ask, key = (self._result, module, evaluation), evaluation.label
+        worked_out = self.attempt(trainer, "work out its figures", *ask, otherwise=None)
         if worked_out is None:
             return
         result, place = worked_out
-        key = evaluation.label
         self.results[key] = result
         nothing: dict[str, float] = {}
         scalars = self.attempt(trainer, "name the figures to log", self.scalars, result, otherwise=nothing)

@@ -14,8 +14,10 @@ Place = TypeVar("Place")
 
 
 def nothing_to_lose(trainer: Trainer) -> bool:
-    """Whether nothing has been trained, so that an error is cheaper than a run without figures."""
-    return trainer.sanity_checking or not trainer.global_step
+    """Whether no more than one batch has been trained on, so that an error is cheaper than a run without figures."""
+    if trainer.sanity_checking or not trainer.global_step:
+        return True
+    return trainer.training and trainer.fit_loop.epoch_loop.total_batch_idx <= 0
 
 
 def is_configuration(trainer: Trainer, error: Exception) -> bool:

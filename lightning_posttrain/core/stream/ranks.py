@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
+import torch.distributed as dist
 from lightning.pytorch import Trainer
 from torch import Tensor
 
 from lightning_posttrain.core.stream.metric import StreamMetric
+
+Found = TypeVar("Found")
+LONGEST = 6 * 3600
+"""Seconds that ranks wait for what the first one alone works out, before they ask for it in a collective."""
+_waits: list[int] = []
 
 
 def agreed(trainer: Trainer, mine: Sequence[int]) -> list[tuple[int, int]]:
@@ -64,3 +72,32 @@ def _gathered(trainer: Trainer, state: Tensor) -> Tensor:
     most = int(trainer.strategy.reduce(length, reduce_op="max"))
     padded = torch.nn.functional.pad(state, (0, 0, 0, most - len(state)))
     return torch.cat(list(trainer.strategy.all_gather(padded)))
+
+
+def of_first_rank(trainer: Trainer, found: Found | None) -> Found | None:
+    """What the first rank has found; all ranks together.
+
+    The others wait outside of any collective, so that the time-out of the process group, which is for ranks that are
+    lost, does not end a run in which the first one is busy; for ``LONGEST`` at most.
+    """
+    if trainer.world_size == 1:
+        return found
+    _meet(first=trainer.is_global_zero)
+    shared: Found | None = trainer.strategy.broadcast(found, 0)
+    return shared
+
+
+def _meet(*, first: bool) -> None:
+    """Wait until the first rank is here too, if ranks have a store to tell it by."""
+    if not dist.is_initialized():
+        return
+    store = dist.distributed_c10d._get_default_store()
+    _waits.append(1)
+    key = f"lightning_posttrain/{len(_waits)}"
+    if first:
+        store.set(key, "here")
+        return
+    pause, end = 0.001, time.monotonic() + LONGEST
+    while not store.check([key]) and time.monotonic() < end:
+        time.sleep(pause)
+        pause = min(1.5 * pause, 0.5)

@@ -15,12 +15,13 @@ from lightning_posttrain.core.callback.options import at_least, one_of, split
 from lightning_posttrain.core.capture.loaders import of_other_stages
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.stream.evaluation import Evaluation
+from lightning_posttrain.core.stream.ranks import of_first_rank
 from lightning_posttrain.explanations.perturbation.row_sample import RowSample
 from lightning_posttrain.explanations.result.surrogate import SurrogateReport
 from lightning_posttrain.explanations.surrogate_fit import SurrogateFit
 from lightning_posttrain.samples.inputs import InputOptions, Inputs
 from lightning_posttrain.samples.kinds import Kind, known_kind
-from lightning_posttrain.samples.model_access import ModelAccess, ModelOptions, of_first_rank
+from lightning_posttrain.samples.model_access import ModelAccess, ModelOptions
 from lightning_posttrain.samples.reservoir import Chosen
 from lightning_posttrain.samples.sample_set import SampleSet
 
