@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_posttrain.explanations.result.interpretation import Condition, bound, shortest
+from lightning_posttrain.explanations.result.rule import Condition, bound, shortest
 
 FINITE = st.floats(-1e300, 1e300)
 

@@ -13,7 +13,7 @@ from lightning_posttrain.explanations.anchors.observed import Drawn, beam_search
 from lightning_posttrain.explanations.anchors.predicates import predicates_of
 from lightning_posttrain.explanations.anchors.predicted_classes import Asked
 from lightning_posttrain.explanations.anchors.row_search import RowSearch
-from lightning_posttrain.explanations.anchors.table import Table, cuts_of, row_keys, which_count
+from lightning_posttrain.explanations.anchors.table import cuts_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -113,7 +113,7 @@ def searching(rows, asked, *, drawn, seed=0, categorical=()):
 def test_each_drawn_row_is_one_of_the_search_with_about_half_of_its_columns_from_others_of_the_search():
     asked, rows = [], torch.rand(400, 8, generator=torch.Generator().manual_seed(0))
     search = searching(rows, asked, drawn=500)
-    made, seen = torch.cat(asked), rows[search._order[: search._at]]
+    made, seen = torch.cat(asked), rows[search._parts[0]]
     assert (len(seen), len(made)) == (100, 500)
     same = made[:, None] == seen  # (500, 100, 8): values are all different, so each has one source
     assert same.any(1).all()
@@ -163,29 +163,3 @@ def test_of_a_table_of_few_categories_each_row_counts_though_equal_ones_came_bef
             assert (str(rule), rule.valid) == ("column 0 = 1", True)
         assert rule.rows > 27
     assert {first.valid, second.valid} == {True} or rows[:2, 0].eq(1).any()
-
-
-def test_a_row_that_is_among_those_of_few_categories_is_left_out_once_and_where_it_would_confirm():
-    rows = torch.tensor([[0.0, 1.0]] * 20 + [[1.0, 1.0]] * 20)
-    search = searching(rows, [], drawn=0, categorical=[1, 1])
-    seen, fresh = search._without(rows[0])
-    assert len(seen) == 10
-    assert len(fresh) == 29
-    assert len(torch.cat([seen, fresh]).unique()) == 39
-    for part in search._without(torch.tensor([5.0, 5.0])):
-        assert len(part) in (10, 30)
-
-
-@pytest.mark.parametrize(
-    ("different", "kinds", "copied"), [(40, 20, True), (40, 19, False), (40, 40, True), (1, 1, True)]
-)
-def test_equal_rows_are_copies_where_a_column_has_half_as_many_values_as_there_are_different_rows(
-    different, kinds, copied
-):
-    number = torch.arange(different)
-    rows = torch.stack([number % kinds, number // kinds], 1).double().repeat(3, 1)
-    rows[rows[:, 0] == 0, 0] = math.nan  # which is one value
-    counted, found = which_count(Table.of(rows), row_keys(rows), torch.zeros(2).bool())
-    assert found is copied
-    assert counted.tolist() == list(range(different if copied else 3 * different))
-    assert not which_count(Table.of(rows), row_keys(rows), torch.ones(2).bool())[1]

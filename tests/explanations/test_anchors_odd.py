@@ -1,4 +1,4 @@
-"""Anchors where the rows are repeated or many, labels are chance, or the time is short."""
+"""Anchors where the rows are many, labels are chance, or the time is short."""
 
 import math
 from dataclasses import replace
@@ -13,7 +13,7 @@ from lightning_posttrain.explanations.anchors.beam import first_of_each, grown
 from lightning_posttrain.explanations.anchors.bounds import Bar
 from lightning_posttrain.explanations.anchors.observed import beam_search, observed_rule
 from lightning_posttrain.explanations.anchors.predicates import predicates_of
-from lightning_posttrain.explanations.anchors.table import Table, cuts_of, row_keys
+from lightning_posttrain.explanations.anchors.table import Table, cuts_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -59,42 +59,6 @@ def test_of_rules_that_fail_the_one_that_is_returned_is_about_as_precise_as_ther
     assert not judged.valid
     assert judged.precision > 0.77
     assert 0.7 < judged.lower < 0.82
-
-
-def test_copies_of_rows_confirm_nothing():
-    said = 0
-    for seed in range(5):
-        rows = uniform(60, 5, seed).repeat(10, 1)
-        labels = (uniform(60, 1, 100 + seed)[:, 0] < 0.5).long().repeat(10)
-        said += sum(rule.valid for rule in anchor(always_second, rows[:10], rows, predicted=labels, seed=seed))
-    assert said == 0
-
-
-def test_a_table_and_the_same_with_each_row_many_times_give_the_same_rules():
-    rows = uniform(400, 3)
-    rows[:40, 2] = math.nan
-    once, often = (
-        anchor(both_large, rows[:6], table, predicted=both_large(table).argmax(1))
-        for table in (rows, rows.repeat(7, 1))
-    )
-    for one, other in zip(once, often, strict=True):
-        assert replace(one, intervened=None) == replace(other, intervened=None)
-    assert any(rule.valid for rule in once)
-
-
-def test_keys_of_rows_are_equal_where_the_rows_are():
-    generator = torch.Generator().manual_seed(0)
-    bits = torch.randint(0, 2, (3000, 14), generator=generator).double()
-    numbers = torch.randint(-3, 4, (3000, 4), generator=generator) * torch.tensor([1.0, 0.5, 1024.0, 1e-3]).double()
-    for rows in (bits, numbers, torch.cat([bits[:, :9], -0.0 * bits[:, :1]], 1)):
-        kinds, kind = torch.unique(rows, dim=0, return_inverse=True)
-        keys, number = torch.unique(row_keys(rows), return_inverse=True)
-        assert len(keys) == len(kinds)
-        assert len(torch.unique(number * len(kinds) + kind)) == len(kinds)
-    gaps = torch.tensor([[math.nan, 1.0], [math.nan, 1.0], [1.0, math.nan], [math.inf, 1.0]]).double()
-    first, second, swapped, infinite = row_keys(gaps).tolist()
-    assert first == second
-    assert len({first, swapped, infinite}) == 3
 
 
 def test_where_keys_come_first_is_as_a_list_says():

@@ -11,7 +11,8 @@ from lightning_posttrain.explanations.perturbation.outcome import Found, marks_o
 from lightning_posttrain.explanations.perturbation.reliability import of_lime, of_rule, of_shap
 from lightning_posttrain.explanations.perturbation.segments import parts_of
 from lightning_posttrain.explanations.perturbation.settings import PerturbationSettings, Subject
-from lightning_posttrain.explanations.result.interpretation import Condition, LimeWeights, Rule, ShapleyValues
+from lightning_posttrain.explanations.result.interpretation import LimeWeights, ShapleyValues
+from lightning_posttrain.explanations.result.rule import Condition, Rule
 from lightning_posttrain.samples.result import Sample
 
 ONE = torch.ones(1)

@@ -4,7 +4,8 @@ import torch
 
 from lightning_posttrain.explanations.render.explanations import explanations, samples_table, samples_values
 from lightning_posttrain.explanations.result.explained import Explained
-from lightning_posttrain.explanations.result.interpretation import Condition, LimeWeights, Rule, ShapleyValues
+from lightning_posttrain.explanations.result.interpretation import LimeWeights, ShapleyValues
+from lightning_posttrain.explanations.result.rule import Condition, Rule
 from tests.samples.explained import rows
 
 ONE = torch.ones(3)

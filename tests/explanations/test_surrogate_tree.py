@@ -10,7 +10,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from lightning_posttrain.core.statistics.binomial import share_interval
 from lightning_posttrain.explanations.functional.surrogate import fit_surrogate
-from lightning_posttrain.explanations.result.interpretation import Condition
+from lightning_posttrain.explanations.result.rule import Condition
 
 LOADERS = {"iris": load_iris, "wine": load_wine}
 

@@ -10,11 +10,12 @@ SMALLEST = 1e-300
 
 
 @lru_cache(4096)
-def upper_bound(errors: int, rows: int, *, level: float = 0.95) -> float:
+def upper_bound(errors: float, rows: float, *, level: float = 0.95) -> float:
     """The share of errors that is exceeded with probability ``1 - level`` at most: one-sided, exact, never too small.
 
     Clopper and Pearson, 1934, doi:10.1093/biomet/26.4.404: the ``level`` quantile of the beta distribution with
-    parameters ``errors + 1`` and ``rows - errors``. 1 where all are errors, NaN without rows.
+    parameters ``errors + 1`` and ``rows - errors``. 1 where all are errors, NaN without rows. Numbers may be effective
+    ones, with a fraction.
 
     Example:
         >>> round(upper_bound(0, 59), 4)

@@ -13,7 +13,7 @@ from lightning_posttrain.explanations.perturbation.arguments import game_of, pos
 from lightning_posttrain.explanations.perturbation.cooperative_game import Forward
 from lightning_posttrain.explanations.perturbation.perturbation_pool import draw_pool
 from lightning_posttrain.explanations.perturbation.segments import Parts
-from lightning_posttrain.explanations.result.interpretation import Rule
+from lightning_posttrain.explanations.result.rule import Rule
 
 
 def anchor(  # noqa: PLR0913 - all but three by keyword

@@ -44,12 +44,12 @@ class Bar:
         """What the lower bound has to exceed."""
         return self.threshold - self.tolerance
 
-    def passed(self, hits: int, rows: int, *, tests: float = 1) -> bool:
+    def passed(self, hits: float, rows: float, *, tests: float = 1) -> bool:
         """Whether a rule is good enough, from rows that its search has not seen.
 
         Args:
             hits: rows with the class.
-            rows: rows for which the rule holds.
+            rows: rows for which the rule holds, or their effective number.
             tests: the doubt is shared among so many tests (Bonferroni).
         """
         if hits < self.threshold * rows or not hits:
@@ -60,20 +60,27 @@ class Bar:
     def judged(self, hits: int, rows: int, *, tests: float = 1) -> Judged:
         """What is to be said of such a rule."""
         lower = lower_bound(hits, rows, confidence=1 - (1 - self.confidence) / tests)
-        return Judged(hits / rows if rows else 0.0, lower, rows, self.passed(hits, rows, tests=tests))
+        return Judged(hits / rows if rows else 0.0, lower, rows, self.passed(hits, rows, tests=tests), draws=rows)
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Precision of a rule, its lower bound, the rows that they are from, and whether that is good enough.
+    """What is to be said of a rule.
 
-    Where the time was over before its search was, ``complete`` is False, and it is not said to be good enough.
+    Args:
+        precision: share of the rows that gets the class.
+        lower: its lower bound.
+        rows: that the precision is from.
+        valid: whether that is good enough.
+        draws: effective number of rows that the lower bound is from.
+        complete: False where the time was over before the search was; then it is not said to be good enough.
     """
 
     precision: float
     lower: float
     rows: int
     valid: bool
+    draws: float
     complete: bool = True
 
     def cut_short(self) -> Judged:
@@ -81,11 +88,11 @@ class Judged:
         return replace(self, valid=False, complete=False)
 
 
-def lower_bound(hits: int, rows: int, *, confidence: float = 0.95) -> float:
+def lower_bound(hits: float, rows: float, *, confidence: float = 0.95) -> float:
     """The share that a true one is below with probability ``1 - confidence`` at most: exact, one-sided.
 
     Clopper and Pearson, 1934, doi:10.1093/biomet/26.4.404. It is above the bound by the Kullback-Leibler divergence,
-    and as sure. 0 without rows.
+    and as sure. Numbers of rows may be effective ones, with a fraction. 0 without rows.
 
     Example:
         >>> round(lower_bound(59, 59), 4)

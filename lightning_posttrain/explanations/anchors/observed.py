@@ -9,14 +9,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_posttrain.explanations.anchors.beam import grown, hold_for
+from lightning_posttrain.explanations.anchors.beam import first_of_each, grown, hold_for
 from lightning_posttrain.explanations.anchors.bounds import Bar, Judged, chernoff_lower
+from lightning_posttrain.explanations.anchors.confirmation import confirmed, evidence_of
 
 DRAWN_PER_ROW = 4
 """Rows drawn for a search weigh as much as so many times the rows that came, at most."""
 
 RANKED = 14
 """Halvings for bounds that rules are put in order by."""
+ALIKE = 1e-5
+"""A rule is longer for nothing where it holds for no more than this share of rows less: sums in float32 are rounded."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +35,7 @@ class Drawn:
     agree: Tensor
 
     def weight(self, rows: int) -> float:
-        """Of each, beside so many rows that came: a power of two, up to 1, so that sums are exact."""
+        """Of each, beside so many draws that came: a power of two, up to 1, so that sums are exact."""
         share = min(1.0, DRAWN_PER_ROW * rows / max(1, len(self.agree)))
         return 2.0 ** math.floor(math.log2(share)) if share else 0.0
 
@@ -57,11 +60,19 @@ class Tried:
         return Tried(self.rules[which], self.rows[which], self.safety[which], self.complete)
 
 
-def _tried(rules: Tensor, rows: Tensor, hits: Tensor, *, level: float, ratio: float) -> Tried:
-    """Rules ``(A, P)`` that hold for so many rows, with so many hits, confirmed on ``ratio`` times as many rows."""
+def _tried(rules: Tensor, counts: tuple[Tensor, Tensor, Tensor], *, level: float, ratio: float) -> Tried:
+    """Rules ``(A, P)`` that hold for so many rows, with so many hits, from so many draws.
+
+    Args:
+        rules: the rules.
+        counts: the three, each ``(A,)``.
+        level: doubt of the confirmation, in nats.
+        ratio: draws of the confirmation for each one here.
+    """
+    rows, hits, draws = (each.double() for each in counts)
+    right = hits * draws / rows.clamp(min=1e-9)
     # a share of few rows is drawn a little towards 7 of 8, so that two hits of two are not sure
-    share = (hits.double() + 0.7) / (rows + 0.8)
-    return Tried(rules, rows.double(), chernoff_lower(share, rows * ratio, level, RANKED))
+    return Tried(rules, rows, chernoff_lower((right + 0.7) / (draws + 0.8), draws * ratio, level, RANKED))
 
 
 def beam_search(  # noqa: PLR0913 - all but three by keyword
@@ -75,6 +86,7 @@ def beam_search(  # noqa: PLR0913 - all but three by keyword
     max_size: int,
     over: Callable[[], bool] = lambda: False,
     weight: Tensor | None = None,
+    draws: Tensor | None = None,
 ) -> Tried:
     """All rules that a beam search comes by, the empty one first; each size is two matrix products over the rows.
 
@@ -83,29 +95,32 @@ def beam_search(  # noqa: PLR0913 - all but three by keyword
         agree: which rows get the class ``(n,)``, bool.
         implies: whether one predicate makes another superfluous ``(P, P)``, bool.
         level: doubt of the confirmation, in nats.
-        ratio: rows of the confirmation for each one here.
+        ratio: draws of the confirmation for each one here.
         beam: how many rules of a size grow.
         max_size: predicates at most.
         over: says that the time is over; then the search ends, with what it has.
-        weight: of each row ``(n,)``; else 1.
+        weight: of each row ``(n,)``, float32; else 1.
+        draws: how many draws each row stands for ``(n,)``, float32, 0 for the copy of another; else its weight.
     """
-    weight = torch.ones(len(hold), device=hold.device) if weight is None else weight
-    rows, hits = hold.float(), agree.float()
+    ones = torch.ones(len(hold), dtype=torch.float32, device=hold.device)
+    weight = ones if weight is None else weight
+    rows, parts = hold.float(), torch.stack([weight, weight * agree, weight if draws is None else draws])
     empty = torch.zeros(1, hold.shape[1], dtype=torch.bool, device=hold.device)
-    levels = [_tried(empty, weight.sum()[None], (weight * hits).sum()[None], level=level, ratio=ratio)]
+    held, right, drawn = parts.sum(1, keepdim=True)
+    levels = [_tried(empty, (held, right, drawn), level=level, ratio=ratio)]
     complete = True
     for _ in range(max_size):
         if over():
             complete = False
             break
         parents = levels[-1][levels[-1].safety.argsort(descending=True, stable=True)[:beam]]
-        inside = hold_for(parents.rules, hold) * weight
+        inside = hold_for(parents.rules, hold)
         rules, came = grown(parents.rules, implies)
-        held, right = (counted.flatten()[came] for counted in (inside @ rows, (inside * hits) @ rows))
-        fewer = (held > 0) & (held < parents.rows[came // len(implies)])
+        held, right, drawn = (((inside * part) @ rows).flatten()[came] for part in parts)
+        fewer = (held > 0) & (held < (1 - ALIKE) * parents.rows[came // len(implies)])
         if not fewer.any():
             break
-        levels.append(_tried(rules[fewer], held[fewer], right[fewer], level=level, ratio=ratio))
+        levels.append(_tried(rules[fewer], (held[fewer], right[fewer], drawn[fewer]), level=level, ratio=ratio))
     rules, held, safety = (torch.cat([getattr(each, name) for each in levels]) for name in ("rules", "rows", "safety"))
     return Tried(rules, held, safety, complete)
 
@@ -132,6 +147,7 @@ def observed_rule(  # noqa: PLR0913 - all but four by keyword
     max_size: int,
     over: Callable[[], bool] = lambda: False,
     drawn: Drawn | None = None,
+    draw: Tensor | None = None,
 ) -> tuple[Tensor, Judged]:
     """The most general rule ``(P,)`` that can be confirmed, or the best that there is, and its figures.
 
@@ -153,36 +169,32 @@ def observed_rule(  # noqa: PLR0913 - all but four by keyword
         max_size: predicates at most.
         over: says that the time is over; then the rule is one of those found so far, and is not said to be valid.
         drawn: rows made of those to search on, and searched on with them; they confirm nothing.
+        draw: number of the draw that each row is from ``(N,)``, int64; else each is its own. All of one are in a part.
     """
     seen, fresh = parts
-    held, right, weight = _searched(hold[seen], agree[seen], drawn)
-    level, ratio = -math.log(1 - bar.confidence), len(fresh) / max(1.0, float(weight.sum()))
+    draw = torch.arange(len(agree), device=agree.device) if draw is None else draw
+    first = torch.zeros(len(agree)).index_fill(0, first_of_each(draw), 1.0)
+    came, new = (int(first[part].sum()) for part in parts)
+    made, light = (0, 0.0) if drawn is None else (len(drawn.agree), drawn.weight(came))
     tried = beam_search(
-        held, right, implies, level=level, ratio=ratio, beam=beam, max_size=max_size, over=over, weight=weight
-    )
+        *_searched(hold[seen], agree[seen], drawn), implies, level=-math.log(1 - bar.confidence),
+        ratio=new / max(1.0, came + light * made), beam=beam, max_size=max_size, over=over,
+        weight=_beside(torch.ones(len(seen)), light * len(seen) / max(1, came), made),
+        draws=_beside(first[seen], light, made),
+    )  # fmt: skip
     finalists = front(tried).rules
-    inside = hold_for(finalists, hold[fresh])
-    rows, hits = inside.sum(1), (inside & agree[fresh]).sum(1)
-    best, judged = _confirmed(list(zip(hits.tolist(), rows.tolist(), strict=True)), bar)
+    best, judged = confirmed(evidence_of(finalists, hold, agree, fresh, draw), bar)
     return finalists[best], judged if tried.complete else judged.cut_short()
 
 
-def _searched(hold: Tensor, agree: Tensor, drawn: Drawn | None) -> tuple[Tensor, Tensor, Tensor]:
-    """All rows to search on: which predicates hold for them, whether they get the class, and their weights."""
-    weight = torch.ones(len(agree), device=agree.device)
+def _searched(hold: Tensor, agree: Tensor, drawn: Drawn | None) -> tuple[Tensor, Tensor]:
+    """All rows to search on: which predicates hold for them, and whether they get the class."""
     if drawn is None:
-        return hold, agree, weight
-    light = weight.new_full((len(drawn.agree),), drawn.weight(len(agree)))
-    return torch.cat([hold, drawn.hold]), torch.cat([agree, drawn.agree]), torch.cat([weight, light])
+        return hold, agree
+    return torch.cat([hold, drawn.hold]), torch.cat([agree, drawn.agree])
 
 
-def _confirmed(counts: list[tuple[int, int]], bar: Bar) -> tuple[int, Judged]:
-    """The last rule before the first that fails; or of those that fail the one with the highest lower bound."""
-    good = [bar.passed(hits, rows) for hits, rows in counts]
-    passed = good.index(False) if False in good else len(good)
-    if passed:
-        return passed - 1, bar.judged(*counts[passed - 1])
-    every = [bar.judged(*count, tests=len(counts)) for count in counts]
-    # one that would pass only after the first has failed must not: it would have had a second chance
-    best = max((place for place, each in enumerate(every) if not each.valid), key=lambda place: every[place].lower)
-    return best, every[best]
+def _beside(values: Tensor, value: float, made: int) -> Tensor:
+    """Values of rows that came, and one for each that was made, float32."""
+    values = values.to(torch.float32)
+    return torch.cat([values, values.new_full((made,), value)])

@@ -92,7 +92,8 @@ class PoolSearch:
             number = len(self._tests) + 1
             if self._whole:
                 rows, hits = (int(count) for count in self.counts(rule[None]))
-                judged = Judged(hits / rows, hits / rows, rows, hits / rows >= self._bar.threshold)
+                share = hits / rows
+                judged = Judged(share, share, rows, share >= self._bar.threshold, draws=rows)
             else:
                 judged = self._bar.judged(int(self._draw(rule[None], FRESH)), FRESH, tests=number * (number + 1))
             self._tests[key] = rule, judged

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_posttrain.explanations.anchors.table import Cuts, Table
 from lightning_posttrain.explanations.perturbation.bins import between, unscaled
-from lightning_posttrain.explanations.result.interpretation import Condition
+from lightning_posttrain.explanations.result.rule import Condition
 
 UP_TO, ABOVE, EQUAL = range(3)
 AT_ONCE = 512

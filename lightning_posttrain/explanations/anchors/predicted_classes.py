@@ -45,6 +45,10 @@ class Asked:
         """Whether the time is over."""
         return self._chunks.over
 
+    def of(self, rows: Tensor) -> Tensor:
+        """Classes ``(n,)`` of rows."""
+        return self.classes(len(rows), lambda numbers: rows[numbers.to(rows.device)])
+
     def classes(
         self, total: int, rows: Callable[[Tensor], Tensor], *, partial: bool = False, share: float = 1.0
     ) -> Tensor:

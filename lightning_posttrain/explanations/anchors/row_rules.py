@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -14,8 +14,9 @@ from lightning_posttrain.explanations.anchors.predicates import Predicates, pred
 from lightning_posttrain.explanations.anchors.predicted_classes import Asked
 from lightning_posttrain.explanations.anchors.row_search import RowRule, RowSearch
 from lightning_posttrain.explanations.anchors.table import cuts_of
+from lightning_posttrain.explanations.anchors.unseen import with_unseen
 from lightning_posttrain.explanations.perturbation.cooperative_game import Forward
-from lightning_posttrain.explanations.result.interpretation import Rule
+from lightning_posttrain.explanations.result.rule import Rule
 
 
 def anchor_of_rows(  # noqa: PLR0913 - all by keyword
@@ -38,19 +39,27 @@ def anchor_of_rows(  # noqa: PLR0913 - all by keyword
     seed: int = 0,
     chunk: int | Chunks = 4096,
 ) -> tuple[Rule, ...]:
-    """For each of some rows of a table, a rule under which the model gives the class of that row.
+    r"""For each of some rows of a table, a rule under which the model gives the class of that row.
 
     Read: where the conditions hold, the model gives the same class, in at least ``lower`` of the cases. Of the rules
     that are sure enough, it is the one that holds for the most rows
     (Ribeiro, Singh and Guestrin, 2018, doi:10.1609/aaai.v32i1.11491).
 
-    By default rules come from ``rows`` as they are: searched for on some of them, confirmed on the others. So
-    ``precision``, ``lower`` and ``rows`` of a rule are of rows that its search has not seen. With few rows there may
-    be no rule that is sure enough: 29 without a miss have to confirm it. The row that is explained does not count.
+    By default rules come from ``rows`` as they are: ``precision``, ``coverage`` and ``base`` are shares of all of them,
+    each as often as it comes. Rules are searched for on some of the rows and confirmed on the others, so that ``lower``
+    is of rows that the search has not seen; the row that is explained does not confirm its own rule. With few rows
+    there may be no rule that is sure enough: 29 without a miss have to confirm it.
 
-    Equal rows are copies where some column that is not categorical has at least half as many different values as there
-    are different rows: they count as one, and none that is equal to the row that is explained. In a table of few
-    categories each counts.
+    Equal rows are draws of their own where all columns are discrete: categorical, or with values that come on average
+    as often as there are different ones, as 2 values in 4 rows, or 20 in 400. In other tables, as with a measurement,
+    which hardly ever comes twice, they are copies of one draw. Those of one draw are searched on or confirm together,
+    those of the row that is explained do neither, and ``lower`` is from the effective number of draws,
+    :math:`(\sum m)^2 / \sum m^2` for draws that come :math:`m` times each (Kish, 1965, "Survey Sampling"; Korn and
+    Graubard, 1998, Survey Methodology 24, 193-201).
+
+    Where no rule is found for a row with a category that no other row has, the rule says so: it has this category as
+    its condition, ``rows`` 0, ``coverage`` 0, and a precision of NaN. So it is for a value beyond all others, where no
+    row of the best rule gets the class.
 
     The model is asked for ``samples`` further rows to search on, made of those of the search: each is one of them, with
     about half of its columns from others. A condition that adds nothing shows there, and they confirm nothing.
@@ -66,14 +75,14 @@ def anchor_of_rows(  # noqa: PLR0913 - all by keyword
         forward: the model: rows ``(n, F)`` to outputs ``(n, C)``, the largest of which is the class.
         inputs: rows to explain ``(K, F)``.
         rows: rows like those that the rules are to hold for, as of the validation data ``(N, F)``; NaN is a missing
-            value, which satisfies no condition. A row to explain may be among them; its own rule leaves it and equal
-            ones out.
+            value, which satisfies no condition. A row to explain may be among them.
         predicted: the class that the model gives for each of ``rows`` ``(N,)``; else it is asked.
         threshold: wanted precision.
         tolerance: how much less it may be in truth.
         confidence: how sure that has to be, for each rule.
         bins: columns are cut into so many parts of as many rows. Default: 8, or 4 where ``exact``.
-        categorical: columns whose values have no order.
+        categorical: columns whose values have no order, so that conditions are of equality; others that are discrete
+            need not be named.
         names: of the columns; else ``column 0`` and so on.
         scale: mean and standard deviation of each column, each ``(F,)``, that undo a normalization where cuts are
             written.
@@ -98,36 +107,36 @@ def anchor_of_rows(  # noqa: PLR0913 - all by keyword
     """
     _check_table(inputs, rows, predicted)
     _check_options(rows.shape[1], bins=bins, max_size=max_size, beam=beam, samples=samples, categorical=categorical)
-    names = names or [f"column {number}" for number in range(rows.shape[1])]
-    _check_columns(rows.shape[1], names, scale)
+    names = _names(rows.shape[1], names, scale)
     asked = Asked(forward, inputs, chunk if isinstance(chunk, Chunks) else Chunks(chunk))
-    wanted = asked.classes(len(inputs), lambda numbers: inputs[numbers.to(inputs.device)])
-    if predicted is None:
-        predicted = asked.classes(len(rows), lambda numbers: rows[numbers.to(rows.device)])
+    wanted = asked.of(inputs)
+    predicted = asked.of(rows) if predicted is None else predicted
     is_category = torch.tensor([column in categorical for column in range(rows.shape[1])])
     bar, drawn, shared = Bar(threshold, tolerance, confidence), 0 if exact else samples, asked.rows - len(inputs)
     search = RowSearch(
         asked, rows.cpu().double(), predicted.cpu(), bar=bar, generator=torch.Generator().manual_seed(seed),
         shared=shared, categorical=is_category, drawn=drawn,
     )  # fmt: skip
-    cuts = cuts_of(search.table, bins or (4 if exact else 8))
-    one = partial(search.exact if exact else search.observed, beam=beam or (4 if exact else 10), max_size=max_size)
-    predicates = (predicates_of(x.cpu().double(), search.table, cuts, is_category) for x in inputs)
-    found = _found(one, inputs, predicates, wanted.tolist())
-    rules = [each.written(names, scale) for each in found]
-    return tuple(rules) if exact else search.intervened(rules, found)
+    cuts, beam = cuts_of(search.table, bins or (4 if exact else 8)), beam or (4 if exact else 10)
+    one = partial(search.exact if exact else search.observed, beam=beam, max_size=max_size)
+    explained = inputs.cpu().double()
+    predicates = partial(predicates_of, table=search.table, cuts=cuts, categorical=is_category)
+    found = _found(one, explained, predicates, wanted)
+    rules = tuple(each.written(names, scale) for each in found)
+    unseen = partial(with_unseen, table=search.table, categorical=is_category, names=names, scale=scale)
+    return tuple(map(unseen, rules if exact else search.intervened(rules, found), explained))
 
 
 def _found(
     search: Callable[[Tensor, Predicates, int], RowRule],
     inputs: Tensor,
-    predicates: Iterable[Predicates],
-    wanted: list[int],
+    predicates: Callable[[Tensor], Predicates],
+    wanted: Tensor,
 ) -> list[RowRule]:
     """The rule of each row; raises where there is no time for the first."""
     found: list[RowRule] = []
-    for x, each, label in zip(inputs, predicates, wanted, strict=True):
-        found.append(search(x, each, label))
+    for x, label in zip(inputs, wanted.tolist(), strict=True):
+        found.append(search(x, predicates(x), label))
         if not found[0].complete:
             raise OutOfTimeError
     return found
@@ -164,9 +173,11 @@ def _check_options(
         raise ValueError(f"`categorical` has {wrong}, wanted numbers of columns, 0 to {columns - 1}.")
 
 
-def _check_columns(columns: int, names: Sequence[str], scale: tuple[Tensor, Tensor] | None) -> None:
+def _names(columns: int, names: Sequence[str], scale: tuple[Tensor, Tensor] | None) -> Sequence[str]:
+    names = names or [f"column {number}" for number in range(columns)]
     if len(names) != columns:
         raise ValueError(f"`names` has {len(names)}, wanted one for each of {columns} columns.")
     if scale is not None and any(part.shape != (columns,) for part in scale):
         shapes = [tuple(part.shape) for part in scale]
         raise ValueError(f"`scale` is {shapes}, wanted mean and standard deviation of {columns} columns, each (F,).")
+    return names

@@ -11,15 +11,17 @@ from torch import Tensor
 from lightning_posttrain.attribution import OutOfTimeError
 from lightning_posttrain.explanations.anchors.beam import hold_for
 from lightning_posttrain.explanations.anchors.bounds import Bar, Judged
+from lightning_posttrain.explanations.anchors.confirmation import evidence_of
 from lightning_posttrain.explanations.anchors.kl_lucb import Effort, searched_rule
 from lightning_posttrain.explanations.anchors.observed import Drawn, observed_rule
 from lightning_posttrain.explanations.anchors.predicates import Predicates
 from lightning_posttrain.explanations.anchors.predicted_classes import Asked
-from lightning_posttrain.explanations.anchors.table import Table, row_keys, which_count
-from lightning_posttrain.explanations.result.interpretation import Rule
+from lightning_posttrain.explanations.anchors.repeats import Repeats
+from lightning_posttrain.explanations.anchors.table import Table
+from lightning_posttrain.explanations.result.rule import Rule
 
 SEARCHED = 0.25
-"""Share of the rows on which rules are searched for; the others confirm them."""
+"""Share of the draws on which rules are searched for; the others confirm them."""
 DRAWING = 0.3
 """Share of the time that is left in which rows for the search may be drawn."""
 INTERVENED = 1000
@@ -54,12 +56,12 @@ class RowSearch:
 
     Args:
         asked: the model.
-        rows: ``(N, F)``, float64, on the CPU; copies of one count as one, see ``which_count``.
+        rows: ``(N, F)``, float64, on the CPU.
         predicted: the class of each ``(N,)``.
         bar: what a rule has to reach.
         generator: of random numbers, on the CPU.
         shared: rows that the model was asked for already, for all rules.
-        categorical: which columns are categories ``(F,)``, bool.
+        categorical: which columns are categories ``(F,)``, bool; then they are discrete, as in ``Repeats``.
         drawn: rows to draw from those of the search, and to ask the model for.
     """
 
@@ -78,29 +80,29 @@ class RowSearch:
         self.table = Table.of(rows)
         self._asked, self._predicted = asked, predicted
         self._bar, self._generator = bar, generator
-        self._keys = row_keys(rows)
-        counted, self._copied = which_count(self.table, self._keys, categorical)
-        self._order = counted[torch.randperm(len(counted), generator=generator)]
-        self._at = max(1, round(SEARCHED * len(self._order)))
-        self._source = self._drawn_from(self._order[: self._at], drawn)
+        self._repeats = Repeats.of(rows, self.table, categorical)
+        self._parts = self._repeats.split(SEARCHED, generator)
+        self._source = self._drawn_from(self._parts[0], drawn)
         self._made = asked.classes(drawn, lambda n: rows.gather(0, self._source[n]), partial=True, share=DRAWING)
         self._shared = shared + len(self._made)
 
     def observed(self, x: Tensor, predicates: Predicates, label: int, *, beam: int, max_size: int) -> RowRule:
         """The rule of a row ``(F,)`` from the rows as they are."""
         agree = self._predicted == label
-        seen, fresh = self._without(x)
-        predicates = predicates[:0] if self._asked.over else predicates.telling(seen, agree, COMBINED)
+        parts = self._repeats.without(x, self._parts)
+        predicates = predicates[:0] if self._asked.over else predicates.telling(parts[0], agree, COMBINED)
         hold = predicates.hold()
         chosen, judged = observed_rule(
-            hold, agree, predicates.implies(), (seen, fresh), bar=self._bar, beam=beam, max_size=max_size,
-            over=lambda: self._asked.over, drawn=self._drawn_of(predicates, hold, label),
+            hold, agree, predicates.implies(), parts, bar=self._bar, beam=beam, max_size=max_size,
+            over=lambda: self._asked.over, drawn=self._drawn_of(predicates, hold, label), draw=self._repeats.draw,
         )  # fmt: skip
         return self._found(predicates, chosen, judged, label=label, forwards=1, observed=True)
 
     def exact(self, x: Tensor, predicates: Predicates, label: int, *, beam: int, max_size: int) -> RowRule:
         """The rule of a row by KL-LUCB on rows drawn under intervention."""
-        others, agree = torch.cat(self._without(x)), self._predicted == label
+        if self._repeats.same:
+            return self.observed(x, predicates, label, beam=beam, max_size=max_size)
+        others, agree = torch.cat(self._repeats.without(x, self._parts)), self._predicted == label
         predicates = predicates.telling(others, agree, COMBINED)
         hold, before = predicates.hold(), self._asked.rows
 
@@ -122,14 +124,15 @@ class RowSearch:
             )
         except OutOfTimeError:
             chosen = torch.zeros(len(predicates), dtype=torch.bool)
-            judged = self._bar.judged(int(agree[others].sum()), len(others)).cut_short()
+            (evidence,) = evidence_of(chosen[None], hold, agree, others, self._repeats.draw)
+            judged = evidence.judged(self._bar).cut_short()
         used, observed = 1 + self._asked.rows - before, not judged.complete
         found = self._found(predicates, chosen, judged, label=label, forwards=used, observed=observed)
         if observed:
             return found
         return replace(found, rule=replace(found.rule, intervened=judged.precision, intervened_rows=judged.rows))
 
-    def intervened(self, rules: list[Rule], found: list[RowRule]) -> tuple[Rule, ...]:
+    def intervened(self, rules: Sequence[Rule], found: list[RowRule]) -> tuple[Rule, ...]:
         """Rules with their precision under intervention, all from one batch; without, where the time was over."""
         if not rules:
             return ()
@@ -156,39 +159,34 @@ class RowSearch:
 
     def _drawn_from(self, rows: Tensor, number: int) -> Tensor:
         """The rows that so many new ones get the value of each column from: one, and others for half of the columns."""
-        shape, columns = len(rows), self.table.place.shape[1]
-        one, other = (rows[torch.randint(shape, (number, width), generator=self._generator)] for width in (1, columns))
-        return torch.where(torch.rand(number, columns, generator=self._generator) < 0.5, other, one)
+        columns, generator = self.table.place.shape[1], self._generator
+        one, other = (
+            rows[(torch.rand(number, width, generator=generator, dtype=torch.float64) * len(rows)).long()]
+            for width in (1, columns)
+        )
+        return torch.where(torch.rand(number, columns, generator=generator) < 0.5, other, one)
 
     def _drawn_of(self, predicates: Predicates, hold: Tensor, label: int) -> Drawn:
         """What holds for the rows that were drawn: of each value the same as for the row that it is from."""
         source = self._source[: len(self._made), predicates.column]
         return Drawn(hold.gather(0, source), self._made == label)
 
-    def _without(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Numbers of the rows to search on and of those to confirm on, without the row itself.
-
-        It would confirm whatever is said of it. Of equal rows that count each it is one, of those to confirm on if
-        there is one, as it may be.
-        """
-        equal = self._keys[self._order] == row_keys(x.cpu().double()[None])
-        if not self._copied:
-            equal &= equal.flip(0).cumsum(0).flip(0) == 1
-        return self._order[: self._at][~equal[: self._at]], self._order[self._at :][~equal[self._at :]]
-
     def _found(
         self, predicates: Predicates, chosen: Tensor, judged: Judged, *, label: int, forwards: int, observed: bool
     ) -> RowRule:
+        held = predicates[chosen].hold().all(1)
         rule = Rule(
             (),
             predicted=label,
             precision=judged.precision,
             lower=judged.lower,
             rows=judged.rows,
-            coverage=float(predicates[chosen].hold().all(1).double().mean()),
-            base=float((self._predicted == label).double().mean()),
+            coverage=int(held.sum()) / len(held),
+            base=int((self._predicted == label).sum()) / len(held),
             valid=judged.valid,
             observed=observed,
             forwards=forwards + self._shared,
+            draws=judged.draws,
+            different=self._repeats.different(held) if observed else None,
         )
         return RowRule(rule, predicates, chosen, judged.complete)

@@ -14,7 +14,7 @@ from lightning_posttrain.explanations.anchors.pool_search import PoolSearch
 from lightning_posttrain.explanations.anchors.predicted_classes import class_of
 from lightning_posttrain.explanations.perturbation.cooperative_game import Game
 from lightning_posttrain.explanations.perturbation.perturbation_pool import Pool
-from lightning_posttrain.explanations.result.interpretation import Condition, Rule
+from lightning_posttrain.explanations.result.rule import Condition, Rule
 
 
 def anchor_of_parts(  # noqa: PLR0913 - all by keyword
@@ -116,6 +116,7 @@ def _rule(conditions: list[Condition], label: int, judged: Judged) -> Rule:
         valid=judged.valid,
         observed=False,
         of_parts=True,
+        draws=judged.draws,
     )
 
 

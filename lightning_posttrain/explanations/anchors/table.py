@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_posttrain.explanations.anchors.beam import first_of_each, weights
-
 
 @dataclass(frozen=True, eq=False)
 class Table:
@@ -35,6 +33,11 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.ordered)
+
+    @property
+    def different(self) -> Tensor:
+        """How many different values each column has, NaN being one ``(F,)``, int64."""
+        return 1 + (self.columns[:, 1:] != self.columns[:, :-1]).sum(1)
 
     def at_most(self, values: Tensor, *, below: bool = False) -> Tensor:
         """How many of each column are up to values ``(V, F)``, or below them; NaN are none: ``(V, F)``, int64."""
@@ -64,48 +67,6 @@ class Table:
         return self.ordered.gather(0, torch.where((place >= first) & (place < end), place, other))
 
 
-def row_keys(rows: Tensor) -> Tensor:
-    """A number for each row ``(N, F)`` that is the same for equal rows, and hardly ever for others: ``(N,)``, int64.
-
-    Missing values are equal, and 0 and -0 as well.
-
-    Example:
-        >>> keys = row_keys(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, -0.0]]).double())
-        >>> [bool(keys[0] == key) for key in keys]
-        [True, False, True]
-    """
-    random = weights(rows.shape[1]).to(rows.device)
-
-    def key(part: Tensor) -> Tensor:
-        bits = part.masked_fill(part.isnan(), torch.nan).add(0.0).view(torch.int64)
-        # round numbers differ in their high bits only, which a product would push out
-        return ((bits ^ (bits >> 32) ^ (bits >> 52)) * random).sum(1)
-
-    return torch.cat([key(part) for part in torch.split(rows.double(), 1024)])
-
-
-def which_count(table: Table, keys: Tensor, categorical: Tensor) -> tuple[Tensor, bool]:
-    """Numbers of the rows that count, and whether equal rows are copies, of which one counts.
-
-    They are where some column of an order has at least half as many different values as there are different rows: a
-    measurement hardly ever comes twice. Of a few categories rows come again by themselves, and each counts.
-
-    Args:
-        table: ``N`` rows.
-        keys: of the rows, as of ``row_keys`` ``(N,)``.
-        categorical: which columns are categories ``(F,)``, bool.
-
-    Example:
-        >>> rows = torch.tensor([[0.13, 1.0], [0.27, 1.0], [0.13, 1.0]])
-        >>> which_count(Table.of(rows), row_keys(rows), torch.tensor([False, True]))
-        (tensor([0, 1]), True)
-    """
-    first = first_of_each(keys)
-    values = 1 + (table.columns[:, 1:] != table.columns[:, :-1]).sum(1)
-    copied = bool((2 * values[~categorical] >= len(first)).any())
-    return (first if copied else torch.arange(len(keys), device=keys.device)), copied
-
-
 @dataclass(frozen=True, eq=False)
 class Cuts:
     """Values at which columns are cut.
@@ -122,12 +83,16 @@ class Cuts:
 
 
 def cuts_of(table: Table, bins: int) -> Cuts:
-    """Cuts of each column into so many bins of equal number, at values that are there; none for a constant column.
+    """Cuts of each column, at values that are there; none for a constant column.
+
+    Into so many bins of equal number; a column of as many different values or fewer is cut between any two of them.
 
     Example:
         >>> table = Table.of(torch.tensor([[1.0, 5.0], [2.0, 5.0], [3.0, 5.0], [4.0, 5.0]]))
         >>> cuts_of(table, 2).divides.tolist(), cuts_of(table, 2).values[0, 0].item()
         ([[True, False]], 2.0)
+        >>> cuts_of(Table.of(torch.tensor([[0.0]] * 98 + [[1.0], [2.0]])), 3).values.T.tolist()
+        [[0.0, 1.0]]
     """
     shares = torch.arange(1, bins, dtype=torch.float64) / bins
     wanted = (shares[:, None].to(table.place.device) * table.filled).ceil().long() - 1
@@ -136,6 +101,10 @@ def cuts_of(table: Table, bins: int) -> Cuts:
     # a cut at the largest value divides nothing: the next smaller one does, as for a column of few zeros and many ones
     next_smaller = table.ordered.where(table.ordered < largest, -torch.inf).amax(0)
     values = torch.minimum(values, next_smaller)
+    for column in (table.different <= bins).nonzero()[:, 0].tolist():
+        few = torch.unique(table.ordered[: int(table.filled[column]), column])[:-1]
+        if len(few):
+            values[:, column] = few[torch.arange(bins - 1, device=few.device).clamp(max=len(few) - 1)]
     below = table.at_most(values)
     new = torch.ones_like(below, dtype=torch.bool)
     new[1:] = below[1:] != below[:-1]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_posttrain.core.statistics.binomial import share_interval
-from lightning_posttrain.explanations.result.interpretation import Condition, shortest
+from lightning_posttrain.explanations.result.rule import Condition, shortest
 from lightning_posttrain.explanations.result.surrogate import Branch, SurrogateReport
 
 FEWEST = 20

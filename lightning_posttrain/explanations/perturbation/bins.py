@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_posttrain.explanations.perturbation.arguments import positions
-from lightning_posttrain.explanations.result.interpretation import Condition, shortest
+from lightning_posttrain.explanations.result.rule import Condition, shortest
 
 Scale = tuple[Sequence[float] | Tensor, Sequence[float] | Tensor]
 """Mean and standard deviation of each column, as a normalisation took them off."""

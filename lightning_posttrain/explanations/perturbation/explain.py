@@ -14,7 +14,8 @@ from lightning_posttrain.explanations.perturbation.outcome import Found
 from lightning_posttrain.explanations.perturbation.segments import Parts, parts_of, placed
 from lightning_posttrain.explanations.perturbation.settings import PerturbationSettings, Subject
 from lightning_posttrain.explanations.result.explained import Explained
-from lightning_posttrain.explanations.result.interpretation import Rule, ShapleyValues
+from lightning_posttrain.explanations.result.interpretation import ShapleyValues
+from lightning_posttrain.explanations.result.rule import Rule
 
 Failed = Callable[[str, Exception], None]
 

@@ -23,7 +23,7 @@ from lightning_posttrain.explanations.perturbation.perturbation_pool import Pool
 from lightning_posttrain.explanations.perturbation.segments import Parts
 from lightning_posttrain.explanations.perturbation.settings import TITLES, PerturbationSettings, Subject
 from lightning_posttrain.explanations.perturbation.shapley import shapley_of_game, shapley_of_pool
-from lightning_posttrain.explanations.result.interpretation import Rule
+from lightning_posttrain.explanations.result.rule import Rule
 
 SHARED = 4
 """Times as many rows for LIME of a table, as all samples share them."""

@@ -20,7 +20,8 @@ from lightning_posttrain.explanations.perturbation.settings import (
     Subject,
 )
 from lightning_posttrain.explanations.result.explained import Explained
-from lightning_posttrain.explanations.result.interpretation import Importance, LimeWeights, Rule, ShapleyValues
+from lightning_posttrain.explanations.result.interpretation import Importance, LimeWeights, ShapleyValues
+from lightning_posttrain.explanations.result.rule import Rule
 from lightning_posttrain.samples.kinds import channel_dim
 from lightning_posttrain.samples.result import Sample, SampleMaps
 
@@ -125,7 +126,7 @@ def marks_of(rule: Rule) -> dict[int, str]:
     """What to write on the parts of a rule so that its conditions are found in the picture, by part.
 
     Example:
-        >>> from lightning_posttrain.explanations.result.interpretation import Condition
+        >>> from lightning_posttrain.explanations.result.rule import Condition
         >>> parts = Condition(40, "part 41"), Condition(3, "row 1, column 4"), Condition(9, "sky")
         >>> marks_of(Rule(parts, 0, 1.0, 0.9, rows=99, coverage=0.1, base=0.2, valid=True, observed=False))
         {40: '41', 3: '1,4'}

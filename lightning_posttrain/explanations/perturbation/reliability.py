@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from lightning_posttrain.explanations.result.interpretation import LimeWeights, Rule, ShapleyValues
+from lightning_posttrain.explanations.result.interpretation import LimeWeights, ShapleyValues
+from lightning_posttrain.explanations.result.rule import Rule
 
 FITS = 0.2
 """R² below which a linear model says nothing of the output."""

@@ -12,7 +12,7 @@ from lightning_posttrain.core.drawing.canvas import INK, PALE, TEXT, WIDTH, Canv
 from lightning_posttrain.core.drawing.number_format import KEYWORD, paler, share, share_bar, tick
 from lightning_posttrain.core.drawing.plot import GRID
 from lightning_posttrain.core.output.artifacts import Image
-from lightning_posttrain.explanations.result.interpretation import Rule
+from lightning_posttrain.explanations.result.rule import Rule
 from lightning_posttrain.samples.render.captions import headline
 from lightning_posttrain.samples.render.sheet import (
     EDGE,
@@ -130,13 +130,34 @@ def _caption(sample: Sample) -> Pixels:
 
 
 def _nothing(rule: Rule, class_names: Sequence[str]) -> Pixels:
-    """That there is no rule, and the best one that was tried."""
-    tried = f"The best try: IF {rule} THEN {class_names[rule.predicted]}: {precision(rule, 'at least')}."
-    lines = whole(tried, WIDTH - MARGIN - EDGE, FINE_PRINT)[:MOST_TRIED]
+    """That there is no rule, and why, or the best one that was tried."""
+    name = class_names[rule.predicted]
+    said = reason(rule, name) or f"The best try: IF {rule} THEN {name}: {precision(rule, 'at least')}."
+    lines = whole(f"{said[0].upper()}{said[1:]}", WIDTH - MARGIN - EDGE, FINE_PRINT)[:MOST_TRIED]
     canvas = Canvas(LINE + 23 * len(lines) + 10)
     canvas.text(MARGIN, 0, NOTHING, color=PALE)
     canvas.lines(MARGIN, LINE, lines, 23, size=FINE_PRINT, color=PALE)
     return canvas.pixels()
+
+
+def reason(rule: Rule, name: str) -> str:
+    """Why there is no rule for a class, where the rows leave no room for one; else nothing.
+
+    Example:
+        >>> from lightning_posttrain.explanations.result.rule import Condition
+        >>> kind = Condition(0, "kind", equal=7)
+        >>> reason(Rule((kind,), 1, math.nan, 0.0, rows=0, coverage=0.0, base=0.2, valid=False, observed=True), "cat")
+        'no row has kind = 7: nothing can be said of it.'
+    """
+    if rule.unseen:
+        return f"no row has {' or '.join(map(str, rule.conditions))}: nothing can be said of it."
+    if not rule.observed:
+        return ""
+    if rule.different == 1 and rule.coverage == 1:
+        return (
+            f"all {rule.rows:,} rows are equal: no rule tells one from another. {share(rule.base)} of them get {name}."
+        )
+    return f"no row gets {name}." if rule.base == 0 else ""
 
 
 def _rule(rule: Rule, class_names: Sequence[str]) -> Pixels:
@@ -191,7 +212,7 @@ def precision(rule: Rule, least: str) -> str:
     """The precision in words, with its lower bound.
 
     Example:
-        >>> precision(Rule((), 1, 0.984, 0.929, rows=20, coverage=1.0, base=0.9, valid=True, observed=True), "≥")
+        >>> precision(Rule((), 1, 0.984, 0.929, rows=20, coverage=0.1, base=0.9, valid=True, observed=True), "≥")
         '98% (≥ 92%) of 20 rows'
     """
     of = "copies" if rule.of_parts else "rows" if rule.observed else "variants"
@@ -205,6 +226,8 @@ def _floor(bound: float) -> str:
 
 def _remarks(rule: Rule) -> Pixels:
     said = [] if rule.valid else [(f"Not certain: only {_floor(rule.lower)} is sure. The best rule found.", WRONG)]
+    if rule.observed and rule.draws is not None and rule.draws < rule.rows / 2 and rule.different != rule.rows:
+        said.append((f"Many of these rows are equal: what is sure rests on about {rule.draws:,.0f}.", INK))
     if rule.intervened is not None and rule.observed and rule.precision - rule.intervened > WIDE:
         said.append((ALSO, INK))
     lines = [(line, color) for text, color in said for line in whole(text, WIDTH - MARGIN - EDGE, SMALL)]

@@ -21,7 +21,7 @@ from lightning_posttrain.core.drawing.number_format import KEYWORD, number, shar
 from lightning_posttrain.core.drawing.plot import GRID, class_colors
 from lightning_posttrain.core.drawing.table_notes import sentences
 from lightning_posttrain.core.output.artifacts import Image, Table
-from lightning_posttrain.explanations.result.interpretation import Condition
+from lightning_posttrain.explanations.result.rule import Condition
 from lightning_posttrain.explanations.result.surrogate import Branch, Drop, SurrogateReport
 from lightning_posttrain.samples.render.sheet import EDGE, ROOM, SMALL, empty, foot, heading_pixels, stacked, whole
 

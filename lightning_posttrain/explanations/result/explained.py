@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from lightning_posttrain.core.output.result import undefined_to_none
-from lightning_posttrain.explanations.result.interpretation import Importance, LimeWeights, Rule, ShapleyValues
+from lightning_posttrain.explanations.result.interpretation import Importance, LimeWeights, ShapleyValues
+from lightning_posttrain.explanations.result.rule import Rule
 from lightning_posttrain.samples.result import SampleMaps
 
 

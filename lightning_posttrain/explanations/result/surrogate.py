@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning_posttrain.core.output.result import Counted, undefined_to_none
-from lightning_posttrain.explanations.result.interpretation import Condition
+from lightning_posttrain.explanations.result.rule import Condition
 
 
 @dataclass(frozen=True)
