@@ -43,7 +43,7 @@ def test_with_rows_drawn_for_the_search_more_rules_are_valid_and_fewer_name_a_co
         valid.append(sum(rule.valid for rule in rules))
         noise.append(sum(condition.part > 2 for rule in rules for condition in rule.conditions))
     assert valid[1] >= 25 > valid[0]
-    assert noise[1] <= 2 < noise[0]
+    assert noise[1] <= 3 < noise[0] // 2
 
 
 @pytest.mark.slow

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -82,7 +83,7 @@ def test_the_line_above_is_wrapped_and_never_elided(written):
     [(0.04, 0.01, 0.002), (0.41, 0.38, 0.2), (0.59, 0.55, 0.1), (0.9, 0.85, 0.86), (0.7, 0.6, 0.6)],
 )
 def test_a_failing_rule_that_is_rare_or_no_better_than_none_reads_as_no_rule(written, precision, lower, base):
-    rule = replace(RULE, valid=False, precision=precision, lower=lower, base=base, intervened=None)
+    rule = replace(RULE, valid=False, precision=precision, lower=lower, base=base, coverage=0.04, intervened=None)
     image = rules_image([(SAMPLE, rule)], NAMES)
     assert NOTHING in texts(written)
     said = " ".join(texts(written))
@@ -209,3 +210,47 @@ def test_every_number_of_a_rule_is_in_the_table_for_files():
         "at least": 0.9291, "rows": 143, "covers": 0.24, "base": 0.37, "wanted": 0.95, "redrawn": 0.9,
         "redrawn rows": 1000, "draws": None, "different rows": None,
     }  # fmt: skip
+
+
+UNSEEN = Rule(
+    (Condition(0, "kind", equal=7.0), Condition(1, "size", low=3.5)), 0, math.nan, 0.0, 0,
+    coverage=0.0, base=0.2, valid=False, observed=True, draws=0.0, different=0,
+)  # fmt: skip
+SAME = replace(UNSEEN, conditions=(), precision=1.0, rows=1200, coverage=1.0, base=1.0, different=1)
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        (UNSEEN, "no row has kind = 7 or size > 3.5: nothing can be said of it"),
+        (SAME, "all 1,200 rows are equal, so no rule tells one from another; 100% of them get malignant"),
+        (replace(SAME, different=600, precision=0.0, base=0.0), "no row gets malignant"),
+    ],
+)
+def test_why_there_can_be_no_rule_is_said_in_the_picture_and_the_table(written, rule, words):
+    rules_image([(SAMPLE, rule)], NAMES)
+    said = " ".join(texts(written))
+    assert f"{words[0].upper()}{words[1:]}." in said
+    table = rules_table([(SAMPLE, rule)], NAMES)
+    assert table.rows[0][2] == f"no rule found: {words}"
+    assert table.rows[0][5] == "no"
+    for text in (said, str(table.rows)):
+        assert "nan" not in text.replace("malignant", "")
+        assert "The best try" not in text
+        assert " 0 rows" not in text
+    assert rules_values([(SAMPLE, rule)], NAMES).rows[0][5] == (None if rule.unseen else rule.precision)
+
+
+@pytest.mark.parametrize(
+    ("draws", "different", "said"), [(60.2, 90, True), (60.2, 143, False), (80.0, 90, False), (None, None, False)]
+)
+def test_a_bound_that_rests_on_far_fewer_rows_than_there_are_says_so(written, draws, different, said):
+    rules_image([(SAMPLE, replace(RULE, draws=draws, different=different))], NAMES)
+    assert ("Many of these rows are equal: what is sure rests on about 60." in texts(written)) == said
+
+
+def test_figures_that_cannot_be_of_the_same_rows_are_refused():
+    with pytest.raises(ValueError, match=r"`precision` is 0.984 and `coverage` 0.5.*0.492 .* `base`, 0.37. Count all"):
+        replace(RULE, coverage=0.5)
+    assert replace(RULE, coverage=0.5, observed=False).coverage == 0.5
+    assert replace(RULE, coverage=0.5, base=0.492).found

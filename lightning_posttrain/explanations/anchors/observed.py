@@ -183,6 +183,8 @@ def observed_rule(  # noqa: PLR0913 - all but four by keyword
         draws=_beside(first[seen], light, made),
     )  # fmt: skip
     finalists = front(tried).rules
+    # what holds for drawn rows alone says nothing of the table
+    finalists = finalists[hold_for(finalists, hold).any(1)]
     best, judged = confirmed(evidence_of(finalists, hold, agree, fresh, draw), bar)
     return finalists[best], judged if tried.complete else judged.cut_short()
 

@@ -154,9 +154,8 @@ def reason(rule: Rule, name: str) -> str:
     if not rule.observed:
         return ""
     if rule.different == 1 and rule.coverage == 1:
-        return (
-            f"all {rule.rows:,} rows are equal: no rule tells one from another. {share(rule.base)} of them get {name}."
-        )
+        gets = f"{share(rule.base)} of them get {name}"
+        return f"all {rule.rows:,} rows are equal, so no rule tells one from another; {gets}."
     return f"no row gets {name}." if rule.base == 0 else ""
 
 
