@@ -222,7 +222,7 @@ SAME = replace(UNSEEN, conditions=(), precision=1.0, rows=1200, coverage=1.0, ba
 @pytest.mark.parametrize(
     ("rule", "words"),
     [
-        (UNSEEN, "no row has kind = 7 or size > 3.5: nothing can be said of it"),
+        (UNSEEN, "no row has kind = 7 or size > 3.5, so nothing can be said of it"),
         (SAME, "all 1,200 rows are equal, so no rule tells one from another; 100% of them get malignant"),
         (replace(SAME, different=600, precision=0.0, base=0.0), "no row gets malignant"),
     ],

@@ -44,8 +44,8 @@ OFTEN_OF_PARTS = "while all IF parts are there, the model often says THEN, but n
 NOT_SURE = "Orange: not sure enough."
 NOTHING = "no rule found"
 BARS = (
-    "Precision: of the rows where all IF lines hold, the share for which the model says THEN; the dark part is sure. "
-    "The black mark: that class's share of all rows."
+    "Precision: of the rows where all IF lines hold, the share for which the model says THEN; the dark part is sure, "
+    "as judged by rows that were not used to find the rule. The black mark: that class's share of all rows."
 )
 BARS_OF_PARTS = (
     "Precision: of copies of the sample in which the IF parts are there and others are hidden at random, the share "
@@ -147,10 +147,10 @@ def reason(rule: Rule, name: str) -> str:
         >>> from lightning_posttrain.explanations.result.rule import Condition
         >>> kind = Condition(0, "kind", equal=7)
         >>> reason(Rule((kind,), 1, math.nan, 0.0, rows=0, coverage=0.0, base=0.2, valid=False, observed=True), "cat")
-        'no row has kind = 7: nothing can be said of it.'
+        'no row has kind = 7, so nothing can be said of it.'
     """
     if rule.unseen:
-        return f"no row has {' or '.join(map(str, rule.conditions))}: nothing can be said of it."
+        return f"no row has {' or '.join(map(str, rule.conditions))}, so nothing can be said of it."
     if not rule.observed:
         return ""
     if rule.different == 1 and rule.coverage == 1:
