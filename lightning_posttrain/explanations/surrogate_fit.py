@@ -23,7 +23,7 @@ from lightning_posttrain.samples.inputs import Inputs
 from lightning_posttrain.samples.kinds import Kind, known_kind
 from lightning_posttrain.samples.model_access import ModelAccess
 from lightning_posttrain.samples.reservoir import Chosen
-from lightning_posttrain.samples.sample_set import SampleSet, progress
+from lightning_posttrain.samples.sample_set import Progress, SampleSet, progress
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -94,12 +94,14 @@ class SurrogateFit:
             anew: ask the model for the scores of the rows, as it may be another than in the epoch.
             stale: what is said where it cannot be asked, and the scores are those of the epoch.
         """
-        with progress(trainer, self.access.owner) as advance:
+        with progress(trainer, self.access.owner) as bar:
             size = ROWS if known_kind(rows.inputs, self.inputs.kind) == "tabular" else sample_set.rows
-            chunks = Chunks(size, seconds=self.max_seconds, advance=advance)
+            chunks = Chunks(size, seconds=self.max_seconds, advance=bar)
+            if anew and not importance:
+                bar.expect(min(len(rows.inputs), self.forwards))
             asked = self._asked(sample_set, rows, trainer, chunks) if anew else None
             said = [stale] if anew and asked is None and stale else []
-            return self._report(sample_set, asked or rows, trainer, said, chunks if importance else None)
+            return self._report(sample_set, asked or rows, trainer, said, (chunks, bar) if importance else None)
 
     def _asked(self, sample_set: SampleSet, rows: SampledRows, trainer: Trainer, chunks: Chunks) -> SampledRows | None:
         """The rows with the scores that the model gives now, as many as there is time for; None where it cannot."""
@@ -124,9 +126,14 @@ class SurrogateFit:
         return SampledRows(rows.inputs[:count], torch.cat(found), rows.target[:count], rows.seen)
 
     def _report(
-        self, sample_set: SampleSet, rows: SampledRows, trainer: Trainer, said: list[str], chunks: Chunks | None
+        self,
+        sample_set: SampleSet,
+        rows: SampledRows,
+        trainer: Trainer,
+        said: list[str],
+        asking: tuple[Chunks, Progress] | None,
     ) -> SurrogateReport | None:
-        """The report of rows with scores; the model is asked for the importance in ``chunks``, if these are there."""
+        """The report of rows with scores; the model is asked for the importance in chunks, if these are there."""
         kind = known_kind(rows.inputs, self.inputs.kind)
         scores, target, counted = _usable(rows)
         count, broken = int(counted.sum()), int(((target >= 0) & ~counted).sum())
@@ -142,10 +149,10 @@ class SurrogateFit:
             pooled = self._pooled(inputs, kind)
             tree = self._tree(sample_set, pooled, scores[counted].argmax(1), kind)
             found.append(replace(tree, remarks=tuple(said)))
-        if found and chunks is not None and self.access.can(sample_set):
+        if found and asking is not None and self.access.can(sample_set):
             few = replace(sample_set, chosen=Chosen(inputs, (None,) * len(inputs)))
             with self.access.guarded(trainer, "work out the permutation importance", CURE):
-                found = [self._with_drops(found[0], few, target[counted], pooled, chunks)]
+                found = [self._with_drops(found[0], few, target[counted], pooled, *asking)]
         return found[0] if found else None
 
     def _pooled(self, inputs: Tensor, kind: Kind) -> Pooled:
@@ -164,20 +171,24 @@ class SurrogateFit:
         )  # fmt: skip
 
     def _with_drops(
-        self, report: SurrogateReport, sample_set: SampleSet, target: Tensor, pooled: Pooled, chunks: Chunks
+        self,
+        report: SurrogateReport,
+        sample_set: SampleSet,
+        target: Tensor,
+        pooled: Pooled,
+        chunks: Chunks,
+        bar: Progress,
     ) -> SurrogateReport:
         """A report with the drops of the chosen rows, as far as forwards and time reach."""
-        scorer, x, features = self.access.scorer(sample_set), sample_set.inputs(self.inputs.kind), len(pooled.names)
-
-        def forward(rows: Tensor) -> Tensor:
-            found = scorer(rows).cpu()
-            chunks.advance(len(rows))
-            return found
-
+        x, features = sample_set.inputs(self.inputs.kind), len(pooled.names)
+        forward = _Forward(self.access.scorer(sample_set), bar)
         with self.access.session(sample_set.module), torch.no_grad():
             wanted = self._planned(self.forwards, features, len(x))
             most = _in_time(forward, x, chunks)
             repeats, rows = planned = self._planned(min(self.forwards, most), features, len(x))
+            each, forward.rows = rows * features, 0
+            whole = rows + each * min(repeats, rows - 1)
+            bar.expect(whole)
             drops = permutation_importance(
                 forward, x[:rows], target[:rows], names=pooled.names, parts=pooled.parts, repeats=repeats,
                 seed=self.access.seed, chunk=int(max(1, min(chunks.size, most / CHUNKS))), over=lambda: chunks.over,
@@ -185,8 +196,8 @@ class SurrogateFit:
         said = list(report.remarks)
         if len(drops) < features:
             said.append(f"importance of {len(drops)} of {features} features; the time was over")
-        elif planned != wanted or chunks.over:
-            asked = f"{rows:,} of {len(x):,} rows, at most {repeats} of {self.repeats} repeats"
+        elif planned != wanted or forward.rows < whole:
+            asked = f"{rows:,} of {len(x):,} rows, {(forward.rows - rows) // each} of {self.repeats} repeats"
             said.append(f"the time was short for the importance: {asked}")
         return replace(report, drops=drops, drop_rows=rows if drops else 0, remarks=tuple(said))
 
@@ -194,6 +205,20 @@ class SurrogateFit:
         """Repeats and rows: fewer repeats, and then rows, where forwards would be too many."""
         repeats = max(1, min(self.repeats, int(forwards / rows - 1) // features))
         return repeats, min(rows, max(FEWEST, int(forwards) // (features * repeats + 1)))
+
+
+class _Forward:
+    """A scorer that counts the rows that it is asked for, and tells a bar."""
+
+    def __init__(self, scorer: Callable[[Tensor], Tensor], bar: Progress) -> None:
+        self.rows = 0
+        self._scorer, self._bar = scorer, bar
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        found = self._scorer(rows).cpu()
+        self.rows += len(rows)
+        self._bar(len(rows))
+        return found
 
 
 def _in_time(forward: Callable[[Tensor], Tensor], x: Tensor, chunks: Chunks) -> float:

@@ -57,6 +57,21 @@ def test_the_micro_average_takes_all_classes_together():
     )
 
 
+@pytest.mark.parametrize(
+    ("classes", "absent", "said"), [(30, 0, "25 other classes"), (30, 2, "23 of 25 other classes"), (3, 0, None)]
+)
+def test_the_legend_counts_the_other_classes_and_those_drawn_where_these_are_fewer(written, classes, absent, said):
+    counts, _, _ = counted(900, classes - absent)
+    if absent:
+        generator = torch.Generator().manual_seed(1)
+        metric = ScoreHistograms(classes)
+        metric.update(EvalBatch(torch.randn(900, classes, generator=generator), torch.arange(900) % (classes - absent)))
+        counts = metric.result()
+    list(ScoreCurves().show(curve_report(counts), "val"))
+    legends = [text for text, _ in written if "other class" in text]
+    assert legends == ([] if said is None else [said] * 2)
+
+
 def test_counts_at_thresholds_are_those_above_them():
     counts, actual, order = counted(classes=2)
     found = points_at(counts, torch.linspace(0, 1, 11, dtype=torch.float64))

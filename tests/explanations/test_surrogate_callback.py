@@ -1,3 +1,4 @@
+import io
 import json
 import sys
 
@@ -6,6 +7,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+from tqdm.auto import tqdm
 
 from lightning_posttrain.core.statistics.binomial import share_interval
 from lightning_posttrain.explanations.callback.surrogate import Surrogate
@@ -340,6 +342,40 @@ def test_with_time_enough_nothing_is_said_of_it(monkeypatch):
     assert not any("time" in note for note in report.notes)
 
 
+def test_a_time_that_is_over_when_all_is_done_was_not_short(monkeypatch):
+    clock, asked = Clock(monkeypatch, 0.0), []
+
+    def forward(module, x):
+        asked.append(len(x))
+        # 64 rows are compared, and twice as many timed; the last of the others takes all of the time
+        clock.now += 1e6 if sum(asked) == 64 + 128 + 200 + 3 * 10 * 200 else 0
+        return clock(module, x)
+
+    callback = Surrogate(forward_fn=forward, on_error="raise")
+    toys.quiet(callback).validate(Net(), loader(), verbose=False)
+    assert clock.now == 1e6
+    assert not any("time" in note for note in callback.results["val"].notes)
+
+
+def test_the_bar_knows_how_many_forwards_are_to_come(monkeypatch):
+    bars = []
+
+    class Bar(tqdm):
+        def __init__(self, **options):
+            super().__init__(**options, file=io.StringIO())
+            bars.append(self)
+
+        def close(self):
+            self.done = self.n, self.total
+            super().close()
+
+    monkeypatch.setattr("tqdm.auto.tqdm", Bar)
+    trainer = toys.quiet(Surrogate(on_error="raise"), enable_progress_bar=True)
+    trainer.validate(Net(), loader(), verbose=False)
+    (done,) = [bar.done for bar in bars if bar.desc and bar.desc.startswith("Surrogate")]
+    assert done[0] == done[1] == 2 * 64 + 200 + 3 * 10 * 200
+
+
 def test_without_a_limit_all_is_worked_out(monkeypatch):
     report, spent = timed(monkeypatch, 10.0, max_seconds=None)
     assert (len(report.drops), report.drop_rows) == (3, 200)
@@ -349,8 +385,8 @@ def test_without_a_limit_all_is_worked_out(monkeypatch):
 @pytest.mark.parametrize(
     ("seconds", "rows", "said"),
     [
-        (0.03, 200, "the time was short for the importance: 200 of 200 rows, at most 5 of 10 repeats"),
-        (0.3, 75, "the time was short for the importance: 75 of 200 rows, at most 1 of 10 repeats"),
+        (0.03, 200, "the time was short for the importance: 200 of 200 rows, 5 of 10 repeats"),
+        (0.3, 75, "the time was short for the importance: 75 of 200 rows, 1 of 10 repeats"),
         (1.0, 20, "importance of 1 of 3 features; the time was over"),
         (1.5, 0, "importance of 0 of 3 features; the time was over"),
     ],

@@ -63,7 +63,9 @@ def _image(
         named.append(Line(*_thinned(together[0][:, 0].numpy(), together[1][:, 0].numpy()), INK, 4.0))
         entries.insert(0, (INK, f"all together (micro)  {micro:.4f}"))
     if faint:
-        entries.append((FAINT, f"{len(faint)} of {len(values) - len(chosen)} other classes"))
+        others = len(values) - len(chosen)
+        drawn = f"{others}" if len(faint) == others else f"{len(faint)} of {others}"
+        entries.append((FAINT, f"{drawn} other {'class' if others == 1 else 'classes'}"))
     side = WIDTH - 110
     canvas = Canvas(100 + side + 74 + 28 * len(entries) + 34)
     canvas.text(12, 10, f"{texts[0]}; below: {short}")
