@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.utilities.seed import isolate_rng
 
-from lightning_posttrain.core.capture.module_state import kept_buffers
+from lightning_posttrain.core.capture.module_state import kept_state
 from lightning_posttrain.core.capture.tap import Firing, Tap
 
 
@@ -19,7 +18,7 @@ def second_forward(
 ) -> Callable[[], tuple[Any, list[Firing]]]:
     """A function that runs the module on the inputs as its step would; its output, and what the tap heard.
 
-    It leaves the random number generators, the module's buffers and its log alone.
+    It leaves the random number generators, what the module keeps, and its log alone.
     """
 
     def forward() -> tuple[Any, list[Firing]]:
@@ -27,19 +26,13 @@ def second_forward(
             raise ValueError("no inputs found in the batch; pass inputs_fn=lambda batch: ...")
         tap.listen(*shapes)
         try:
-            with torch.no_grad(), _untouched(module), trainer.precision_plugin.forward_context():
+            with torch.no_grad(), kept_state(module), muted(module), trainer.precision_plugin.forward_context():
                 value = module(inputs)
         finally:
             firings = tap.take()
         return value, firings
 
     return forward
-
-
-@contextmanager
-def _untouched(module: LightningModule) -> Iterator[None]:
-    with isolate_rng(), kept_buffers(module), muted(module):
-        yield
 
 
 @contextmanager
