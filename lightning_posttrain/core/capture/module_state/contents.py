@@ -39,6 +39,23 @@ def refill_list(items: list[Any], before: list[Any]) -> None:
     list.__setitem__(items, slice(None), before)
 
 
+def refill_lists(lists: list[list[Any]], before: list[list[Any]]) -> None:
+    """Very many lists."""
+    for items, kept in zip(lists, before, strict=True):
+        items[:] = kept
+
+
+def refill_all(kept: list[tuple[Any, Any]]) -> None:
+    """Dicts and sets, most of which are empty, as None says."""
+    for items, before in kept:
+        if before is None:
+            items.clear()
+        elif isinstance(items, dict):
+            refill_dict(items, before)
+        else:
+            refill_set(items, before)
+
+
 def refill_set(items: set[Any], before: set[Any]) -> None:
     """A set."""
     if len(items) != len(before) or not before.issuperset(items):

@@ -109,8 +109,10 @@ def kinds_apart(values: Collection[Any]) -> set[type]:
     """The types of values that are not leaves, nor tuples of leaves."""
     apart = {kind for kind in set(map(type, values)) if kind_of(kind) != "leaf"}
     tuples = {kind for kind in apart if kind_of(kind) == "tuple"}
-    if tuples:
-        inside = chain.from_iterable(value for value in values if type(value) in tuples)
-        if all(kind_of(kind) == "leaf" for kind in set(map(type, inside))):
-            return apart - tuples
-    return apart
+    return apart - tuples if tuples and not kinds_inside(values, tuples) else apart
+
+
+def kinds_inside(values: Collection[Any], kinds: set[type]) -> set[type]:
+    """The types of what values of some kinds hold, but for leaves."""
+    inside = chain.from_iterable(value for value in values if type(value) in kinds)
+    return {kind for kind in set(map(type, inside)) if kind_of(kind) != "leaf"}

@@ -52,7 +52,8 @@ def as_plain(tensor: Tensor) -> Tensor | None:
     wrapped = type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__
     if wrapped or tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_nested:
         return None
-    plain = tensor.detach().as_subclass(Tensor)
+    plain = tensor.detach()
+    plain = plain if type(plain) is Tensor else plain.as_subclass(Tensor)
     return None if plain.is_conj() or plain.is_neg() else plain
 
 

@@ -13,12 +13,12 @@ from torch.nn.parameter import is_lazy
 from lightning_posttrain.core.capture.module_state.contents import (
     Undo,
     refill_attributes,
-    refill_dict,
-    refill_set,
+    refill_all,
+    refill_lists,
 )
 from lightning_posttrain.core.capture.module_state.holders import ClassAttributes, Slots
 from lightning_posttrain.core.capture.module_state.keeping import IN_PLACE, KEEP, Item
-from lightning_posttrain.core.capture.module_state.kinds import classes_of, kind_of, kinds_apart
+from lightning_posttrain.core.capture.module_state.kinds import classes_of, kind_of, kinds_apart, kinds_inside
 from lightning_posttrain.core.capture.module_state.stand_ins import CannotBePutBackError, StandIn
 from lightning_posttrain.core.capture.module_state.tensor_values import Memory, TensorValues, memory_of
 
@@ -83,14 +83,10 @@ class StateWalk:
     def _part(self, part: nn.Module, item: Item) -> None:
         attributes = vars(part)
         before = self._attributes(attributes)
-        for name in OWN & before.keys():
-            own = before[name]
-            if isinstance(own, dict):
-                self._undo.append(partial(refill_dict, own, own.copy()))
-            elif type(own) is set:
-                self._undo.append(partial(refill_set, own, own.copy()))
+        own = [value for name, value in before.items() if name in OWN and isinstance(value, (dict, set))]
+        self._undo.append(partial(refill_all, [(items, items.copy() if items else None) for items in own]))
         self._tensors(part, item)
-        self._each(attributes, {name: value for name, value in before.items() if name not in OWN}, item)
+        self._each(attributes, before, item)
         self._classes(type(part), item)
 
     def _tensors(self, part: nn.Module, item: Item) -> None:
@@ -115,7 +111,7 @@ class StateWalk:
     def _each(self, holder: Any, before: Mapping[str, Any], item: Item) -> None:
         """Look at each attribute for itself, as one may be too large."""
         for name, value in before.items():
-            if kind_of(type(value)) != "leaf":
+            if name not in OWN and kind_of(type(value)) != "leaf":
                 outside = self._waiting, self._objects
                 self._waiting, self._objects = [Item(value, holder, name, (item.trail, ".", name))], MOST_OBJECTS
                 self._follow()
@@ -143,9 +139,17 @@ class StateWalk:
     def look_at(self, values: Collection[Any], keys: Iterable[Any], holder: Any, item: Item) -> None:
         """Go on with the content of an item."""
         apart = kinds_apart(values)
+        if list in apart and not kinds_inside(values, {list}):
+            apart -= {list}
+            self._lists([value for value in values if type(value) is list])
         if apart:
             found = zip(values, keys, strict=True)
             self._waiting += [Item(v, holder, key, (item.trail, "[", key)) for v, key in found if type(v) in apart]
+
+    def _lists(self, lists: list[list[Any]]) -> None:
+        """Note lists of leaves, of which there may be very many."""
+        self._undo.append(partial(refill_lists, lists, list(map(list.copy, lists))))
+        self._objects -= len(lists)
 
     def members(self, item: Item) -> None:
         """Go on with the attributes of an item, and with those of its class."""
