@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import array
 import collections
+import functools
 import io
 import itertools
 import random
+import types
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,8 @@ import torch
 from torch import nn
 
 FLAT = (int, float, str, bytes, complex, type(None), type, torch.dtype, torch.device)
+
+LOOKED_INTO = (nn.Module, functools.partial, types.MethodType)
 
 
 def state_of(value: Any, *, by_object: bool = False, seen: dict[int, int] | None = None) -> Any:
@@ -25,8 +29,10 @@ def state_of(value: Any, *, by_object: bool = False, seen: dict[int, int] | None
         seen: numbers of the objects that were met, for cycles.
     """
     seen = {} if seen is None else seen
-    if isinstance(value, FLAT) or (callable(value) and not isinstance(value, nn.Module)):
-        return value if isinstance(value, FLAT) else str(type(value))
+    if isinstance(value, FLAT):
+        return value
+    if callable(value) and not isinstance(value, LOOKED_INTO):
+        return str(type(value))
     if id(value) in seen:
         return "met", seen[id(value)]
     seen[id(value)] = len(seen)
@@ -35,14 +41,16 @@ def state_of(value: Any, *, by_object: bool = False, seen: dict[int, int] | None
 
 
 READ = {
-    torch.Tensor: lambda one: [one.dtype, list(one.shape), one.detach().clone().cpu().numpy().tobytes()],
-    np.ndarray: lambda one: [str(one.dtype), list(one.shape), repr(one.tolist())],
+    torch.Tensor: lambda one: [str(one.dtype), str(one.shape), repr(one.detach().tolist())],
+    np.ndarray: lambda one: [str(one.dtype), str(one.shape), repr(one.tolist())],
     torch.Generator: lambda one: [one.get_state().numpy().tobytes()],
     random.Random: lambda one: [repr(one.getstate())],
     np.random.RandomState: lambda one: [repr(one.get_state(legacy=False))],
     np.random.Generator: lambda one: [repr(one.bit_generator.state)],
     np.random.BitGenerator: lambda one: [repr(one.state)],
     io.IOBase: lambda one: [one.tell(), one.getvalue() if hasattr(one, "getvalue") else ""],
+    functools.partial: lambda one: [one.args, one.keywords],
+    types.MethodType: lambda one: [one.__self__],
     itertools.count: lambda one: [repr(one)],
 }
 

@@ -32,7 +32,8 @@ class StandIn:
         raise CannotBePutBackError(self._reason)
 
     __getattr__ = __next__ = __iter__ = __len__ = __getitem__ = __setitem__ = __contains__ = __call__ = _refuse
-    __enter__ = __array__ = _refuse
+    __enter__ = __array__ = __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = _refuse
+    __rtruediv__ = __matmul__ = __rmatmul__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
 
     @classmethod
     def __torch_function__(cls, _func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> NoReturn:
@@ -78,4 +79,4 @@ def _apart(value: Any, shared: list[Any]) -> Any:
 
 def is_builtin_iterator(kind: type) -> bool:
     """Whether it is of Python's own iterators, or a generator."""
-    return hasattr(kind, "__next__") and kind.__module__ in ("builtins", "itertools", "collections")
+    return hasattr(kind, "__next__") and kind.__module__ in ("builtins", "itertools", "_collections")

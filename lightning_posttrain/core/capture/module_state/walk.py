@@ -12,8 +12,8 @@ from torch.nn.parameter import is_lazy
 
 from lightning_posttrain.core.capture.module_state.contents import (
     Undo,
-    refill_attributes,
     refill_all,
+    refill_attributes,
     refill_lists,
 )
 from lightning_posttrain.core.capture.module_state.holders import ClassAttributes, Slots
@@ -25,7 +25,8 @@ from lightning_posttrain.core.capture.module_state.tensor_values import Memory, 
 MOST_OBJECTS = 100_000
 """In one attribute, at any depth; of numbers and strings there may be more."""
 MOST_BYTES = 1 << 30
-"""Of tensors and arrays beside the buffers, altogether."""
+"""Of tensors and arrays beside the buffers, altogether; small ones do not count."""
+SMALL = 1 << 20
 OWN = frozenset(vars(nn.Module()))
 
 
@@ -190,9 +191,10 @@ class StateWalk:
 
     def fits(self, item: Item, size: int) -> bool:
         """Whether so many bytes may be copied; if not, a stand-in is in the place of the item."""
-        fits = size <= self._bytes
+        counted = size if size > SMALL else 0
+        fits = counted <= self._bytes
         if fits:
-            self._bytes -= size
+            self._bytes -= counted
         else:
             self.stand_in(item, f"makes more than {MOST_BYTES >> 20:,} MiB to copy", "register it as a buffer")
         return fits
