@@ -18,11 +18,13 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import CatMetric, MeanMetric
 
 from lightning_posttrain import (
+    ConfusionMatrix,
     Explanations,
     GeneralizationGap,
     HardExampleMining,
     HardExampleSampler,
     LabelErrors,
+    SaliencyMaps,
     Surrogate,
     TorchMetrics,
     posttrain_suite,
@@ -293,3 +295,64 @@ def test_training_comes_out_as_without_on_a_diagonal_of_the_matrix(row, way, col
 @pytest.mark.parametrize("row", KEPT)
 def test_training_comes_out_as_without_in_the_whole_matrix(row, way, column):
     same_as_without(row, way, column)
+
+
+def numbers():
+    number = 0.0
+    while True:
+        number += 0.01
+        yield number
+
+
+class Moving(Net):
+    """Draws from what cannot be copied, and predicts with it in training alone."""
+
+    def __init__(self, way):
+        super().__init__(nn.Identity, way)
+        self.steps = {"of training": numbers()}
+
+    def forward(self, x):
+        step = next(self.steps["of training"])
+        return self.parts(x) * (1 + step * self.training)
+
+    def training_step(self, batch, batch_idx):
+        return F.cross_entropy(self(batch[0]), batch[1])
+
+    def validation_step(self, batch, batch_idx):
+        if not self.past:
+            self(batch[0])
+
+
+def moved(way, *callbacks):
+    seed_everything(3)
+    net, data = Moving(way), DataLoader(TensorDataset(*features()), batch_size=8)
+    toys.quiet(list(callbacks), max_epochs=2).fit(net, data, data)
+    return state_of(dict(net.state_dict())), next(net.steps["of training"])
+
+
+NAMED = r"could not explain .*: `steps\['of training'\]` \(a generator\) cannot be copied, and moves on when it is used"
+
+
+@pytest.mark.parametrize("make", [SaliencyMaps, COLUMNS["Explanations"]])
+def test_what_cannot_be_put_back_is_named_once_and_not_used(make):
+    with pytest.warns(UserWarning, match=NAMED) as said:
+        assert moved("calls forward", callback := make()) == moved("calls forward")
+    assert len([one for one in said if "cannot be copied" in str(one.message)]) == 1
+    assert not callback.results
+
+
+def test_a_forward_fn_that_goes_without_it_is_explained():
+    callback = SaliencyMaps(forward_fn=lambda module, inputs: module.parts(inputs), on_error="raise")
+    assert moved("calls forward", callback) == moved("calls forward")
+    assert set(callback.results) == {"val"}
+
+
+def test_figures_that_would_move_it_are_refused_and_a_scores_fn_goes_without():
+    with pytest.raises(ValueError, match=r"raised CannotBePutBackError: `steps\['of training'\]` \(a generator\)"):
+        moved("goes past forward", ConfusionMatrix())
+    net = Moving("goes past forward")
+    callback = ConfusionMatrix(scores_fn=lambda outputs, batch: net.parts(batch[0]), on_error="raise")
+    data = DataLoader(TensorDataset(*features()), batch_size=8)
+    toys.quiet(callback).validate(net, data, verbose=False)
+    assert int(callback.results["val"].counts.sum()) == ROWS
+    assert next(net.steps["of training"]) == 0.01

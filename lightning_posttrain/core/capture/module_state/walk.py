@@ -216,10 +216,10 @@ class StateWalk:
         self.place(item, StandIn(reason))
 
     def _reason(self, item: Item, why: str, instead: str) -> str:
+        what = f"`{self._path(item.trail)}` (a {type(item.value).__qualname__}) {why}"
         return (
-            f"`{self._path(item.trail)}` (a {type(item.value).__qualname__}) {why}: after a run of the module for our "
-            "sake it could not be put back, so that run was not made. Go without it in a forward_fn or scores_fn, or "
-            f"{instead}."
+            f"{what}. A run of the module for our sake could not put it back, and does not use it; let forward_fn or "
+            f"scores_fn go without it, or {instead}"
         )
 
     def _path(self, trail: tuple[Any, str, Any]) -> str:
