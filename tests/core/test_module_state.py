@@ -309,11 +309,12 @@ def test_tensors_made_in_inference_mode_stand_aside_wherever_they_are():
         made = torch.ones(2)
     net = keeping(Pair({"a": [made]}, (made, {made})))
     net.register_buffer("made", made)
+    net[1].register_buffer("also", made)
     kept = net[1].kept
     with kept_state(net, gradients=True):
         x = torch.ones(2, requires_grad=True)
         (x * net[1].kept.first["a"][0] * net[1].kept.second[0] * net.made).sum().backward()
-        assert net.made is net[1].kept.second[0]
+        assert net.made is net[1].kept.second[0] is net[1].also
     assert net[1].kept is kept
     assert kept.first["a"][0] is kept.second[0] is net.made is made
     assert torch.equal(made, torch.ones(2))
@@ -507,6 +508,20 @@ def test_a_compiled_script_is_put_back_too():
     with kept_state(net):
         net(torch.rand(3, 2))
     assert torch.equal(net[0].running_mean, torch.zeros(2))
+
+
+def test_slots_without_a_value_ask_nothing_of_the_object():
+    class Asked:
+        __slots__ = ("empty",)
+
+        def __getattr__(self, name):
+            raise AssertionError(f"asked for {name}")
+
+    net = keeping(Asked())
+    with kept_state(net):
+        net[1].kept.empty = 1
+    with pytest.raises(AssertionError, match="asked for empty"):
+        _ = net[1].kept.empty
 
 
 def test_where_something_cannot_be_put_back_the_rest_is():

@@ -44,9 +44,6 @@ class Slots(MutableMapping[str, Any]):
     def __iter__(self) -> Iterator[str]:
         return (name for name in self._slots if name in self)
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._slots and hasattr(self._owner, str(name))
-
     def __len__(self) -> int:
         return sum(1 for _ in self)
 

@@ -41,6 +41,7 @@ def kept_state(module: nn.Module, *, seed: int | None = None, gradients: bool = 
         CannotBePutBackError: something that cannot be copied is held where none can stand for it.
 
     Example:
+        >>> import torch
         >>> norm = nn.BatchNorm1d(2)
         >>> norm.seen = {"rows": [3]}
         >>> with kept_state(norm):

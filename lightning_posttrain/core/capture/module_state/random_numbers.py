@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,8 @@ from torch import nn
 def kept_random_numbers(module: nn.Module, seed: int | None = None) -> Iterator[None]:
     """Put every generator back; inside they start from ``seed``, or go on where it is None."""
     python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    accelerators = [(device, torch.get_device_module(device)) for device in _devices(module)]
+    found: list[tuple[torch.device, Any]] = [(one, getattr(torch, one.type, None)) for one in _devices(module)]
+    accelerators = [(device, backend) for device, backend in found if hasattr(backend, "set_rng_state")]
     states = [(device, backend, backend.get_rng_state(device)) for device, backend in accelerators]
     try:
         if seed is not None:

@@ -154,7 +154,7 @@ class StateWalk:
 
     def members(self, item: Item) -> None:
         """Go on with the attributes of an item, and with those of its class."""
-        attributes = getattr(item.value, "__dict__", None)
+        attributes = item.value.__dict__ if type(item.value).__dictoffset__ else None
         for holder in (attributes, Slots(item.value)):
             for name, value in self._attributes(holder).items() if isinstance(holder, MutableMapping) else ():
                 if kind_of(type(value)) != "leaf":
@@ -186,7 +186,8 @@ class StateWalk:
         """Whether a copy takes the place of a tensor that was made in inference mode, which autograd refuses."""
         aside = self._gradients and item.holder is not None and bool(item.value.is_inference())
         if aside:
-            self.place(item, _copied(item.value))
+            _, copied = self._placed.get(id(item.value)) or (None, _copied(item.value))
+            self.place(item, copied)
         return aside
 
     def fits(self, item: Item, size: int) -> bool:
