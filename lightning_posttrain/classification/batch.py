@@ -29,6 +29,7 @@ class EvalBatch:
         context: what it was given beside, row by row, each ``(N, ...)``.
         samples: how many samples the rows are of, where each has several, as an image has pixels; None where each row
             is a sample.
+        ignored: a class whose rows are all left out, as ``ignore_index`` says, or None.
 
     Example:
         >>> batch = EvalBatch(scores=torch.tensor([[2.0, 1.0], [0.0, float("nan")]]), target=torch.tensor([0, 1]))
@@ -43,6 +44,7 @@ class EvalBatch:
     inputs: Any = None
     context: tuple[Tensor, ...] = ()
     samples: int | None = None
+    ignored: int | None = None
 
     @property
     def num_classes(self) -> int:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from lightning_posttrain.classification.accumulator import Accumulator
 from lightning_posttrain.classification.batch import EvalBatch
 from lightning_posttrain.classification.metric.base import EvaluationMetric
+from lightning_posttrain.classification.result.confusion import Confusion
+from lightning_posttrain.classification.result.scores import ScoreCounts, ScoreRows
 from lightning_posttrain.core.output.result import Result
 from lightning_posttrain.core.stream.metric import StreamMetric
 from lightning_posttrain.core.stream.reading import Kinds
@@ -16,16 +20,18 @@ class ClassPart:
     """What has been accumulated of one loader.
 
     Args:
-        num_classes: ``C``, or the number of labels.
+        likeness: ``C``, or the number of labels, and the class that is ignored, counted from 1, else 0.
         kinds: of metrics.
         device: where the scores are.
         labels: whether each row has any number of labels.
     """
 
-    def __init__(self, num_classes: int, kinds: Kinds, device: torch.device, *, labels: bool) -> None:
+    def __init__(self, likeness: tuple[int, ...], kinds: Kinds, device: torch.device, *, labels: bool) -> None:
+        num_classes, ignored = likeness
         with torch.inference_mode(False):  # a state made in inference mode could not be changed outside it
             self.metrics = {kind: _made(kind, num_classes, labels=labels).to(device) for kind in dict.fromkeys(kinds)}
-        self.likeness = (num_classes,)
+        self.likeness = likeness
+        self.ignored = (ignored - 1,) if ignored else ()
         self.independent = True
         self.seen = torch.zeros((), dtype=torch.float64 if device.type != "mps" else torch.float32, device=device)
         self._accumulator = Accumulator(self.metrics.values(), num_classes, multilabel=labels)
@@ -45,7 +51,13 @@ class ClassPart:
 
     def results(self) -> dict[type[StreamMetric], Result]:
         """What the metrics amount to."""
-        return {kind: metric.report(metric.states()) for kind, metric in self.metrics.items()}
+        found = {kind: metric.report(metric.states()) for kind, metric in self.metrics.items()}
+        return {kind: self._marked(result) for kind, result in found.items()}
+
+    def _marked(self, result: Result) -> Result:
+        if isinstance(result, (Confusion, ScoreCounts, ScoreRows)):
+            return replace(result, ignored=self.ignored)
+        return result
 
 
 def _made(kind: type[StreamMetric], num_classes: int, *, labels: bool) -> EvaluationMetric:

@@ -53,7 +53,7 @@ class ClassReading:
     ``open`` has the names of what the user left open: it holds what is usual until a step has told it.
     """
 
-    alike: ClassVar[tuple[str, ...]] = ("num_classes",)
+    alike: ClassVar[tuple[str, ...]] = ("num_classes", "ignore_index")
     task: Task = "multiclass"
     scores: ScoreKind = "logits"
     num_classes: int | None = None
@@ -159,7 +159,9 @@ class ClassReading:
                 valid = kept if valid is None else valid & kept
         index = rows.index if len(flat) == len(found) else None
         samples = None if len(flat) == len(found) else len(found)
-        return EvalBatch(flat, target, valid, index, given.inputs, given.context, samples)
+        said = given.ignored if self.ignore_index is None else self.ignore_index
+        ignored = said if said in range(flat.shape[1]) and target.ndim == 1 else None
+        return EvalBatch(flat, target, valid, index, given.inputs, given.context, samples, ignored)
 
     def _kind(self, given: Given) -> ScoreKind:
         heard: Any = given.form  # "" where nothing was heard
@@ -170,8 +172,8 @@ class ClassReading:
         check_batch(batch, found, given.target, replace(self, scores=self._kind(given)), heard=bool(given.form))
 
     def likeness(self, batch: EvalBatch) -> tuple[int, ...]:
-        """The number of classes."""
-        return (batch.num_classes,)
+        """The number of classes, and which of them is ignored, counted from 1, else 0."""
+        return (batch.num_classes, 0 if batch.ignored is None else batch.ignored + 1)
 
     def against(self, batch: EvalBatch, given: Given, own: Mapping[str, float]) -> Against:
         """Accuracies of the module's own that are none of the batch's."""
@@ -181,7 +183,9 @@ class ClassReading:
         return Against([f"{one}. {cure}" for one in said], guessed)
 
     def unlike(self, key: str, before: tuple[int, ...], now: tuple[int, ...], other: str = "") -> str:
-        """That the number of classes differs."""
+        """That the number of classes differs; stages may well ignore different ones."""
+        if before[0] == now[0]:
+            return ""
         places = f"in {other} and {now[0]} in {key}" if other else f"in one batch and {now[0]} in another"
         of = "one run" if other else key
         return (
@@ -191,16 +195,15 @@ class ClassReading:
 
     def part(self, likeness: tuple[int, ...], kinds: Kinds, device: torch.device) -> ClassPart:
         """Accumulators of one loader."""
-        (num_classes,) = likeness
-        return ClassPart(num_classes, kinds, device, labels=self.task == "multilabel")
+        return ClassPart(likeness, kinds, device, labels=self.task == "multilabel")
 
     def names(self, likeness: tuple[int, ...], loader: Any) -> tuple[str, ...]:
         """The dataset's own names of the classes, else their indices."""
-        return dataset_classes(loader, *likeness) or tuple(map(str, range(*likeness)))
+        return dataset_classes(loader, likeness[0]) or tuple(map(str, range(likeness[0])))
 
     def model(self, module: nn.Module, finder: PairFinder | None, likeness: tuple[int, ...]) -> Again:
         """A function from inputs to logits, through the call of the network that gave the step's."""
-        (num_classes,) = likeness
+        num_classes = likeness[0]
         if finder is not None and finder.call is not None:
             return partial(finder.again, module, finder.call)
         entry = module.get_submodule(finder.by_shape.entry if finder else "")

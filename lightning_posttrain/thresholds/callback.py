@@ -158,4 +158,6 @@ def _decisions(rows: ScoreRows, task: Task) -> tuple[Tensor, Tensor]:
     chance = rows.scores.double().softmax(1)
     if task == "binary":
         return chance[:, 1:], rows.target[:, None]
-    return chance, one_hot(rows.target, chance.shape[1])
+    target = one_hot(rows.target, chance.shape[1])
+    target[:, list(rows.ignored)] = -1
+    return chance, target

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -38,7 +39,13 @@ class _Entries(NamedTuple):
 
 
 def calibration_figures(
-    probabilities: Tensor, target: Tensor, *, bins: int = 15, binary: bool = False, multilabel: bool = False
+    probabilities: Tensor,
+    target: Tensor,
+    *,
+    bins: int = 15,
+    binary: bool = False,
+    multilabel: bool = False,
+    ignored: Sequence[int] = (),
 ) -> CalibrationFigures:
     r"""Calibration errors, Brier score with its parts, log loss, and the bins of a reliability diagram.
 
@@ -71,6 +78,7 @@ def calibration_figures(
         bins: how many.
         binary: whether class 1 alone is spoken of.
         multilabel: whether the columns are labels.
+        ignored: classes without rows on purpose, which are not in ``classwise_ece``.
 
     Raises:
         ValueError: shapes that do not fit, or values that are no probabilities.
@@ -94,7 +102,7 @@ def calibration_figures(
     return CalibrationFigures(
         ece=float(pooled.distance.sum() / pooled.rows.sum()),
         ace=_adaptive(entries, bins),
-        classwise_ece=float((each.distance.sum(dim=1) / each.rows.sum(dim=1)).nanmean()),
+        classwise_ece=_classwise(each, () if binary else ignored),
         mce=float(gaps.max()) if len(entries.said) else math.nan,
         **dict(zip(("brier", *PARTS), whole.tolist(), strict=True)),
         log_loss=_log_loss(probabilities, target, multilabel=multilabel),
@@ -175,6 +183,11 @@ def _adaptive(entries: _Entries, bins: int) -> float:
     apart = torch.bincount(ranges, ordered - shared[same], minlength=bins).abs()
     filled = torch.bincount(ranges, minlength=bins)
     return float((apart / filled).nanmean())
+
+
+def _classwise(each: _Tally, ignored: Sequence[int]) -> float:
+    shares = each.distance.sum(dim=1) / each.rows.sum(dim=1)
+    return float(shares.index_fill(0, torch.tensor(ignored, dtype=torch.int64), torch.nan).nanmean())
 
 
 def _brier(each: _Tally) -> Tensor:

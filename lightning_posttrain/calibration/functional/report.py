@@ -38,7 +38,7 @@ def cross_fit_rows(methods: Sequence[str], rows: ScoreRows, task: Task, folds: i
 
 def report_before(rows: ScoreRows, task: Task, *, bins: int) -> CalibrationReport:
     """Calibration errors, Brier score and log loss of the model's own probabilities."""
-    return CalibrationReport(_figures(rows.scores, rows.target, task, bins), rows=len(rows.target), total=rows.total)
+    return CalibrationReport(_figures(rows.scores, rows, task, bins), rows=len(rows.target), total=rows.total)
 
 
 def report_cross_fitted(report: CalibrationReport, found: CrossFit, rows: ScoreRows, *, bins: int) -> CalibrationReport:
@@ -79,7 +79,7 @@ def _after(
 ) -> CalibrationReport:
     return replace(
         report,
-        after=_figures(logits, rows.target, calibrator.task, bins),
+        after=_figures(logits, rows, calibrator.task, bins),
         kept=True,
         method=calibrator.method,
         words=calibrator.describe(),
@@ -87,7 +87,9 @@ def _after(
     )
 
 
-def _figures(logits: Tensor, target: Tensor, task: Task, bins: int) -> CalibrationFigures:
+def _figures(logits: Tensor, rows: ScoreRows, task: Task, bins: int) -> CalibrationFigures:
     labels = task == "multilabel"
     chance = logits.double().sigmoid() if labels else logits.double().softmax(1)
-    return calibration_figures(chance, target, bins=bins, binary=task == "binary", multilabel=labels)
+    return calibration_figures(
+        chance, rows.target, bins=bins, binary=task == "binary", multilabel=labels, ignored=rows.ignored
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -44,6 +46,22 @@ def class_figures(counts: ClassCounts, beta: float = 1.0) -> dict[str, Tensor]:
 def f_name(beta: float) -> str:
     """What F-beta is called, as ``f1`` or ``f0.5``."""
     return f"f{beta:g}"
+
+
+def without(figures: dict[str, Tensor], ignored: Sequence[int]) -> dict[str, Tensor]:
+    """Figures ``(..., C)`` that are not defined for some classes, as those that ``ignore_index`` leaves out.
+
+    With rows of a class left out, every row that is predicted as it is wrong: its own precision says nothing of the
+    model, and would pull each mean towards 0.
+
+    Example:
+        >>> without({"recall": torch.tensor([0.5, 1.0])}, [0])["recall"].tolist()
+        [nan, 1.0]
+    """
+    if not ignored:
+        return figures
+    place = torch.tensor(ignored)
+    return {name: values.index_fill(-1, place, torch.nan) for name, values in figures.items()}
 
 
 def averages(figures: dict[str, Tensor], weight: Tensor) -> dict[str, Tensor]:

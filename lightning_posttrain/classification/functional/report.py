@@ -16,10 +16,16 @@ from lightning_posttrain.classification.functional.class_figures import (
     class_figures,
     label_mcc,
     micro,
+    without,
 )
 from lightning_posttrain.classification.functional.confusion import class_counts
 from lightning_posttrain.classification.functional.ranking import Bounded, areas
-from lightning_posttrain.classification.result.confusion import ClassCounts, Confusion, LabelConfusion
+from lightning_posttrain.classification.result.confusion import (
+    ClassCounts,
+    Confusion,
+    LabelConfusion,
+    left_out_on_purpose,
+)
 from lightning_posttrain.classification.result.report import ClassificationReport
 from lightning_posttrain.classification.result.scores import Areas, Losses, Ranks, Reliability, ScoreCounts
 from lightning_posttrain.core.output.result import Result, listed
@@ -107,7 +113,7 @@ def _from_counts(
     confusion: Confusion | LabelConfusion, counts: ClassCounts, beta: float, *, binary: bool
 ) -> tuple[Named, Named]:
     """Figures of the whole set and of each class; with replicates, of each of those."""
-    each = class_figures(counts, beta)
+    each = without(class_figures(counts, beta), _ignored(confusion))
     if isinstance(confusion, LabelConfusion):
         each["mcc"] = label_mcc(counts)
         together = class_figures(micro(counts), beta)
@@ -194,13 +200,21 @@ def _intervals(
 def _undefined(confusion: Confusion | LabelConfusion, counts: ClassCounts) -> tuple[str, ...]:
     if not counts.total.sum():
         return ("no rows were counted",)
-    absent = _names(confusion, counts.support == 0)
+    ignored = _ignored(confusion)
+    empty = counts.support == 0
+    empty[list(ignored)] = False
+    absent = _names(confusion, empty)
     unseen = _names(confusion, (counts.predicted == 0) & (counts.support > 0))
     said = (
         (absent, "no rows of {}: recall is not defined and not in the means"),
         (unseen, "never predicted: {}; precision counts as 0"),
     )
-    return tuple(text.format(names) for names, text in said if names)
+    named = tuple(text.format(names) for names, text in said if names)
+    return (*named, *left_out_on_purpose(ignored, confusion.class_names))
+
+
+def _ignored(confusion: Confusion | LabelConfusion) -> tuple[int, ...]:
+    return confusion.ignored if isinstance(confusion, Confusion) else ()
 
 
 def _names(confusion: Confusion | LabelConfusion, chosen: Tensor) -> str:

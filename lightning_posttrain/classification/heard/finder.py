@@ -168,7 +168,7 @@ class PairFinder:
     def _as_learned(self, step: Step, given: Given, learned: Learned) -> Found:
         taken = self._take(learned, step, given.indices)
         if taken is None and not step.firings and given.problem is None:  # it ran before there were hooks
-            return Found(self._by_shape(step), given)
+            return Found(self._by_shape(step), replace(given, ignored=learned.ignore_index))
         if taken is None:
             raise ValueError(
                 f"this step does not call `{learned.call.module or 'forward'}` as the first one did, whose loss or "

@@ -193,7 +193,8 @@ def _legend(canvas: Canvas, layout: _Layout, confusion: Confusion, shade: str) -
 
 def _remarks(confusion: Confusion, layout: _Layout) -> str:
     support = confusion.support.tolist()
-    absent = [name for name, rows in zip(confusion.class_names, support, strict=True) if not rows]
+    empty = [k for k, rows in enumerate(support) if not rows and k not in confusion.ignored]
+    absent = [confusion.class_names[k] for k in empty]
     indices = "labels are class indices" if layout.every > 1 else ""
     remarks = [indices, *confusion.notes, f"no rows of {', '.join(absent)}" if absent else ""]
     return "; ".join(filter(None, remarks))

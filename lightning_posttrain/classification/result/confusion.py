@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_posttrain.core.output.result import Counted
+from lightning_posttrain.core.output.result import Counted, listed
 
 DENSE = 100
 """With more classes than this, files list the cells that are not zero."""
@@ -45,6 +45,13 @@ def left_out(nonfinite: int, out_of_range: int) -> tuple[str, ...]:
     return tuple(f"{count} rows left out: their {cause}" for count, cause in causes if count)
 
 
+def left_out_on_purpose(ignored: tuple[int, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+    """A sentence on classes that ``ignore_index`` leaves out."""
+    said = listed([names[k] for k in ignored])
+    text = f"rows of {said} are left out by ignore_index: no figures of it, nor is it in a mean; to predict it is wrong"
+    return (text,) if ignored else ()
+
+
 @dataclass(frozen=True, eq=False)
 class Confusion(Counted):
     """How often each actual class was predicted as each class.
@@ -56,6 +63,7 @@ class Confusion(Counted):
         nonfinite: rows left out because their scores were NaN or infinite.
         out_of_range: rows left out because their target is no class.
         of_all: rows of each class ``(C,)`` where ``counts`` holds some of all classes only, else None.
+        ignored: classes whose rows are left out on purpose, by ``ignore_index``; they have no figures of their own.
     """
 
     counts: Tensor
@@ -63,6 +71,12 @@ class Confusion(Counted):
     nonfinite: int = 0
     out_of_range: int = 0
     of_all: Tensor | None = None
+    ignored: tuple[int, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The alerts, and which classes are ignored."""
+        return (*self.alerts, *left_out_on_purpose(self.ignored, self.class_names))
 
     @cached_property
     def cells(self) -> tuple[Tensor, Tensor]:

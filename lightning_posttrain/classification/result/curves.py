@@ -35,10 +35,13 @@ class CurveReport(Counted):
 
     @property
     def undefined(self) -> tuple[str, ...]:
-        """Classes that have no rows, or all."""
-        pairs = zip(self.counts.class_names, self.auroc.tolist(), strict=True)
-        names = [name for name, area in pairs if math.isnan(area)]
-        return (f"no curve of {listed(names)}: no rows, or all",) if names else ()
+        """Classes that are ignored, and those that have no rows, or all."""
+        named, ignored = self.counts.class_names, self.counts.ignored
+        areas = enumerate(self.auroc.tolist())
+        names = [named[k] for k, area in areas if math.isnan(area) and k not in ignored]
+        said = (f"no curve of {listed(names)}: no rows, or all",) if names else ()
+        out = f"no curve of {listed([named[k] for k in ignored])}, whose rows are left out by ignore_index"
+        return (*said, *([out] if ignored else ()))
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -85,11 +85,13 @@ class ScoreRows(Counted):
         scores: logits ``(N, C)`` float32; for multilabel log-odds ``(N, L)``.
         target: class index ``(N,)``; for multilabel 0 or 1 ``(N, L)``, -1 where not counted.
         total: rows of which these are a sample.
+        ignored: classes whose rows are left out on purpose.
     """
 
     scores: Tensor
     target: Tensor
     total: int
+    ignored: tuple[int, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """How many; the rows themselves stay in the fields."""
@@ -104,11 +106,13 @@ class ScoreCounts(Counted):
         positives: of rows of the class ``(T, C)``, int64, from the lowest bin to the highest.
         negatives: of the other rows.
         class_names: ``C`` names.
+        ignored: classes whose rows are left out on purpose.
     """
 
     positives: Tensor
     negatives: Tensor
     class_names: tuple[str, ...]
+    ignored: tuple[int, ...] = ()
 
     @property
     def sides(self) -> tuple[Tensor, Tensor]:
@@ -117,5 +121,8 @@ class ScoreCounts(Counted):
 
     @property
     def together(self) -> tuple[Tensor, Tensor]:
-        """Positives and negatives of all classes, as of one ``(T, 1)``."""
-        return self.positives.sum(dim=1, keepdim=True), self.negatives.sum(dim=1, keepdim=True)
+        """Positives and negatives of all classes that are not ignored, as of one ``(T, 1)``."""
+        kept = [k for k in range(len(self.class_names)) if k not in self.ignored]
+        sides = self.sides if len(kept) == len(self.class_names) else (side[:, kept] for side in self.sides)
+        positives, negatives = (side.sum(dim=1, keepdim=True) for side in sides)
+        return positives, negatives

@@ -55,8 +55,9 @@ def first_batch(
     passed = [_passes(trainer, member, read.batch) for member in readers]
     stage, likeness = stage_of(trainer), reading.likeness(read.batch)
     other, alike = before.setdefault((reading, loader), (stage, likeness))
-    if other != stage and alike != likeness:
-        raise ValueError(reading.unlike(key, alike, likeness, other))
+    why = reading.unlike(key, alike, likeness, other) if alike != likeness else ""
+    if other != stage and why:
+        raise ValueError(why)
     if stage != "train":
         against = reading.against(read.batch, read.given, of_first_batch(trainer, loader))
         for text in against.said:

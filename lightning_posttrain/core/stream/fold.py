@@ -78,8 +78,9 @@ class BatchFolder:
         if place not in parts:
             parts[place] = part_of(trainer, likeness, readers, reading, read.found.device)
         part = parts[place]
-        if part.likeness != likeness:
-            raise ValueError(reading.unlike(source.key, part.likeness, likeness))
+        why = reading.unlike(source.key, part.likeness, likeness) if part.likeness != likeness else ""
+        if why:
+            raise ValueError(why)
         part.add(read.batch)
         if trainer.world_size > 1 and sharding(source.loader) == "unknown":
             part.watch(read.batch)

@@ -219,7 +219,7 @@ class Reading(Protocol):
         """The values of ``alike`` in a batch."""
 
     def unlike(self, key: str, before: tuple[int, ...], now: tuple[int, ...], other: str = "") -> str:
-        """What to say where two batches of the loader ``key`` differ in it, or of another stage, with the cure."""
+        """Why two batches of the loader ``key``, or of two stages, may not differ so, with the cure; "" if they may."""
 
     def part(self, likeness: tuple[int, ...], kinds: Kinds, device: torch.device) -> Part:
         """Accumulators of one loader."""
