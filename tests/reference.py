@@ -100,9 +100,9 @@ def losses(actual, scores) -> dict[str, float]:
 
 
 def ece(confidence, right, bins: int = 15) -> float:
-    """Expected calibration error, bin by bin."""
+    """Expected calibration error, bin by bin; what is above an edge by a rounding is at it."""
     total = 0.0
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    place = np.searchsorted(np.arange(1, bins) / bins + 1e-6, confidence)
     for k in range(bins):
         chosen = place == k
         if chosen.any():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from typing import final
+from fnmatch import fnmatchcase
+from typing import Any, final
 
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 from typing_extensions import Unpack
 
@@ -22,11 +23,21 @@ from lightning_posttrain.calibration.functional.report import (
     report_cross_fitted,
 )
 from lightning_posttrain.calibration.result import CalibrationReport
-from lightning_posttrain.classification import EvaluationOptions, ScoreRows, ScoreSample, StreamCallback
+from lightning_posttrain.classification import (
+    ClassificationMetrics,
+    ClassReading,
+    EvaluationOptions,
+    ScoreRows,
+    ScoreSample,
+    StreamCallback,
+)
 from lightning_posttrain.core.callback.fitted_on_validation import FittedOnValidation
 from lightning_posttrain.core.callback.options import at_least
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.stream.evaluation import Evaluation, Needs
+
+SHARED = ("ece", "brier", "log_loss")
+"""Figures that ``ClassificationMetrics`` has too."""
 
 
 @final
@@ -38,6 +49,9 @@ class Calibration(FittedOnValidation, StreamCallback):
     loss of held-out rows smaller, saved in the checkpoint, and applied on test as it is. Nothing is fitted on test.
 
     ``calibrator`` is what was fitted, a module from logits to logits; ``calibrated(network)`` has it behind it.
+
+    ``ece``, ``brier`` and ``log_loss`` are those of ``ClassificationMetrics``. Where one in the Trainer logs them of
+    the same rows, ``val/calibration/ece`` is for monitors, and no logger charts the number a second time.
 
     Figures are of all rows up to 64 MiB of scores, else of a sample of those, as the report then says: 1.6 million rows
     of 10 classes, 16 thousand of 1,000. A fit is to two million scores of these: 200 thousand rows of 10 classes, 2,000
@@ -105,8 +119,20 @@ class Calibration(FittedOnValidation, StreamCallback):
             found[f"{self.tag}/temperature"] = result.parameters.get("temperature", 1.0)
         return found
 
+    def shown_by_others(self, trainer: Trainer) -> Collection[str]:
+        """What ``ClassificationMetrics`` logs of the same rows."""
+        return [f"{self.tag}/{name}" for name in _logged_of(self.reading, trainer)]
+
     def show(self, result: CalibrationReport, title: str) -> Iterator[Tagged]:
         """The diagram, the figures, the bins."""
         from lightning_posttrain.calibration.render import calibration_artifacts
 
         yield from calibration_artifacts(result, tag=self.tag, title=title)
+
+
+def _logged_of(reading: ClassReading, trainer: Trainer) -> list[str]:
+    """Figures of ``SHARED`` that ``ClassificationMetrics`` logs in the present stage, of what is read so."""
+    callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
+    theirs = [one for one in callbacks if isinstance(one, ClassificationMetrics) and one.takes(trainer)]
+    patterns = [name for one in theirs for part in one.parts() if part.reading == reading for name in part.logged]
+    return [name for name in SHARED if any(fnmatchcase(name, one) for one in patterns)]

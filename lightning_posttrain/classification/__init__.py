@@ -19,6 +19,7 @@ from lightning_posttrain.classification.functional.ranking import (
     precision_recall_curve,
     roc_curve,
 )
+from lightning_posttrain.classification.functional.reliability import ROUNDING, bin_of_probability
 from lightning_posttrain.classification.functional.report import Findings, classification_report
 from lightning_posttrain.classification.result.confusion import ClassCounts, ConfusedPair, Confusion
 from lightning_posttrain.classification.result.scores import ScoreRows
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LOSS",
+    "ROUNDING",
     "TASKS",
     "ClassCounts",
     "ClassReading",
@@ -69,6 +71,7 @@ __all__ = [
     "add_confusion",
     "auroc",
     "average_precision",
+    "bin_of_probability",
     "class_figures",
     "classification_report",
     "confusion_image",

@@ -80,6 +80,12 @@ class RowFacts:
         return 1 / (1 + wide(self["others"]))
 
     @cached_property
+    def of_one(self) -> Tensor:
+        """Probability of class 1 in a decision between two."""
+        rest = wide(self["others"]) * self.confidence
+        return torch.where(self["predicted"] == 1, self.confidence, rest)
+
+    @cached_property
     def log_loss(self) -> Tensor:
         """Minus the log of the target's probability."""
         return torch.log1p(wide(self["others"])) - wide(self["own"]) + wide(self["top"])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_posttrain.calibration.result import PARTS, CalibrationFigures
+from lightning_posttrain.classification import ROUNDING, bin_of_probability
 from lightning_posttrain.core.statistics.precision import LARGEST_LOSS
 
 _AT_ONCE = 1 << 20
@@ -64,9 +65,9 @@ def calibration_figures(
     on both sides of a cut, each counts their mean accuracy, so that the order of the rows has no say. ``classwise_ece``
     is the mean over classes, or labels, of the ECE of their probability (Kull et al., 2019, arXiv:1910.12656).
 
-    The Brier score is summed over the classes of a multiclass task, that of class 1 in a binary one, and the mean of
-    those of the labels in a multilabel one. For each it is, exactly, reliability - resolution + uncertainty + within
-    (Stephenson, Coelho and Jolliffe, 2008, doi:10.1175/2007WAF2006116.1), over the same bins:
+    The Brier score is summed over the classes of a multiclass task, of two classes that of one, as in scikit-learn, and
+    the mean of those of the labels in a multilabel one. For each it is, exactly, reliability - resolution +
+    uncertainty + within (Stephenson, Coelho and Jolliffe, 2008, doi:10.1175/2007WAF2006116.1), over the same bins:
 
     .. math::
         \sum_b \frac{n_b}{N} (c_b - a_b)^2 - \sum_b \frac{n_b}{N} (a_b - a)^2 + a (1 - a) +
@@ -86,7 +87,7 @@ def calibration_figures(
     Example:
         >>> figures = calibration_figures(torch.tensor([[0.9, 0.1], [0.7, 0.3]]).double(), torch.tensor([0, 1]))
         >>> round(figures.ece, 4), round(figures.brier, 4)
-        (0.4, 0.5)
+        (0.4, 0.25)
     """
     _check(probabilities, target, bins, binary=binary, multilabel=multilabel)
     if binary:
@@ -94,11 +95,12 @@ def calibration_figures(
     edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64)
     each = _tally_columns(probabilities, target, edges, multilabel=multilabel)
     entries = _decisions(probabilities, target, multilabel=multilabel)
-    pooled = _tally(entries, torch.bucketize(entries.said, edges[1:-1]), bins)
+    pooled = _tally(entries, bin_of_probability(entries.said, bins), bins)
     confidence, accuracy = pooled.said / pooled.rows, pooled.true / pooled.rows
     gaps = (confidence - accuracy).abs().nan_to_num(0.0)
     parts = _brier(each)
-    whole = parts.nanmean(dim=1) if multilabel else parts.sum(dim=1)
+    # of two classes that exclude each other one says all, as in scikit-learn
+    whole = parts.nanmean(dim=1) if multilabel or len(parts.T) == 2 else parts.sum(dim=1)
     return CalibrationFigures(
         ece=float(pooled.distance.sum() / pooled.rows.sum()),
         ace=_adaptive(entries, bins),
@@ -155,8 +157,8 @@ def _tally_columns(probabilities: Tensor, target: Tensor, edges: Tensor, *, mult
         values = said.double().where(counted, 0.0)
         whole = (counted, values, values.square(), true, values * true)
         total[:, :, 0] += torch.stack([part.sum(dim=0).double() for part in whole])
-        high = values > edges[1]
-        place = torch.bucketize(values[high], edges[1:-1]) + high.nonzero()[:, 1] * bins
+        high = values > edges[1] + ROUNDING
+        place = bin_of_probability(values[high], bins) + high.nonzero()[:, 1] * bins
         found = torch.stack(_tally(_Entries(values[high], true[high]), place, columns * bins)).view_as(total)
         total[:, :, 1:] += found[:, :, 1:]
         total[:, :, 0] -= found[:, :, 1:].sum(dim=2)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_posttrain.calibration.calibrators.base import Calibrator
 from lightning_posttrain.calibration.calibrators.methods import check_method
-from lightning_posttrain.calibration.functional.cross_fit import NONE, CrossFit, cross_fit
+from lightning_posttrain.calibration.functional.cross_fit import NONE, CrossFit, cross_fit, log_loss
 from lightning_posttrain.calibration.functional.errors import calibration_figures
 from lightning_posttrain.calibration.result import CalibrationFigures, CalibrationReport
 from lightning_posttrain.classification import ScoreRows, Task
@@ -90,6 +90,8 @@ def _after(
 def _figures(logits: Tensor, rows: ScoreRows, task: Task, bins: int) -> CalibrationFigures:
     labels = task == "multilabel"
     chance = logits.double().sigmoid() if labels else logits.double().softmax(1)
-    return calibration_figures(
+    figures = calibration_figures(
         chance, rows.target, bins=bins, binary=task == "binary", multilabel=labels, ignored=rows.ignored
     )
+    # a probability may be too small for a float, its logarithm is not
+    return replace(figures, log_loss=log_loss(logits, rows.target, task))

@@ -92,7 +92,7 @@ def classification_report(
     intervals, class_intervals = _intervals(found.confusion, beta, 0 if positions else resamples, binary=binary)
     overall = {
         **{name: float(value) for name, value in whole.items()},
-        **{name: float(value) for name, value in _from_rows(found, top_k).items()},
+        **{name: float(value) for name, value in _from_rows(found, top_k, binary=binary).items()},
         **{name: float(bounded.value) for name, bounded in ranked.items()},
     }
     return ClassificationReport(
@@ -125,7 +125,7 @@ def _from_counts(
     return {**agreement(counts), **positive, **averages(each, counts.support)}, each
 
 
-def _from_rows(found: Findings, top_k: Sequence[int]) -> dict[str, float]:
+def _from_rows(found: Findings, top_k: Sequence[int], *, binary: bool) -> dict[str, float]:
     named = {}
     if isinstance(found.confusion, LabelConfusion):
         rows = found.confusion.rows
@@ -135,7 +135,8 @@ def _from_rows(found: Findings, top_k: Sequence[int]) -> dict[str, float]:
     if found.losses is not None:
         named.update(log_loss=float(found.losses.log_loss.nanmean()), brier=float(found.losses.brier.nanmean()))
     if found.reliability is not None:
-        named["ece"] = found.reliability.ece
+        of_one = binary or isinstance(found.confusion, LabelConfusion)
+        named["ece"] = found.reliability.ece_of_one if of_one else found.reliability.ece
     return named
 
 

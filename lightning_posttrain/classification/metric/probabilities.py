@@ -8,6 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from lightning_posttrain.classification.functional.reliability import bin_of_probability
 from lightning_posttrain.classification.metric.base import EvaluationMetric
 from lightning_posttrain.classification.result.scores import Losses, Ranks, Reliability
 from lightning_posttrain.classification.rows import LOSS, RowFacts
@@ -16,6 +17,7 @@ from lightning_posttrain.core.statistics.precision import LARGEST_LOSS, wide
 # sums are kept as whole numbers of these parts, so that no order of rows changes them
 FINE = 2.0**32
 COARSE = 2.0**24
+MOST = 2.0**40
 
 
 def fixed(values: Tensor, parts: float, counted: Tensor) -> Tensor:
@@ -27,7 +29,7 @@ def fixed(values: Tensor, parts: float, counted: Tensor) -> Tensor:
 class LossSums(EvaluationMetric):
     """Sums of log loss and Brier score, for each label of a multilabel task.
 
-    Each row is rounded to 2 ** -24 and 2 ** -32: the mean is within 3e-8 and 1.2e-10.
+    Each row is rounded to 2 ** -24 and 2 ** -32: the mean is within 3e-8 and 1.2e-10. A loss counts 2 ** 40 at most.
     """
 
     reads = LOSS
@@ -35,14 +37,16 @@ class LossSums(EvaluationMetric):
 
     def __init__(self, num_classes: int, *, multilabel: bool = False, sync_on_compute: bool = True) -> None:
         super().__init__(num_classes, multilabel=multilabel, sync_on_compute=sync_on_compute)
-        self.count("sums", 4, self.groups)
+        self.count("sums", 5, self.groups)
 
     def add_rows(self, rows: RowFacts) -> None:
         """Add rows."""
         infinite = torch.isinf(rows.log_loss)
-        loss = rows.log_loss.masked_fill(infinite, LARGEST_LOSS)
+        loss = rows.log_loss.masked_fill(infinite, LARGEST_LOSS).clamp(max=MOST)
+        whole = loss.floor()  # apart, as the sum of many large losses in fine parts has no room in 64 bits
         terms = (
-            fixed(loss, COARSE, rows.counted),
+            fixed(whole, 1.0, rows.counted),
+            fixed(loss - whole, COARSE, rows.counted),
             fixed(rows.brier, FINE, rows.counted),
             rows.counted.long(),
             (rows.counted & infinite).long(),
@@ -55,8 +59,8 @@ class LossSums(EvaluationMetric):
 
     def read(self, states: Mapping[str, Tensor]) -> Losses:
         """The means."""
-        loss, brier, rows, infinite = states["sums"].clone()
-        return Losses(loss.double() / COARSE / rows, brier.double() / FINE / rows, infinite)
+        whole, rest, brier, rows, infinite = states["sums"].clone()
+        return Losses((whole + rest.double() / COARSE) / rows, brier.double() / FINE / rows, infinite)
 
 
 @final
@@ -83,7 +87,10 @@ class RankCounts(EvaluationMetric):
 
 @final
 class ReliabilityBins(EvaluationMetric):
-    """Counts of right and wrong rows in 15 bins of equal width over the confidence, and sums of it."""
+    """Counts of right and wrong rows in 15 bins of equal width over the confidence, and sums of it.
+
+    Of decisions between two also of rows of class 1, and of the others, over the probability of class 1.
+    """
 
     reads = LOSS
     bins: Tensor
@@ -91,16 +98,22 @@ class ReliabilityBins(EvaluationMetric):
 
     def __init__(self, num_classes: int, *, multilabel: bool = False, sync_on_compute: bool = True) -> None:
         super().__init__(num_classes, multilabel=multilabel, sync_on_compute=sync_on_compute)
-        self.count("bins", 3, self.BINS)
+        self.count("bins", 6 if self.choices == 2 else 3, self.BINS)
 
     def add_rows(self, rows: RowFacts) -> None:
         """Add rows."""
-        place = (rows.confidence * self.BINS).nan_to_num(0).long().clamp(0, self.BINS - 1)
-        self.bins[0].index_add_(0, place, (rows.counted & rows.right).long())
-        self.bins[1].index_add_(0, place, (rows.counted & ~rows.right).long())
-        self.bins[2].index_add_(0, place, fixed(rows.confidence, FINE, rows.counted))
+        self._add(self.bins[:3], rows.confidence, rows.right, rows.counted)
+        if self.choices == 2:
+            self._add(self.bins[3:], rows.of_one, rows.label == 1, rows.counted)
+
+    def _add(self, bins: Tensor, said: Tensor, true: Tensor, counted: Tensor) -> None:
+        place = bin_of_probability(said.nan_to_num(0), self.BINS)
+        bins[0].index_add_(0, place, (counted & true).long())
+        bins[1].index_add_(0, place, (counted & ~true).long())
+        bins[2].index_add_(0, place, fixed(said, FINE, counted))
 
     def read(self, states: Mapping[str, Tensor]) -> Reliability:
         """The counts."""
-        right, wrong, confidence = states["bins"].clone()
-        return Reliability(right, wrong, confidence.double() / FINE)
+        right, wrong, confidence, *of_one = states["bins"].clone()
+        decided = (of_one[0], of_one[1], of_one[2].double() / FINE) if of_one else None
+        return Reliability(right, wrong, confidence.double() / FINE, decided)

@@ -49,11 +49,14 @@ class Reliability(Counted):
     Args:
         right, wrong: rows in each bin whose predicted class was or was not theirs ``(B,)``, int64.
         confidence: sum of the confidence of the rows in each bin ``(B,)``, float64.
+        of_one: of decisions between two, the same three over the probability of class 1: rows of it, other rows, and
+            the sum of its probability.
     """
 
     right: Tensor
     wrong: Tensor
     confidence: Tensor
+    of_one: tuple[Tensor, Tensor, Tensor] | None = None
 
     @property
     def ece(self) -> float:
@@ -61,7 +64,16 @@ class Reliability(Counted):
 
         Guo et al., 2017, arXiv:1706.04599; of the predicted class.
         """
-        return float((self.right - self.confidence).abs().sum() / (self.right + self.wrong).sum())
+        return _calibration_error(self.right, self.wrong, self.confidence)
+
+    @property
+    def ece_of_one(self) -> float:
+        """The same of class 1: of its probability and how often it is there, as of a binary task, or of labels."""
+        return self.ece if self.of_one is None else _calibration_error(*self.of_one)
+
+
+def _calibration_error(true: Tensor, false: Tensor, said: Tensor) -> float:
+    return float((true - said).abs().sum() / (true + false).sum())
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
@@ -90,6 +90,10 @@ class EvaluationCallback(Harmless, Returns, TargetCopies, AnyCallback):
         """What of the result is logged for curves and monitors."""
         figures: dict[str, float] = result.scalars()
         return figures
+
+    def shown_by_others(self, trainer: Trainer) -> Collection[str]:
+        """Which of these another callback of the run logs of the same rows; they are for monitors alone."""
+        return ()
 
     @abstractmethod
     def show(self, result: Any, title: str) -> Iterable[Tagged]:
@@ -238,7 +242,8 @@ class EvaluationCallback(Harmless, Returns, TargetCopies, AnyCallback):
         self.results[key] = result
         nothing: dict[str, float] = {}
         scalars = self.attempt(trainer, "name the figures to log", self.scalars, result, otherwise=nothing)
-        self._reporter.log(trainer, module, place, evaluation.suffix, scalars)
+        others = self.shown_by_others(trainer)
+        self._reporter.log(trainer, module, place, evaluation.suffix, scalars, others)
         self.attempt(trainer, "say what is alarming", self._reporter.say, trainer, key, result, otherwise=None)
         shown = self._drawn(result, key)
         self._reporter.write(trainer, place, evaluation.suffix, tag=self.tag, result=result, shown=shown)

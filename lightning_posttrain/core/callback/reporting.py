@@ -7,7 +7,7 @@ import importlib.util
 import json
 import pkgutil
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, Literal
@@ -43,11 +43,19 @@ class Reporter:
         self.on_error = on_error
 
     def log(
-        self, trainer: Trainer, module: LightningModule, stage: str, suffix: str, scalars: Mapping[str, float]
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        stage: str,
+        suffix: str,
+        scalars: Mapping[str, float],
+        unshown: Collection[str] = (),
     ) -> None:
-        """Log scalars as the module's own; all ranks together."""
+        """Log scalars as the module's own, some for monitors alone; all ranks together."""
         if scalars and not trainer.barebones:
-            log_scalars(trainer, module, {self.tag(stage, key, suffix): value for key, value in scalars.items()})
+            tags = {key: self.tag(stage, key, suffix) for key in scalars}
+            named = {tags[key]: value for key, value in scalars.items()}
+            log_scalars(trainer, module, named, {tags[key] for key in unshown})
 
     def say(self, trainer: Trainer, key: str, result: Result) -> None:
         """Warn of what a result is alarmed at, each once a run, on the first rank."""

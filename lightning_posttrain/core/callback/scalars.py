@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 from lightning.pytorch import LightningModule, Trainer
@@ -14,10 +14,13 @@ from lightning_posttrain.core.statistics.precision import CLOSE
 from lightning_posttrain.core.stream.stream import EvaluationStream
 
 
-def log_scalars(trainer: Trainer, module: LightningModule, scalars: Mapping[str, float]) -> None:
+def log_scalars(
+    trainer: Trainer, module: LightningModule, scalars: Mapping[str, float], unshown: Collection[str] = ()
+) -> None:
     """Log through ``module.log``, except for what the module logs under the same name: the user's own stays.
 
-    Every rank holds the same value, so that nothing is to be summed, and each may monitor it.
+    Every rank holds the same value, so that nothing is to be summed, and each may monitor it. Those that are
+    ``unshown`` reach monitors, and no logger.
     """
     taken = taken_names(trainer) & set(scalars)
     _say_taken(trainer, {name: scalars[name] for name in sorted(taken)})
@@ -26,7 +29,9 @@ def log_scalars(trainer: Trainer, module: LightningModule, scalars: Mapping[str,
         ours = "|".join(map(re.escape, free))
         warnings.filterwarnings("ignore", rf".*`self\.log\('({ours})', \.\.\., sync_dist=True\)`")
     with _as_if_before_the_epoch(trainer, module):
-        module.log_dict(free, on_step=False, on_epoch=True, add_dataloader_idx=False, batch_size=1)
+        for logger in (None, False):  # None is each logger that there is
+            some = {name: value for name, value in free.items() if (name in unshown) == (logger is False)}
+            module.log_dict(some, logger=logger, on_step=False, on_epoch=True, add_dataloader_idx=False, batch_size=1)
 
 
 def taken_names(trainer: Trainer) -> set[str]:
