@@ -30,6 +30,7 @@ class EvalBatch:
         samples: how many samples the rows are of, where each has several, as an image has pixels; None where each row
             is a sample.
         ignored: a class whose rows are all left out, as ``ignore_index`` says, or None.
+        single: whether the network gave one logit for the two classes, of which ``scores`` are minus and plus a half.
 
     Example:
         >>> batch = EvalBatch(scores=torch.tensor([[2.0, 1.0], [0.0, float("nan")]]), target=torch.tensor([0, 1]))
@@ -45,6 +46,7 @@ class EvalBatch:
     context: tuple[Tensor, ...] = ()
     samples: int | None = None
     ignored: int | None = None
+    single: bool = False
 
     @property
     def num_classes(self) -> int:

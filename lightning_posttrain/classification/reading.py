@@ -25,6 +25,7 @@ from lightning_posttrain.classification.tasks import (
     Task,
     count_classes,
     fits,
+    is_single,
     predictions,
     to_logits,
     to_rows,
@@ -161,7 +162,8 @@ class ClassReading:
         samples = None if len(flat) == len(found) else len(found)
         said = given.ignored if self.ignore_index is None else self.ignore_index
         ignored = said if said in range(flat.shape[1]) and target.ndim == 1 else None
-        return EvalBatch(flat, target, valid, index, given.inputs, given.context, samples, ignored)
+        single = self._kind(given) == "logits" and is_single(found, self.task, given.indices.shape)
+        return EvalBatch(flat, target, valid, index, given.inputs, given.context, samples, ignored, single)
 
     def _kind(self, given: Given) -> ScoreKind:
         heard: Any = given.form  # "" where nothing was heard

@@ -64,8 +64,8 @@ def count_classes(scores: Tensor, task: Task) -> int:
 def to_logits(scores: Tensor, task: Task, kind: ScoreKind, target: torch.Size | None = None) -> Tensor:
     """Bring scores of any allowed shape and kind to logits ``(N, C, ...)``, for targets of a shape.
 
-    One binary logit ``z`` becomes ``(-z/2, z/2)``, whose softmax is ``(1 - sigmoid(z), sigmoid(z))``, and whose
-    gradients speak for either class. A multilabel logit is the log-odds of its label.
+    One binary logit ``z`` becomes ``(-z/2, z/2)``, whose softmax is ``(1 - sigmoid(z), sigmoid(z))``, and which differ
+    by ``z``, what is explained of a network with one logit. A multilabel logit is the log-odds of its label.
 
     Example:
         >>> to_logits(torch.tensor([0.5, 0.75]), "binary", "probabilities").softmax(1).float()
@@ -78,12 +78,17 @@ def to_logits(scores: Tensor, task: Task, kind: ScoreKind, target: torch.Size | 
         scores = scores.float()
     if task == "multilabel":
         return scores.log() - torch.log1p(-scores) if kind == "probabilities" else scores
-    if task == "multiclass" or (scores.ndim >= 2 and scores.shape[1] == 2 and scores.shape != target):
+    if not is_single(scores, task, target):
         return scores.log() if kind == "probabilities" else scores
     column = scores[:, 0] if scores.ndim >= 2 and scores.shape[1] == 1 and scores.shape != target else scores
     if kind == "probabilities":
         return torch.stack([torch.log1p(-column), column.log()], dim=1)
     return torch.stack([-column / 2, column / 2], dim=1)
+
+
+def is_single(scores: Tensor, task: Task, target: torch.Size | None) -> bool:
+    """Whether scores as a network gave them, for targets of a shape, hold one for the two classes of a binary task."""
+    return task == "binary" and not (scores.ndim >= 2 and scores.shape[1] == 2 and scores.shape != target)
 
 
 def predictions(logits: Tensor, task: Task) -> Tensor:

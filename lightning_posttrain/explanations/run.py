@@ -104,7 +104,7 @@ class ExplanationRun:
             logits = scorer(inputs.clone()).detach().float().cpu()
         asked = questions(logits, sample_set.chosen, self.what, names)
         rows = torch.tensor([question.row for question in asked])
-        pick = _pick(asked, logits.shape[1])
+        pick = _pick(asked, logits.shape[1], alone=sample_set.chosen.single and self.output == "logit")
         values = (self._read(logits[rows], sample_set) * pick).sum(1).tolist()
         samples = tuple(replace(one.sample, value=value) for one, value in zip(asked, values, strict=True))
         labels = tuple(question.explained for question in asked) if self._labels(sample_set) else None
@@ -126,15 +126,16 @@ class ExplanationRun:
     def _read(self, logits: Tensor, sample_set: SampleSet) -> Tensor:
         """Logits as what is explained."""
         if self.output == "logit":
-            return logits.float()
+            # of a network with one logit the two are halves of it
+            return logits.float() * (2 if sample_set.chosen.single else 1)
         return logits.float().sigmoid() if self._labels(sample_set) else logits.float().softmax(1)
 
 
-def _pick(asked: Sequence[Question], width: int) -> Tensor:
-    """Weight of each output in what is explained ``(K, C)``."""
+def _pick(asked: Sequence[Question], width: int, *, alone: bool) -> Tensor:
+    """Weight of each output in what is explained ``(K, C)``; ``alone``, one output speaks for both classes."""
     pick = torch.zeros(len(asked), width)
     for place, question in enumerate(asked):
         pick[place, question.explained] += 1
-        if question.rival is not None:
+        if question.rival is not None and not alone:
             pick[place, question.rival] -= 1
     return pick

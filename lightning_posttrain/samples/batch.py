@@ -43,5 +43,9 @@ class ScoredBatch(Protocol):
         """``C``."""
 
     @property
+    def single(self) -> bool:
+        """Whether the scores of two classes are minus and plus a half of the one logit that the network gave."""
+
+    @property
     def multilabel(self) -> bool:
         """Whether each row has any number of labels."""

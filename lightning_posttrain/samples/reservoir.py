@@ -16,7 +16,8 @@ from lightning_posttrain.samples.batch import ScoredBatch
 class Chosen:
     """Samples on the CPU: inputs ``(K, ...)``, dataset positions, the step's scores ``(K, C)`` and targets, or None.
 
-    ``context`` is what the network was given beside, each ``(K, ...)``.
+    ``context`` is what the network was given beside, each ``(K, ...)``. ``single``: the scores of two classes are minus
+    and plus a half of the one logit that the network gave.
     """
 
     inputs: Tensor
@@ -24,13 +25,15 @@ class Chosen:
     scores: Tensor | None = None
     target: Tensor | None = None
     context: tuple[Tensor, ...] = ()
+    single: bool = False
 
     def only(self, which: Sequence[int]) -> Chosen:
         """Some of them."""
         rows = list(which)
         scores, target = (None if part is None else part[rows] for part in (self.scores, self.target))
         context = tuple(part[rows] for part in self.context)
-        return Chosen(self.inputs[rows], tuple(self.index[row] for row in rows), scores, target, context)
+        index = tuple(self.index[row] for row in rows)
+        return Chosen(self.inputs[rows], index, scores, target, context, self.single)
 
 
 class Samples(Protocol):
@@ -128,10 +131,11 @@ class RankedSamples:
         self._count = count
         self._cell = cell
         self._kept: tuple[Tensor, ...] = ()
+        self._single = False
 
     def offer(self, batch: ScoredBatch) -> None:
         """Keep the best of what was kept and of the batch; of equal ones the first."""
-        given = (batch.inputs, *batch.context)
+        given, self._single = (batch.inputs, *batch.context), batch.single
         if self._kept and [part.shape[1:] for part in self._kept[4:]] != [part.shape[1:] for part in given]:
             return
         if self._cell is None:
@@ -158,7 +162,8 @@ class RankedSamples:
         scores, target, index, inputs, *context = (_own(column[real]) for column in kept[1:])
         if not len(inputs):
             return None
-        return Chosen(inputs, tuple(None if i < 0 else i for i in index.tolist()), scores, target, tuple(context))
+        position = tuple(None if i < 0 else i for i in index.tolist())
+        return Chosen(inputs, position, scores, target, tuple(context), self._single)
 
 
 def _other_shape(batch: ScoredBatch, kept: Sequence[Chosen]) -> bool:
@@ -172,7 +177,8 @@ def _other_shape(batch: ScoredBatch, kept: Sequence[Chosen]) -> bool:
 def _rows(batch: ScoredBatch, i: int) -> Chosen:
     position = None if batch.index is None else int(batch.index[i])
     inputs, scores, target = (_own(part[i : i + 1]) for part in (batch.inputs, batch.scores, batch.target))
-    return Chosen(inputs, (position,), scores, target, tuple(_own(part[i : i + 1]) for part in batch.context))
+    context = tuple(_own(part[i : i + 1]) for part in batch.context)
+    return Chosen(inputs, (position,), scores, target, context, batch.single)
 
 
 def _own(tensor: Tensor) -> Tensor:
@@ -188,7 +194,7 @@ def joined(parts: Sequence[Chosen]) -> Chosen | None:
     index = tuple(position for part in parts for position in part.index)
     scores, target = ([getattr(part, name) for part in parts] for name in ("scores", "target"))
     context = tuple(map(torch.cat, zip(*(part.context for part in parts), strict=True)))
-    return Chosen(inputs, index, torch.cat(scores), torch.cat(target), context)
+    return Chosen(inputs, index, torch.cat(scores), torch.cat(target), context, parts[0].single)
 
 
 class FirstSamples:

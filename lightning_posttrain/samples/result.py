@@ -19,7 +19,8 @@ class Sample:
     Args:
         index: position in the dataset, or None where not known.
         explained: what the maps explain, as ``"cat"``, ``"cat rather than dog"`` or ``"output"``.
-        value: of the explained function, as the logit of the class.
+        value: of the explained function, as the logit of the class; of a network with one logit for two classes that
+            logit for class 1, minus it for class 0.
         actual: actual class, or None where there are no classes.
         predicted: predicted class, or None.
         probability: of the predicted class, or None.

@@ -40,6 +40,8 @@ def of_classes(
 ) -> Targets:
     """Explain the logit of a class, or how much higher it is than that of another one.
 
+    Of a network with one logit for two classes that is the logit itself for class 1, and minus it for class 0.
+
     Args:
         scorer: from inputs, and the samples that they are copies of, to logits ``(n, C)``, for a multilabel task the
             log-odds of each label.
@@ -53,7 +55,7 @@ def of_classes(
         logits = scorer(inputs.clone()).detach().float().cpu()
     asked = questions(logits, chosen, how, names)
     classes = torch.tensor([question.explained for question in asked])
-    rivals = torch.tensor([-1 if question.rival is None else question.rival for question in asked])
+    rivals = torch.tensor([_against(question.explained, question.rival, chosen) for question in asked])
     rows, samples = torch.tensor([question.row for question in asked]), tuple(question.sample for question in asked)
     return Targets(_logits(scorer, classes, rivals, rows), rows, samples)
 
@@ -78,12 +80,20 @@ def questions(logits: Tensor, chosen: Chosen, how: Explain, names: Sequence[str]
         for class_, rival in _explained(ranked, target, how):
             against = "" if rival is None else f" rather than {names[rival]}"
             actual, predicted = _said(target, logits[row], ranked[0], names)
-            value = logits[row, class_] - (0 if rival is None else logits[row, rival])
+            other = _against(class_, rival, chosen)
+            value = logits[row, class_] - (0 if other < 0 else logits[row, other])
             nothing = labels and predicted == NO_LABEL
             probability = None if nothing else float(chance[row, ranked[0]])
             about = (chosen.index[row], f"{names[class_]}{against}", float(value), actual, predicted, probability)
             asked.append(Question(row, class_, rival, Sample(*about)))
     return asked
+
+
+def _against(explained: int, rival: int | None, chosen: Chosen) -> int:
+    """The class whose logit is taken off; -1 for none. Two that are halves of one logit differ by that logit."""
+    if rival is None:
+        return 1 - explained if chosen.single else -1
+    return rival
 
 
 def _explained(ranked: list[int], target: Any, how: Explain) -> list[tuple[int, int | None]]:
