@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from lightning_posttrain.core.callback.harmless import Harmless
@@ -170,15 +171,21 @@ class EvaluationCallback(Harmless, Returns, TargetCopies, AnyCallback):
 
     def _report(self, trainer: Trainer, pl_module: LightningModule) -> None:
         stage = stage_of(trainer)
-        for part in () if trainer.sanity_checking or stage not in self.stages else self.parts():
-            of_none: list[Evaluation] = []
-            ask = (part.evaluations, trainer, pl_module)
-            found = part.attempt(trainer, "end an epoch", *ask, otherwise=of_none, configures=True)
-            (out,) = any_rank(trainer, [stage in self.out | part.out])
-            for evaluation in () if out else found:
-                part._report_one(trainer, pl_module, evaluation)
+        if not trainer.sanity_checking and stage in self.stages:
+            # a program may go on with the tensors of a result
+            with torch.inference_mode(False), torch.no_grad():
+                for part in self.parts():
+                    part._report_all(trainer, pl_module, also_out=self.out)
         for part in (self, *self.targets.values()):
             part.out.discard(stage)
+
+    def _report_all(self, trainer: Trainer, module: LightningModule, *, also_out: set[str]) -> None:
+        nothing: list[Evaluation] = []
+        ask = (self.evaluations, trainer, module)
+        found = self.attempt(trainer, "end an epoch", *ask, otherwise=nothing, configures=True)
+        (out,) = any_rank(trainer, [stage_of(trainer) in self.out | also_out])
+        for evaluation in () if out else found:
+            self._report_one(trainer, module, evaluation)
 
     def _end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if (stream := EvaluationStream.of(trainer)).leads(self):

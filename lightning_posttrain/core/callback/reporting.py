@@ -141,8 +141,7 @@ class _Work:
         """Draw and write, and give what is to be said."""
         remarks: list[Remark] = []
         ready: list[Tagged] = []
-        # a result of a validation may have been made in inference mode, which is each thread's own
-        with torch.inference_mode():
+        with torch.no_grad():  # what a result works out when first asked for stays in it
             with self._noted(remarks, "draw", "What was drawn before is kept."):
                 ready.extend(self.artifacts)
             for sink in self.sinks:
