@@ -12,7 +12,9 @@ from lightning_posttrain.classification.reading import ClassReading
 from lightning_posttrain.classification.tasks import TASKS, ScoreKind, Task
 from lightning_posttrain.core.callback.callback import EvaluationCallback
 from lightning_posttrain.core.callback.options import hashable, one_of
-from lightning_posttrain.core.capture.loaders import Stage
+from lightning_posttrain.core.capture.class_names import naming_of
+from lightning_posttrain.core.capture.loaders import Stage, named_loaders
+from lightning_posttrain.core.stream.stream import EvaluationStream
 from lightning_posttrain.samples.inputs import InputOptions
 from lightning_posttrain.samples.model_access import ModelOptions
 
@@ -48,7 +50,8 @@ class StreamCallback(EvaluationCallback):
 
     Args:
         name: goes before the quantity in tags and file names, ``val/<name>/accuracy``; for two of a kind.
-        class_names: a name for each class, in order. Default: the dataset's ``classes``, else the indices.
+        class_names: a name for each class, in order. Default: the dataset's ``classes``, a list, an array or a dict,
+            else the indices.
         num_classes: number of classes. Default: told from the scores of the first batch.
         task: ``"multiclass"``: scores ``(N, C)``, targets ``(N,)``. ``"binary"``: scores ``(N,)``, ``(N, 1)`` or
             ``(N, 2)``, where one score speaks for class 1. ``"multilabel"``: both ``(N, L)``, targets 0 or 1. Further
@@ -117,6 +120,17 @@ class StreamCallback(EvaluationCallback):
                 f"`class_names` has {len(names)} names, but the scores have {batch.num_classes} classes. "
                 "Pass one name for each class, in the order of the columns."
             )
+        for _, loader, _ in named_loaders(module.trainer) if names is None else ():
+            why = naming_of(getattr(loader, "dataset", None), batch.num_classes).why
+            if why:
+                text = f"{why}. Classes are shown by their number; class_names=[...] names them."
+                EvaluationStream.of(module.trainer).say_once(text)
+
+    def namings(self, module: LightningModule, batch: EvalBatch) -> list[tuple[str, ...]]:
+        """Names of the classes, in each loader of the present stage."""
+        likeness = self.reading.likeness(batch)
+        loaders = named_loaders(module.trainer)
+        return [self.names(self.reading.names(likeness, loader)) for _, loader, _ in loaders]
 
     def names(self, found: tuple[str, ...]) -> tuple[str, ...]:
         """Of the classes: as they were said, else the dataset's, else the indices."""

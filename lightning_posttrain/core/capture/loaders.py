@@ -12,6 +12,8 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.utils.data import BatchSampler, DistributedSampler, SequentialSampler
 
+from lightning_posttrain.core.capture.class_names import naming_of
+
 Kept = TypeVar("Kept")
 Stage = Literal["train", "val", "test"]
 
@@ -78,15 +80,8 @@ def _joined(trainer: Trainer) -> bool:
 
 
 def dataset_classes(loader: Any, num_classes: int | None = None) -> tuple[str, ...] | None:
-    """The names in ``dataset.classes``, as torchvision's and many other datasets carry them, if they fit."""
-    dataset: Any = getattr(loader, "dataset", None)
-    while not hasattr(dataset, "classes") and hasattr(dataset, "dataset"):  # a Subset, as of random_split
-        dataset = dataset.dataset
-    classes = getattr(dataset, "classes", None)
-    if not isinstance(classes, (list, tuple)) or num_classes not in (None, len(classes)):
-        return None
-    names = tuple(map(str, classes))
-    return names if len(set(names)) == len(names) else None
+    """The names in ``dataset.classes``, if they fit."""
+    return naming_of(getattr(loader, "dataset", None), num_classes).names
 
 
 @dataclass(frozen=True, eq=False)
