@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
@@ -38,24 +39,39 @@ def matching(patterns: Sequence[str], report: ClassificationReport) -> dict[str,
         {'f1_macro': 0.4}
     """
     figures = report.scalars()
-    return {name: value for name, value in figures.items() if any(fnmatchcase(name, one) for one in patterns)}
+    return {name: value for name, value in figures.items() if any(_means(one, name, figures) for one in patterns)}
 
 
-def check_patterns(patterns: Sequence[str], report: ClassificationReport) -> None:
+def _means(pattern: str, name: str, known: Collection[str]) -> bool:
+    """Whether a name is meant: names that there are come before patterns, in which brackets are letters too."""
+    if pattern in known:
+        return name == pattern
+    return fnmatchcase(name, pattern) or fnmatchcase(name, pattern.replace("[", "[[]"))
+
+
+def check_patterns(
+    patterns: Sequence[str], report: ClassificationReport, namings: Iterable[tuple[str, ...]] = ()
+) -> None:
     """Raise ``ValueError`` for a pattern that fits no figure of a report; the error says which is close.
 
-    Names of classes may come from the dataset, and are known at the end: figures of classes are not checked.
+    Args:
+        patterns: names, with ``*`` for any letters.
+        report: one with all figures.
+        namings: of its classes, as loaders have them.
     """
-    known = list(report.scalars())
-    of_all = [name for name in patterns if not name.startswith("per_class/")]
-    unknown = [name for name in of_all if not any(fnmatchcase(one, name) for one in known)]
+    known = list(report.overall)
+    for names in dict.fromkeys(namings):
+        known += list(replace(report, class_names=names).scalars())[len(report.overall) :]
+    unknown = [pattern for pattern in patterns if not any(_means(pattern, name, known) for name in known)]
     if unknown:
-        hint = _hint(unknown[0], known)
-        whole = ", ".join(name for name in known if not name.startswith("per_class/"))
-        raise ValueError(f"`log` has {unknown[0]!r}, which no figure is called.{hint} There are {whole}.")
+        each = [f"per_class/{name}/<class>" for name in report.per_class]
+        whole = ", ".join([*report.overall, *each])
+        raise ValueError(
+            f"`log` has {unknown[0]!r}, which no figure is called.{_hint(unknown[0], known)} There are {whole}."
+        )
 
 
 def _hint(unknown: str, known: Sequence[str]) -> str:
     begin = [name for name in known if name.startswith(unknown)]
-    close = begin or get_close_matches(unknown, known, 1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    close = begin[:1] or get_close_matches(unknown, known, 3)
+    return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""

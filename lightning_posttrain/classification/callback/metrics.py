@@ -31,8 +31,8 @@ class ClassificationMetrics(StreamCallback):
     precision, recall, specificity, F-beta, Jaccard index, area under the ROC curve and average precision.
 
     Args:
-        log: names of the figures that are logged, with ``*`` for any letters, as ``["accuracy", "per_class/*"]``.
-            Default: a short set for the task.
+        log: names of the figures that are logged, with ``*`` for any letters, as ``["accuracy", "per_class/*"]``. What
+            is a figure's very name is that figure alone. Default: a short set for the task.
         beta: weight of recall in F-beta; 1 gives ``f1``.
         top_k: the ``k`` of the top-k accuracies.
         curves: work out what needs the order of scores: areas under curves, average precision.
@@ -83,8 +83,8 @@ class ClassificationMetrics(StreamCallback):
     def check(self, module: LightningModule, batch: EvalBatch) -> None:
         """Raise for a name in ``log`` that no figure has."""
         super().check(module, batch)
-        if self.chosen:
-            check_patterns(self.logged, self._plan.report_of_nothing(batch, self.class_names))
+        if self.chosen and not self.results:  # a name of one stage's classes may be none of the next one's
+            check_patterns(self.logged, self._plan.report_of_nothing(batch), self.namings(module, batch))
 
     def summarize(
         self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]
