@@ -16,7 +16,7 @@ from lightning_posttrain.core.callback.options import one_of
 from lightning_posttrain.core.capture.forward import muted
 from lightning_posttrain.core.stream.ranks import of_first_rank
 from lightning_posttrain.samples.kinds import Kind
-from lightning_posttrain.samples.sample_set import SampleSet, compare, dtype_of, sharded
+from lightning_posttrain.samples.sample_set import SampleSet, compare, compare_calls, dtype_of, sharded
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -126,7 +126,13 @@ class ModelAccess:
             return
         self._refused.add(key)
         with self.guarded(trainer, "explain the samples", CURE), self.session(sample_set.module), torch.no_grad():
-            compare(sample_set, self.scorer(sample_set)(sample_set.inputs(self.kind).clone()).detach().cpu())
+            scorer, inputs = self.scorer(sample_set), sample_set.inputs(self.kind)
+            found = scorer(inputs.clone()).detach().cpu()
+            compare(sample_set, found)
+            if self.precision == "full" and len(inputs) > 1:
+                numbers = torch.arange(len(inputs), device=inputs.device)
+                parts = zip(inputs.clone().tensor_split(2), numbers.tensor_split(2), strict=True)
+                compare_calls(found, torch.cat([scorer(*part).detach().cpu() for part in parts]))
             self._refused.remove(key)
             self._same.add(key)
 

@@ -116,6 +116,24 @@ def compare(sample_set: SampleSet, found: Tensor) -> None:
         )
 
 
+def compare_calls(found: Tensor, again: Tensor) -> None:
+    """Raise where the same samples have other scores in another batch, beyond a rounding.
+
+    Judged by how far the scores of each class spread over the samples, which is what there is to explain.
+    """
+    real = found.isfinite() & again.isfinite()
+    low, high = found.masked_fill(~real, torch.inf).amin(0), found.masked_fill(~real, -torch.inf).amax(0)
+    apart = (found - again).abs().masked_fill(~real, 0.0).amax(0)
+    room = 0.05 * (high - low).clamp(min=0) + 1e-3 * found[real].abs().max().clamp(min=1) if real.any() else apart
+    worst = int((apart - room).argmax())
+    if bool(apart[worst] > room[worst]):
+        raise ValueError(
+            f"module(inputs) gives other scores for the same samples in another batch: by up to {apart[worst]:.3g}, "
+            f"where those of a class spread over {high[worst] - low[worst]:.3g}. The forward is random, or the samples "
+            "of a batch have a say in each other's scores, as in BatchNorm(track_running_stats=False)"
+        )
+
+
 def _agree(found: Tensor, wanted: Tensor, near: float) -> bool:
     """Whether what one gives as the largest of a row is, or is nearly, the largest of the other too."""
     top = wanted.gather(1, found.nan_to_num(-torch.inf).argmax(1, keepdim=True))[:, 0]

@@ -11,7 +11,7 @@ from lightning_posttrain.core.callback.options import one_of
 from lightning_posttrain.core.capture.loaders import RowCounter, Rows
 from lightning_posttrain.core.capture.target_and_inputs import describe_inputs
 from lightning_posttrain.samples.batch import ScoredBatch
-from lightning_posttrain.samples.kinds import Kind, known_kind
+from lightning_posttrain.samples.kinds import Kind, is_unclear, known_kind
 from lightning_posttrain.samples.reservoir import Chosen, FirstSamples, FixedSamples, RankedSamples
 from lightning_posttrain.samples.selectors import ErrorsElseFixed, selector_of
 
@@ -131,6 +131,12 @@ def why_not(inputs: Any, kind: Kind | None) -> str:
     """Why inputs cannot be explained, with the cure; nothing where they can."""
     if known_kind(inputs, kind) is not None:
         return ""
+    if kind is None and isinstance(inputs, Tensor) and is_unclear(inputs.shape[1:]):
+        return (
+            f"inputs of shape {tuple(inputs.shape)} may be images whose channels stand last, or series of "
+            f"{inputs.shape[1]} channels. Pass kind='image' for the first; for the second "
+            "inputs_fn=lambda batch: batch[0][..., 0] and forward_fn=lambda module, inputs: module(inputs[..., None])."
+        )
     wanted = f"a batch of kind {kind!r}" if kind else "a tensor: images, series, tabular rows or tokens"
     return (
         f"it wants {wanted}, and the inputs are {describe_inputs(inputs)}. Pass inputs_fn=lambda batch: ... to say "
