@@ -250,6 +250,7 @@ def test_it_takes_as_many_bytes_as_it_says():
         table = HistoryTable(1000, 10, keep_probabilities=keep)
         states = [*table._kept.values(), *table._fresh.values(), table._turn]
         assert sum(state.numel() * state.element_size() for state in states) // 1000 == each
+        assert table.form.all_bytes(10, probabilities=keep) == each
 
 
 def test_a_position_outside_of_the_dataset_is_said_and_nothing_is_added():

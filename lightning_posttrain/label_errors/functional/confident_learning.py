@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,8 @@ from lightning_posttrain.label_errors.result import LabelErrors
 
 ROUNDING = 1e-9
 """A probability so little below its threshold is at it: all of a class may be equal, and their mean be rounded."""
+AT_ONCE = 1 << 22
+"""Probabilities that are looked at in float64 at once."""
 
 
 @torch.no_grad()
@@ -44,20 +48,45 @@ def label_errors(probabilities: Tensor, label: Tensor) -> LabelErrors:
     """
     _check(probabilities, label)
     known = label >= 0
-    p, y = probabilities[known].double(), label[known].long()
-    own, predicted = p.gather(1, y[:, None])[:, 0], p.argmax(dim=1)
-    margin = own - p.scatter(1, y[:, None], 0.0).amax(dim=1)
-    confident = _confident(p, y, own)
-    off = (confident >= 0) & (confident != y) & (margin < 0)
+    y = label[known].long()
     rows = known.nonzero()[:, 0]
+    threshold = _thresholds(probabilities, rows, y)
+    margin, predicted, confident = (torch.cat(found) for found in zip(*_looked(probabilities, rows, y, threshold)))
+    off = (confident >= 0) & (confident != y) & (margin < 0)
     score = _filled(known, (1 + margin) / 2, torch.nan)
     return LabelErrors(
         score=score,
         flagged=_filled(known, off, False),
         suggested=_filled(known, predicted, -1),
         order=rows[score[rows].argsort(stable=True)],
-        joint=_joint(y, confident, p.shape[1]),
+        joint=_joint(y, confident, probabilities.shape[1]),
     )
+
+
+def _chunks(probabilities: Tensor, rows: Tensor, label: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Probabilities in float64, and labels, of some rows at a time, at least once."""
+    step = max(AT_ONCE // probabilities.shape[1], 1)
+    for some, y in zip(rows.split(step), label.split(step), strict=True):
+        yield probabilities[some].double(), y
+
+
+def _thresholds(probabilities: Tensor, rows: Tensor, label: Tensor) -> Tensor:
+    """The mean probability of each class over the samples with that label; NaN without any."""
+    own = torch.cat([p.gather(1, y[:, None])[:, 0] for p, y in _chunks(probabilities, rows, label)])
+    zeros = own.new_zeros(probabilities.shape[1])
+    total, count = (zeros.index_add(0, label, part) for part in (own, torch.ones_like(own)))
+    return total / count
+
+
+def _looked(
+    probabilities: Tensor, rows: Tensor, label: Tensor, threshold: Tensor
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Margin of the label, most probable class, and the class that each sample confidently has, -1 for none."""
+    for p, y in _chunks(probabilities, rows, label):
+        margin = p.gather(1, y[:, None])[:, 0] - p.scatter(1, y[:, None], 0.0).amax(dim=1)
+        above = p >= threshold - ROUNDING  # NaN without labels: nothing is above it
+        confident = torch.where(above.any(dim=1), p.masked_fill(~above, -1.0).argmax(dim=1), -1)
+        yield margin, p.argmax(dim=1), confident
 
 
 def _check(probabilities: Tensor, label: Tensor) -> None:
@@ -72,13 +101,6 @@ def _check(probabilities: Tensor, label: Tensor) -> None:
             f"`label` holds {int(bad[0])}, wanted 0 to {probabilities.shape[1] - 1} for {probabilities.shape[1]} "
             "classes, or -1 for a sample to leave out."
         )
-
-
-def _confident(p: Tensor, label: Tensor, own: Tensor) -> Tensor:
-    """The class ``(N,)`` that each sample confidently has; -1 for none. No sample has a class that labels lack."""
-    total, count = (p.new_zeros(p.shape[1]).index_add(0, label, part) for part in (own, torch.ones_like(own)))
-    above = p >= total / count - ROUNDING  # NaN without labels: nothing is above it
-    return torch.where(above.any(dim=1), p.masked_fill(~above, -1.0).argmax(dim=1), -1)
 
 
 def _joint(label: Tensor, confident: Tensor, classes: int) -> Tensor:

@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
+from lightning_posttrain.label_errors.functional.columns import CLASSES, COUNTS, DECAY, ColumnForm, widened
 from lightning_posttrain.label_errors.functional.confident_learning import label_errors
+from lightning_posttrain.label_errors.functional.saved_table import restored, saved
 from lightning_posttrain.label_errors.result import Events, SampleHistory
 
-DECAY = 0.8
-"""What an epoch's probabilities weigh after the next: the mean is over some five epochs."""
 INTEGERS = torch.int32
-KEPT = {
-    "label": INTEGERS, "predicted": INTEGERS, "loss": torch.float32,
-    "learned": INTEGERS, "forgotten": INTEGERS, "wrong": INTEGERS, "seen": INTEGERS,
-}  # fmt: skip
-"""What is known of a sample at the end of an epoch."""
-FRESH = {"label": INTEGERS, "predicted": INTEGERS, "loss": torch.float32}
-"""What the running epoch has told."""
+AT_ONCE = 1 << 22
+"""Numbers that are worked on at once at the end of an epoch, so that it takes little memory beside the table."""
 
 
 @final
 class HistoryTable:
-    """Histories of ``size`` samples, in 44 bytes each, and ``8 C`` more where probabilities are kept.
+    """Histories of ``size`` samples.
 
     An epoch is any number of ``add``, then ``merge_across`` where there are ranks, then ``end_epoch``. A sample that
     comes twice in an epoch counts once, as it came last. Learned and forgotten are as in ``SampleHistory``.
 
     The probabilities of a sample are averaged over the epochs that saw it, each weighing 0.8 of the next, and divided
     by the sum of the weights, so that the mean is right from the first epoch on.
+
+    Up to 1 MiB at the end of an epoch (28 bytes a sample, and 4 for each class where probabilities are kept) all is
+    kept as it came. A larger table has 8 to 10 bytes a sample, and 1 for each class: losses are rounded to 3 digits,
+    float16, and mean probabilities to 1/255 at each epoch, which moves them by at most 0.0098. Counts stay exact. While
+    an epoch runs it has 8 to 16 bytes and 2, or 4, for each class beside.
 
     Args:
         size: length of the dataset.
@@ -44,14 +45,17 @@ class HistoryTable:
         self, size: int, num_classes: int, *, keep_probabilities: bool, device: torch.device | str = "cpu"
     ) -> None:
         self.size, self.num_classes = size, num_classes
+        self.form = form = ColumnForm.of(size, num_classes, probabilities=keep_probabilities)
+        kept = {name: form.classes for name in CLASSES} | {"loss": form.loss} | dict.fromkeys(COUNTS, form.counts)
+        fresh = {name: form.classes for name in CLASSES} | {"loss": form.loss}
         with torch.inference_mode(False):
-            self._kept = {name: torch.zeros(size, dtype=dtype, device=device) for name, dtype in KEPT.items()}
+            self._kept = {name: torch.zeros(size, dtype=dtype, device=device) for name, dtype in kept.items()}
             # the last row takes what does not count: to choose rows by a mask would make the host wait for the device
-            self._fresh = {name: torch.zeros(size + 1, dtype=dtype, device=device) for name, dtype in FRESH.items()}
+            self._fresh = {name: torch.zeros(size + 1, dtype=dtype, device=device) for name, dtype in fresh.items()}
             self._turn = torch.zeros(size + 1, dtype=INTEGERS, device=device)
             if keep_probabilities:
-                self._kept["probabilities"] = torch.zeros(size, num_classes, dtype=torch.float32, device=device)
-                self._fresh["probabilities"] = torch.zeros(size + 1, num_classes, dtype=torch.float32, device=device)
+                self._kept["probabilities"] = torch.zeros(size, num_classes, dtype=form.mean, device=device)
+                self._fresh["probabilities"] = torch.zeros(size + 1, num_classes, dtype=form.given, device=device)
             self._outside = torch.zeros(1, dtype=torch.int64, device=device)
             # epochs that ended; samples learned, forgotten and always wrong at the last
             self._events = torch.zeros(4, dtype=torch.int64, device=device)
@@ -90,7 +94,8 @@ class HistoryTable:
             values = batch[name]
             if values is None:
                 raise ValueError("`probabilities` is None, wanted (M, C). Pass them, or say keep_probabilities=False.")
-            state[place] = values.detach().to(state.dtype)
+            values = self.form.losses(values.detach()) if name == "loss" else values.detach()
+            state[place] = values.to(state.dtype)
 
     @torch.no_grad()
     def merge_across(self, reduce: Callable[[Tensor], Tensor], *, rank: int = 0, world: int = 1) -> None:
@@ -111,10 +116,13 @@ class HistoryTable:
         self._turn[: self.size] = reduce(mine.to(INTEGERS))
         self._outside.copy_(reduce(self._outside.clone()))
         for state in self._fresh.values():
-            rows = state[: self.size]
-            chosen = mine if rows.dim() == 1 else mine[:, None]
-            rows.copy_(reduce(torch.where(chosen, rows, 0)))
+            # not every backend sums numbers of one or two bytes
+            wide = torch.float32 if state.is_floating_point() else INTEGERS
+            for rows in self._pieces():
+                part, own = state[rows], mine[rows] if state.dim() == 1 else mine[rows, None]
+                part.copy_(reduce(torch.where(own, part, 0).to(wide)))
 
+    @torch.inference_mode(False)  # what is made in inference mode could not be changed outside it
     @torch.no_grad()
     def end_epoch(self) -> None:
         """Add what the epoch told to the histories.
@@ -127,22 +135,35 @@ class HistoryTable:
         self._turn.zero_()
         self._turns = 0
         self._check_outside()
-        kept = self._kept
-        right, was_right = (each["predicted"] == each["label"] for each in (fresh, kept))
-        again = written & (kept["seen"] > 0)
-        learned, forgotten = again & right & ~was_right, again & ~right & was_right
-        kept["learned"] += learned
-        kept["forgotten"] += forgotten
-        kept["wrong"] += written & ~right
-        kept["seen"] += written
-        for name in FRESH:
-            kept[name].copy_(torch.where(written, fresh[name], kept[name]))
-        if "probabilities" in kept:
-            weight = written.to(torch.float32) * (1 - DECAY)
-            kept["probabilities"].lerp_(fresh["probabilities"], weight[:, None])
-        always = (kept["seen"] > 0) & (kept["wrong"] == kept["seen"])
-        self._events[1:] = torch.stack([learned.sum(), forgotten.sum(), always.sum()])
+        right, was_right = (each["predicted"] == each["label"] for each in (fresh, self._kept))
+        again = written & (self._kept["seen"] > 0)
+        told = {"learned": again & right & ~was_right, "forgotten": again & ~right & was_right}
+        seen_before = self._kept["seen"]
+        for name, more in {**told, "wrong": written & ~right, "seen": written}.items():
+            self._kept[name] = widened(self._kept[name]) + more
+        for name, values in fresh.items():
+            if name != "probabilities":
+                self._kept[name].copy_(torch.where(written, values, self._kept[name]))
+        if self.keeps_probabilities:
+            self._average(written, seen_before)
+        always = (self._kept["seen"] > 0) & (self._kept["wrong"] == self._kept["seen"])
+        self._events[1:] = torch.stack([told["learned"].sum(), told["forgotten"].sum(), always.sum()])
         self._events[0] += 1
+
+    def _average(self, written: Tensor, seen_before: Tensor) -> None:
+        """Bring the epoch's probabilities into the means."""
+        kept, fresh = self._kept["probabilities"], self._fresh["probabilities"]
+        for rows in self._pieces():
+            weighted = self.form.weighted(kept[rows], seen_before[rows])
+            weight = written[rows].to(torch.float32) * (1 - DECAY)
+            after = weighted.lerp(fresh[: self.size][rows].to(torch.float32), weight[:, None])
+            # what was not seen is left as it is: to round it once more would move it
+            found = self.form.kept(after, self._kept["seen"][rows])
+            kept[rows] = torch.where(written[rows, None], found, kept[rows])
+
+    def _pieces(self) -> Iterator[slice]:
+        step = max(AT_ONCE // self.num_classes, 1)
+        return (slice(first, min(first + step, self.size)) for first in range(0, self.size, step))
 
     def _check_outside(self) -> None:
         outside = int(self._outside)
@@ -155,11 +176,13 @@ class HistoryTable:
 
     @torch.no_grad()
     def probabilities(self) -> Tensor | None:
-        """The mean probabilities ``(size, C)`` float64 on the CPU, zeros for a sample not seen; None if not kept."""
-        if "probabilities" not in self._kept:
+        """The mean probabilities ``(size, C)`` on the CPU, zeros for a sample not seen; None if not kept.
+
+        In float64 where they are exact, in float32 where they are rounded.
+        """
+        if not self.keeps_probabilities:
             return None
-        weights = 1 - DECAY ** self._kept["seen"].cpu().double()
-        return self._kept["probabilities"].cpu().double() / weights.clamp(min=1 - DECAY)[:, None]
+        return self.form.means(self._kept["probabilities"].cpu(), self._kept["seen"].cpu())
 
     @property
     def keeps_probabilities(self) -> bool:
@@ -167,28 +190,34 @@ class HistoryTable:
         return "probabilities" in self._kept
 
     def losses(self) -> Tensor:
-        """The loss of each sample when last seen ``(size,)`` float32; NaN for one not seen."""
+        """The loss of each sample when last seen ``(size,)``; NaN for one not seen."""
         return torch.where(self._kept["seen"] > 0, self._kept["loss"], torch.nan)
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """All that the epochs which ended have told, on the CPU; of an epoch that is running, nothing."""
-        return {name: state.to("cpu", copy=True) for name, state in self._states().items()}
+    def state_dict(self, *, ended: bool = False) -> dict[str, Tensor]:
+        """All that the epochs which ended have told, on the CPU, compressed where the table rounds.
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from what ``state_dict`` gave.
+        Args:
+            ended: as if the running epoch had ended, too; of it, else, nothing.
+        """
+        table = self
+        if ended:
+            table = copy.deepcopy(self)
+            table.end_epoch()
+        return saved(table._states(), compressed=self.form.rounds)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``state_dict`` gave; a table that rounds also from the state of one that does not.
 
         Raises:
-            ValueError: it is of another dataset, other classes, or without the probabilities that are to be kept.
+            ValueError: it is of another dataset, other classes, without the probabilities that are to be kept, or
+                broken; then nothing is changed.
         """
         own = self._states()
-        wanted, came = ({name: tuple(value.shape) for name, value in each.items()} for each in (own, state))
-        if wanted != came:
-            raise ValueError(
-                f"`state` has the shapes {came}, wanted {wanted}. Go on with the dataset, the classes and the "
-                "`keep_probabilities` that it was saved with, or start anew."
-            )
-        for name, value in own.items():
-            value.copy_(state[name])
+        shapes = {name: tuple(value.shape) for name, value in own.items()}
+        found = restored(state, shapes, form=self.form, num_classes=self.num_classes)
+        with torch.inference_mode(False):
+            self._kept = {name: found[name].to(value.device, copy=True) for name, value in self._kept.items()}
+        self._events.copy_(found["events"])
 
     def _states(self) -> dict[str, Tensor]:
         return {**self._kept, "events": self._events}
@@ -197,12 +226,11 @@ class HistoryTable:
         """The histories of the samples that were seen, on the CPU."""
         epoch, *events = self._events.tolist()
         index = (self._kept["seen"].cpu() > 0).nonzero()[:, 0]
-        columns = {name: self._kept[name].cpu()[index] for name in KEPT}
-        whole: dict[str, Any] = {name: column.long() for name, column in columns.items() if name != "loss"}
+        whole: dict[str, Any] = {name: self._kept[name].cpu()[index].long() for name in (*CLASSES, *COUNTS)}
         mean = self.probabilities()
         return SampleHistory(
             index=index,
-            loss=columns["loss"],
+            loss=self._kept["loss"].cpu()[index].float(),
             errors=None if mean is None else label_errors(mean[index], whole["label"]),
             class_names=tuple(class_names),
             events=Events(epoch - 1, *events) if epoch else None,
