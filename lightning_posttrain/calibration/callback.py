@@ -96,6 +96,10 @@ class Calibration(FittedOnValidation, StreamCallback):
         """A network with what was fitted behind it, for export and serving."""
         return Calibrated(network, self.calibrator, scores=self.reading.scores)
 
+    def columns(self, fitted: dict[str, Any]) -> int | None:
+        """How many classes or labels the calibrator has numbers of their own for."""
+        return from_state(fitted).columns
+
     def metrics(self) -> Needs:
         """A bounded sample of scores."""
         return (ScoreSample,)
@@ -108,8 +112,9 @@ class Calibration(FittedOnValidation, StreamCallback):
             found = cross_fit_rows(self.methods, rows, self.reading.task, self.folds)
             self.keep(found.calibrator.to_state(), module)
             return report_cross_fitted(report, found, rows, bins=self.bins)
-        if self.for_these(module) is None:
-            return replace(report, reason=self.say_not_fitted(evaluation))
+        columns = rows.scores.shape[1]
+        if self.for_these(module, columns) is None:
+            return replace(report, reason=self.say_not_fitted(evaluation, columns))
         return report_applied(report, self.calibrator, rows, bins=self.bins)
 
     def scalars(self, result: CalibrationReport) -> dict[str, float]:

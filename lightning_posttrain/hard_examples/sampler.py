@@ -111,10 +111,11 @@ class HardExampleSampler(DistributedSampler[int]):
         """Draw what would have been drawn without the interruption.
 
         Raises:
-            ValueError: the losses are of another dataset.
+            ValueError: the losses are of another dataset, or it is no such state; then nothing is changed.
         """
-        self.update_losses(state["losses"])
-        self.epoch, self.seed = state["epoch"], state["seed"]
+        checked = checked_state(state)
+        self.update_losses(checked["losses"])
+        self.epoch, self.seed = checked["epoch"], checked["seed"]
 
     def _find_rank(self) -> None:
         ranks = dist.is_available() and dist.is_initialized()
@@ -126,6 +127,20 @@ class HardExampleSampler(DistributedSampler[int]):
         generator = np.random.default_rng([self.seed, self.epoch])
         times = _systematic(self.probabilities().numpy(), self._draws, generator.random())
         return generator.permutation(np.repeat(np.arange(len(times)), times))
+
+
+def checked_state(state: dict[str, Any]) -> dict[str, Any]:
+    """A sampler's state.
+
+    Raises:
+        ValueError: it is none.
+    """
+    losses, epoch, seed = (state.get(name) for name in ("losses", "epoch", "seed"))
+    if not isinstance(losses, Tensor) or losses.is_meta or not losses.is_floating_point():
+        raise ValueError("`state` has no losses, wanted what `state_dict` gave: a tensor (N,) under 'losses'.")
+    if not (type(epoch) is type(seed) is int and epoch >= 0 and seed >= 0):
+        raise ValueError(f"`state` has epoch {epoch!r} and seed {seed!r}, wanted whole numbers of 0 or more.")
+    return state
 
 
 def _check(size: int, floor: float, num_samples: int | None, seed: int) -> None:

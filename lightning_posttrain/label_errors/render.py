@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor
 
 from lightning_posttrain.core.drawing.canvas import WIDTH, Canvas, Color, shorten
 from lightning_posttrain.core.drawing.plot import COLORS, Axes, Line, legend
 from lightning_posttrain.core.drawing.table_notes import sentences
-from lightning_posttrain.core.output.artifacts import Cell, Cleared, Image, Table, Tagged
+from lightning_posttrain.core.output.artifacts import Cell, Cleared, File, Image, Table, Tagged
 from lightning_posttrain.hard_examples import group_image
 from lightning_posttrain.label_errors.result import LISTED, Events, SampleHistory
 
 PANEL = 230
 TOP = 92
 STEP = PANEL + 110
+AT_ONCE = 1 << 16
+"""Samples that are brought to text at once."""
 LEARNED, FORGOTTEN, WRONG = COLORS[0], COLORS[1], COLORS[3]
 
 
-def label_errors(result: SampleHistory, *, tag: str, title: str) -> Iterator[Tagged]:
+def label_errors(result: SampleHistory, *, tag: str, title: str, samples: bool = True) -> Iterator[Tagged]:
     """The suspects, events over the epochs, all samples.
 
     Args:
         result: what to show.
         tag: what tags begin with.
         title: stands above, as ``"val"``.
+        samples: whether the file of all samples is among them, some 60 bytes for each.
     """
     if result.errors is not None:
         yield Tagged(f"{tag}/suspects", suspects_table(result))
@@ -34,7 +40,8 @@ def label_errors(result: SampleHistory, *, tag: str, title: str) -> Iterator[Tag
         yield Tagged(f"{tag}/gallery", Cleared() if image is None else image)
     if len(result.past) > 1:
         yield Tagged(f"{tag}/events", events_image(result.past, title=f"{title} · learned and forgotten"))
-    yield Tagged(f"{tag}/samples", history_table(result))
+    if samples:
+        yield Tagged(f"{tag}/samples", samples_file(result))
 
 
 def suspects_table(result: SampleHistory) -> Table:
@@ -59,19 +66,34 @@ def suspects_table(result: SampleHistory) -> Table:
     return Table(("index", "label", "suggested", "score", "loss"), shown, note=sentences(said, result.notes))
 
 
-def history_table(result: SampleHistory) -> Table:
-    """Every sample, the most suspicious first; where suspicion is not known, the largest loss first."""
+def samples_file(result: SampleHistory) -> File:
+    """Every sample as CSV, the most suspicious first; where suspicion is not known, the largest loss first.
+
+    What was learned and forgotten is left out where there was one pass.
+    """
     errors = result.errors
     order = result.loss.argsort(descending=True, stable=True) if errors is None else errors.order
-    columns: dict[str, list[Cell]] = {
-        "index": result.index[order].tolist(),
-        "label": _names(result, result.label[order]),
-        "predicted": _names(result, result.predicted[order]),
-        **{name: getattr(result, name)[order].tolist() for name in ("loss", "learned", "forgotten", "wrong", "seen")},
-        "label_error_score": [None] * len(order) if errors is None else errors.score[order].tolist(),
-        "flagged": [None] * len(order) if errors is None else errors.flagged[order].int().tolist(),
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    for rows in torch.split(order, AT_ONCE):
+        columns = _columns(result, rows)
+        if not text.tell():
+            writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    return File(text.getvalue().encode(errors="backslashreplace"), ".csv")
+
+
+def _columns(result: SampleHistory, rows: Tensor) -> dict[str, list[Cell]]:
+    """Some samples, by column."""
+    errors, passes = result.errors, () if result.events is None else ("learned", "forgotten")
+    return {
+        "index": result.index[rows].tolist(),
+        "label": _names(result, result.label[rows]),
+        "predicted": _names(result, result.predicted[rows]),
+        **{name: getattr(result, name)[rows].tolist() for name in ("loss", *passes, "wrong", "seen")},
+        "label_error_score": [None] * len(rows) if errors is None else errors.score[rows].tolist(),
+        "flagged": [None] * len(rows) if errors is None else errors.flagged[rows].int().tolist(),
     }
-    return Table(tuple(columns), tuple(zip(*columns.values(), strict=True)), files_only=True)
 
 
 def _names(result: SampleHistory, classes: Tensor) -> list[Cell]:

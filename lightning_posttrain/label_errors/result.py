@@ -55,16 +55,18 @@ class SampleHistory(Counted):
         index: position in the dataset ``(N,)`` int64, ascending.
         label: ``(N,)`` int64.
         predicted: class predicted when last seen ``(N,)`` int64.
-        loss: when last seen ``(N,)`` float32.
+        loss: when last seen ``(N,)`` float32; of a large dataset to 3 digits.
         learned: how often it went from wrong to right ``(N,)`` int64.
         forgotten: how often it went from right to wrong ``(N,)`` int64.
         wrong: epochs in which it was wrong ``(N,)`` int64.
         seen: epochs in which it was seen ``(N,)`` int64, at least 1.
         errors: whose label is probably wrong; its samples are these ``N``. None where probabilities were not kept.
         class_names: ``C`` names.
-        events: of the last epoch; None before the first has ended.
+        events: of the last epoch; None before the first has ended, and where there is one pass alone, in which nothing
+            can be learned or forgotten.
         past: of all epochs, where they were kept.
         gallery: suspects whose inputs were kept, the most probable first, or None.
+        limits: sentences on what was left out or rounded.
     """
 
     index: Tensor
@@ -80,11 +82,13 @@ class SampleHistory(Counted):
     events: Events | None
     past: tuple[Events, ...] = ()
     gallery: HardReport | None = None
+    limits: tuple[str, ...] = ()
 
     @property
     def epochs(self) -> int:
         """How many epochs there were."""
-        return 0 if self.events is None else self.events.epoch + 1
+        passed = int(self.seen.max()) if len(self.seen) else 0
+        return passed if self.events is None else self.events.epoch + 1
 
     @property
     def always_wrong(self) -> Tensor:
@@ -111,34 +115,36 @@ class SampleHistory(Counted):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """How many labels are probably wrong, and what to do."""
+        """How many labels are probably wrong, what to do, and what was left out."""
         if self.errors is None or not len(self.index):
-            return ()
+            return self.limits
         count = len(self.suspects)
         if not count:
-            return (f"none of {len(self.index)} labels is probably wrong",)
+            return (f"none of {len(self.index)} labels is probably wrong", *self.limits)
         said = "1 label is" if count == 1 else f"{count} labels are"
         right = (self.predicted == self.label).double().mean()
         return (
             f"{said} probably wrong, of {len(self.index)}: look at them, the first ones first. The model agrees with "
             f"{right:.1%} of all labels; the weaker it is, the more of these are its own errors",
+            *self.limits,
         )
 
     def scalars(self) -> dict[str, float]:
         """Samples learned and forgotten in the last epoch, never right so far, and with a label probably wrong."""
-        if self.events is None:
-            return {}
-        found = {f"{name}_events": float(getattr(self.events, name)) for name in ("learned", "forgotten")}
-        found["always_wrong"] = float(self.events.always_wrong)
-        return found if self.errors is None else {**found, "suspects": float(len(self.suspects))}
+        counts = {} if self.events is None else self.events._asdict()
+        names = {"learned": "learned_events", "forgotten": "forgotten_events", "always_wrong": "always_wrong"}
+        found = {names[name]: float(count) for name, count in counts.items() if name in names}
+        suspected = self.errors is not None and self.epochs > 0
+        return {**found, "suspects": float(len(self.suspects))} if suspected else found
 
     def to_dict(self) -> dict[str, Any]:
         """Counts, and the first suspects; all samples stand in a CSV file."""
+        forgotten = {} if self.events is None else {"forgotten_counts": self.forgotten_counts.tolist()}
         figures: dict[str, Any] = {
             "samples": len(self.index),
             "epochs": self.epochs,
             **{name: int(value) for name, value in self.scalars().items()},
-            "forgotten_counts": self.forgotten_counts.tolist(),
+            **forgotten,
             "suspects": self._listed(),
             "notes": list(self.notes),
         }

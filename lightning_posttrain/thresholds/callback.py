@@ -14,6 +14,7 @@ from typing_extensions import Unpack
 
 from lightning_posttrain.classification import EvaluationOptions, ScoreRows, ScoreSample, StreamCallback, Task
 from lightning_posttrain.core.callback.fitted_on_validation import FittedOnValidation
+from lightning_posttrain.core.callback.kept_form import number_of
 from lightning_posttrain.core.callback.options import one_of
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.stream.evaluation import Evaluation, Needs
@@ -90,6 +91,17 @@ class DecisionThresholds(FittedOnValidation, StreamCallback):
         found: Tensor | None = (self.fitted or {}).get("thresholds")
         return found
 
+    def columns(self, fitted: dict[str, Any]) -> int | None:
+        """How many labels there are thresholds for."""
+        if "confidence" in fitted:
+            number_of(fitted, "confidence", float, least=0.0)
+        found = fitted.get("thresholds")
+        if found is None:
+            return None
+        if not (isinstance(found, Tensor) and found.ndim == 1 and found.is_floating_point()) or bool((found < 0).any()):
+            raise ValueError(f"'thresholds' is {found!r}, wanted a tensor (L,) of probabilities.")
+        return len(found)
+
     def metrics(self) -> Needs:
         """A bounded sample of scores."""
         return (ScoreSample,)
@@ -100,8 +112,9 @@ class DecisionThresholds(FittedOnValidation, StreamCallback):
         """Chosen now, on validation; as chosen then, on test."""
         rows: ScoreRows = evaluation.result(ScoreSample)
         fits = self.fits(evaluation)
-        found = None if fits else self.for_these(module)
-        reason = "" if fits or found is not None else self.say_not_fitted(evaluation)
+        columns = {"binary": 1}.get(self.reading.task, rows.scores.shape[1])
+        found = None if fits else self.for_these(module, columns)
+        reason = "" if fits or found is not None else self.say_not_fitted(evaluation, columns)
         kept = found or {}
         abstention = report = None
         if self.reading.task != "multilabel":

@@ -102,7 +102,7 @@ def test_a_validation_after_fit_has_a_history_of_its_own_and_nothing_is_lost_bet
     trainer.validate(net, DataLoader(data, batch_size=16), ckpt_path=path, verbose=False)
     assert errors.results["val"].epochs == 1
     unread = LabelErrors()
-    unread._goes_on = True
+    unread._fits = True
     unread.load_state_dict(torch.load(path, weights_only=True)["callbacks"][errors.state_key])
     assert unread.state_dict()["val"]["events"]  # saved again before the first validation
     other, *_ = run(3, path, size=150)

@@ -1,8 +1,13 @@
+import csv
+import io
+from dataclasses import replace
+
 import pytest
 import torch
 
+from lightning_posttrain.label_errors import render
 from lightning_posttrain.label_errors.functional.confident_learning import label_errors
-from lightning_posttrain.label_errors.render import events_image, history_table, suspects_table
+from lightning_posttrain.label_errors.render import events_image, samples_file, suspects_table
 from lightning_posttrain.label_errors.result import Events, SampleHistory
 
 NAMES = ("cat", "dog", "owl")
@@ -55,34 +60,57 @@ def test_fifty_are_shown_and_the_rest_is_said():
     assert len(result.to_dict()["suspects"]) == 50
 
 
-def test_every_sample_stands_in_the_file_the_most_suspicious_first():
+def listed(result):
+    """The file of all samples, read as CSV."""
+    file = samples_file(result)
+    assert file.suffix == ".csv"
+    return list(csv.DictReader(io.StringIO(file.content.decode())))
+
+
+def test_every_sample_stands_in_the_file_the_most_suspicious_first(monkeypatch):
+    monkeypatch.setattr(render, "AT_ONCE", 64)
     result = history()
-    table = history_table(result)
-    assert table.files_only
-    assert table.columns == (
+    rows = listed(result)
+    assert list(rows[0]) == [
         "index", "label", "predicted", "loss", "learned", "forgotten", "wrong", "seen", "label_error_score", "flagged",
-    )  # fmt: skip
-    assert len(table.rows) == 200
-    assert [row[0] for row in table.rows] == (3 * result.errors.order).tolist()
-    flagged = [row[0] for row in table.rows if row[-1] == 1]
+    ]  # fmt: skip
+    assert [int(row["index"]) for row in rows] == (3 * result.errors.order).tolist()
+    flagged = [int(row["index"]) for row in rows if row["flagged"] == "1"]
     assert flagged == (3 * result.suspects).tolist()
-    first, at = table.rows[0], int(result.errors.order[0])
-    numbers = [int(getattr(result, name)[at]) for name in ("learned", "forgotten", "wrong", "seen")]
-    assert list(first[4:8]) == numbers
+    for row, at in zip(rows, result.errors.order.tolist(), strict=True):
+        for name in ("learned", "forgotten", "wrong", "seen"):
+            assert int(row[name]) == int(getattr(result, name)[at])
+        assert (row["label"], row["predicted"]) == (NAMES[result.label[at]], NAMES[result.predicted[at]])
+        assert float(row["loss"]) == float(result.loss[at])
+        assert float(row["label_error_score"]) == float(result.errors.score[at])
 
 
 def test_without_scores_the_largest_loss_comes_first():
-    table = history_table(history(scored=False))
-    losses = [row[3] for row in table.rows]
+    rows = listed(history(scored=False))
+    losses = [float(row["loss"]) for row in rows]
     assert losses == sorted(losses, reverse=True)
-    assert {row[-2:] for row in table.rows} == {(None, None)}
+    assert {(row["label_error_score"], row["flagged"]) for row in rows} == {("", "")}
     assert suspects_table(history(scored=False)).rows == ()
 
 
 def test_no_samples_are_no_trouble():
     for scored in (True, False):
-        assert history_table(history(0, scored=scored)).rows == ()
+        assert samples_file(history(0, scored=scored)).content.startswith(b"index,label,predicted,loss")
+        assert listed(history(0, scored=scored)) == []
         assert suspects_table(history(0, scored=scored)).rows == ()
+
+
+def test_of_one_pass_nothing_is_said_that_takes_two():
+    result = replace(history(), events=None)
+    assert set(result.scalars()) == {"suspects"}
+    assert not {"learned_events", "forgotten_events", "always_wrong", "forgotten_counts"} & set(result.to_dict())
+    assert not {"learned", "forgotten"} & set(listed(result)[0])
+
+
+def test_what_was_left_out_is_said_beside_the_figures():
+    said = "follows 1 of 2 samples"
+    for result in (history(), history(scored=False), history(30, wrong=0.0)):
+        assert replace(result, limits=(said,)).notes[-1] == said
 
 
 def test_labels_without_a_suspect_are_said_to_have_none():

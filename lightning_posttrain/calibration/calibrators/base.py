@@ -62,6 +62,11 @@ class Calibrator(nn.Module):
         found = {name: getattr(self, name) for name in self.values}
         return {name: float(value) for name, value in found.items() if value.numel() == 1}
 
+    @property
+    def columns(self) -> int | None:
+        """How many classes or labels it has numbers of their own for; None where it takes any number."""
+        return None
+
     def to_state(self) -> dict[str, Any]:
         """Plain values and tensors on the CPU, which ``torch.load(weights_only=True)`` takes; for ``from_state``."""
         learned = {name: getattr(self, name).detach().cpu().clone() for name in self.values}

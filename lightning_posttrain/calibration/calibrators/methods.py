@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from torch import Tensor
 
 from lightning_posttrain.calibration.calibrators.base import Calibrator
 from lightning_posttrain.calibration.calibrators.isotonic import IsotonicCalibration
@@ -36,7 +38,17 @@ def from_state(state: Mapping[str, Any]) -> Calibrator:
             f"`state` has method {method!r}, wanted {_listed(tuple(METHODS))}. Give what `to_state` returned, of this "
             "version of lightning_posttrain or an earlier one."
         )
-    return METHODS[method](**{name: value for name, value in state.items() if name != "method"})
+    kind = METHODS[method]
+    missing = [name for name in ("task", *kind.values) if name not in state]
+    if missing:
+        raise ValueError(f"`state` of method {method!r} lacks {_listed(missing)}. Give what `to_state` returned.")
+    for name in kind.values:
+        if not isinstance(state[name], (Tensor, int, float)):
+            raise ValueError(
+                f"`state` has {name!r} of type {type(state[name]).__name__}, wanted a number or a tensor. Give what "
+                "`to_state` returned."
+            )
+    return kind(**{name: state[name] for name in ("task", *kind.values)})
 
 
 def check_method(method: str, task: Task) -> None:
@@ -52,5 +64,5 @@ def check_method(method: str, task: Task) -> None:
         )
 
 
-def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(map(repr, names[:-1])) + f" or {names[-1]!r}"
+def _listed(names: Sequence[str]) -> str:
+    return " or ".join(filter(None, (", ".join(map(repr, names[:-1])), repr(names[-1]))))

@@ -117,6 +117,11 @@ class VectorScaling(Calibrator):
             )
         self._learn(scale=scale, bias=bias)
 
+    @property
+    def columns(self) -> int:
+        """``C``."""
+        return len(self.scale)
+
     def adjust(self, scores: Tensor) -> Tensor:
         """Scale and shift each class."""
         return _affine(scores, self.scale, self.bias)
@@ -160,6 +165,11 @@ class PlattScaling(Calibrator):
             wanted = "(L,), one for each label" if task == "multilabel" else "(), a number"
             raise ValueError(f"`slope` has shape {tuple(shapes[0])}, `bias` {tuple(shapes[1])}, wanted both {wanted}.")
         self._learn(slope=slope, bias=bias)
+
+    @property
+    def columns(self) -> int | None:
+        """``L`` for several labels."""
+        return len(self.slope) if self.slope.ndim else None
 
     def adjust(self, scores: Tensor) -> Tensor:
         """Scale and shift."""

@@ -102,7 +102,7 @@ class GeneralizationGap(KeptState, StreamCallback):
 
     def take_up(self, state: dict[str, Any]) -> None:
         """Go on with a history; figures that are no longer asked for are left out."""
-        self._pairs.load_state_dict(state)
+        self._pairs.load_state_dict(state or {"history": {}})
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A run from the start has no history; one that is resumed keeps what its checkpoint had."""

@@ -13,6 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from lightning_posttrain.core.callback.harmless import Harmless
 from lightning_posttrain.core.callback.namespaces import AnyCallback
+from lightning_posttrain.core.callback.open_epoch import CarriesOpenEpoch
 from lightning_posttrain.core.callback.options import one_of
 from lightning_posttrain.core.callback.reporting import Reporter
 from lightning_posttrain.core.callback.returned import Returns
@@ -27,7 +28,7 @@ from lightning_posttrain.core.stream.reading import Reading
 from lightning_posttrain.core.stream.stream import EvaluationStream
 
 
-class EvaluationCallback(Harmless, Returns, TargetCopies, AnyCallback):
+class EvaluationCallback(CarriesOpenEpoch, Harmless, Returns, TargetCopies, AnyCallback):
     """Base of all callbacks that read the evaluation stream, of whatever family.
 
     Args:
@@ -125,7 +126,12 @@ class EvaluationCallback(Harmless, Returns, TargetCopies, AnyCallback):
     def evaluations(self, trainer: Trainer, module: LightningModule) -> list[Evaluation]:
         """What there is to report at the end of an epoch; all ranks together."""
         found = EvaluationStream.of(trainer).finish(trainer, module, self.reading) if self.takes(trainer) else []
-        return [replace(evaluation, target=self._of_target) for evaluation in found]
+        known = [evaluation for evaluation in found if not evaluation.resumed or self.counts_open_epoch()]
+        return [replace(evaluation, target=self._of_target) for evaluation in known]
+
+    def counts_open_epoch(self) -> bool:
+        """Where it looks at no single batch."""
+        return type(self).observe is EvaluationCallback.observe and type(self).see is EvaluationCallback.see
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Join the stream."""

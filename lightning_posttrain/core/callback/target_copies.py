@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
+from lightning.pytorch.utilities import rank_zero_warn
+
+from lightning_posttrain.core.callback.kept_form import dict_of
 from lightning_posttrain.core.callback.reporting import Reporter
 from lightning_posttrain.core.stream.reading import Reading
 
@@ -63,8 +67,16 @@ class TargetCopies:
 
 
 class KeptState:
-    """For a callback that goes on, in a run that is resumed, with what it kept, each of its targets with its own."""
+    """For a callback that goes on, in a run that is resumed, with what it kept, each of its targets with its own.
 
+    A checkpoint may hold what another version, another program or a broken disk wrote: what cannot be taken up is said,
+    and the callback begins anew.
+    """
+
+    keeps: ClassVar[str] = "its history"
+    """What is lost where it cannot be taken up."""
+    regained: ClassVar[str] = "Go on from another checkpoint, or start the run anew, to have it whole."
+    """How it is had again."""
     targets: dict[str, Any]
 
     def kept(self) -> dict[str, Any]:
@@ -72,7 +84,11 @@ class KeptState:
         return {}
 
     def take_up(self, state: dict[str, Any]) -> None:
-        """Go on with what ``kept`` gave."""
+        """Go on with what ``kept`` gave, or begin anew where it is empty.
+
+        Raises:
+            ValueError: it is not of that form; then nothing is changed.
+        """
 
     def state_dict(self) -> dict[str, Any]:
         """What it keeps, of each target where there are several."""
@@ -80,11 +96,36 @@ class KeptState:
         return {"targets": found} if any(found.values()) else {} if found else self.kept()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up what was kept."""
-        if "targets" not in state_dict:
-            return self.take_up(state_dict)
+        """Take up what was kept; of what cannot be taken up, say so once and begin anew."""
+        given: Any = state_dict
+        targets = given.get("targets") if isinstance(given, dict) else None
+        if not isinstance(targets, dict):
+            return self._take_up_or_begin(given)
         owner: Any = self
-        for name, state in state_dict["targets"].items():
-            self.targets[name] = part = owner._copy(name, owner.reading)
-            part.take_up(state)
+        for name, state in targets.items():
+            owner.targets[name] = part = owner._copy(str(name), owner.reading)
+            part._take_up_or_begin(state)
         return None
+
+    def _take_up_or_begin(self, state: Any) -> None:
+        with self.or_begin_anew():
+            self.take_up(dict_of(state, "the state"))
+
+    @contextlib.contextmanager
+    def or_begin_anew(self) -> Iterator[None]:
+        """Where what a checkpoint held cannot be gone on with, say so and begin anew, unless errors are to be raised."""
+        owner: Any = self
+        try:
+            yield
+        except Exception as error:
+            if owner.on_error == "raise":
+                raise
+            self.take_up({})
+            self._say_lost(error)
+
+    def _say_lost(self, error: Exception) -> None:
+        rank_zero_warn(
+            f"{type(self).__name__} cannot go on with what the checkpoint holds of it and has lost {self.keeps}: "
+            f"{type(error).__name__}: {error} The run goes on. {self.regained} "
+            "on_error='raise' shows where it happened."
+        )

@@ -13,9 +13,12 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DistributedSampler, SequentialSampler
 
 from lightning_posttrain.core.capture.class_names import naming_of
+from lightning_posttrain.core.capture.foreign import attribute, length
 
 Kept = TypeVar("Kept")
 Stage = Literal["train", "val", "test"]
+DEEPEST = 16
+"""Datasets within datasets that are looked into."""
 
 
 def stage_of(trainer: Trainer) -> Stage:
@@ -39,6 +42,20 @@ def resumes_inside(trainer: Trainer) -> bool:
     return bool(0 < loop.batch_progress.current.ready < trainer.num_training_batches)
 
 
+def goes_on_inside(trainer: Trainer) -> bool:
+    """Whether a fit goes on from a checkpoint that was written while a training epoch ran."""
+    loop: Any = trainer.fit_loop
+    progress = loop.epoch_progress.current
+    begun = getattr(loop.epoch_loop, "restarting", False) and loop.epoch_loop.batch_progress.current.ready > 0
+    return bool(begun and progress.processed < progress.ready)
+
+
+def epoch_is_read(trainer: Trainer) -> bool:
+    """Whether the running training epoch has had its last batch."""
+    progress: Any = trainer.fit_loop.epoch_loop.batch_progress
+    return bool(progress.is_last_batch or progress.current.ready == trainer.num_training_batches)
+
+
 class NamedLoader(NamedTuple):
     """A dataloader of the present stage.
 
@@ -56,7 +73,7 @@ def named_loaders(trainer: Trainer) -> list[NamedLoader]:
     stage = stage_of(trainer)
     if stage == "train":
         loader = trainer.train_dataloader
-        return [NamedLoader("", loader if hasattr(loader, "dataset") else None, True)]
+        return [NamedLoader("", loader if attribute(loader, "dataset") is not None else None, True)]
     if _joined(trainer):
         return [NamedLoader("", None, True)]
     given = trainer.test_dataloaders if stage == "test" else trainer.val_dataloaders
@@ -81,7 +98,7 @@ def _joined(trainer: Trainer) -> bool:
 
 def dataset_classes(loader: Any, num_classes: int | None = None) -> tuple[str, ...] | None:
     """The names in ``dataset.classes``, if they fit."""
-    return naming_of(getattr(loader, "dataset", None), num_classes).names
+    return naming_of(attribute(loader, "dataset"), num_classes).names
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,10 +118,12 @@ class RowCounter:
 
     def __init__(self, loader: Any) -> None:
         self._sampler = sampler_of(loader)
-        self._batch_size = getattr(getattr(loader, "batch_sampler", None), "batch_size", None)
+        self._batch_size = attribute(attribute(loader, "batch_sampler"), "batch_size")
         self._known = _in_order(loader) and isinstance(self._sampler, (SequentialSampler, DistributedSampler))
         # of the running epoch, whoever else iterates the loader meanwhile
-        self._drawn = getattr(self._sampler, "positions", ())
+        self._drawn = attribute(self._sampler, "positions", ())
+        # of the whole dataset, where ranks share it
+        self._length = length(self._sampler.dataset) if _strided(self._sampler) else None
         self._next = 0
 
     def keep(self) -> tuple[int, int]:
@@ -113,10 +132,10 @@ class RowCounter:
         0 and 0 where that is not known: the sampler repeats none, or the size of batches is not fixed.
         """
         sampler, size = self._sampler, self._batch_size
-        if not _strided(sampler) or not isinstance(size, int):
+        if self._length is None or not isinstance(size, int):
             return 0, 0
         rows = min(size, len(sampler) - self._next)
-        ours = int(-(-(len(sampler.dataset) - sampler.rank) // sampler.num_replicas))
+        ours = int(-(-(self._length - sampler.rank) // sampler.num_replicas))
         first, self._next = self._next, self._next + rows
         return rows, min(rows, max(ours - first, 0))
 
@@ -127,14 +146,14 @@ class RowCounter:
         if _tells(sampler):
             drawn = torch.tensor(self._drawn[first : self._next], device=device)
             return Rows(None, drawn if self._known and len(drawn) == rows else None)
-        if _strided(sampler):
-            step, length = sampler.num_replicas, len(sampler.dataset)
-            repeats = (self._next - 1) * step + sampler.rank >= length
+        if self._length is not None:
+            step = sampler.num_replicas
+            repeats = (self._next - 1) * step + sampler.rank >= self._length
             plain = type(sampler) is DistributedSampler and not sampler.shuffle
             position = (
                 torch.arange(first, self._next, device=device) * step + sampler.rank if repeats or plain else None
             )
-            valid = position < length if repeats and position is not None else None
+            valid = position < self._length if repeats and position is not None else None
             return Rows(valid, position if plain and self._known else None)
         known = self._known and isinstance(sampler, SequentialSampler)
         return Rows(None, torch.arange(first, self._next, device=device) if known else None)
@@ -149,13 +168,13 @@ class RowCounter:
 
     def _as_drawn(self, first: int, rows: int) -> bool:
         """Whether a batch has as many rows as were drawn for it; if not, they are not those at its positions."""
-        size = self._batch_size
-        return not isinstance(size, int) or rows == min(size, len(self._sampler) - first)
+        size, drawn = self._batch_size, length(self._sampler)
+        return not isinstance(size, int) or drawn is None or rows == min(size, drawn - first)
 
 
 def _in_order(loader: Any) -> bool:
     """Whether batches are what the sampler draws, one after the other."""
-    return type(getattr(loader, "batch_sampler", None)) is BatchSampler and getattr(loader, "in_order", True)
+    return type(attribute(loader, "batch_sampler")) is BatchSampler and attribute(loader, "in_order", True)
 
 
 def sharding(loader: Any) -> Literal["masked", "padded", "unknown"]:
@@ -169,19 +188,20 @@ def sharding(loader: Any) -> Literal["masked", "padded", "unknown"]:
     if _strided(sampler) or _tells(sampler):
         return "masked"
     if isinstance(sampler, DistributedSampler):
-        return "masked" if sampler.total_size <= len(sampler.dataset) else "padded"  # type: ignore[arg-type]
+        rows = length(sampler.dataset)
+        return "masked" if rows is None or sampler.total_size <= rows else "padded"
     return "unknown"
 
 
 def sampler_of(loader: Any) -> Any:
     """What draws positions for a loader, or None."""
-    inner = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
-    return inner if inner is not None else getattr(loader, "sampler", None)
+    inner = attribute(attribute(loader, "batch_sampler"), "sampler")
+    return inner if inner is not None else attribute(loader, "sampler")
 
 
 def _tells(sampler: Any) -> bool:
     """Whether a sampler holds the ``positions`` that it drew, as one that draws some more than once."""
-    return isinstance(getattr(sampler, "positions", None), list)
+    return isinstance(attribute(sampler, "positions"), list)
 
 
 def _strided(sampler: Any) -> bool:

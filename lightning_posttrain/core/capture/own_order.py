@@ -10,6 +10,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader, default_collate
 
+from lightning_posttrain.core.capture.foreign import attribute
 from lightning_posttrain.core.capture.loaders import sampler_of
 
 HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
@@ -28,8 +29,8 @@ def own_order(loader: Any) -> str:
 
 def own_collate(loader: Any) -> str:
     """The ``collate_fn`` that may put samples in another order; nothing for torch's, and for a batch of one row."""
-    collate = getattr(loader, "collate_fn", None)
-    plain = collate is default_collate or loader.batch_sampler.batch_size == 1
+    collate = attribute(loader, "collate_fn")
+    plain = collate is default_collate or attribute(attribute(loader, "batch_sampler"), "batch_size") == 1
     return "" if plain else f"the collate_fn {getattr(collate, '__name__', type(collate).__name__)}"
 
 

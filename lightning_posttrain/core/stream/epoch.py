@@ -47,6 +47,7 @@ class Epoch:
         parts: what was accumulated.
         looked_at: places of whose first batch it was seen whether all is as it must be.
         void: loaders, or single readings of them, of which something is missing, so that they have no figures.
+        resumed: whether its batches were before the checkpoint that the run goes on from.
         finished: what there is to report, by reading, once that is worked out.
     """
 
@@ -54,6 +55,7 @@ class Epoch:
     parts: dict[Place, Part] = field(default_factory=dict)
     looked_at: set[Place] = field(default_factory=set)
     void: set[tuple[int, Reading | None]] = field(default_factory=set)
+    resumed: bool = False
     finished: dict[Reading, list[Evaluation]] | None = None
 
     def source(self, trainer: Trainer, number: int) -> Source:

@@ -91,6 +91,7 @@ class Evaluation:
             logits ``(N, C)``, through the module as it is.
         own: what the module itself logged in its steps of the loader, by name.
         target: name of the target, where the step has several.
+        resumed: whether its batches were before the checkpoint that the run goes on from; nobody has observed them.
     """
 
     stage: str
@@ -101,6 +102,7 @@ class Evaluation:
     again: Again = no_predictions
     own: Mapping[str, float] = field(default_factory=dict)
     target: str = ""
+    resumed: bool = False
 
     @property
     def key(self) -> str:

@@ -89,6 +89,7 @@ def _evaluations(
                     independent=part.independent,
                     again=reading.model(module, told.finder(place_of(trainer, i), reading), part.likeness),
                     own=own,
+                    resumed=epoch.resumed,
                 )
             )
     return evaluations

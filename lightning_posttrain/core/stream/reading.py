@@ -142,7 +142,12 @@ class Finder(Protocol):
 
 
 class Part(Protocol):
-    """What is accumulated of one loader."""
+    """What is accumulated of one loader.
+
+    ``independent`` says whether each row is a sample of its own.
+    """
+
+    independent: bool
 
     @property
     def metrics(self) -> Mapping[type[StreamMetric], StreamMetric]:
@@ -151,10 +156,6 @@ class Part(Protocol):
     @property
     def likeness(self) -> tuple[int, ...]:
         """What is equal in all batches, and on all ranks."""
-
-    @property
-    def independent(self) -> bool:
-        """Whether each row is a sample of its own."""
 
     @property
     def seen(self) -> Tensor:

@@ -21,6 +21,7 @@ from lightning_posttrain.core.stream.evaluation import Evaluation, Member
 from lightning_posttrain.core.stream.faults import Faults
 from lightning_posttrain.core.stream.finish import finished
 from lightning_posttrain.core.stream.fold import BatchFolder
+from lightning_posttrain.core.stream.open_epoch import OpenEpoch
 from lightning_posttrain.core.stream.reading import Reading
 from lightning_posttrain.core.stream.step_reader import Readers, StepReader
 
@@ -80,6 +81,7 @@ class EvaluationStream:
         self._epochs: dict[str, Epoch] = {}
         self._said: set[str] = set()
         self.taken: dict[str, set[str]] = {}
+        self.open = OpenEpoch(self.say_once)
 
     @property
     def positions(self) -> Positions:
@@ -96,15 +98,28 @@ class EvaluationStream:
 
     def begin(self, trainer: Trainer, module: LightningModule) -> None:
         """Start an epoch of the trainer's present stage, if anybody wants it."""
-        if (self._readers(trainer) or self._hears(trainer)) and not resumes_inside(trainer):
+        goes_on = resumes_inside(trainer) or getattr(self._epochs.get(stage_of(trainer)), "resumed", False)
+        if (self._readers(trainer) or self._hears(trainer)) and not goes_on:
             self._epochs[stage_of(trainer)] = Epoch()
             self.reader.begin(module)
 
     def end(self, trainer: Trainer) -> None:
         """End an epoch; with the last that is open, no hook stays."""
         self._epochs.pop(stage_of(trainer), None)
+        if not trainer.sanity_checking:
+            self.open.note(trainer, self._epochs.get("train"))
         if not self._epochs:
             self.reader.end()
+
+    def kept(self, trainer: Trainer) -> dict[str, Any]:
+        """What a checkpoint takes of a training epoch that has not ended."""
+        return self.open.state(trainer, self._epochs.get("train"), self._members, self.reader)
+
+    def resume(self, trainer: Trainer, module: LightningModule) -> None:
+        """Go on with a training epoch that had its last batch before the checkpoint that the run goes on from."""
+        epoch = self.open.resume(trainer, module, self._taking(trainer), self.reader)
+        if epoch is not None:
+            self._epochs["train"] = epoch
 
     def listen(self, trainer: Trainer, module: LightningModule, batch: Any, loader: int) -> None:
         """Read what the loader gave, which the step may change, and listen to the step."""

@@ -80,6 +80,15 @@ class Told:
                 own = next(given[reading] for reading in (said, *self._known(said).values()) if reading in given)
                 self._settle(stage, said, said.hear(step_of(own), own), group)
 
+    def origin(self, reading: Reading) -> tuple[Reading, str]:
+        """What a user said that a reading comes from, and the target that it is of, "" where there is one."""
+        said = self.said.get(reading, reading)
+        return said, next((name for name, known in self._known(said).items() if known == reading), "")
+
+    def tell_again(self, stage: Stage, said: Reading, told: Mapping[str, Any], group: Sequence[Member]) -> None:
+        """Let members know what a stage had told by target in the run that a checkpoint comes from."""
+        self._settle(stage, said, {name: said.retold(each) for name, each in told.items()}, group)
+
     def _settle(self, stage: Stage, said: Reading, told: Readings, group: Sequence[Member]) -> None:
         self._done.add((stage, said))
         known = self._known(said)

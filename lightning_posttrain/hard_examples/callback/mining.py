@@ -9,15 +9,18 @@ from lightning.pytorch import LightningModule, Trainer
 from typing_extensions import Unpack
 
 from lightning_posttrain.classification import EvaluationOptions, StreamCallback
+from lightning_posttrain.core.callback.kept_form import on_cpu
+from lightning_posttrain.core.callback.target_copies import KeptState
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.core.stream.reading import Batch
 from lightning_posttrain.hard_examples.mining_losses import MiningLosses
 from lightning_posttrain.hard_examples.result import MiningSpread
+from lightning_posttrain.hard_examples.sampler import checked_state
 
 
 @final
-class HardExampleMining(StreamCallback):
+class HardExampleMining(KeptState, StreamCallback):
     """Gives the losses of training to the loader's ``HardExampleSampler``, which draws hard examples more often.
 
     What is drawn more often is predicted more often: probabilities become biased, so look at them with ``Calibration``,
@@ -42,6 +45,8 @@ class HardExampleMining(StreamCallback):
     """
 
     tag = "mining"
+    keeps = "the losses that its sampler draws by"
+    regained = "They are learned anew in the next epoch, which is drawn as the first."
     several_targets = False
     names_samples = True
 
@@ -60,12 +65,14 @@ class HardExampleMining(StreamCallback):
             ValueError: the training loader has none.
         """
         self.attempt(trainer, "find the sampler", self._find, trainer, otherwise=None, configures=True)
+        super().on_train_start(trainer, pl_module)
 
     def _find(self, trainer: Trainer) -> None:
         loaded, self._loaded = self._loaded, None
         self._losses = MiningLosses.for_loader(trainer.train_dataloader)
         if loaded is not None:
-            self._losses.resume(loaded, trainer)
+            with self.or_begin_anew():
+                self._losses.resume(loaded, trainer)
 
     def observe(self, key: str, batch: Batch) -> None:
         """Note the losses."""
@@ -95,10 +102,14 @@ class HardExampleMining(StreamCallback):
 
     # a run that is resumed goes on where it was
 
-    def state_dict(self) -> dict[str, Any]:
+    def kept(self) -> dict[str, Any]:
         """What the sampler draws by."""
         return {} if self._losses is None else self._losses.sampler.state_dict()
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def take_up(self, state: dict[str, Any]) -> None:
         """Take up what the sampler drew by, once it is there."""
-        self._loaded = dict(state_dict) or None
+        self._loaded = checked_state(on_cpu(state)) if state else None
+
+    def counts_open_epoch(self) -> bool:
+        """The sampler was told the losses before the checkpoint was written."""
+        return True

@@ -45,8 +45,8 @@ class ColumnForm:
         """That of a table of ``size`` samples.
 
         Example:
-            >>> ColumnForm.of(10_000, 10, probabilities=True).rounds, ColumnForm.of(400_000, 10, probabilities=True).rounds
-            (False, True)
+            >>> [ColumnForm.of(size, 10, probabilities=True).rounds for size in (10_000, 400_000)]
+            [False, True]
         """
         exact = cls()
         if size * exact.kept_bytes(num_classes, probabilities=probabilities) <= EXACT:
@@ -110,8 +110,8 @@ def widened(counts: Tensor) -> Tensor:
     """Counts in the smallest type that one more fits into.
 
     Example:
-        >>> widened(torch.tensor([3, 255], dtype=torch.uint8)).dtype, widened(torch.tensor([3], dtype=torch.uint8)).dtype
-        (torch.int16, torch.uint8)
+        >>> [widened(torch.tensor([count], dtype=torch.uint8)).dtype for count in (254, 255)]
+        [torch.uint8, torch.int16]
     """
     if not len(counts) or int(counts.max()) < _most(counts.dtype):
         return counts
@@ -149,5 +149,7 @@ def unpacked(content: Tensor, kind: torch.dtype, *shape: int) -> Tensor:
             f"`state` has a column of {len(content_bytes)} bytes or more, wanted {length} for {tuple(shape)} numbers. "
             "Go on with the dataset and the classes that it was saved with, or start anew."
         )
-    planes = torch.frombuffer(bytearray(content_bytes), dtype=torch.uint8) if length else torch.empty(0, dtype=torch.uint8)
+    planes = (
+        torch.frombuffer(bytearray(content_bytes), dtype=torch.uint8) if length else torch.empty(0, dtype=torch.uint8)
+    )
     return planes.view(kind.itemsize, -1).T.contiguous().view(-1).view(kind).view(shape)

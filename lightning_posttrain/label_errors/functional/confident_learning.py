@@ -51,7 +51,8 @@ def label_errors(probabilities: Tensor, label: Tensor) -> LabelErrors:
     y = label[known].long()
     rows = known.nonzero()[:, 0]
     threshold = _thresholds(probabilities, rows, y)
-    margin, predicted, confident = (torch.cat(found) for found in zip(*_looked(probabilities, rows, y, threshold)))
+    looked = zip(*_looked(probabilities, rows, y, threshold), strict=True)
+    margin, predicted, confident = (torch.cat(found) for found in looked)
     off = (confident >= 0) & (confident != y) & (margin < 0)
     score = _filled(known, (1 + margin) / 2, torch.nan)
     return LabelErrors(
@@ -66,7 +67,7 @@ def label_errors(probabilities: Tensor, label: Tensor) -> LabelErrors:
 def _chunks(probabilities: Tensor, rows: Tensor, label: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Probabilities in float64, and labels, of some rows at a time, at least once."""
     step = max(AT_ONCE // probabilities.shape[1], 1)
-    for some, y in zip(rows.split(step), label.split(step), strict=True):
+    for some, y in zip(torch.split(rows, step), torch.split(label, step), strict=True):
         yield probabilities[some].double(), y
 
 

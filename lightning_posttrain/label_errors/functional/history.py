@@ -46,8 +46,8 @@ class HistoryTable:
     ) -> None:
         self.size, self.num_classes = size, num_classes
         self.form = form = ColumnForm.of(size, num_classes, probabilities=keep_probabilities)
-        kept = {name: form.classes for name in CLASSES} | {"loss": form.loss} | dict.fromkeys(COUNTS, form.counts)
-        fresh = {name: form.classes for name in CLASSES} | {"loss": form.loss}
+        kept = dict.fromkeys(CLASSES, form.classes) | {"loss": form.loss} | dict.fromkeys(COUNTS, form.counts)
+        fresh = dict.fromkeys(CLASSES, form.classes) | {"loss": form.loss}
         with torch.inference_mode(False):
             self._kept = {name: torch.zeros(size, dtype=dtype, device=device) for name, dtype in kept.items()}
             # the last row takes what does not count: to choose rows by a mask would make the host wait for the device
@@ -193,17 +193,20 @@ class HistoryTable:
         """The loss of each sample when last seen ``(size,)``; NaN for one not seen."""
         return torch.where(self._kept["seen"] > 0, self._kept["loss"], torch.nan)
 
-    def state_dict(self, *, ended: bool = False) -> dict[str, Tensor]:
-        """All that the epochs which ended have told, on the CPU, compressed where the table rounds.
+    def ended(self) -> HistoryTable:
+        """Itself as it would be if the running epoch had ended."""
+        table = copy.deepcopy(self)
+        table.end_epoch()
+        return table
 
-        Args:
-            ended: as if the running epoch had ended, too; of it, else, nothing.
-        """
-        table = self
-        if ended:
-            table = copy.deepcopy(self)
-            table.end_epoch()
-        return saved(table._states(), compressed=self.form.rounds)
+    def events(self, epoch: int) -> Events:
+        """What happened in the epoch that ended last, under its number in the run."""
+        _, *counts = self._events.tolist()
+        return Events(epoch, *counts)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All that the epochs which ended have told, on the CPU, compressed where the table rounds."""
+        return saved(self._states(), compressed=self.form.rounds)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what ``state_dict`` gave; a table that rounds also from the state of one that does not.
@@ -224,7 +227,7 @@ class HistoryTable:
 
     def result(self, class_names: Sequence[str]) -> SampleHistory:
         """The histories of the samples that were seen, on the CPU."""
-        epoch, *events = self._events.tolist()
+        epochs = int(self._events[0])
         index = (self._kept["seen"].cpu() > 0).nonzero()[:, 0]
         whole: dict[str, Any] = {name: self._kept[name].cpu()[index].long() for name in (*CLASSES, *COUNTS)}
         mean = self.probabilities()
@@ -233,6 +236,6 @@ class HistoryTable:
             loss=self._kept["loss"].cpu()[index].float(),
             errors=None if mean is None else label_errors(mean[index], whole["label"]),
             class_names=tuple(class_names),
-            events=Events(epoch - 1, *events) if epoch else None,
+            events=self.events(epochs - 1) if epochs else None,
             **whole,
         )

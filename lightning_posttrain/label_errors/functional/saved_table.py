@@ -74,7 +74,7 @@ def _columns(state: Mapping[str, Any], wanted: Mapping[str, tuple[int, ...]]) ->
 
 def _check(columns: Mapping[str, Tensor], num_classes: int) -> None:
     """Raise for values that no table has written."""
-    whole = {name: num_classes - 1 for name in CLASSES} | dict.fromkeys((*COUNTS, "events"), 2**31 - 1)
+    whole = dict.fromkeys(CLASSES, num_classes - 1) | dict.fromkeys((*COUNTS, "events"), 2**31 - 1)
     for name, column in columns.items():
         number = column.is_floating_point()
         if name in whole and (number or column.dtype == torch.bool or _beyond(column, whole[name])):
