@@ -83,6 +83,9 @@ def _pairs(kept: Any) -> list[Pair]:
         number_of(named, "epoch", int, least=0)
         number_of(named, "train", float)
         number_of(named, "val", float)
+    epochs = [each[0] for each in kept]
+    if epochs != sorted(set(epochs)):
+        raise ValueError(f"'history' has the epochs {epochs}, wanted each once, in order.")
     return [Pair(*each) for each in kept]
 
 

@@ -220,8 +220,8 @@ class EvaluationCallback(CarriesOpenEpoch, Harmless, Returns, TargetCopies, AnyC
         if (stream := EvaluationStream.of(trainer)).leads(self):
             stream.pause(paused=False)
 
-    on_train_epoch_start = on_validation_start = on_test_start = _begin
-    on_train_batch_start = on_validation_batch_start = on_test_batch_start = _listen
+    on_validation_start = on_test_start = _begin
+    on_validation_batch_start = on_test_batch_start = _listen
     on_train_batch_end = on_validation_batch_end = on_test_batch_end = _add
     on_validation_epoch_end = on_test_epoch_end = _report
     on_validation_end = on_test_end = _end

@@ -15,6 +15,7 @@ class CarriesOpenEpoch:
     """For a callback of the stream; the first of all writes and reads what is common to them."""
 
     stages: tuple[str, ...]
+    _begun = -1
 
     def counts_open_epoch(self) -> bool:
         """Whether what it reports of an epoch follows from what a checkpoint holds, though it saw no batch."""
@@ -37,6 +38,7 @@ class CarriesOpenEpoch:
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Go on with it, and say what of it is not known."""
         owner: Any = self
+        self._begun = -1
         stream = EvaluationStream.of(trainer)
         if stream.leads(owner):
             with owner.guarded(trainer, "go on with the training epoch of the checkpoint", _NOT_KNOWN):
@@ -49,6 +51,22 @@ class CarriesOpenEpoch:
                 f"{type(self).__name__} has no report of training for the epoch in which the checkpoint was written: "
                 "the samples that it had seen are not in it. Those of later epochs are whole."
             )
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin an epoch."""
+        owner: Any = self
+        self._begun = trainer.current_epoch
+        owner._begin(trainer, pl_module)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Listen to a step; begin the epoch before its first where Lightning has not.
+
+        It says nothing of the start of the epoch after a checkpoint that was written behind the last batch of another.
+        """
+        owner: Any = self
+        if batch_idx == 0 and self._begun != trainer.current_epoch:
+            self.on_train_epoch_start(trainer, pl_module)
+        owner._listen(trainer, pl_module, batch, batch_idx)
 
 
 _NOT_KNOWN = "Figures of training are not known for the epoch in which the checkpoint was written."

@@ -113,7 +113,7 @@ class KeptState:
 
     @contextlib.contextmanager
     def or_begin_anew(self) -> Iterator[None]:
-        """Where what a checkpoint held cannot be gone on with, say so and begin anew, unless errors are to be raised."""
+        """Where what a checkpoint held cannot be gone on with, say so and begin anew, if errors are not raised."""
         owner: Any = self
         try:
             yield

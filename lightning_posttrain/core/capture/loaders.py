@@ -39,7 +39,9 @@ def resumes_inside(trainer: Trainer) -> bool:
     loop: Any = getattr(getattr(trainer, "fit_loop", None), "epoch_loop", None)
     if stage_of(trainer) != "train" or not getattr(loop, "restarting", False):
         return False
-    return bool(0 < loop.batch_progress.current.ready < trainer.num_training_batches)
+    progress = loop.batch_progress.current
+    first_comes = progress.ready == 1 and progress.processed == 0
+    return bool(0 < progress.ready < trainer.num_training_batches and not first_comes)
 
 
 def goes_on_inside(trainer: Trainer) -> bool:

@@ -75,7 +75,9 @@ class OpenEpoch:
             _bytes(state) for kinds in (found or {}).values() for each in kinds.values() for state in each.values()
         )
         if found is not None and size <= LARGEST:
-            slots: dict[Reading, Slot] = {member.said: member.slot for member in reversed(members)}
+            slots: dict[Reading, list[Slot]] = {}
+            for member in members:
+                slots.setdefault(member.said, []).append(member.slot)
             now["parts"] = [
                 _written(place, epoch.parts[place], states, slots, reader) for place, states in found.items()
             ]
@@ -101,27 +103,40 @@ class OpenEpoch:
         """The epoch that ends without a batch of this run, where training begins in it.
 
         Raises:
-            ValueError: what the checkpoint holds is broken, or of other callbacks.
+            Exception: what the checkpoint holds is broken.
         """
         loaded, self._loaded = self._loaded, None
         inside = goes_on_inside(trainer)
-        self.lost = inside or loaded is not None
-        if loaded is None or "parts" not in loaded or not (inside and epoch_is_read(trainer)):
+        if loaded is None and not inside:
             return None
-        if loaded["epoch"] != trainer.current_epoch:
-            raise ValueError(f"it is of epoch {loaded['epoch']}, and the run goes on in {trainer.current_epoch}.")
+        whole = loaded is not None and "parts" in loaded and inside and epoch_is_read(trainer)
+        epoch = self._resumed(loaded["parts"], trainer, module, members, reader) if loaded and whole else None
+        self.lost, self.resumes = epoch is None, epoch is not None
+        return epoch
+
+    def _resumed(
+        self,
+        parts: Sequence[Mapping[str, Any]],
+        trainer: Trainer,
+        module: LightningModule,
+        members: Sequence[Member],
+        reader: StepReader,
+    ) -> Epoch | None:
+        """The epoch; None where callbacks want figures that those of before did not."""
         reader.told.of(module)
-        _tell(loaded["parts"], members, reader)
+        _tell(parts, members, reader)
         epoch = Epoch(resumed=True)
         for reading, readers in reader.readers("train", [*members]).items():
-            for written in loaded["parts"]:
+            for written in parts:
                 if _is_of(written, reading, members, reader):
                     part = part_of(trainer, tuple(written["likeness"]), readers, reading, module.device)
-                    _fill(part, written)
+                    if not _fill(part, written):
+                        return None
                     epoch.parts[int(written["loader"]), reading] = part
+        if len({reading for _, reading in epoch.parts}) < len(reader.readers("train", [*members])):
+            return None
         if trainer.global_rank > 0:  # the first goes on with the sum of all
             epoch.parts = {}
-        self.lost, self.resumes = False, True
         return epoch
 
     def say_lost(self) -> None:
@@ -162,13 +177,13 @@ def _mark(epoch: Epoch) -> int:
 
 
 def _written(
-    place: Place, part: Part, states: States, slots: Mapping[Reading, Slot], reader: StepReader
+    place: Place, part: Part, states: States, slots: Mapping[Reading, Sequence[Slot]], reader: StepReader
 ) -> dict[str, Any]:
-    """One loader's counts in plain values; the reading is named by a callback that has it, and what it was told."""
+    """One loader's counts in plain values; the reading is named by callbacks that have it, and what it was told."""
     loader, reading = place
     said, target = reader.told.origin(reading)
     return {
-        "slot": list(slots[said]),
+        "slots": [list(slot) for slot in slots[said]],
         "target": target,
         "told": dict(reading.told),
         "loader": loader,
@@ -183,8 +198,7 @@ def _tell(parts: Sequence[Mapping[str, Any]], members: Sequence[Member], reader:
     by_slot = {member.slot: member.said for member in members}
     told: dict[Reading, dict[str, Any]] = {}
     for written in parts:
-        said = by_slot.get(tuple(written["slot"]))
-        if said is not None:
+        for said in {by_slot[slot] for slot in map(tuple, written["slots"]) if slot in by_slot}:
             told.setdefault(said, {})[written["target"]] = written["told"]
     for said, targets in told.items():
         reader.told.tell_again("train", said, targets, [member for member in members if member.said == said])
@@ -193,25 +207,23 @@ def _tell(parts: Sequence[Mapping[str, Any]], members: Sequence[Member], reader:
 def _is_of(written: Mapping[str, Any], reading: Reading, members: Sequence[Member], reader: StepReader) -> bool:
     said, target = reader.told.origin(reading)
     return written["target"] == target and any(
-        member.said == said and list(member.slot) == written["slot"] for member in members
+        member.said == said and list(member.slot) in written["slots"] for member in members
     )
 
 
-def _fill(part: Part, written: Mapping[str, Any]) -> None:
-    """Give a part that is empty the counts of a checkpoint.
-
-    Raises:
-        ValueError: they are of other metrics.
-    """
+def _fill(part: Part, written: Mapping[str, Any]) -> bool:
+    """Give a part that is empty the counts of a checkpoint; whether that has all of them."""
     for kind, metric in part.metrics.items():
         states = written["states"].get(kind.__name__, {})
         for name, own in metric.states().items():
             state = states.get(name)
             grows = name in metric.growing
-            fits = isinstance(state, Tensor) and state.dtype == own.dtype and state.shape[grows:] == own.shape[grows:]
-            if not fits:
-                raise ValueError(f"it has no {name} of {kind.__name__} as wanted: {tuple(own.shape)}, {own.dtype}.")
+            if not (
+                isinstance(state, Tensor) and state.dtype == own.dtype and state.shape[grows:] == own.shape[grows:]
+            ):
+                return False
             with torch.inference_mode(False):
                 held = state.to(metric.device, copy=True)
             setattr(metric, name, [held] if grows else held)
     part.independent = bool(written["independent"])
+    return True

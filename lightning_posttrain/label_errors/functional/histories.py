@@ -105,9 +105,9 @@ class Histories:
             return []
         past = self.known[key]
         try:
-            past.table.load_state_dict(kept["table"])
+            past.table.load_state_dict(kept["table"], epochs=len(kept["events"]))
         except ValueError as error:
-            return [f"begins anew for {key}: the checkpoint's dataset was another one ({error})"]
+            return [f"begins anew for {key}: what the checkpoint has is of another dataset, or broken: {error}"]
         past.events = [Events(*event) for event in kept["events"]]
         past.ended = kept.get("ended")
         return []

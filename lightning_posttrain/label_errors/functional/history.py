@@ -208,16 +208,22 @@ class HistoryTable:
         """All that the epochs which ended have told, on the CPU, compressed where the table rounds."""
         return saved(self._states(), compressed=self.form.rounds)
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], *, epochs: int | None = None) -> None:
         """Go on from what ``state_dict`` gave; a table that rounds also from the state of one that does not.
 
+        Args:
+            state: of any table.
+            epochs: how many have ended, where that is known.
+
         Raises:
-            ValueError: it is of another dataset, other classes, without the probabilities that are to be kept, or
+            ValueError: it is of another dataset, other classes, of other epochs, without the probabilities that are to be kept, or
                 broken; then nothing is changed.
         """
         own = self._states()
         shapes = {name: tuple(value.shape) for name, value in own.items()}
         found = restored(state, shapes, form=self.form, num_classes=self.num_classes)
+        if epochs is not None and epochs != int(found["events"][0]):
+            raise ValueError(f"`state` is of {int(found['events'][0])} epochs, wanted {epochs}. Start anew.")
         with torch.inference_mode(False):
             self._kept = {name: found[name].to(value.device, copy=True) for name, value in self._kept.items()}
         self._events.copy_(found["events"])
