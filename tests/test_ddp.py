@@ -164,3 +164,13 @@ def test_training_on_two_ranks_comes_out_bit_for_bit_as_without(folder):
     plain, watched = (torch.load(folder / f"weights-{which}.pt", weights_only=True) for which in (False, True))
     assert plain.keys() == watched.keys()
     assert all(torch.equal(plain[name], watched[name]) for name in plain)
+
+
+def test_ranks_that_go_on_from_the_end_of_a_validation_have_what_they_would_have_had(folder):
+    found = [
+        json.loads((folder / f"{name}.rank{rank}.json").read_text()) for name in ("whole", "resumed") for rank in (0, 1)
+    ]
+    assert found == [found[0]] * 4
+    assert [pair["epoch"] for pair in found[0]["gap"]["history"]["accuracy"]] == [0, 1, 2]
+    assert [event[0] for event in found[0]["events"]] == [0, 1, 2]
+    assert sum(map(sum, found[0]["counts"])) == 40

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from lightning.pytorch import Callback, seed_everything
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
@@ -21,6 +22,7 @@ from torchmetrics.classification import MulticlassAUROC
 from lightning_posttrain import (
     ClassificationMetrics,
     ConfusionMatrix,
+    GeneralizationGap,
     HardExampleMining,
     HardExampleSampler,
     LabelErrors,
@@ -281,6 +283,49 @@ def mine(folder, world):
     trainer.fit(Mined(), loader, DataLoader(TensorDataset(*numbered.tensors[:2]), batch_size=4))
 
 
+def resume(folder):
+    """Three epochs at once, and with a checkpoint between the first one's validation and its end."""
+
+    class Save(Checkpoint):
+        def on_validation_end(self, trainer, pl_module):
+            if path is None and trainer.current_epoch == 0 and not trainer.sanity_checking:
+                trainer.save_checkpoint(folder / "open.ckpt")
+
+        def on_train_end(self, trainer, pl_module):
+            history = callbacks[1].results["train"]
+            found = {
+                "samples": [history.to_dict(), history.loss.tolist(), history.seen.tolist()],
+                "events": history.past,
+                "gap": callbacks[2].results["train"].to_dict(),
+                "counts": callbacks[3].results["train"].counts.tolist(),
+            }
+            name = "whole" if path is None else "resumed"
+            (folder / f"{name}.rank{trainer.global_rank}.json").write_text(json.dumps(found))
+
+    numbered = TensorDataset(*data(40).tensors, torch.arange(40))
+    for path in (None, folder / "open.ckpt"):
+        seed_everything(0, verbose=False)
+        options = {"on_error": "raise", "target_fn": second}
+        callbacks = [
+            HardExampleMining(**options),
+            LabelErrors(stages=["train", "val"], **options),
+            GeneralizationGap(**options),
+            ConfusionMatrix(stages=["train"], **options),
+        ]
+        root = folder / f"open-{path is None}"
+        trainer = toys.quiet(
+            [*callbacks, Save()],
+            strategy="ddp_fork",
+            devices=2,
+            max_epochs=3,
+            default_root_dir=root,
+            enable_checkpointing=True,
+        )
+        loader = DataLoader(numbered, batch_size=4, sampler=HardExampleSampler(numbered, floor=0.2))
+        val = DataLoader(TensorDataset(*numbered.tensors[:2]), batch_size=4)
+        trainer.fit(Mined(), loader, val, ckpt_path=path)
+
+
 def train(folder, watched):
     class Save(Callback):
         def on_train_end(self, trainer, pl_module):
@@ -319,6 +364,7 @@ def main(folder):
     many(folder / "double", 2, DataLoader(Everything(9), batch_size=4))
     for world in (1, 2):
         mine(folder, world)
+    resume(folder)
     for watched in (False, True):
         train(folder, watched)
 

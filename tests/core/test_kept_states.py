@@ -26,8 +26,8 @@ KINDS = {
     "Calibration": lambda **o: Calibration(method="vector", **o),
     "DecisionThresholds": lambda **o: DecisionThresholds(one_vs_rest=True, max_risk=0.3, **o),
     "LabelErrors": lambda **o: LabelErrors(stages=["train", "val"], **o),
-    "GeneralizationGap": lambda **o: GeneralizationGap(**o),
-    "HardExampleMining": lambda **o: HardExampleMining(**o),
+    "GeneralizationGap": GeneralizationGap,
+    "HardExampleMining": HardExampleMining,
 }
 FITTED = ("Calibration", "DecisionThresholds")
 
@@ -231,7 +231,7 @@ def test_what_is_for_another_number_of_classes_is_not_applied(tmp_path, checkpoi
 def test_losses_of_another_dataset_are_not_drawn_by(tmp_path, checkpoint):
     state = checkpoint["callbacks"][HardExampleMining().state_key]
     for losses in (torch.ones(7), -torch.ones(len(DATA))):
-        (text,), callback = run("HardExampleMining", checkpoint, {**state, "losses": losses}, tmp_path / "other.ckpt")
+        (text,), _ = run("HardExampleMining", checkpoint, {**state, "losses": losses}, tmp_path / "other.ckpt")
         assert "has lost the losses that its sampler draws by" in text
 
 

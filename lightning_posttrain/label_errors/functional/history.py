@@ -216,8 +216,8 @@ class HistoryTable:
             epochs: how many have ended, where that is known.
 
         Raises:
-            ValueError: it is of another dataset, other classes, of other epochs, without the probabilities that are to be kept, or
-                broken; then nothing is changed.
+            ValueError: it is of another dataset, of other classes or epochs, without the probabilities that are to be
+                kept, or broken; then nothing is changed.
         """
         own = self._states()
         shapes = {name: tuple(value.shape) for name, value in own.items()}

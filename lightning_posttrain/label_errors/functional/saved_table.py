@@ -86,7 +86,7 @@ def _check(columns: Mapping[str, Tensor], num_classes: int) -> None:
 
 
 def _beyond(column: Tensor, most: float) -> bool:
-    return bool(column.numel() and not (column.min() >= 0 and column.max() <= most))
+    return bool(column.numel()) and not 0 <= column.min().item() <= column.max().item() <= most
 
 
 def _narrow(counts: Tensor, kind: torch.dtype) -> Tensor:
