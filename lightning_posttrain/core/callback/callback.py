@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
-from lightning_posttrain.core.callback.harmless import Harmless
 from lightning_posttrain.core.callback.namespaces import AnyCallback
 from lightning_posttrain.core.callback.open_epoch import CarriesOpenEpoch
 from lightning_posttrain.core.callback.options import one_of
 from lightning_posttrain.core.callback.reporting import Reporter
+from lightning_posttrain.core.callback.reports import Reports
 from lightning_posttrain.core.callback.returned import Returns
 from lightning_posttrain.core.callback.scalars import taken_names
 from lightning_posttrain.core.callback.target_copies import TargetCopies
 from lightning_posttrain.core.capture.loaders import Stage, stage_of
-from lightning_posttrain.core.output.artifacts import Tagged
-from lightning_posttrain.core.output.result import Result
 from lightning_posttrain.core.stream.evaluation import Evaluation, Needs
-from lightning_posttrain.core.stream.ranks import any_rank
 from lightning_posttrain.core.stream.reading import Reading
 from lightning_posttrain.core.stream.stream import EvaluationStream
 
 
-class EvaluationCallback(CarriesOpenEpoch, Harmless, Returns, TargetCopies, AnyCallback):
+class EvaluationCallback(CarriesOpenEpoch, Reports, Returns, TargetCopies, AnyCallback):
     """Base of all callbacks that read the evaluation stream, of whatever family.
 
     Args:
@@ -83,23 +78,6 @@ class EvaluationCallback(CarriesOpenEpoch, Harmless, Returns, TargetCopies, AnyC
 
     def observe(self, key: str, batch: Any) -> None:
         """See a batch; for what is no metric."""
-
-    @abstractmethod
-    def summarize(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> Result | None:
-        """The result of a finished epoch."""
-
-    def scalars(self, result: Any) -> dict[str, float]:
-        """What of the result is logged for curves and monitors."""
-        figures: dict[str, float] = result.scalars()
-        return figures
-
-    def shown_by_others(self, trainer: Trainer) -> Collection[str]:
-        """Which of these another callback of the run logs of the same rows; they are for monitors alone."""
-        return ()
-
-    @abstractmethod
-    def show(self, result: Any, title: str) -> Iterable[Tagged]:
-        """The artifacts of a result; asked for in a thread of its own, while the run goes on."""
 
     # hooks
 
@@ -185,14 +163,6 @@ class EvaluationCallback(CarriesOpenEpoch, Harmless, Returns, TargetCopies, AnyC
         for part in (self, *self.targets.values()):
             part.out.discard(stage)
 
-    def _report_all(self, trainer: Trainer, module: LightningModule, *, also_out: set[str]) -> None:
-        nothing: list[Evaluation] = []
-        ask = (self.evaluations, trainer, module)
-        found = self.attempt(trainer, "end an epoch", *ask, otherwise=nothing, configures=True)
-        (out,) = any_rank(trainer, [stage_of(trainer) in self.out | also_out])
-        for evaluation in () if out else found:
-            self._report_one(trainer, module, evaluation)
-
     def _end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if (stream := EvaluationStream.of(trainer)).leads(self):
             if trainer.sanity_checking:
@@ -225,46 +195,3 @@ class EvaluationCallback(CarriesOpenEpoch, Harmless, Returns, TargetCopies, AnyC
     on_train_batch_end = on_validation_batch_end = on_test_batch_end = _add
     on_validation_epoch_end = on_test_epoch_end = _report
     on_validation_end = on_test_end = _end
-
-    # reporting
-
-    def names(self, found: tuple[str, ...]) -> tuple[str, ...]:
-        """Of what figures tell apart, as classes; ``found`` are the dataset's own, or numbers."""
-        return found
-
-    def place(self, evaluation: Evaluation) -> str:
-        """What its tags begin with."""
-        return evaluation.stage
-
-    def guarded(self, trainer: Trainer, what: str, cure: str) -> AbstractContextManager[None]:
-        """A diagnostic never costs a run: an error inside is said once as a warning."""
-        return self._reporter.guarded(trainer, what, cure)
-
-    def write_last(self, trainer: Trainer, evaluation: Evaluation, result: Result, shown: Iterable[Tagged]) -> None:
-        """Write a result that was made at the end of a fit, as that of its last epoch."""
-        self.results[evaluation.label] = result
-        place, epoch = self.place(evaluation), max(trainer.current_epoch - 1, 0)
-        self._reporter.write(trainer, place, evaluation.suffix, tag=self.tag, result=result, shown=shown, epoch=epoch)
-
-    def _report_one(self, trainer: Trainer, module: LightningModule, evaluation: Evaluation) -> None:
-        ask, key = (self._result, module, evaluation), evaluation.label
-        worked_out = self.attempt(trainer, "work out its figures", *ask, otherwise=None)
-        if worked_out is None:
-            return
-        result, place = worked_out
-        self.results[key] = result
-        nothing: dict[str, float] = {}
-        scalars = self.attempt(trainer, "name the figures to log", self.scalars, result, otherwise=nothing)
-        others = self.shown_by_others(trainer)
-        self._reporter.log(trainer, module, place, evaluation.suffix, scalars, others)
-        self.attempt(trainer, "say what is alarming", self._reporter.say, trainer, key, result, otherwise=None)
-        shown = self._drawn(result, key)
-        self._reporter.write(trainer, place, evaluation.suffix, tag=self.tag, result=result, shown=shown)
-
-    def _result(self, module: LightningModule, evaluation: Evaluation) -> tuple[Result, str] | None:
-        result = self.summarize(module, evaluation, self.names(evaluation.names))
-        return None if result is None else (result, self.place(evaluation))
-
-    def _drawn(self, result: Result, title: str) -> Iterator[Tagged]:
-        """What ``show`` gives, asked for only where its errors are caught."""
-        yield from self.show(result, title)

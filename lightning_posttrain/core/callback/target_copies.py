@@ -92,8 +92,21 @@ class KeptState:
 
     def state_dict(self) -> dict[str, Any]:
         """What it keeps, of each target where there are several."""
-        found = {name: part.kept() for name, part in self.targets.items()}
-        return {"targets": found} if any(found.values()) else {} if found else self.kept()
+        found = {name: part._kept_or_nothing() for name, part in self.targets.items()}
+        return {"targets": found} if any(found.values()) else {} if found else self._kept_or_nothing()
+
+    def _kept_or_nothing(self) -> dict[str, Any]:
+        owner: Any = self
+        try:
+            return self.kept()
+        except Exception as error:
+            if owner.on_error == "raise":
+                raise
+            rank_zero_warn(
+                f"{type(self).__name__} could not keep {self.keeps} in a checkpoint: {type(error).__name__}: {error} "
+                "The run goes on. on_error='raise' shows where it happened."
+            )
+        return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up what was kept; of what cannot be taken up, say so once and begin anew."""

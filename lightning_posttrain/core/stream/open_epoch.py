@@ -84,8 +84,8 @@ class OpenEpoch:
         return {"train": now}
 
     def _of(self, trainer: Trainer, epoch: Epoch) -> dict[Place, States] | None:
-        """The counts of all ranks, where the epoch has had its last batch."""
-        if not epoch_is_read(trainer):
+        """The counts of all ranks, where the epoch has had its last batch, and none is missing."""
+        if not epoch_is_read(trainer) or epoch.void:
             return None
         if trainer.world_size == 1:
             return {place: _states(part.metrics) for place, part in _flushed(epoch).items()}

@@ -1,0 +1,94 @@
+"""How a callback reports an epoch: what there is, worked out, kept, logged, said and handed to the writer."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar
+
+from lightning.pytorch import LightningModule, Trainer
+
+from lightning_posttrain.core.callback.harmless import Harmless
+from lightning_posttrain.core.capture.loaders import stage_of
+from lightning_posttrain.core.output.artifacts import Tagged
+from lightning_posttrain.core.output.result import Result
+from lightning_posttrain.core.stream.evaluation import Evaluation
+from lightning_posttrain.core.stream.ranks import any_rank
+
+
+class Reports(Harmless):
+    """For a callback that says what an evaluation amounts to, and what of it is logged and shown."""
+
+    tag: ClassVar[str]
+    results: dict[str, Any]
+
+    @abstractmethod
+    def evaluations(self, trainer: Trainer, module: LightningModule) -> list[Evaluation]:
+        """What there is to report at the end of an epoch; all ranks together."""
+
+    @abstractmethod
+    def summarize(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> Result | None:
+        """The result of a finished epoch."""
+
+    def scalars(self, result: Any) -> dict[str, float]:
+        """What of the result is logged for curves and monitors."""
+        figures: dict[str, float] = result.scalars()
+        return figures
+
+    def shown_by_others(self, trainer: Trainer) -> Collection[str]:
+        """Which of these another callback of the run logs of the same rows; they are for monitors alone."""
+        return ()
+
+    @abstractmethod
+    def show(self, result: Any, title: str) -> Iterable[Tagged]:
+        """The artifacts of a result; asked for in a thread of its own, while the run goes on."""
+
+    def names(self, found: tuple[str, ...]) -> tuple[str, ...]:
+        """Of what figures tell apart, as classes; ``found`` are the dataset's own, or numbers."""
+        return found
+
+    def place(self, evaluation: Evaluation) -> str:
+        """What its tags begin with."""
+        return evaluation.stage
+
+    def guarded(self, trainer: Trainer, what: str, cure: str) -> AbstractContextManager[None]:
+        """A diagnostic never costs a run: an error inside is said once as a warning."""
+        return self._reporter.guarded(trainer, what, cure)
+
+    def write_last(self, trainer: Trainer, evaluation: Evaluation, result: Result, shown: Iterable[Tagged]) -> None:
+        """Write a result that was made at the end of a fit, as that of its last epoch."""
+        self.results[evaluation.label] = result
+        place, epoch = self.place(evaluation), max(trainer.current_epoch - 1, 0)
+        self._reporter.write(trainer, place, evaluation.suffix, tag=self.tag, result=result, shown=shown, epoch=epoch)
+
+    def _report_all(self, trainer: Trainer, module: LightningModule, *, also_out: set[str]) -> None:
+        nothing: list[Evaluation] = []
+        ask = (self.evaluations, trainer, module)
+        found = self.attempt(trainer, "end an epoch", *ask, otherwise=nothing, configures=True)
+        (out,) = any_rank(trainer, [stage_of(trainer) in self.out | also_out])
+        for evaluation in () if out else found:
+            self._report_one(trainer, module, evaluation)
+
+    def _report_one(self, trainer: Trainer, module: LightningModule, evaluation: Evaluation) -> None:
+        ask, key = (self._result, module, evaluation), evaluation.label
+        worked_out = self.attempt(trainer, "work out its figures", *ask, otherwise=None)
+        if worked_out is None:
+            return
+        result, place = worked_out
+        self.results[key] = result
+        nothing: dict[str, float] = {}
+        scalars = self.attempt(trainer, "name the figures to log", self.scalars, result, otherwise=nothing)
+        others = self.shown_by_others(trainer)
+        self._reporter.log(trainer, module, place, evaluation.suffix, scalars, others)
+        self.attempt(trainer, "say what is alarming", self._reporter.say, trainer, key, result, otherwise=None)
+        shown = self._drawn(result, key)
+        self._reporter.write(trainer, place, evaluation.suffix, tag=self.tag, result=result, shown=shown)
+
+    def _result(self, module: LightningModule, evaluation: Evaluation) -> tuple[Result, str] | None:
+        result = self.summarize(module, evaluation, self.names(evaluation.names))
+        return None if result is None else (result, self.place(evaluation))
+
+    def _drawn(self, result: Result, title: str) -> Iterator[Tagged]:
+        """What ``show`` gives, asked for only where its errors are caught."""
+        yield from self.show(result, title)
