@@ -10,7 +10,7 @@ from lightning_posttrain.classification.accumulator import Accumulator
 from lightning_posttrain.classification.batch import EvalBatch
 from lightning_posttrain.classification.metric.base import EvaluationMetric
 from lightning_posttrain.classification.result.confusion import Confusion
-from lightning_posttrain.classification.result.scores import ScoreCounts, ScoreRows
+from lightning_posttrain.classification.result.scores import ScoreRows
 from lightning_posttrain.core.output.result import Result
 from lightning_posttrain.core.stream.metric import StreamMetric
 from lightning_posttrain.core.stream.reading import Kinds
@@ -32,6 +32,8 @@ class ClassPart:
             self.metrics = {kind: _made(kind, num_classes, labels=labels).to(device) for kind in dict.fromkeys(kinds)}
         self.likeness = likeness
         self.ignored = (ignored - 1,) if ignored else ()
+        for metric in self.metrics.values():
+            metric.ignored = self.ignored
         self.independent = True
         self.seen = torch.zeros((), dtype=torch.float64 if device.type != "mps" else torch.float32, device=device)
         self._accumulator = Accumulator(self.metrics.values(), num_classes, multilabel=labels)
@@ -55,7 +57,7 @@ class ClassPart:
         return {kind: self._marked(result) for kind, result in found.items()}
 
     def _marked(self, result: Result) -> Result:
-        if isinstance(result, (Confusion, ScoreCounts, ScoreRows)):
+        if isinstance(result, (Confusion, ScoreRows)):
             return replace(result, ignored=self.ignored)
         return result
 

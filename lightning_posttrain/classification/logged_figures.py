@@ -21,6 +21,9 @@ LOGGED: dict[Task, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 
+LARGEST_DOUBT = 1e-3
+"""By how much a logged figure may be off without a warning."""
+
 
 def patterns_of(log: Sequence[str] | str | None, task: Task) -> tuple[str, ...]:
     """Names with ``*`` for any letters, as they were chosen, else a short set for the task."""
@@ -47,6 +50,18 @@ def _means(pattern: str, name: str, known: Collection[str]) -> bool:
     if pattern in known:
         return name == pattern
     return fnmatchcase(name, pattern) or fnmatchcase(name, pattern.replace("[", "[[]"))
+
+
+def doubtful(report: ClassificationReport, logged: Iterable[str]) -> tuple[str, ...]:
+    """A sentence on the logged figure that is known least, where it may be off by more than ``LARGEST_DOUBT``."""
+    doubts = report.doubts()
+    off, name = max(((doubts.get(name, 0.0), name) for name in logged), default=(0.0, ""))
+    if off <= LARGEST_DOUBT:
+        return ()
+    return (
+        f"{name} is logged and known to within {off:.2g} only, as there were more scores than are kept; "
+        "ClassificationMetrics(exact=True) keeps all",
+    )
 
 
 def check_patterns(

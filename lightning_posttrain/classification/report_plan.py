@@ -26,7 +26,7 @@ class ReportPlan:
         beta: weight of recall in F-beta.
         top_k: the ``k`` of the top-k accuracies.
         curves: areas under curves, average precision.
-        exact: these from all scores instead of from histograms.
+        exact: these from all scores, however many.
         resamples: bootstrap replicates; 0 for no intervals.
     """
 
@@ -54,11 +54,10 @@ class ReportPlan:
             raise ValueError(f"`top_k` is {list(self.top_k)}, wanted numbers from 1 to 1000.")
 
     def metrics(self) -> Needs:
-        """Counts of classes, of ranks and of confidence, sums of losses, and histograms of scores."""
+        """Counts of classes, of ranks and of confidence, sums of losses, and scores."""
         ranks = (RankCounts,) if self.top_k else ()
-        curves = (ScoreHistograms,) if self.curves else ()
-        exact = (ExactScores,) if self.curves and self.exact else ()
-        return (ConfusionCounts, LossSums, ReliabilityBins, *ranks, *curves, *exact)
+        scores: Needs = (ExactScores if self.exact else ScoreHistograms,) if self.curves else ()
+        return (ConfusionCounts, LossSums, ReliabilityBins, *ranks, *scores)
 
     def report(
         self, results: Iterable[Result], class_names: tuple[str, ...] | None = None, *, positions: bool = False

@@ -17,7 +17,7 @@ from lightning_posttrain.core.statistics.precision import wide
 
 LEFT_OUT = torch.iinfo(torch.int64).min
 """Target of a row that is not to be counted, as one that a distributed sampler repeated."""
-FACTS = ("target", "predicted", "top", "own", "others", "others_norm", "log_total", "rank")
+FACTS = ("target", "predicted", "top", "own", "others", "others_norm", "rank")
 WHOLE = {"target": torch.int64, "predicted": torch.int64}
 BASIC = frozenset({"target", "predicted", "top"})
 LOSS = frozenset({"own", "others", "others_norm"})
@@ -31,8 +31,7 @@ class RowFacts:
         num_classes: ``K``, between which each row decides.
         facts: by name, each ``(M,)``: ``target`` and ``predicted`` class; ``top``, the largest score; ``own``, that
             of the target; ``others``, the sum over the other classes of ``exp(score - top)``, and ``others_norm``,
-            the root of the sum of its squares; ``log_total``, the log of the sum of all ``exp(score)``, for a label
-            with the smaller of its two scores at 0; ``rank``, how many classes come before the target's.
+            the root of the sum of its squares; ``rank``, how many classes come before the target's.
         group: which label a row belongs to ``(M,)``, or None where there is one group.
     """
 
@@ -136,8 +135,6 @@ def measure(scores: Tensor, target: Tensor, into: Mapping[str, Tensor]) -> RowFa
         others = (scores - top[:, None]).exp_().scatter_(1, predicted[:, None], 0.0)
         torch.sum(others, 1, out=into["others"])
         torch.linalg.vector_norm(others, dim=1, out=into["others_norm"])
-    if "log_total" in into:
-        torch.add(torch.log1p(into["others"]), top, out=into["log_total"])
     if "rank" in into:
         _rank(scores, own, label, into["rank"])
     return RowFacts(scores.shape[1], {**into, "label": label[:, 0]})
@@ -173,7 +170,6 @@ def measure_labels(scores: Tensor, target: Tensor) -> RowFacts:
         "own": torch.where(predicted == flat, 0.0, -margin),
         "others": others,
         "others_norm": others,
-        "log_total": torch.log1p(others) + margin,
     }
     group = numbers(scores.shape[1], torch.int64, scores.device).expand(scores.shape).reshape(-1)
     return RowFacts(2, facts, group)

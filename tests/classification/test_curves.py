@@ -25,9 +25,13 @@ def counted(rows=500, classes=3, seed=0):
     return metric.result(), np.eye(classes)[target.numpy()], reference.log_odds(scores)
 
 
+def named(found):
+    return curve_report(found, tuple(map(str, range(len(found.auroc.value)))))
+
+
 def test_points_of_the_roc_curve_lie_on_scikit_learns():
     counts, actual, order = counted()
-    ours = roc_curve(counts.positives, counts.negatives)
+    ours = roc_curve(*counts.counts.sides)
     for k in range(3):
         x, y, _ = sk.roc_curve(actual[:, k], order[:, k], drop_intermediate=False)
         assert ours.x[0, k] == ours.y[0, k] == 0
@@ -39,7 +43,7 @@ def test_points_of_the_roc_curve_lie_on_scikit_learns():
 
 def test_points_of_the_precision_recall_curve_lie_on_scikit_learns():
     counts, actual, order = counted()
-    ours = precision_recall_curve(counts.positives, counts.negatives)
+    ours = precision_recall_curve(*counts.counts.sides)
     for k in range(3):
         precision, recall, _ = sk.precision_recall_curve(actual[:, k], order[:, k])
         for x, y in zip(ours.x[1:, k].tolist(), ours.y[1:, k].tolist(), strict=True):
@@ -51,10 +55,9 @@ def test_points_of_the_precision_recall_curve_lie_on_scikit_learns():
 def test_the_micro_average_takes_all_classes_together():
     counts, actual, order = counted()
     p = torch.tensor(order).sigmoid().numpy()
-    assert curve_report(counts).micro[0] == pytest.approx(sk.roc_auc_score(actual, p, average="micro"), abs=1e-3)
-    assert curve_report(counts).micro[1] == pytest.approx(
-        sk.average_precision_score(actual, p, average="micro"), abs=2e-3
-    )
+    auroc, precision = named(counts).micro
+    assert auroc == pytest.approx(sk.roc_auc_score(actual, p, average="micro"), abs=1e-12)
+    assert precision == pytest.approx(sk.average_precision_score(actual, p, average="micro"), abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -74,15 +77,36 @@ def test_the_legend_counts_the_other_classes_and_those_drawn_where_these_are_few
 
 def test_counts_at_thresholds_are_those_above_them():
     counts, actual, order = counted(classes=2)
-    found = points_at(counts, torch.linspace(0, 1, 11, dtype=torch.float64))
+    found = points_at(counts.counts, torch.linspace(0, 1, 11, dtype=torch.float64))
     p = 1 / (1 + np.exp(-order))
-    for i, threshold in enumerate(found.threshold.tolist()):
-        assert abs(threshold - i / 10) < 0.01
+    for i, threshold in enumerate(found.threshold.numpy()):
+        assert abs(threshold - i / 10).max() < 0.01
         above = p >= threshold
         np.testing.assert_allclose(found.true_positive[i].numpy(), (above & (actual == 1)).sum(0), atol=1)
         np.testing.assert_allclose(found.true_negative[i].numpy(), (~above & (actual == 0)).sum(0), atol=1)
     total = found.true_positive + found.false_positive + found.true_negative + found.false_negative
     assert bool((total == 500).all())
+
+
+def test_thresholds_where_no_score_lies_stay_where_they_are():
+    scores = 1e-3 * torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+    metric = ScoreHistograms(2)
+    metric.update(EvalBatch(scores, torch.arange(200) % 2))
+    found = points_at(metric.result().counts, torch.linspace(0, 1, 10, dtype=torch.float64))
+    np.testing.assert_allclose(found.threshold[:, 1].numpy(), np.linspace(0, 1, 10))
+    assert found.true_positive[:, 1].tolist() == [100] * 5 + [0] * 5
+
+
+def test_curves_of_scores_that_are_nearly_alike_are_those_of_scores_that_are_not():
+    target, scores = torch.arange(300) % 2, torch.randn(300, 2, generator=torch.Generator().manual_seed(0))
+    curves = []
+    for scale in (1.0, 1e-4):
+        metric = ScoreHistograms(2)
+        metric.update(EvalBatch(scores * scale, target))
+        curves.append(roc_curve(*metric.result().counts.sides))
+    x = np.linspace(0, 1, 50)
+    ours = [np.interp(x, curve.x[:, 1].numpy(), curve.y[:, 1].numpy()) for curve in curves]
+    assert np.abs(ours[0] - ours[1]).max() < 0.02
 
 
 def test_a_binary_task_has_one_curve(tmp_path):
@@ -98,7 +122,7 @@ def test_a_binary_task_has_one_curve(tmp_path):
 
     curves = ScoreCurves(task="binary", class_names=["no", "yes"], on_error="raise")
     toys.quiet(curves).validate(Binary(), toys.loader(data), verbose=False)
-    assert curves.results["val"].counts.class_names == ("yes",)
+    assert curves.results["val"].class_names == ("yes",)
     folder = tmp_path / "posttrain" / "val"
     assert (folder / "roc_curve.png").exists()
     with (folder / "curve_points.csv").open() as file:
@@ -110,15 +134,15 @@ def test_a_binary_task_has_one_curve(tmp_path):
 def test_classes_without_rows_have_no_curve_and_are_named():
     metric = ScoreHistograms(3)
     metric.update(EvalBatch(torch.randn(20, 3), torch.arange(20) % 2))
-    report = curve_report(metric.result())
+    report = named(metric.result())
     assert torch.isnan(report.auroc).tolist() == [False, False, True]
-    assert report.notes == ("no curve of 2: no rows, or all",)
+    assert report.notes == ("no curve of 2: no rows, or all", "areas under curves are exact")
 
 
 @pytest.mark.parametrize("classes", [2, 4, 30])
 def test_it_draws_any_number_of_classes(classes):
     curves = ScoreCurves(max_curves=2)
-    report = curve_report(counted(300, classes)[0])
+    report = named(counted(300, classes)[0])
     shown = list(curves.show(report, "val"))
     assert [tagged.tag for tagged in shown][:3] == ["roc_curve", "precision_recall_curve", "areas_under_curves"]
     assert len(shown) == 4 + 2

@@ -1,57 +1,52 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lightning_posttrain import ClassificationMetrics
 from lightning_posttrain.classification.batch import EvalBatch
-from lightning_posttrain.classification.functional.report import Findings, classification_report
-from lightning_posttrain.classification.metric.confusion import ConfusionCounts
+from lightning_posttrain.classification.functional import ranked
+from lightning_posttrain.classification.metric import histograms
 from lightning_posttrain.classification.metric.exact import ExactScores
 from lightning_posttrain.classification.metric.histograms import ScoreHistograms
+from lightning_posttrain.classification.result.scores import ranked_of
 from tests import reference, toys
 from tests.classification.test_accumulator import accumulated
 
 
-@given(
-    classes=st.integers(2, 6),
-    rows=st.integers(1, 80),
-    seed=st.integers(0, 1000),
-    scale=st.sampled_from([0.0, 1e-3, 1.0, 40.0]),
-    tied=st.booleans(),
-    labels=st.booleans(),
-)
-def test_areas_equal_scikit_learns(classes, rows, seed, scale, tied, labels):
-    generator = torch.Generator().manual_seed(seed)
-    scores = torch.randn(rows, classes, generator=generator, dtype=torch.float64)
-    if tied:  # equal rows, as sums in another order would not be
-        scores = scores[torch.randint(3, (rows,), generator=generator).clamp(max=rows - 1)]
-    scores = (scores * scale).float()
-    shape = (rows, classes) if labels else (rows,)
-    target = torch.randint(2 if labels else classes, shape, generator=generator)
-    actual = target.numpy() if labels else np.eye(classes)[target.numpy()]
-    found = accumulated(scores, target, [rows // 3], kinds=(ExactScores,))[ExactScores]
-    order = scores.double() if labels else reference.log_odds(scores).round(9)
-    wanted = reference.areas(actual, order)
-    for got, want in zip((found.auroc, found.average_precision), wanted, strict=True):
-        np.testing.assert_allclose(got.numpy(), want, atol=1e-6 if scale != 1e-3 else 2e-2)
-
-
-def test_flat_scores_that_histograms_cannot_tell_apart():
+@pytest.mark.parametrize("labels", [False, True])
+def test_all_scores_are_kept_however_many(monkeypatch, labels):
+    monkeypatch.setattr(histograms, "MEMORY", 1000)
     generator = torch.Generator().manual_seed(0)
-    target = torch.randint(4, (2000,), generator=generator)
-    scores = torch.randn(2000, 4, generator=generator)
-    scores[torch.arange(2000), target] += 1
-    scores = scores * 1e-3
-    found = accumulated(scores, target, kinds=(ConfusionCounts, ExactScores, ScoreHistograms))
-    wanted, _ = reference.areas(np.eye(4)[target.numpy()], reference.log_odds(scores))
-    exact = classification_report(Findings.of([found[ConfusionCounts], found[ExactScores]]))
-    assert exact["auroc_macro"] == pytest.approx(wanted.mean(), abs=1e-5)
-    binned = classification_report(Findings.of([found[ConfusionCounts], found[ScoreHistograms]]))
-    low, high = binned.bounds["auroc_macro"]
-    assert low <= wanted.mean() <= high
-    assert any("known to within" in note for note in binned.notes)
+    scores = torch.randn(3000, 4, generator=generator) * 1e-3
+    target = torch.randint(2 if labels else 4, (3000, 4) if labels else (3000,), generator=generator)
+    found = accumulated(scores, target, [700, 1900], kinds=(ExactScores, ScoreHistograms))
+    actual = target.numpy() if labels else np.eye(4)[target.numpy()]
+    wanted = reference.areas(actual, scores.double() if labels else reference.log_odds(scores))
+    for got, want in zip((found[ExactScores].auroc, found[ExactScores].average_precision), wanted, strict=True):
+        np.testing.assert_allclose(got.value.numpy(), want, atol=1e-12)
+    assert found[ExactScores].within == (0, 0) < found[ScoreHistograms].within
+    assert ranked_of(found.values()) is found[ExactScores]
+
+
+def test_more_scores_together_than_are_sorted_have_a_bound(monkeypatch):
+    scores, target = torch.randn(500, 4), torch.arange(500) % 4
+    exact = accumulated(scores, target, kinds=(ExactScores,))[ExactScores]
+    monkeypatch.setattr(ranked, "EXACT_TOGETHER", 100)
+    found = accumulated(scores, target, kinds=(ExactScores,))[ExactScores]
+    assert torch.equal(found.auroc.value, exact.auroc.value)
+    assert found.auroc.within == 0 < found.micro[0].within
+    for area, right in zip(found.micro, exact.micro, strict=True):
+        assert area.low <= right.value <= area.high
+
+
+def test_areas_of_more_classes_than_have_histograms_are_known():
+    scores, target = torch.randn(20, 4100), torch.arange(20)
+    found = accumulated(scores, target, kinds=(ExactScores, ScoreHistograms))
+    assert found[ExactScores].known
+    assert not len(found[ExactScores].counts.positives)
+    assert found[ExactScores].within == (0, 0)
+    assert not found[ScoreHistograms].known
+    assert found[ScoreHistograms].worth == ()
 
 
 def test_rows_left_out_are_left_out():

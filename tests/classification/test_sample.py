@@ -85,4 +85,4 @@ def test_many_small_batches_of_labels_are_kept_as_they_were(kind):
     if kind is ScoreSample:
         torch.testing.assert_close(small.scores, large.scores)
     else:
-        torch.testing.assert_close(small.auroc, large.auroc)
+        torch.testing.assert_close(small.auroc.value, large.auroc.value)

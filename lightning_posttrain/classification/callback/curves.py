@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import final
 
 import torch
@@ -16,7 +15,7 @@ from lightning_posttrain.classification.functional.ranking import precision_reca
 from lightning_posttrain.classification.metric.base import Needs
 from lightning_posttrain.classification.metric.histograms import ScoreHistograms
 from lightning_posttrain.classification.result.curves import CurveReport
-from lightning_posttrain.classification.result.scores import ScoreCounts
+from lightning_posttrain.classification.result.scores import ranked_of
 from lightning_posttrain.core.output.artifacts import PrecisionRecall, Tagged
 from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.core.stream.stream import EvaluationStream
@@ -33,7 +32,7 @@ class ScoreCurves(StreamCallback):
     classes the five with the smallest areas are in colour. The counts behind them stand in a CSV file, and in
     TensorBoard's own "PR curves" page, where a threshold can be moved.
 
-    ``ClassificationMetrics`` logs the areas.
+    ``ClassificationMetrics`` logs the areas, which are the same.
 
     Args:
         max_curves: how many classes have a page of TensorBoard's own, and points in the file, at most.
@@ -53,19 +52,18 @@ class ScoreCurves(StreamCallback):
         self.max_curves = max_curves
 
     def metrics(self) -> Needs:
-        """Histograms of scores."""
+        """Scores, or histograms of them."""
         return (ScoreHistograms,)
 
     def summarize(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> CurveReport | None:
         """The areas and what they follow from."""
-        counts: ScoreCounts = replace(evaluation.result(ScoreHistograms), class_names=names)
-        if not len(counts.positives):
+        found = ranked_of(evaluation.results.values())
+        assert found is not None
+        if not len(found.counts.positives):
             text = f"ScoreCurves draws no curves of {len(names)} classes; 4,096 are the most."
             EvaluationStream.of(module.trainer).say_once(text)
             return None
-        if self.reading.task == "binary":
-            counts = ScoreCounts(counts.positives[:, 1:], counts.negatives[:, 1:], names[1:])
-        return curve_report(counts)
+        return curve_report(found, names, binary=self.reading.task == "binary")
 
     def show(self, result: CurveReport, title: str) -> Iterator[Tagged]:
         """Two pictures, the areas, the points, and TensorBoard's own curves."""
@@ -76,15 +74,16 @@ class ScoreCurves(StreamCallback):
             roc_image,
         )
 
-        each, together = result.counts.sides, result.counts.together
+        each, together = result.counts.sides, result.together.sides
         roc, micro_roc = roc_curve(*each), roc_curve(*together)
         yield Tagged("roc_curve", roc_image(result, roc, micro_roc, title))
         pr, micro_pr = precision_recall_curve(*each), precision_recall_curve(*together)
         yield Tagged("precision_recall_curve", precision_recall_image(result, pr, micro_pr, title))
         yield Tagged("areas_under_curves", areas_table(result))
         few = slice(0, self.max_curves)
-        threshold, *counts = points_at(result.counts, torch.linspace(0, 1, THRESHOLDS, dtype=torch.float64))
-        names = result.counts.class_names[few]
-        yield Tagged("curve_points", points_table(names, threshold, tuple(c[:, few] for c in counts)))
+        points = points_at(result.counts, torch.linspace(0, 1, THRESHOLDS, dtype=torch.float64))
+        names = result.class_names[few]
+        threshold, *counts = (column[:, few] for column in points)
+        yield Tagged("curve_points", points_table(names, threshold, tuple(counts)))
         for k, name in enumerate(names):
             yield Tagged(f"pr_curve/{name}", PrecisionRecall(*(c[:, k] for c in counts)))

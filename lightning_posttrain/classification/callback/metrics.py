@@ -11,7 +11,7 @@ from typing_extensions import Unpack
 
 from lightning_posttrain.classification.batch import EvalBatch
 from lightning_posttrain.classification.callback.base import EvaluationOptions, StreamCallback
-from lightning_posttrain.classification.logged_figures import check_patterns, matching, patterns_of
+from lightning_posttrain.classification.logged_figures import check_patterns, doubtful, matching, patterns_of
 from lightning_posttrain.classification.metric.base import Needs
 from lightning_posttrain.classification.report_plan import ReportPlan
 from lightning_posttrain.classification.result.report import ClassificationReport
@@ -36,8 +36,10 @@ class ClassificationMetrics(StreamCallback):
         beta: weight of recall in F-beta; 1 gives ``f1``.
         top_k: the ``k`` of the top-k accuracies.
         curves: work out what needs the order of scores: areas under curves, average precision.
-        exact: work these out, but for ``_micro``, from all scores instead of from histograms. All are kept, 4 bytes
-            each, on the device, and under DDP gathered on each rank at the end of the epoch.
+        exact: work these out from all scores, however many: all are kept, 4 bytes each, on the device, and under DDP
+            gathered on each rank at the end of the epoch; only ``_micro`` is from histograms beyond 4 million scores.
+            Default: exact up to 16 MiB of scores, as of 349,000 rows of 10 classes, and from histograms beyond, with
+            bounds in the report and a warning where a logged figure may be off by more than 0.001.
         resamples: bootstrap replicates for the 95 % intervals of all that follows from the confusion counts; 0 for
             none. Fewer are drawn where the matrix has very many cells.
         **options: what every callback takes, see ``StreamCallback``.
@@ -77,7 +79,7 @@ class ClassificationMetrics(StreamCallback):
         return ReportPlan(self.reading.task, self.beta, self.top_k, self.curves, self.exact, self.resamples)
 
     def metrics(self) -> Needs:
-        """Counts of classes, of ranks and of confidence, sums of losses, and histograms of scores."""
+        """Counts of classes, of ranks and of confidence, sums of losses, and scores."""
         return self._plan.metrics()
 
     def check(self, module: LightningModule, batch: EvalBatch) -> None:
@@ -92,7 +94,8 @@ class ClassificationMetrics(StreamCallback):
         """The figures that follow from what was counted, and which of them are the module's own too."""
         report = self._plan.report(evaluation.results.values(), names, positions=not evaluation.independent)
         ours = of_results(evaluation.results.values(), report.overall.get("log_loss"))
-        return replace(report, agreements=tuple(agreements(ours, evaluation.own, self.reading.target or "")))
+        own = tuple(agreements(ours, evaluation.own, self.reading.target or ""))
+        return replace(report, agreements=own, alerts=(*report.alerts, *doubtful(report, self.scalars(report))))
 
     def scalars(self, result: ClassificationReport) -> dict[str, float]:
         """The figures that were chosen."""

@@ -11,13 +11,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lightning_posttrain.classification.result.scores import Bounded
 
-class Bounded(NamedTuple):
-    """An estimate, and what it can be at least and at most, each ``(C,)`` float64; NaN where not defined."""
+Sides = tuple[Tensor, Tensor]
+"""Positives and negatives in each bin ``(T, C)``, int64, from the lowest bin to the highest."""
 
-    value: Tensor
-    low: Tensor
-    high: Tensor
+
+class Ends(NamedTuple):
+    """Where scores may stand at the lowest and at the highest, where their bins are not those of the counts."""
+
+    low: Sides
+    high: Sides
 
 
 class _Filled(NamedTuple):
@@ -33,10 +37,16 @@ class _Filled(NamedTuple):
     negatives: Tensor
 
 
-def areas(positives: Tensor, negatives: Tensor) -> tuple[Bounded, Bounded]:
+def areas(positives: Tensor, negatives: Tensor, ends: Ends | None = None) -> tuple[Bounded, Bounded]:
     """``auroc`` and ``average_precision``, for the price of one."""
-    filled = _filled(positives, negatives)
-    return _auroc(filled), _average_precision(filled)
+    middle = _filled(positives, negatives)
+    if ends is None:
+        reached = middle.found + middle.here
+        return _auroc(middle, middle, middle), _average_precision(middle, middle, middle, reached)
+    worst = _filled(ends.low[0], ends.high[1])
+    best = _filled(ends.high[0], ends.low[1])
+    reached = _reached(best, ends.low[0], ends.high[0])
+    return _auroc(middle, worst, best), _average_precision(middle, worst, best, reached)
 
 
 def auroc(positives: Tensor, negatives: Tensor) -> Bounded:
@@ -54,15 +64,15 @@ def auroc(positives: Tensor, negatives: Tensor) -> Bounded:
         >>> auroc(torch.tensor([[0], [1], [2]]), torch.tensor([[2], [1], [0]])).value.tolist()
         [0.9444444444444444]
     """
-    return _auroc(_filled(positives, negatives))
+    return areas(positives, negatives)[0]
 
 
 def average_precision(positives: Tensor, negatives: Tensor) -> Bounded:
     """Average precision: mean over the positives of the precision down to each; chance gives their share of rows.
 
     As scikit-learn's, without interpolation. In a bin of ``p`` positives and ``n`` negatives the ``j``-th positive is
-    expected after ``j n / (p + 1)`` of its negatives. The bounds hold for every order in the bins, and for all their
-    scores being equal.
+    expected after ``j n / (p + 1)`` of its negatives. The bounds hold for every order in the bins, and for any of their
+    scores being equal: of equal scores each has the precision down to the last.
 
     Args:
         positives: rows of the class in each bin ``(T, C)``, int64, from the lowest bin to the highest.
@@ -72,7 +82,7 @@ def average_precision(positives: Tensor, negatives: Tensor) -> Bounded:
         >>> average_precision(torch.tensor([[0], [1], [2]]), torch.tensor([[2], [1], [0]])).value.tolist()
         [0.9523809523809524]
     """
-    return _average_precision(_filled(positives, negatives))
+    return areas(positives, negatives)[1]
 
 
 def _filled(positives: Tensor, negatives: Tensor) -> _Filled:
@@ -86,12 +96,19 @@ def _filled(positives: Tensor, negatives: Tensor) -> _Filled:
     return _Filled(of, here, among, total[of] - with_found, others[of] - with_among, below, total, others)
 
 
-def _auroc(filled: _Filled) -> Bounded:
-    pairs = filled.positives * filled.negatives
-    none = torch.zeros_like(pairs)
-    value = none.index_add(0, filled.of, filled.here * (filled.below + filled.among / 2)) / pairs
-    doubt = none.index_add(0, filled.of, filled.here * filled.among) / 2 / pairs
-    return Bounded(value, value - doubt, value + doubt)
+def _auroc(middle: _Filled, worst: _Filled, best: _Filled) -> Bounded:
+    parts = (
+        (middle, middle.below + middle.among / 2),
+        (worst, worst.below),
+        (best, best.below + best.among),
+    )
+    value, low, high = (_mean(filled, part) / filled.negatives for filled, part in parts)
+    return Bounded(value, torch.minimum(low, value), torch.maximum(high, value))
+
+
+def _mean(filled: _Filled, part: Tensor) -> Tensor:
+    """Of each class, over its positives."""
+    return torch.zeros_like(filled.positives).index_add(0, filled.of, filled.here * part) / filled.positives
 
 
 # Gauss-Legendre on 0 to 1: a mean of four values for the mean over all positives of a bin
@@ -99,21 +116,37 @@ _PLACES = torch.tensor([0.06943184420297371, 0.33000947820757187, 0.669990521792
 _WEIGHTS = torch.tensor([0.17392742256872692, 0.32607257743127307, 0.32607257743127307, 0.17392742256872692]).double()
 
 
-def _average_precision(filled: _Filled) -> Bounded:
-    here, among = filled.here[:, None], filled.among[:, None]
-    j = 1 + _PLACES * (here - 1)
-    found = filled.found[:, None] + j
-    passed = found + filled.wrong[:, None]
-    expected, last, first = (
-        found / (passed + before) @ _WEIGHTS for before in (j * among / (here + 1), among, torch.zeros_like(among))
-    )
-    equal = (filled.found + filled.here) / (filled.found + filled.here + filled.wrong + filled.among)
-    none = torch.zeros_like(filled.positives)
-    value, low, high = (
-        none.index_add(0, filled.of, filled.here * part) / filled.positives
-        for part in (expected, torch.minimum(last, equal), torch.maximum(first, equal))
-    )
-    return Bounded(value, low, high)
+def _average_precision(middle: _Filled, worst: _Filled, best: _Filled, reached: Tensor) -> Bounded:
+    j = 1 + _PLACES * (middle.here[:, None] - 1)
+    found = middle.found[:, None] + j
+    passed = found + middle.wrong[:, None] + j * middle.among[:, None] / (middle.here[:, None] + 1)
+    value = _mean(middle, found / passed @ _WEIGHTS)
+    low = _mean(worst, _after_all(worst))
+    high = _mean(best, reached / (reached + best.wrong))
+    return Bounded(value, torch.minimum(low, value), torch.maximum(high, value))
+
+
+def _after_all(filled: _Filled) -> Tensor:
+    """The least that the mean precision of the positives of a bin can be after all of its negatives.
+
+    With ``b`` negatives passed it is the mean of the concave ``j / (j + b)``, not below that of both ends, and
+    ``1 - b`` times the mean of ``1 / (j + b)``, each not above the integral around it. One or two have both exactly.
+    """
+    before = filled.wrong + filled.among
+    ends = [(filled.found + j) / (filled.found + j + before) for j in (1, filled.here)]
+    integral = torch.log1p(filled.here / (filled.found + before + 0.5))
+    return torch.maximum((ends[0] + ends[1]) / 2, 1 - before / filled.here * integral)
+
+
+def _reached(best: _Filled, low: Tensor, high: Tensor) -> Tensor:
+    """How many positives may be equal to or above the last of each bin, if it stands as low as it can."""
+    lowest, highest = (side.flip(0).cumsum(dim=0).t().contiguous() for side in (low, high))
+    classes, bins = lowest.shape
+    apart = int(lowest.max()) + 1 if lowest.numel() else 1  # the classes one after the other in one rising line
+    line = (lowest + apart * torch.arange(classes)[:, None]).reshape(-1)
+    last = (best.found + best.here).long()
+    where = torch.searchsorted(line, last + apart * best.of).clamp(max=classes * bins - 1)
+    return highest.reshape(-1)[where].double()
 
 
 class Curve(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,6 @@ from lightning_posttrain.classification.functional.class_figures import (
     without,
 )
 from lightning_posttrain.classification.functional.confusion import class_counts
-from lightning_posttrain.classification.functional.ranking import Bounded, areas
 from lightning_posttrain.classification.result.confusion import (
     ClassCounts,
     Confusion,
@@ -27,13 +26,18 @@ from lightning_posttrain.classification.result.confusion import (
     left_out_on_purpose,
 )
 from lightning_posttrain.classification.result.report import ClassificationReport
-from lightning_posttrain.classification.result.scores import Areas, Losses, Ranks, Reliability, ScoreCounts
+from lightning_posttrain.classification.result.scores import (
+    Bounded,
+    Losses,
+    RankedScores,
+    Ranks,
+    Reliability,
+    ranked_of,
+)
 from lightning_posttrain.core.output.result import Result, listed
 
 Named = dict[str, Tensor]
 Interval = tuple[float, float]
-AREAS = ("auroc", "average_precision")
-DOUBT = 5e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +48,7 @@ class Findings:
     losses: Losses | None = None
     ranks: Ranks | None = None
     reliability: Reliability | None = None
-    scores: ScoreCounts | None = None
-    exact: Areas | None = None
+    scores: RankedScores | None = None
 
     @classmethod
     def of(cls, results: Iterable[Result], class_names: tuple[str, ...] | None = None) -> Findings:
@@ -57,7 +60,7 @@ class Findings:
 
         confusion = first(Confusion, LabelConfusion)
         named = confusion if class_names is None else replace(confusion, class_names=class_names)
-        return cls(named, first(Losses), first(Ranks), first(Reliability), first(ScoreCounts), first(Areas))
+        return cls(named, first(Losses), first(Ranks), first(Reliability), ranked_of(found))
 
 
 def classification_report(
@@ -88,6 +91,7 @@ def classification_report(
     counts = class_counts(found.confusion)
     whole, each = _from_counts(found.confusion, counts, beta, binary=binary)
     ranked, each_ranked = _from_scores(found, binary=binary)
+    class_bounds = {name: torch.stack([area.low, area.high]) for name, area, _ in _areas(found.scores)}
     bounds = {name: (float(bounded.low), float(bounded.high)) for name, bounded in ranked.items()}
     intervals, class_intervals = _intervals(found.confusion, beta, 0 if positions else resamples, binary=binary)
     overall = {
@@ -103,7 +107,8 @@ def classification_report(
         intervals=intervals,
         class_intervals=class_intervals,
         bounds=bounds,
-        undefined=(*_undefined(found.confusion, counts), *_doubt(bounds)),
+        class_bounds=class_bounds,
+        undefined=(*_undefined(found.confusion, counts), *(found.scores.worth if found.scores else ())),
         positions=positions,
         alerts=(*found.confusion.alerts, *(found.losses.alerts if found.losses else ())),
     )
@@ -140,26 +145,12 @@ def _from_rows(found: Findings, top_k: Sequence[int], *, binary: bool) -> dict[s
     return named
 
 
-def _areas(found: Findings) -> dict[str, tuple[Bounded | None, Bounded | None]]:
-    """Areas under curves of each class, exact ones where there are such, and of all classes together, by name."""
-    each: list[Bounded | None] = [None, None]
-    together: list[Bounded | None] = [None, None]
-    if found.scores is not None and len(found.scores.positives):
-        each[:] = areas(*found.scores.sides)
-        together[:] = areas(*found.scores.together)
-    if found.exact is not None:
-        each[:] = (Bounded(area, area, area) for area in (found.exact.auroc, found.exact.average_precision))
-    return dict(zip(AREAS, zip(each, together, strict=True), strict=True))
-
-
 def _from_scores(found: Findings, *, binary: bool) -> tuple[dict[str, Bounded], Named]:
     """Areas under curves of the whole set, and of each class."""
     support = found.confusion.support.double()
     whole: dict[str, Bounded] = {}
     per_class: Named = {}
-    for name, (each, together) in _areas(found).items():
-        if each is None:
-            continue
+    for name, each, together in _areas(found.scores):
         per_class[name] = each.value
         if binary:
             whole[name] = Bounded(*(values[1] for values in each))
@@ -167,22 +158,17 @@ def _from_scores(found: Findings, *, binary: bool) -> tuple[dict[str, Bounded], 
         means = [averages({name: values}, support) for values in each]
         for average in means[0]:
             whole[average] = Bounded(*(mean[average] for mean in means))
-        if together is not None:
-            whole[f"{name}_micro"] = Bounded(*(values[0] for values in together))
+        whole[f"{name}_micro"] = Bounded(*(values[0] for values in together))
     if found.losses is not None and len(found.losses.log_loss) > 1:
         per_class.update(log_loss=found.losses.log_loss, brier=found.losses.brier)
     return whole, per_class
 
 
-def _doubt(bounds: Mapping[str, Interval]) -> tuple[str, ...]:
-    """A word where scores lie so close together that the bins tell few of them apart."""
-    wide = {name: (high - low) / 2 for name, (low, high) in bounds.items() if name.startswith("auroc")}
-    most = max(wide.values(), default=0.0)
-    if not most > DOUBT:
+def _areas(found: RankedScores | None) -> tuple[tuple[str, Bounded, Bounded], ...]:
+    """Areas under curves of each class and of all classes together, by name, where they are known."""
+    if found is None or not found.known:
         return ()
-    return (
-        f"scores are so much alike that areas under ROC curves are known to within {most:.3f}; exact=True knows them",
-    )
+    return (("auroc", found.auroc, found.micro[0]), ("average_precision", found.average_precision, found.micro[1]))
 
 
 def _intervals(

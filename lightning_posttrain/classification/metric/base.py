@@ -28,6 +28,8 @@ class EvaluationMetric(StreamMetric):
 
     reads: ClassVar[frozenset[str]] = frozenset()
     """Facts that it wants of each row, beside the basic ones."""
+    ignored: tuple[int, ...] = ()
+    """Classes whose rows are left out on purpose."""
 
     def __init__(self, num_classes: int, *, multilabel: bool = False, sync_on_compute: bool = True) -> None:
         super().__init__(sync_on_compute=sync_on_compute)

@@ -57,7 +57,7 @@ def _image(
     x, y = (side.numpy() for side in each)
     faint = [Line(*_thinned(x[:, k], y[:, k]), FAINT, 1.0) for k in _others(values, chosen)]
     named = [Line(*_thinned(x[:, k], y[:, k]), color, 3.0) for k, color in zip(chosen, COLORS, strict=False)]
-    names = report.counts.class_names
+    names = report.class_names
     entries = [(color, f"{names[k]}  {float(values[k]):.4f}") for k, color in zip(chosen, COLORS, strict=False)]
     if not math.isnan(micro):
         named.append(Line(*_thinned(together[0][:, 0].numpy(), together[1][:, 0].numpy()), INK, 4.0))
@@ -107,10 +107,9 @@ def points_table(names: tuple[str, ...], thresholds: Tensor, counts: tuple[Tenso
 
     Args:
         names: ``C`` names.
-        thresholds: ``(K,)``.
+        thresholds: ``(K, C)``.
         counts: true positives, false positives, true negatives and false negatives, each ``(K, C)``.
     """
-    listed = zip(names, zip(*(c.long().t().tolist() for c in counts), strict=True), strict=True)
-    steps = thresholds.tolist()
-    rows = ((name, t, *four) for name, columns in listed for t, *four in zip(steps, *columns, strict=True))
+    columns = zip(thresholds.t().tolist(), *(c.long().t().tolist() for c in counts), strict=True)
+    rows = ((name, *row) for name, each in zip(names, columns, strict=True) for row in zip(*each, strict=True))
     return Table(("class", "threshold", "TP", "FP", "TN", "FN"), tuple(rows), files_only=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lightning_posttrain.classification.result.scores import ScoreCounts
+from lightning_posttrain.classification.result.scores import ScoreCounts, worth_of_areas
 from lightning_posttrain.core.output.result import Counted, listed, undefined_to_none
 
 
@@ -17,16 +17,24 @@ class CurveReport(Counted):
     """The areas under the curves of each class, and the counts that they follow from.
 
     Args:
-        counts: scores in bins; for a binary task of class 1 alone.
+        class_names: ``C`` names; for a binary task that of class 1 alone.
+        counts: scores in bins.
+        together: those of all classes as of one.
         auroc: area under the ROC curve ``(C,)`` float64; chance gives 0.5; NaN where not defined.
         average_precision: ``(C,)`` float64; chance gives the share of the class.
         micro: the two areas of all classes together; NaN for a single one.
+        within: by how much each of the two is off at most; 0 where exact.
+        ignored: names of classes whose rows are left out on purpose.
     """
 
+    class_names: tuple[str, ...]
     counts: ScoreCounts
+    together: ScoreCounts
     auroc: Tensor
     average_precision: Tensor
     micro: tuple[float, float]
+    within: tuple[float, float]
+    ignored: tuple[str, ...] = ()
 
     @property
     def support(self) -> Tensor:
@@ -36,22 +44,21 @@ class CurveReport(Counted):
     @property
     def undefined(self) -> tuple[str, ...]:
         """Classes that are ignored, and those that have no rows, or all."""
-        named, ignored = self.counts.class_names, self.counts.ignored
-        areas = enumerate(self.auroc.tolist())
-        names = [named[k] for k, area in areas if math.isnan(area) and k not in ignored]
+        pairs = zip(self.class_names, self.auroc.tolist(), strict=True)
+        names = [name for name, area in pairs if math.isnan(area) and name not in self.ignored]
         said = (f"no curve of {listed(names)}: no rows, or all",) if names else ()
-        out = f"no curve of {listed([named[k] for k in ignored])}, whose rows are left out by ignore_index"
-        return (*said, *([out] if ignored else ()))
+        out = f"no curve of {listed(self.ignored)}, whose rows are left out by ignore_index"
+        return (*said, *([out] if self.ignored else ()))
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Which curves are not there."""
-        return self.undefined
+        """Which curves are not there, and what the areas are worth."""
+        return (*self.undefined, worth_of_areas(self.within))
 
     def rows(self) -> list[tuple[str, int, float, float]]:
         """Name, support, area under the ROC curve and average precision of each class."""
-        columns = (self.support.tolist(), self.auroc.tolist(), self.average_precision.tolist())
-        return list(zip(self.counts.class_names, *columns, strict=True))
+        columns = (self.support, self.auroc, self.average_precision)
+        return list(zip(self.class_names, *(column.tolist() for column in columns), strict=True))
 
     def to_dict(self) -> dict[str, Any]:
         """The areas; the points stand in a CSV file."""

@@ -26,7 +26,8 @@ class ClassificationReport:
         per_class: figures ``(C,)`` float64 by name; NaN where not defined.
         intervals: 95 % bootstrap interval of those of ``overall`` that follow from the counts.
         class_intervals: the same of ``per_class``, low and high ``(2, C)``.
-        bounds: for figures from histograms, what they are at least and at most.
+        bounds: of areas under curves, what they are at least and at most; twice the same where they are exact.
+        class_bounds: the same of ``per_class``, low and high ``(2, C)``.
         positions: whether several rows are of one sample, as pixels of an image.
         undefined: which figures are not defined, or 0 by convention, and of which classes.
         alerts: which rows were left out, and why.
@@ -40,6 +41,7 @@ class ClassificationReport:
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     class_intervals: Mapping[str, Tensor] = field(default_factory=dict)
     bounds: Mapping[str, Interval] = field(default_factory=dict)
+    class_bounds: Mapping[str, Tensor] = field(default_factory=dict)
     positions: bool = False
     undefined: tuple[str, ...] = ()
     alerts: tuple[str, ...] = ()
@@ -63,6 +65,19 @@ class ClassificationReport:
         }
         return {**self.overall, **each}
 
+    def doubts(self) -> dict[str, float]:
+        """By how much figures that are not exact are off at most, by the names of ``scalars``."""
+        figures = self.scalars()
+        each = {
+            f"per_class/{figure}/{name}": ends
+            for figure, bounds in self.class_bounds.items()
+            for name, ends in zip(self.class_names, bounds.t().tolist(), strict=True)
+        }
+        ends = {**self.bounds, **each}
+        return {
+            name: max(high - figures[name], figures[name] - low) for name, (low, high) in ends.items() if high > low
+        }
+
     def rows(self) -> list[tuple[Any, ...]]:
         """Name, support and figures of each class."""
         columns = (values.tolist() for values in self.per_class.values())
@@ -75,6 +90,7 @@ class ClassificationReport:
             **self.overall,
             "intervals": self.intervals,
             "bounds": self.bounds,
+            "class_bounds": self.class_bounds,
             "per_class": [dict(zip(keys, row, strict=True)) for row in self.rows()],
             "class_intervals": self.class_intervals,
             "notes": self.notes,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
-from lightning_posttrain.core.output.result import Counted
+from lightning_posttrain.core.output.result import Counted, Result, undefined_to_none
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,19 +79,6 @@ def _calibration_error(true: Tensor, false: Tensor, said: Tensor) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class Areas(Counted):
-    """Areas under curves without an approximation.
-
-    Args:
-        auroc: area under the ROC curve of each class ``(C,)`` float64; NaN where not defined.
-        average_precision: ``(C,)`` float64.
-    """
-
-    auroc: Tensor
-    average_precision: Tensor
-
-
-@dataclass(frozen=True, eq=False)
 class ScoreRows(Counted):
     """Rows with their scores, all of them or a random sample.
 
@@ -110,6 +99,30 @@ class ScoreRows(Counted):
         return {"rows": len(self.target), "total": self.total}
 
 
+class Bounded(NamedTuple):
+    """An estimate, and what it can be at least and at most, each ``(C,)`` float64; NaN where not defined."""
+
+    value: Tensor
+    low: Tensor
+    high: Tensor
+
+    @property
+    def within(self) -> float:
+        """By how much the estimate is off at most, where it is defined; 0 where it is exact."""
+        ends = torch.stack([self.value - self.low, self.high - self.value])
+        return float(ends.nan_to_num().max()) if ends.numel() else 0.0
+
+
+def worth_of_areas(within: tuple[float, float]) -> str:
+    """What areas under curves are worth, in words, from by how much AUROC and average precision are off at most."""
+    if not any(within):
+        return "areas under curves are exact"
+    return (
+        f"areas under curves are from histograms: AUROC is known to within {within[0]:.2g}, "
+        f"average precision to within {within[1]:.2g}"
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class ScoreCounts(Counted):
     """How many scores fell in each bin of the score axis, by class.
@@ -117,24 +130,69 @@ class ScoreCounts(Counted):
     Args:
         positives: of rows of the class ``(T, C)``, int64, from the lowest bin to the highest.
         negatives: of the other rows.
-        class_names: ``C`` names.
-        ignored: classes whose rows are left out on purpose.
+        edges: probability between the bins ``(T + 1, C)``, float64, from 0 to 1.
     """
 
     positives: Tensor
     negatives: Tensor
-    class_names: tuple[str, ...]
-    ignored: tuple[int, ...] = ()
+    edges: Tensor
 
     @property
     def sides(self) -> tuple[Tensor, Tensor]:
         """Positives and negatives."""
         return self.positives, self.negatives
 
+
+@dataclass(frozen=True, eq=False)
+class RankedScores(Counted):
+    """What follows from the order of scores.
+
+    Args:
+        auroc: area under the ROC curve of each class; low, value and high are one where it is exact. Empty where
+            scores were not kept, as of very many classes.
+        average_precision: of each class.
+        micro: the two of all classes together, each ``(1,)``.
+        counts: of each class, for curves; no bins where the classes are too many.
+        together: of all classes as of one.
+        ignored: classes whose rows are left out on purpose; they are not among all classes.
+    """
+
+    auroc: Bounded
+    average_precision: Bounded
+    micro: tuple[Bounded, Bounded]
+    counts: ScoreCounts
+    together: ScoreCounts
+    ignored: tuple[int, ...] = ()
+
     @property
-    def together(self) -> tuple[Tensor, Tensor]:
-        """Positives and negatives of all classes that are not ignored, as of one ``(T, 1)``."""
-        kept = [k for k in range(len(self.class_names)) if k not in self.ignored]
-        sides = self.sides if len(kept) == len(self.class_names) else (side[:, kept] for side in self.sides)
-        positives, negatives = (side.sum(dim=1, keepdim=True) for side in sides)
-        return positives, negatives
+    def known(self) -> bool:
+        """Whether there are areas."""
+        return len(self.auroc.value) > 0
+
+    @property
+    def within(self) -> tuple[float, float]:
+        """By how much any of the areas, AUROC and average precision, is off at most; 0 where all are exact."""
+        auroc, precision = self.micro
+        return (
+            max(self.auroc.within, auroc.within),
+            max(self.average_precision.within, precision.within),
+        )
+
+    @property
+    def worth(self) -> tuple[str, ...]:
+        """What the areas are worth, a sentence."""
+        return (worth_of_areas(self.within),) if self.known else ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The areas and what they are at least and at most."""
+        named = {"auroc": self.auroc, "average_precision": self.average_precision}
+        micro = {f"{name}_micro": area for name, area in zip(named, self.micro, strict=True)}
+        areas = {name: undefined_to_none(area._asdict()) for name, area in {**named, **micro}.items()}
+        return {**areas, "counts": self.counts.to_dict(), "together": self.together.to_dict()}
+
+
+def ranked_of(results: Iterable[Result]) -> RankedScores | None:
+    """Of what metrics amount to, the areas under curves that are known best."""
+    found = [result for result in results if isinstance(result, RankedScores)]
+    known = [one for one in found if one.known]
+    return min(known or found, key=lambda one: sum(one.within), default=None)

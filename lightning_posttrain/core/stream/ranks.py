@@ -67,10 +67,14 @@ def sum_over_ranks(trainer: Trainer, metrics: Sequence[StreamMetric]) -> None:
 
 
 def _gathered(trainer: Trainer, state: Tensor) -> Tensor:
-    """The rows of all ranks; ranks with fewer give rows of zeros, which count nothing."""
-    length = torch.tensor(len(state), device=trainer.strategy.root_device)
-    most = int(trainer.strategy.reduce(length, reduce_op="max"))
-    padded = torch.nn.functional.pad(state, (0, 0, 0, most - len(state)))
+    """The rows of all ranks; ranks with fewer give rows of zeros, which count nothing.
+
+    A rank that has none does not know of what width the others' numbers are: the widest is taken.
+    """
+    mine = torch.tensor([len(state), state.element_size()], device=trainer.strategy.root_device)
+    most, width = trainer.strategy.reduce(mine, reduce_op="max").tolist()
+    same = state if state.element_size() == width else state.double()
+    padded = torch.nn.functional.pad(same, (0, 0, 0, most - len(state)))
     return torch.cat(list(trainer.strategy.all_gather(padded)))
 
 
