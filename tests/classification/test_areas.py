@@ -73,7 +73,7 @@ def evaluations(draw):
     scores = torch.randn(rows, classes, generator=generator, dtype=torch.float64)
     scores += target if labels else torch.nn.functional.one_hot(target, classes)
     different = draw(st.sampled_from([None, 2, 20]))
-    if different:  # equal rows, as sums in another order would not be equal to the last bit
+    if different:  # equal rows, as the reference's sums in another order would not be equal to the last bit
         scores = scores[torch.randint(different, (rows,), generator=generator).clamp(max=rows - 1)]
     scores = scores * draw(st.sampled_from([0.0, 1e-4, 1e-2, 1.0, 30.0, 1e4])) + draw(st.sampled_from([0, 50, -300]))
     scores = scores if draw(st.booleans()) else scores.float()
@@ -123,6 +123,18 @@ def test_the_average_precision_of_equal_scores_is_the_share_of_positives(scores,
     found = ranked(torch.tensor(scores)[:, None], torch.tensor(actual)[:, None])
     assert found.average_precision.value.item() == pytest.approx(right)
     assert found.auroc.value.item() == 0.5
+
+
+def test_equal_probabilities_are_equal_whatever_the_order_of_the_other_classes():
+    generator = torch.Generator().manual_seed(0)
+    others = torch.tensor([0.5, -1.25, 2.0, 0.125, -3.0, 1.5])
+    orders = [torch.randperm(6, generator=generator) for _ in range(99)]
+    rows = torch.stack([torch.cat([torch.tensor([0.25]), others[order]]) for order in orders])
+    rows = torch.cat([rows, rows + 1])
+    target = torch.arange(198) % 7
+    found = ranked(rows, target)
+    assert found.auroc.value[0] == 0.5
+    assert found.average_precision.value[0] == int((target == 0).sum()) / 198
 
 
 @pytest.mark.parametrize("levels", [2, 4, 10, 20, 256])

@@ -18,8 +18,6 @@ from torch import Tensor
 from lightning_posttrain.core.statistics.precision import wide
 
 _HALF = -2 * math.log(2)
-GRAIN = 2.0**-40
-"""Places are multiples of this, so that scores are equal whose sums were taken in another order."""
 FAR = 1e15
 """Distances from the centre, in scales, beyond which none is told from another."""
 PLACES = (-0.01, 0.5, 1.01)
@@ -47,11 +45,18 @@ def on_axis(scores: Tensor, *, multilabel: bool) -> Tensor:
         return columns
     top, predicted = columns.max(dim=0)
     # without the largest, for near a probability of one what remains is all that is known
-    log_others = columns.scatter(0, predicted[None], -torch.inf).logsumexp(dim=0) - top
+    others = columns.scatter(0, predicted[None], -torch.inf)
+    second = others.amax(dim=0).clamp(min=torch.finfo(others.dtype).min)
+    log_others = second - top + _sum_in_any_order(others.sub_(second).exp_()).log()
     log_total = torch.log1p(log_others.exp())
     largest = torch.where(log_others < 0, log_total - log_others + _HALF, -log_total)
-    places = (columns - top).sub_(log_total).scatter_(0, predicted[None], largest[None])
-    return places.mul_(1 / GRAIN).round_().mul_(GRAIN)
+    return (columns - top).sub_(log_total).scatter_(0, predicted[None], largest[None])
+
+
+def _sum_in_any_order(shares: Tensor) -> Tensor:
+    """Sum over the first dimension of numbers up to 1, rounded so that no order of them changes it: ties stay ties."""
+    unit = torch.finfo(shares.dtype).eps * (1 << len(shares).bit_length())
+    return shares.div_(unit).round_().sum(dim=0).mul_(unit)
 
 
 def all_on_axis(scores: Tensor, *, multilabel: bool) -> Tensor:
