@@ -70,7 +70,7 @@ def test_the_legend_counts_the_other_classes_and_those_drawn_where_these_are_few
         metric = ScoreHistograms(classes)
         metric.update(EvalBatch(torch.randn(900, classes, generator=generator), torch.arange(900) % (classes - absent)))
         counts = metric.result()
-    list(ScoreCurves().show(curve_report(counts), "val"))
+    list(ScoreCurves().show(named(counts), "val"))
     legends = [text for text, _ in written if "other class" in text]
     assert legends == ([] if said is None else [said] * 2)
 

@@ -98,9 +98,9 @@ def ranked_counts(
 
 
 def _without(places: Tensor, marks: Tensor, ignored: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Rows without the columns of some classes, which have no rows of their own."""
+    """Scores ``(C, N)`` and marks without some classes, which have no rows of their own."""
     for k in sorted(ignored, reverse=True):
-        places, marks = torch.cat([places[:, :k], places[:, k + 1 :]], 1), marks - (marks > k + 1).to(marks.dtype)
+        places, marks = torch.cat([places[:k], places[k + 1 :]]), marks - (marks > k + 1).to(marks.dtype)
     return places, marks
 
 
