@@ -48,9 +48,9 @@ def posttrain_suite(**options: Unpack[SuiteOptions]) -> list[Any]:
         **options: ``class_names``, ``num_classes``, ``task`` (``"multiclass"``, ``"binary"`` or ``"multilabel"``),
             ``scores`` (``"logits"`` or ``"probabilities"``), ``scores_fn(outputs, batch)``, ``target_fn(batch)``,
             ``inputs_fn(batch)``, ``ignore_index``, ``stages`` (of ``"train"``, ``"val"`` and ``"test"``), ``on_error``
-            (``"warn"`` or ``"raise"``), which all take, see ``StreamCallback``; ``kind``, ``mean``, ``std``, ``bands``,
-            ``names``, ``words``, ``display_fn``, how inputs look, for those that show samples, see ``InputOptions``;
-            ``beta``, the weight of recall in F-beta.
+            (``"warn"`` or ``"raise"``), ``pictures_every`` (how often loggers get pictures), which all take, see
+            ``StreamCallback``; ``kind``, ``mean``, ``std``, ``bands``, ``names``, ``words``, ``display_fn``, how inputs
+            look, for those that show samples, see ``InputOptions``; ``beta``, the weight of recall in F-beta.
 
     Returns:
         ``ClassificationMetrics``, ``ConfusionMatrix``, ``ScoreCurves``, ``Calibration``, ``DecisionThresholds``,

@@ -50,6 +50,7 @@ class TorchMetrics(StreamCallback):
         class_names: names for the entries of vectors and matrices. Default: the dataset's ``classes``, else numbers.
         stages: which of ``"train"``, ``"val"`` and ``"test"``.
         on_error: ``"warn"`` or ``"raise"``, for drawing and writing. What ``update`` raises is raised.
+        pictures_every: of how many evaluations loggers get pictures and tables, see ``StreamCallback``.
 
     Example:
         >>> from lightning.pytorch import Trainer
@@ -69,8 +70,11 @@ class TorchMetrics(StreamCallback):
         class_names: Sequence[str] | None = None,
         stages: Sequence[Stage] = ("val", "test"),
         on_error: Literal["warn", "raise"] = "warn",
+        pictures_every: int | None = None,
     ) -> None:
-        super().__init__(name=name, class_names=class_names, stages=stages, on_error=on_error)
+        super().__init__(
+            name=name, class_names=class_names, stages=stages, on_error=on_error, pictures_every=pictures_every
+        )
         given: Any = metric
         if not isinstance(given, (Metric, MetricCollection, Mapping)):
             of_class = f"the class {given.__name__}, add ()" if isinstance(given, type) else type(given).__name__

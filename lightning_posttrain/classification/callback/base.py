@@ -35,6 +35,7 @@ class EvaluationOptions(TypedDict, total=False):
     scores_from: str | None
     stages: Sequence[Stage]
     on_error: Literal["warn", "raise"]
+    pictures_every: int | None
 
 
 class ShownOptions(EvaluationOptions, InputOptions, total=False):
@@ -72,6 +73,8 @@ class StreamCallback(EvaluationCallback):
         on_error: ``"warn"``: what goes wrong is said once, with what is left out for it, and the run goes on.
             ``"raise"``: it ends the run. A configuration that would give wrong figures raises in any case, as long as
             nothing has been trained.
+        pictures_every: loggers get pictures and tables of each so many-th evaluation of a fit, with 1 of all; always of
+            the first and the last. Default: of about 20, spread over ``max_epochs``. Files are always the latest.
 
     Attributes:
         results: the last result of each stage by ``"val"`` and ``"test"``, and ``"val/dataloader_1"`` for a
@@ -96,6 +99,7 @@ class StreamCallback(EvaluationCallback):
         scores_from: str | None = None,
         stages: Sequence[Stage] = ("val", "test"),
         on_error: Literal["warn", "raise"] = "warn",
+        pictures_every: int | None = None,
     ) -> None:
         names = None if class_names is None else distinct(class_names)
         one_of("task", TASKS[0] if task is None else task, TASKS)
@@ -109,7 +113,7 @@ class StreamCallback(EvaluationCallback):
             task=task, scores=scores, num_classes=num_classes, scores_fn=scores_fn, target_fn=target_fn,
             inputs_fn=inputs_fn, ignore_index=ignore_index, target=target, scores_from=scores_from,
         )  # fmt: skip
-        super().__init__(reading, name=name, stages=stages, on_error=on_error)
+        super().__init__(reading, name=name, stages=stages, on_error=on_error, pictures_every=pictures_every)
         self.class_names = names
 
     def check(self, module: LightningModule, batch: EvalBatch) -> None:

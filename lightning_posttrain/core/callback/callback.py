@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from lightning_posttrain.core.callback.namespaces import AnyCallback
 from lightning_posttrain.core.callback.open_epoch import CarriesOpenEpoch
-from lightning_posttrain.core.callback.options import one_of
+from lightning_posttrain.core.callback.options import at_least, one_of
 from lightning_posttrain.core.callback.reporting import Reporter
 from lightning_posttrain.core.callback.reports import Reports
 from lightning_posttrain.core.callback.returned import Returns
@@ -33,6 +33,8 @@ class EvaluationCallback(CarriesOpenEpoch, Reports, Returns, TargetCopies, AnyCa
         on_error: ``"warn"``: what goes wrong is said once, with what is left out for it, and the run goes on.
             ``"raise"``: it ends the run. A configuration that would give wrong figures raises in any case, as long as
             nothing has been trained.
+        pictures_every: loggers get pictures and tables of each so many-th evaluation of a fit, with 1 of all; always of
+            the first and the last. Default: of about 20, spread over ``max_epochs``. Files are always the latest.
 
     Attributes:
         results: the last result of each stage by ``"val"`` and ``"test"``, and ``"val/dataloader_1"`` for a
@@ -44,18 +46,27 @@ class EvaluationCallback(CarriesOpenEpoch, Reports, Returns, TargetCopies, AnyCa
     """Whether it needs positions in the dataset, which are proven for who does and told to nobody else."""
 
     def __init__(
-        self, reading: Reading, *, name: str | None, stages: Sequence[Stage], on_error: Literal["warn", "raise"]
+        self,
+        reading: Reading,
+        *,
+        name: str | None,
+        stages: Sequence[Stage],
+        on_error: Literal["warn", "raise"],
+        pictures_every: int | None = None,
     ) -> None:
         super().__init__()
         one_of("on_error", on_error, ("warn", "raise"))
         self.stages: tuple[str, ...] = (stages,) if isinstance(stages, str) else tuple(stages)
         for stage in self.stages:
             one_of("stages", stage, ("train", "val", "test"))
+        if pictures_every is not None:
+            at_least("pictures_every", pictures_every, 1)
         self.reading = reading
         self.name = name
         self.on_error = on_error
+        self.pictures_every = pictures_every
         self.results: dict[str, Any] = {}
-        self._reporter = Reporter(type(self), name, on_error)
+        self._reporter = Reporter(type(self), name, on_error, pictures_every)
 
     @property
     def slot(self) -> tuple[str, str | None]:

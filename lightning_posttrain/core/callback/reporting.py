@@ -7,21 +7,21 @@ import importlib.util
 import json
 import pkgutil
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache, partial
 from typing import Any, Literal
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image as PILImage
 
 from lightning_posttrain.core.callback.scalars import log_scalars, step_of
 from lightning_posttrain.core.output.artifacts import File, Tagged
-from lightning_posttrain.core.output.background import Remark
+from lightning_posttrain.core.output.report import Report, Voice
 from lightning_posttrain.core.output.result import Result
 from lightning_posttrain.core.output.sinks.base import Sink
-from lightning_posttrain.core.output.sinks.find import find_sinks
+from lightning_posttrain.core.output.sinks.find import sinks_of
+from lightning_posttrain.core.stream.run import progress
 from lightning_posttrain.core.stream.stream import EvaluationStream
 
 PACKAGE = "lightning_posttrain."
@@ -34,13 +34,17 @@ class Reporter:
         owner: the callback's class, whose name stands in warnings, and whose wing has the renderers.
         name: what goes before a quantity in tags, or None.
         on_error: ``"warn"`` or ``"raise"``.
+        pictures_every: for loggers, or None.
     """
 
-    def __init__(self, owner: type, name: str | None, on_error: Literal["warn", "raise"]) -> None:
+    def __init__(
+        self, owner: type, name: str | None, on_error: Literal["warn", "raise"], pictures_every: int | None = None
+    ) -> None:
         self.owner = owner.__name__
         self.wings = [kind.__module__.split(".")[1] for kind in owner.__mro__ if kind.__module__.startswith(PACKAGE)]
         self.name = name
         self.on_error = on_error
+        self.pictures_every = pictures_every
 
     def log(
         self,
@@ -80,20 +84,29 @@ class Reporter:
         if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
             return
         stream = EvaluationStream.of(trainer)
-        sinks: list[Sink] = []
-        with self.guarded(trainer, "reach a logger", "Check the loggers."):
-            sinks.extend(find_sinks(trainer.loggers, f"{stream.folder.rstrip('/')}/posttrain"))
+        own = self.tag(stage, tag, suffix)
         for wing in self.wings:
             import_all(f"{PACKAGE}{wing}.render")
         step = step_of(trainer)
-        work = _Work(
+        report = Report(
+            tag=own,
             artifacts=_with_record(tag, result, {"epoch": epoch, "step": step}, shown),
-            sinks=sinks,
             tag_of=lambda quantity: self.tag(stage, quantity, suffix),
             step=step,
-            tell=partial(self.tell, stream),
+            outlet=stream.outlet,
+            loggers=self._loggers(trainer),
+            shown=trainer.state.fn != "fit" or stream.outlet.steps.chosen(own, self.pictures_every, progress(trainer)),
+            voice=Voice(partial(self.tell, stream), stream.say_once, rank_zero_info),
+            given_up=stream.writer.given_up,
         )
-        stream.writer.submit(self.tag(stage, tag, suffix), work.do)
+        stream.writer.submit(own, report.do)
+
+    def _loggers(self, trainer: Trainer) -> list[Sink]:
+        found: list[Sink] = []
+        for logger in trainer.loggers:
+            with self.guarded(trainer, "reach a logger", "Check the loggers."):
+                found.extend(sinks_of(logger))
+        return found
 
     def tag(self, stage: str, quantity: str, suffix: str) -> str:
         """``<stage>/<quantity>``, with the callback's name between and the loader's behind, where there are such."""
@@ -117,45 +130,6 @@ class Reporter:
             "on_error='raise' shows where it happened.",
             f"{self.owner} {what} {type(error).__name__}",
         )
-
-
-@dataclass(frozen=True, eq=False)
-class _Work:
-    """What is done in the background for one result, all taken from the trainer before.
-
-    Args:
-        artifacts: drawn as they are asked for.
-        sinks: where they go.
-        tag_of: from a quantity to its tag.
-        step: of the trainer.
-        tell: says in the main thread what could not be done, the cure, and the error.
-    """
-
-    artifacts: Iterable[Tagged]
-    sinks: Sequence[Sink]
-    tag_of: Callable[[str], str]
-    step: int
-    tell: Callable[[str, str, Exception], None]
-
-    def do(self) -> list[Remark]:
-        """Draw and write, and give what is to be said."""
-        remarks: list[Remark] = []
-        ready: list[Tagged] = []
-        with torch.no_grad():  # what a result works out when first asked for stays in it
-            with self._noted(remarks, "draw", "What was drawn before is kept."):
-                ready.extend(self.artifacts)
-            for sink in self.sinks:
-                with self._noted(remarks, f"write to {sink}", "Check that it can be written to."):
-                    for tagged in ready:
-                        sink.write(self.tag_of(tagged.tag), tagged.artifact, self.step)
-        return remarks
-
-    @contextlib.contextmanager
-    def _noted(self, remarks: list[Remark], what: str, cure: str) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            remarks.append(partial(self.tell, what, cure, error))
 
 
 @cache

@@ -21,6 +21,7 @@ class TargetCopies:
     reading: Reading
     name: str | None
     on_error: Literal["warn", "raise"]
+    pictures_every: int | None
     results: dict[str, Any]
 
     def __init__(self) -> None:
@@ -61,7 +62,7 @@ class TargetCopies:
         if part is None:
             part = copy.deepcopy(self, {id(self.results): self.results, id(self.targets): {}})
             part.name, part._of_target = f"{self.name}/{name}" if self.name else name, name
-            part.__dict__["_reporter"] = Reporter(type(self), part.name, self.on_error)
+            part.__dict__["_reporter"] = Reporter(type(self), part.name, self.on_error, self.pictures_every)
         part._as_said, part.reading = reading, reading
         return part
 

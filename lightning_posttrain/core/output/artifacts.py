@@ -27,6 +27,16 @@ class Image:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """An image as the bytes of a file, of so many pixels; ``suffix`` is ``".png"`` or ``".jpg"``."""
+
+    content: bytes
+    suffix: str
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
 class Table:
     """Rows under named columns; ``note`` is a sentence below them. None is a value that is not defined.
 
@@ -62,7 +72,7 @@ class Cleared:
     """What was kept before under a tag, and under all that begin with it and a slash, is to go."""
 
 
-Artifact: TypeAlias = "Image | Table | File | PrecisionRecall | Cleared"
+Artifact: TypeAlias = "Image | Picture | Table | File | PrecisionRecall | Cleared"
 
 
 @dataclass(frozen=True, eq=False)

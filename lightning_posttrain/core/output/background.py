@@ -6,14 +6,18 @@ import logging
 import threading
 import warnings
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from functools import partial
 from itertools import takewhile
+from queue import SimpleQueue
 from typing import TextIO
 
 Remark = Callable[[], None]
 """Says what went wrong, by a warning or by raising; for the main thread."""
 Job = Callable[[], Iterable[Remark]]
+
+PATIENCE = 5.0
+"""Seconds for which a run that failed, or was interrupted, waits for what is being drawn."""
 
 _log = logging.getLogger(__name__)
 
@@ -22,13 +26,19 @@ class BackgroundWriter:
     """Does one job after the other, in the order of their coming, and lets the main thread say what went wrong.
 
     The thread starts with the first job, in the process that has it, as no thread lives through a fork, and ends with
-    ``close``. A writer is for one run.
+    ``close``. It is no reason for the process to live on. A writer is for one run.
     """
 
     def __init__(self) -> None:
-        self._thread: ThreadPoolExecutor | None = None
+        self._thread: threading.Thread | None = None
+        self._queue: SimpleQueue[tuple[Future[list[Remark]], Job] | None] = SimpleQueue()
         self._jobs: dict[str, Future[list[Remark]]] = {}
         self._ear = _Ear()
+        self._given_up = threading.Event()
+
+    def given_up(self) -> bool:
+        """Whether nobody waits any more; for jobs, which then come to an end."""
+        return self._given_up.is_set()
 
     def submit(self, tag: str, job: Job) -> None:
         """Take a job. The one before of the same tag is waited for, so that each tag waits with one at most.
@@ -40,26 +50,55 @@ class BackgroundWriter:
             wait([self._jobs[tag]])
         _say(self._done())
         if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, "lightning_posttrain", self._ear.of_this_thread)
+            self._thread = threading.Thread(target=self._work, name="lightning_posttrain", daemon=True)
+            self._thread.start()
             self._ear.open()
-        self._jobs[tag] = self._thread.submit(self._do, job)
+        self._take(tag, job)
 
-    def close(self, *, quietly: bool = False) -> None:
+    def close(self, *, quietly: bool = False, last: Job | None = None) -> None:
         """Wait until all is done, end the thread, and say what is left to say.
 
         Args:
-            quietly: log what would be raised, as where the run has an exception of its own.
+            quietly: the run has an exception of its own: what would be raised is logged, and the wait is of some
+                seconds, after which what is left undone is named.
+            last: done after all others, if there were any.
 
         Raises:
             Exception: what a job has to raise.
         """
         if self._thread is not None:
-            self._thread.shutdown()
-            self._ear.close()
+            if last is not None:
+                self._take("what was held back", last)
+            self._queue.put(None)
+            try:
+                self._thread.join(PATIENCE if quietly else None)
+            finally:  # an interrupt ends the wait as well
+                if self._thread.is_alive():
+                    self._give_up()
+                self._ear.close()
         _say(self._done(), quietly=quietly)
 
-    def _do(self, job: Job) -> list[Remark]:
-        return [*job(), *self._ear.take()]
+    def _take(self, tag: str, job: Job) -> None:
+        self._jobs[tag] = Future()
+        self._queue.put((self._jobs[tag], job))
+
+    def _give_up(self) -> None:
+        """Name what is left undone; the job at work ends as soon as it can."""
+        self._given_up.set()
+        left = [tag for tag, future in self._jobs.items() if not future.done()]
+        for tag in left:
+            self._jobs.pop(tag).cancel()
+        _log.warning("The run ends before all was drawn; not written: %s.", ", ".join(left))
+
+    def _work(self) -> None:
+        self._ear.of_this_thread()
+        while (waiting := self._queue.get()) is not None:
+            future, job = waiting
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result([*job(), *self._ear.take()])
+                except BaseException as error:  # raised in the main thread
+                    future.set_exception(error)
 
     def _done(self) -> list[Future[list[Remark]]]:
         """Take off the jobs that are done."""

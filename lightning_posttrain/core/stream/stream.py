@@ -16,6 +16,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning_posttrain.core.capture.loaders import resumes_inside, stage_of
 from lightning_posttrain.core.capture.positions import Positions
 from lightning_posttrain.core.output.background import BackgroundWriter
+from lightning_posttrain.core.output.outlet import Outlet
 from lightning_posttrain.core.stream.epoch import Epoch
 from lightning_posttrain.core.stream.evaluation import Evaluation, Member
 from lightning_posttrain.core.stream.faults import Faults
@@ -23,6 +24,7 @@ from lightning_posttrain.core.stream.finish import finished
 from lightning_posttrain.core.stream.fold import BatchFolder
 from lightning_posttrain.core.stream.open_epoch import OpenEpoch
 from lightning_posttrain.core.stream.reading import Reading
+from lightning_posttrain.core.stream.run import run_folder, starts_anew
 from lightning_posttrain.core.stream.step_reader import Readers, StepReader
 
 
@@ -37,7 +39,7 @@ class EvaluationStream:
         return cls._streams.setdefault(trainer, cls())
 
     def __init__(self) -> None:
-        self.folder = ""
+        self.outlet = Outlet()
         self.writer = BackgroundWriter()
         self._members: list[Member] = []
         self.faults = Faults(self.say_once, self._members)
@@ -55,7 +57,7 @@ class EvaluationStream:
             kind, name = member.slot
             raise ValueError(f"two {kind} with `name` {name!r} would write over each other; pass name=... to one.")
         if not self._members:
-            self.folder = str(trainer.log_dir or trainer.default_root_dir)  # a broadcast
+            self.outlet.begin(run_folder(trainer), anew=starts_anew(trainer))
         if member not in self._members:
             self._members.append(member)
 
@@ -66,11 +68,12 @@ class EvaluationStream:
         """
         writer, self.writer = self.writer, BackgroundWriter()
         try:
-            writer.close(quietly=failed)
+            writer.close(quietly=failed, last=self.outlet.last)
         finally:
             if member in self._members:
                 self._members.remove(member)
             if not self._members:
+                self.outlet.end()
                 self.reader.end()
                 self._forget()
 

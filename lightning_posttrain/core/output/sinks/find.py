@@ -1,22 +1,25 @@
-"""Find the sinks of a trainer by what its loggers can do, not by their class."""
+"""Find the sink of a logger by what it can do, not by its class."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from lightning_posttrain.core.output.sinks.base import Sink
-from lightning_posttrain.core.output.sinks.folder import FolderSink
 from lightning_posttrain.core.output.sinks.tensorboard import TensorBoardSink
 
 
-def find_sinks(loggers: Iterable[Any], folder: str) -> list[Sink]:
-    """A folder, and each logger whose ``experiment`` has TensorBoard's ``add_image`` and ``add_text``.
+def sinks_of(logger: Any) -> list[Sink]:
+    """One for a logger whose ``experiment`` has TensorBoard's ``add_image`` and ``add_text``.
 
     Args:
-        loggers: the trainer's; only on the first rank, as others have no experiment.
-        folder: for the files.
+        logger: of a trainer; only on the first rank, as others have no experiment.
+
+    Raises:
+        RuntimeError: it would end the process, as one that cannot log in.
     """
-    experiments = [getattr(logger, "experiment", None) for logger in loggers]
-    can = [e for e in experiments if hasattr(e, "add_image") and hasattr(e, "add_text")]
-    return [FolderSink(folder), *map(TensorBoardSink, can)]
+    try:
+        experiment = getattr(logger, "experiment", None)
+    except SystemExit as error:
+        raise RuntimeError(f"{type(logger).__name__}.experiment raised SystemExit: {error}") from error
+    able = hasattr(experiment, "add_image") and hasattr(experiment, "add_text")
+    return [TensorBoardSink(experiment)] if able else []

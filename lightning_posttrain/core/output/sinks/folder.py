@@ -9,8 +9,10 @@ import zlib
 from pathlib import Path
 from typing import final
 
-from lightning_posttrain.core.output.artifacts import Artifact, Cleared, File, Image, PrecisionRecall, Table
+from lightning_posttrain.core.output.artifacts import Artifact, Cleared, File, Image, Picture, PrecisionRecall, Table
 from lightning_posttrain.core.output.sinks.encode import SUFFIXES, encoded
+from lightning_posttrain.core.output.sinks.runs import Run
+from lightning_posttrain.core.output.sinks.stores import LocalStore, Notice, RemoteStore, Store
 
 
 @final
@@ -20,41 +22,71 @@ class FolderSink:
     Args:
         folder: made when first written to; a path, or a URL that fsspec knows, as Lightning's own folders.
             ``"val/confusion_matrix"`` becomes ``val/confusion_matrix.png`` in it.
+        run: who writes; told from others in the folder's record.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, run: Run | None = None) -> None:
         self.folder = str(folder)
+        remote = "://" in self.folder
+        self._store: Store = RemoteStore(self.folder) if remote else LocalStore(self.folder)
+        self.disk = None if remote else self.folder
+        self._run = run or Run(secrets.token_hex(4))
+        self._begun = False
+        self._notices: list[Notice] = []
 
     def __str__(self) -> str:
         return self.folder
 
+    @property
+    def unrecorded(self) -> bool:
+        """Whether there were files before, but no record of whose they are, as earlier versions kept none."""
+        return self._store.unrecorded
+
     def write(self, tag: str, artifact: Artifact, step: int) -> None:
-        """Write a file, replacing an older one of the same tag; ``step`` has no place in its name."""
+        """Write a file, replacing an older one of the same tag; ``step`` has no place in its name.
+
+        Raises:
+            NotOurs: a file that is not ours, or a link, is in its place.
+        """
         if isinstance(artifact, PrecisionRecall):
             return
+        self._begin()
+        name = "/".join(map(safe_name, tag.split("/")))
         if isinstance(artifact, Cleared):
-            self._clear(tag)
+            self._clear(name)
             return
         suffix, content = _encode(artifact)
-        place = self._place(tag)
-        put, remove = (_put, _remove) if "://" in place else (_replace, _unlink)
-        put(place + suffix, content)
+        self._store.put(name + suffix, content)
         # a picture that was a photograph before, or was none: the older file goes when the new one is there
-        for other in SUFFIXES if isinstance(artifact, Image) else ():
+        for other in SUFFIXES if isinstance(artifact, (Image, Picture)) else ():
             if other != suffix:
-                remove(place + other)
+                self._store.remove(name + other)
 
-    def _place(self, tag: str) -> str:
-        return "/".join([self.folder, *map(safe_name, tag.split("/"))])
+    def again(self, run: Run) -> None:
+        """Another run writes to the same folder."""
+        self._run, self._begun = run, False
 
-    def _clear(self, tag: str) -> None:
-        """Remove pictures; folders stay, and on a remote store, where to list costs, so do pictures."""
-        place = self._place(tag)
-        if "://" in place:
-            return
-        files = [Path(place + suffix) for suffix in SUFFIXES]
-        for path in (*files, *(path for suffix in SUFFIXES for path in Path(place).rglob(f"*{suffix}"))):
-            path.unlink(missing_ok=True)
+    def end(self) -> None:
+        """The run is over."""
+        if self._begun:
+            self._store.end(self._run)
+        self._begun = False
+
+    def notices(self) -> list[Notice]:
+        """What is to be said of the folder, once."""
+        found, self._notices = self._notices, []
+        return found
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._notices += self._store.begin(self._run)
+            self._begun = True
+
+    def _clear(self, name: str) -> None:
+        """Remove pictures of ours; folders stay."""
+        for each in self._store.names():
+            if each.endswith(SUFFIXES) and (each.startswith(f"{name}/") or each.rpartition(".")[0] == name):
+                self._store.remove(each)
 
 
 def safe_name(name: str) -> str:
@@ -72,49 +104,15 @@ def safe_name(name: str) -> str:
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(1, 10))}
 
 
-def _encode(artifact: Image | Table | File) -> tuple[str, bytes]:
-    if isinstance(artifact, File):
-        return artifact.suffix, artifact.content
+def _encode(artifact: Image | Picture | Table | File) -> tuple[str, bytes]:
+    if isinstance(artifact, Table):
+        return ".csv", _csv(artifact)
     if isinstance(artifact, Image):
-        return encoded(artifact)
-    return ".csv", _csv(artifact)
+        artifact = encoded(artifact)
+    return artifact.suffix, artifact.content
 
 
 def _csv(table: Table) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text).writerows([table.columns, *table.rows])
     return text.getvalue().encode(errors="backslashreplace")
-
-
-def _put(url: str, content: bytes) -> None:
-    """Object stores show a file when it is complete."""
-    import fsspec
-
-    with fsspec.open(url, "wb", auto_mkdir=True) as file:
-        file.write(content)
-
-
-def _remove(url: str) -> None:
-    import fsspec
-
-    system, path = fsspec.core.url_to_fs(url)
-    if system.exists(path):
-        system.rm(path)
-
-
-def _replace(place: str, content: bytes) -> None:
-    path = Path(place)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # not by tempfile, whose files are private: to ask for the umask is to change it, also for the main thread
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with beside.open("xb") as file:
-            file.write(content)
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-
-
-def _unlink(place: str) -> None:
-    Path(place).unlink(missing_ok=True)

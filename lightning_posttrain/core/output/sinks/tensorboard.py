@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, final
 
-from lightning_posttrain.core.output.artifacts import Artifact, Cell, Image, PrecisionRecall, Table
-from lightning_posttrain.core.output.sinks.encode import encoded
+from lightning_posttrain.core.output.artifacts import Artifact, Cell, Image, Picture, PrecisionRecall, Table
+from lightning_posttrain.core.output.sinks.encode import decoded, encoded
 
 
 @final
@@ -23,6 +23,7 @@ class TensorBoardSink:
 
     def __init__(self, experiment: Any, *, max_rows: int = 100) -> None:
         self._experiment = experiment
+        self.disk: str | None = getattr(experiment, "log_dir", None)
         self._max_rows = max_rows
 
     def __str__(self) -> str:
@@ -30,7 +31,7 @@ class TensorBoardSink:
 
     def write(self, tag: str, artifact: Artifact, step: int) -> None:
         """Write to the event file."""
-        if isinstance(artifact, Image) and not artifact.files_only:
+        if isinstance(artifact, Picture) or (isinstance(artifact, Image) and not artifact.files_only):
             self._image(tag, artifact, step)
         elif isinstance(artifact, Table) and not artifact.files_only:
             self._text(tag, markdown(artifact, self._max_rows), step)
@@ -44,17 +45,20 @@ class TensorBoardSink:
         figures = [values.numpy() for values in (tp, fp, tn, fn, precision, recall)]
         self._experiment.add_pr_curve_raw(tag, *figures, step, num_thresholds=len(tp))
 
-    def _image(self, tag: str, image: Image, step: int) -> None:
+    def _image(self, tag: str, image: Image | Picture, step: int) -> None:
         """``add_image`` knows no JPEG, and would encode a PNG once more."""
         writer = self._file_writer()
         if writer is None:
-            self._experiment.add_image(tag, image.pixels.numpy(), step, dataformats="HWC")
+            pixels = image.pixels.numpy() if isinstance(image, Image) else decoded(image)
+            self._experiment.add_image(tag, pixels, step, dataformats="HWC")
             return
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        height, width, colors = image.pixels.shape
-        picture = Summary.Image(height=height, width=width, colorspace=colors, encoded_image_string=encoded(image)[1])
-        writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=picture)]), step)
+        picture = encoded(image) if isinstance(image, Image) else image
+        summary = Summary.Image(
+            height=picture.height, width=picture.width, colorspace=3, encoded_image_string=picture.content
+        )
+        writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=summary)]), step)
 
     def _text(self, tag: str, text: str, step: int) -> None:
         """``add_text`` puts "/text_summary" behind the tag and a frame around the text; this does not."""
