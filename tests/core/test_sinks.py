@@ -186,7 +186,14 @@ def test_names_that_a_file_system_takes_for_the_same_stay_apart(tmp_path):
     sink = FolderSink(tmp_path)
     for tag in ("x:y", "x?y", "nul", "a.", "a", "long" * 200):
         sink.write(tag, File(tag.encode(), ".json"), 0)
-    assert {path.read_bytes().decode() for path in tmp_path.glob("*.json")} == {"x:y", "x?y", "nul", "a.", "a", "long" * 200}
+    assert {path.read_bytes().decode() for path in tmp_path.glob("*.json")} == {
+        "x:y",
+        "x?y",
+        "nul",
+        "a.",
+        "a",
+        "long" * 200,
+    }
     assert not (tmp_path / "nul.json").exists()
 
 

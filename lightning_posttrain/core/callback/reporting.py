@@ -15,6 +15,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image as PILImage
 
+from lightning_posttrain.core.callback.logger_names import log_apart
 from lightning_posttrain.core.callback.scalars import log_scalars, step_of
 from lightning_posttrain.core.output.artifacts import File, Tagged
 from lightning_posttrain.core.output.report import Report, Voice
@@ -59,7 +60,9 @@ class Reporter:
         if scalars and not trainer.barebones:
             tags = {key: self.tag(stage, key, suffix) for key in scalars}
             named = {tags[key]: value for key, value in scalars.items()}
-            log_scalars(trainer, module, named, {tags[key] for key in unshown})
+            if apart := log_scalars(trainer, module, named, {tags[key] for key in unshown}):
+                with self.guarded(trainer, "log to a logger", "Check the loggers."):
+                    log_apart(trainer, apart, step_of(trainer))
 
     def say(self, trainer: Trainer, key: str, result: Result) -> None:
         """Warn of what a result is alarmed at, each once a run, on the first rank."""

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from lightning.pytorch import LightningModule, Trainer
 
+from lightning_posttrain.core.callback.logger_names import refused_names
 from lightning_posttrain.core.capture.loaders import stage_of
 from lightning_posttrain.core.statistics.precision import CLOSE
 from lightning_posttrain.core.stream.stream import EvaluationStream
@@ -16,11 +17,14 @@ from lightning_posttrain.core.stream.stream import EvaluationStream
 
 def log_scalars(
     trainer: Trainer, module: LightningModule, scalars: Mapping[str, float], unshown: Collection[str] = ()
-) -> None:
+) -> dict[str, float]:
     """Log through ``module.log``, except for what the module logs under the same name: the user's own stays.
 
     Every rank holds the same value, so that nothing is to be summed, and each may monitor it. Those that are
     ``unshown`` reach monitors, and no logger.
+
+    Returns:
+        What can be monitored, but is yet to be given to the loggers, as one of them cannot hold its name.
     """
     taken = taken_names(trainer) & set(scalars)
     _say_taken(trainer, {name: scalars[name] for name in sorted(taken)})
@@ -28,10 +32,13 @@ def log_scalars(
     if trainer.world_size > 1:  # Lightning would advise, later and for each name, to sum what is the same everywhere
         ours = "|".join(map(re.escape, free))
         warnings.filterwarnings("ignore", rf".*`self\.log\('({ours})', \.\.\., sync_dist=True\)`")
+    hidden = {name: free.pop(name) for name in set(unshown) & set(free)}
+    apart = {name: free.pop(name) for name in refused_names(trainer.loggers, free)}
+    hidden.update(apart)
     with _as_if_before_the_epoch(trainer, module):
-        for logger in (None, False):  # None is each logger that there is
-            some = {name: value for name, value in free.items() if (name in unshown) == (logger is False)}
-            module.log_dict(some, logger=logger, on_step=False, on_epoch=True, add_dataloader_idx=False, batch_size=1)
+        for part, logger in ((free, None), (hidden, False)):  # None is each logger that there is
+            module.log_dict(part, logger=logger, on_step=False, on_epoch=True, add_dataloader_idx=False, batch_size=1)
+    return apart
 
 
 def taken_names(trainer: Trainer) -> set[str]:

@@ -70,7 +70,7 @@ class Report:
         if self._stopped():
             return remarks
         # a result of a validation may have been made in inference mode, which is each thread's own
-        with torch.inference_mode():
+        with torch.no_grad():  # what a result works out when first asked for stays in it
             ready = self._drawn(remarks)
             self._write(self.outlet.files, ready, remarks)
             remarks += self._of_the_folder()
@@ -123,21 +123,22 @@ class Report:
         """What is to be said of files and links that are not ours."""
         for place in {error.place for error in theirs if error.link}:
             text = (
-                f"{place} is a link, which lightning_posttrain does not follow: nothing is written there. Take it away "
-                "for the run's own."
+                f"{place} is a link, which lightning_posttrain does not follow: nothing is written there. Remove the "
+                "link for the run's files to be written."
             )
             yield partial(self.voice.warn, text, text)
         files = [error.place for error in theirs if not error.link]
         if files and self.outlet.files.unrecorded:
             text = (
                 f"{self.outlet.files} held files and no record of those that lightning_posttrain wrote, as earlier "
-                f"versions kept none, so that {files[0]} and others stay as they are. Move them away for the run's own."
+                f"versions kept none, so that {files[0]} and others stay as they are. Move them away for the "
+                "run's to be written."
             )
             yield partial(self.voice.warn, text, f"{self.outlet.files} unrecorded")
         elif files:
             text = (
-                f"{listed(files, 3)}: written or changed by somebody else, so kept as it is, and what would stand "
-                "there is not written. Move it away for the run's own."
+                f"{listed(files, 3)}: not written by lightning_posttrain, or changed since, so kept as it is. Move it "
+                "away for the run's to be written."
             )
             yield partial(self.voice.warn, text, f"{self.tag} not ours")
 

@@ -24,7 +24,8 @@ def check_space(folders: Iterable[str | None], size: int) -> None:
     for folder in {folder for folder in folders if folder and "://" not in folder}:
         place = next(place for place in (Path(folder), *Path(folder).absolute().parents) if place.is_dir())
         disk = shutil.disk_usage(place)
-        if disk.free < 4 * size + min(RESERVE, disk.total // 4):
+        # some file systems cannot say
+        if disk.total and disk.free < 4 * size + min(RESERVE, disk.total // 4):
             raise OSError(errno.ENOSPC, f"{disk.free / 2**20:.1f} MiB are left on the disk", str(place))
 
 

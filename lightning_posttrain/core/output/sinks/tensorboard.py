@@ -23,7 +23,8 @@ class TensorBoardSink:
 
     def __init__(self, experiment: Any, *, max_rows: int = 100) -> None:
         self._experiment = experiment
-        self.disk: str | None = getattr(experiment, "log_dir", None)
+        folder = getattr(experiment, "log_dir", None)
+        self.disk = folder if isinstance(folder, str) else None
         self._max_rows = max_rows
 
     def __str__(self) -> str:
