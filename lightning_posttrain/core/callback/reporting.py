@@ -22,7 +22,7 @@ from lightning_posttrain.core.output.report import Report, Voice
 from lightning_posttrain.core.output.result import Result
 from lightning_posttrain.core.output.sinks.base import Sink
 from lightning_posttrain.core.output.sinks.find import sinks_of
-from lightning_posttrain.core.stream.run import progress
+from lightning_posttrain.core.stream.run import is_anew, progress
 from lightning_posttrain.core.stream.stream import EvaluationStream
 
 PACKAGE = "lightning_posttrain."
@@ -91,6 +91,7 @@ class Reporter:
         for wing in self.wings:
             import_all(f"{PACKAGE}{wing}.render")
         step = step_of(trainer)
+        stream.outlet.use(anew=is_anew(trainer))
         report = Report(
             tag=own,
             artifacts=_with_record(tag, result, {"epoch": epoch, "step": step}, shown),

@@ -27,26 +27,27 @@ class Outlet:
     def __init__(self) -> None:
         self._name = secrets.token_hex(4)
         self.files = FolderSink("posttrain")
-        self._start()
+        self.begin("")
 
-    def _start(self) -> None:
+    def begin(self, folder: str) -> None:
+        """A run begins, whose folder it is."""
+        place = f"{folder.rstrip('/')}/posttrain"
+        if place != self.files.folder:
+            self.files = FolderSink(place)
+        self._used = False
         self.steps = PictureSteps()
         self.full = False
         self.held: dict[str, Rest] = {}
 
-    def begin(self, folder: str, *, anew: bool) -> None:
-        """A run begins.
+    def use(self, *, anew: bool) -> None:
+        """The first report is to be written, or another one.
 
         Args:
-            folder: the run's.
-            anew: it is a fit that starts from nothing.
+            anew: of a fit that starts from nothing.
         """
-        place, run = f"{folder.rstrip('/')}/posttrain", Run(self._name, anew)
-        if place == self.files.folder:
-            self.files.again(run)
-        else:
-            self.files = FolderSink(place, run)
-        self._start()
+        if not self._used:
+            self._used = True
+            self.files.of_run(Run(self._name, anew))
 
     def end(self) -> None:
         """The run is over."""

@@ -69,7 +69,6 @@ class Report:
         remarks: list[Remark] = []
         if self._stopped():
             return remarks
-        # a result of a validation may have been made in inference mode, which is each thread's own
         with torch.no_grad():  # what a result works out when first asked for stays in it
             ready = self._drawn(remarks)
             self._write(self.outlet.files, ready, remarks)

@@ -42,9 +42,9 @@ def _attribute(logger: Any, name: str) -> Any:
         return None
 
 
-def starts_anew(trainer: Trainer) -> bool:
-    """Whether a run is a fit that does not go on from a checkpoint."""
-    return trainer.state.fn == "fit" and not trainer.ckpt_path
+def is_anew(trainer: Trainer) -> bool:
+    """Whether a first report is of a fit that did not go on from a checkpoint, as far as can be known."""
+    return trainer.state.fn == "fit" and trainer.current_epoch == 0
 
 
 def progress(trainer: Trainer) -> float | None:

@@ -24,7 +24,7 @@ from lightning_posttrain.core.stream.finish import finished
 from lightning_posttrain.core.stream.fold import BatchFolder
 from lightning_posttrain.core.stream.open_epoch import OpenEpoch
 from lightning_posttrain.core.stream.reading import Reading
-from lightning_posttrain.core.stream.run import run_folder, starts_anew
+from lightning_posttrain.core.stream.run import run_folder
 from lightning_posttrain.core.stream.step_reader import Readers, StepReader
 
 
@@ -57,7 +57,7 @@ class EvaluationStream:
             kind, name = member.slot
             raise ValueError(f"two {kind} with `name` {name!r} would write over each other; pass name=... to one.")
         if not self._members:
-            self.outlet.begin(run_folder(trainer), anew=starts_anew(trainer))
+            self.outlet.begin(run_folder(trainer))
         if member not in self._members:
             self._members.append(member)
 

@@ -62,8 +62,8 @@ class FolderSink:
             if other != suffix:
                 self._store.remove(name + other)
 
-    def again(self, run: Run) -> None:
-        """Another run writes to the same folder."""
+    def of_run(self, run: Run) -> None:
+        """What follows is written by a run, perhaps another one."""
         self._run, self._begun = run, False
 
     def end(self) -> None:

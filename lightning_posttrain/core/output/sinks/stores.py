@@ -98,7 +98,7 @@ class LocalStore:
         if run.anew and run.name != self._last and not others and self._record.names():
             yield Notice(
                 f"{self._folder} holds files of an earlier run: those that this run writes too are replaced, the "
-                f"others stay. {apart} to keep both.",
+                f"others stay. {apart}, to keep both.",
                 loud=False,
             )
 
