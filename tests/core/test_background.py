@@ -358,6 +358,91 @@ def test_a_desk_of_which_nothing_was_asked_makes_no_thread():
     writer.close()
 
 
+def test_a_run_that_failed_waits_some_seconds_and_names_what_is_left(monkeypatch, caplog):
+    monkeypatch.setattr("lightning_posttrain.core.output.background.PATIENCE", 0.1)
+    go, began = threading.Event(), threading.Event()
+    done = []
+
+    def job(name):
+        began.set()
+        go.wait(PATIENCE)
+        done.append(name)
+        return ()
+
+    writer = BackgroundWriter()
+    for name in "abc":
+        writer.submit(name, partial(job, name))
+    began.wait(PATIENCE)
+    start = time.monotonic()
+    writer.close(quietly=True)
+    assert time.monotonic() - start < 5
+    assert caplog.messages == ["The run ends before all was drawn; not written: a, b, c."]
+    assert writer.given_up()
+    (thread,) = (thread for thread in threading.enumerate() if thread.name == "lightning_posttrain")
+    go.set()
+    thread.join(PATIENCE)
+    assert done == ["a"]
+
+
+def test_an_interrupt_ends_the_wait_of_a_run_that_is_over(caplog):
+    writer, go, began = BackgroundWriter(), threading.Event(), threading.Event()
+    writer.submit("a", lambda: began.set() or [go.wait(PATIENCE)][1:])
+    began.wait(PATIENCE)
+    threading.Timer(0.2, signal.raise_signal, [signal.SIGINT]).start()
+    with pytest.raises(KeyboardInterrupt):
+        writer.close()
+    go.set()
+    assert caplog.messages == ["The run ends before all was drawn; not written: a."]
+
+
+def test_what_a_job_ends_the_process_with_is_raised():
+    def leave():
+        raise KeyboardInterrupt
+
+    writer = BackgroundWriter()
+    writer.submit("a", leave)
+    with pytest.raises(KeyboardInterrupt):
+        writer.close()
+
+
+def test_the_last_job_is_done_where_there_was_another_one():
+    done = []
+    for jobs in (0, 2):
+        writer = BackgroundWriter()
+        for k in range(jobs):
+            writer.submit(str(k), lambda k=k: done.append(k) or ())
+        writer.close(last=lambda: done.append("last") or ())
+    assert done == [0, 1, "last"]
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+from tests.core import test_background as t
+from tests import toys
+
+def draw():
+    if shown.epoch == 0:
+        threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start()
+    time.sleep(3 * t.PATIENCE)
+
+shown = t.Shown(draw)
+wait = t.At("on_train_batch_start", lambda trainer: time.sleep(0.5) if trainer.current_epoch else None)
+t.fit([shown, wait], max_epochs=100)
+"""
+
+
+def test_an_interrupted_process_ends_though_a_picture_is_being_drawn(tmp_path):
+    root = Path(__file__).parents[2]
+    start = time.monotonic()
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", INTERRUPTED],
+        check=False, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(root)},
+    )  # fmt: skip
+    assert run.returncode == 1
+    assert "not written: val/shown" in run.stderr
+    assert time.monotonic() - start < PATIENCE
+
+
 WATCHED = """
 import importlib.abc, sys, threading
 late = []

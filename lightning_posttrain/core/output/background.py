@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, wait
@@ -34,6 +36,7 @@ class BackgroundWriter:
         self._queue: SimpleQueue[tuple[Future[list[Remark]], Job] | None] = SimpleQueue()
         self._jobs: dict[str, Future[list[Remark]]] = {}
         self._ear = _Ear()
+        self._ended = threading.Event()
         self._given_up = threading.Event()
 
     def given_up(self) -> bool:
@@ -71,12 +74,23 @@ class BackgroundWriter:
                 self._take("what was held back", last)
             self._queue.put(None)
             try:
-                self._thread.join(PATIENCE if quietly else None)
+                self._wait(PATIENCE if quietly else math.inf)
             finally:  # an interrupt ends the wait as well
-                if self._thread.is_alive():
+                if self._ended.is_set():
+                    self._thread.join()
+                else:
                     self._give_up()
                 self._ear.close()
         _say(self._done(), quietly=quietly)
+
+    def _wait(self, seconds: float) -> None:
+        """Wait for the thread, in pieces, between which an interrupt is heard on every system.
+
+        Not by ``join``, after whose interruption a thread that runs on passes for one that has ended (bpo-45274).
+        """
+        end = time.monotonic() + seconds
+        while not self._ended.wait(min(1.0, seconds)) and time.monotonic() < end:
+            pass
 
     def _take(self, tag: str, job: Job) -> None:
         self._jobs[tag] = Future()
@@ -99,6 +113,7 @@ class BackgroundWriter:
                     future.set_result([*job(), *self._ear.take()])
                 except BaseException as error:  # raised in the main thread
                     future.set_exception(error)
+        self._ended.set()
 
     def _done(self) -> list[Future[list[Remark]]]:
         """Take off the jobs that are done."""

@@ -21,7 +21,7 @@ class Outlet:
         files: the folder.
         steps: when loggers get pictures.
         full: the disk was; nothing more is written in this run.
-        held: by tag, the last report where loggers did not get it.
+        held: by tag of a picture or table, what writes the last one, where loggers did not get it.
     """
 
     def __init__(self) -> None:

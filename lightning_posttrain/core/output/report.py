@@ -81,8 +81,9 @@ class Report:
     def rest(self) -> list[Remark]:
         """Write to the loggers what was held back."""
         remarks: list[Remark] = []
+        ready = list(self.artifacts)
         for sink in self.loggers:
-            self._write(sink, list(self.artifacts), remarks)
+            self._write(sink, ready, remarks)
         return remarks
 
     def _drawn(self, remarks: list[Remark]) -> list[Tagged]:
@@ -112,11 +113,19 @@ class Report:
         return self.outlet.full or self.given_up()
 
     def _hold(self, ready: Sequence[Tagged]) -> None:
-        """Keep for the loggers, as encoded bytes, what they may get at the end."""
-        self.outlet.held.pop(self.tag, None)
-        if self.loggers and not self.shown and not self._stopped():
-            kept = [Tagged(tagged.tag, _small(tagged.artifact)) for tagged in ready if _for_loggers(tagged.artifact)]
-            self.outlet.held[self.tag] = replace(self, artifacts=kept).rest
+        """Keep for the loggers, as encoded bytes, what they may get at the end; what they got, or is gone, is not."""
+        if self._stopped():
+            return
+        held = self.outlet.held
+        for tagged in ready:
+            tag = self.tag_of(tagged.tag)
+            if isinstance(tagged.artifact, Cleared):
+                for key in [key for key in held if key == tag or key.startswith(f"{tag}/")]:
+                    del held[key]
+            elif _for_loggers(tagged.artifact):  # others may have the same tag
+                held.pop(tag, None)
+                if self.loggers and not self.shown:
+                    held[tag] = replace(self, artifacts=[Tagged(tagged.tag, _small(tagged.artifact))]).rest
 
     def _left(self, theirs: Sequence[NotOurs]) -> Iterator[Remark]:
         """What is to be said of files and links that are not ours."""
@@ -172,7 +181,7 @@ def size_of(artifact: Artifact) -> int:
 
 
 def _for_loggers(artifact: Artifact) -> bool:
-    return not isinstance(artifact, (File, Cleared)) and not getattr(artifact, "files_only", False)
+    return not isinstance(artifact, File) and not getattr(artifact, "files_only", False)
 
 
 def _small(artifact: Artifact) -> Artifact:

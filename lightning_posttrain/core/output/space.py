@@ -26,7 +26,9 @@ def check_space(folders: Iterable[str | None], size: int) -> None:
         disk = shutil.disk_usage(place)
         # some file systems cannot say
         if disk.total and disk.free < 4 * size + min(RESERVE, disk.total // 4):
-            raise OSError(errno.ENOSPC, f"{disk.free / 2**20:.1f} MiB are left on the disk", str(place))
+            raise OSError(
+                errno.ENOSPC, f"{disk.free / 2**20:.1f} MiB left on the disk, too little to go on", str(place)
+            )
 
 
 def is_full(error: BaseException) -> bool:
