@@ -93,6 +93,8 @@ class ClassReading:
         try:
             found = find_target(batch, self.target_fn, self.target)
         except ValueError as problem:
+            if self.target_fn is not None:
+                raise
             return Given(None, None, inputs, problem)
         return self.given_again(Given(found, None, inputs))
 
