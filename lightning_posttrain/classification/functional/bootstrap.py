@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,12 +14,16 @@ from lightning_posttrain.classification.result.confusion import ClassCounts, Con
 LEVEL = 0.95
 DRAWS = 1_000_000
 """Binomial draws at most; a matrix with many cells gets fewer replicates, but 100 at least."""
+AT_ONCE = 1 << 18
+"""Counts of replicates that figures are worked out from at a time, so that 100 of many classes take little memory."""
 MOST_CELLS = 100_000
 """With more cells that are not zero there are no intervals: they would take seconds."""
 
 
-def replicates(confusion: Confusion | LabelConfusion, resamples: int, seed: int = 0) -> ClassCounts:
-    """Counts ``(R, C)`` of as many rows drawn again, with replacement, from those that were counted.
+def replicates(
+    confusion: Confusion | LabelConfusion, resamples: int, seed: int = 0, *, classes: Tensor | None = None
+) -> Iterator[ClassCounts]:
+    """Counts ``(r, C)`` of as many rows drawn again, with replacement, from those that were counted, some at a time.
 
     To draw rows is to draw the cells of the matrix from a multinomial distribution (Efron, 1979,
     doi:10.1214/aos/1176344552). Labels of a multilabel task are drawn each by itself, as counts do not tell which of
@@ -25,20 +31,30 @@ def replicates(confusion: Confusion | LabelConfusion, resamples: int, seed: int 
 
     Args:
         confusion: what was counted.
-        resamples: ``R``; less where the matrix has so many cells that it would take long.
+        resamples: ``R``, how many in all; less where the matrix has so many cells that it would take long.
         seed: of random numbers of its own; the same on every rank.
+        classes: the classes whose counts are wanted, all that are in a cell, in order; None for all.
     """
     generator = np.random.default_rng(seed)
     if isinstance(confusion, LabelConfusion):
         cells = confusion.counts.flatten(1)
         drawn = np.stack([_draw(generator, label, resamples, len(cells)) for label in cells], axis=1)
-        labels, classes = torch.from_numpy(drawn).view(len(drawn), -1, 2, 2), confusion.class_names
-        tp, fp, fn, tn = labels[..., 1, 1], labels[..., 0, 1], labels[..., 1, 0], labels[..., 0, 0]
-        assert tp.shape[-1] == len(classes)
-        return ClassCounts(tp, fp, fn, tn)
+        for labels in torch.from_numpy(drawn).view(len(drawn), -1, 2, 2).split(max(1, AT_ONCE // len(cells))):
+            yield ClassCounts(labels[..., 1, 1], labels[..., 0, 1], labels[..., 1, 0], labels[..., 0, 0])
+        return
     place, count = confusion.cells
+    number = len(confusion.class_names) if classes is None else len(classes)
+    place = place if classes is None else torch.searchsorted(classes, place)
     drawn = _draw(generator, count, resamples, 1)
-    return counts_of_cells(place, torch.from_numpy(drawn), len(confusion.class_names))
+    for rows in torch.from_numpy(drawn).split(max(1, AT_ONCE // number)):
+        yield counts_of_cells(place, rows, number)
+
+
+def seen_classes(confusion: Confusion | LabelConfusion) -> Tensor:
+    """The classes ``(S,)`` that have rows or were predicted, in order; all labels. Others have no figure at all."""
+    if isinstance(confusion, LabelConfusion):
+        return torch.arange(len(confusion.counts))
+    return confusion.cells[0].unique()
 
 
 def _draw(generator: np.random.Generator, count: Tensor, resamples: int, times: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_posttrain.classification.functional.bootstrap import can_resample, interval, replicates
+from lightning_posttrain.classification.functional.bootstrap import can_resample, interval, replicates, seen_classes
 from lightning_posttrain.classification.functional.class_figures import (
     agreement,
     averages,
@@ -34,6 +34,7 @@ from lightning_posttrain.classification.result.scores import (
     Reliability,
     ranked_of,
 )
+from lightning_posttrain.core.output.deferred import Deferred
 from lightning_posttrain.core.output.result import Result, listed
 
 Named = dict[str, Tensor]
@@ -173,15 +174,28 @@ def _areas(found: RankedScores | None) -> tuple[tuple[str, Bounded, Bounded], ..
 
 def _intervals(
     confusion: Confusion | LabelConfusion, beta: float, resamples: int, *, binary: bool
-) -> tuple[dict[str, tuple[float, float]], Named]:
+) -> tuple[Mapping[str, Interval], Mapping[str, Tensor]]:
+    """Of the whole set and of each class, worked out when they are first looked at, as nothing that is logged is."""
     if not resamples or not can_resample(confusion):
         return {}, {}
-    whole, each = _from_counts(confusion, replicates(confusion, resamples), beta, binary=binary)
-    ends = {name: interval(values) for name, values in whole.items()}
-    return (
-        {name: (float(low), float(high)) for name, (low, high) in ends.items()},
-        {name: interval(values) for name, values in each.items()},
-    )
+    found = Deferred(lambda: _bootstrap(confusion, beta, resamples, binary=binary))
+    return Deferred(lambda: found["whole"]), Deferred(lambda: found["each"])
+
+
+def _bootstrap(
+    confusion: Confusion | LabelConfusion, beta: float, resamples: int, *, binary: bool
+) -> dict[str, dict[str, Any]]:
+    with torch.inference_mode(False), torch.no_grad():  # whichever thread asks
+        number = len(confusion.class_names)
+        seen = torch.arange(number) if binary else seen_classes(confusion)
+        drawn = replicates(confusion, resamples, classes=seen)
+        whole, each = zip(*(_from_counts(confusion, counts, beta, binary=binary) for counts in drawn), strict=True)
+        ends = {name: interval(torch.cat([part[name] for part in whole])) for name in whole[0]}
+        of_classes = {}
+        for name in tuple(each[0]):
+            of_classes[name] = torch.full((2, number), torch.nan, dtype=torch.float64)
+            of_classes[name][:, seen] = interval(torch.cat([part.pop(name) for part in each]))
+    return {"whole": {name: (float(low), float(high)) for name, (low, high) in ends.items()}, "each": of_classes}
 
 
 def _undefined(confusion: Confusion | LabelConfusion, counts: ClassCounts) -> tuple[str, ...]:
