@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
@@ -23,6 +24,8 @@ LOGGED: dict[Task, tuple[str, ...]] = {
 
 LARGEST_DOUBT = 1e-3
 """By how much a logged figure may be off without a warning."""
+OF_A_CLASS = "per_class/"
+"""What names of figures of classes begin with."""
 
 
 def patterns_of(log: Sequence[str] | str | None, task: Task) -> tuple[str, ...]:
@@ -41,7 +44,7 @@ def matching(patterns: Sequence[str], report: ClassificationReport) -> dict[str,
         >>> matching(["f*_macro"], report)
         {'f1_macro': 0.4}
     """
-    figures = report.scalars()
+    figures = report.scalars() if any(map(_may_be_of_a_class, patterns)) else report.overall
     return {name: value for name, value in figures.items() if any(_means(one, name, figures) for one in patterns)}
 
 
@@ -50,6 +53,12 @@ def _means(pattern: str, name: str, known: Collection[str]) -> bool:
     if pattern in known:
         return name == pattern
     return fnmatchcase(name, pattern) or fnmatchcase(name, pattern.replace("[", "[[]"))
+
+
+def _may_be_of_a_class(pattern: str) -> bool:
+    """Whether it can fit figures of classes, which are very many where classes are."""
+    begin = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
+    return begin.startswith(OF_A_CLASS) or OF_A_CLASS.startswith(begin)
 
 
 def doubtful(report: ClassificationReport, logged: Iterable[str]) -> tuple[str, ...]:
@@ -75,7 +84,7 @@ def check_patterns(
         namings: of its classes, as loaders have them.
     """
     known = list(report.overall)
-    for names in dict.fromkeys(namings):
+    for names in dict.fromkeys(namings) if any(map(_may_be_of_a_class, patterns)) else ():
         known += list(replace(report, class_names=names).scalars())[len(report.overall) :]
     unknown = [pattern for pattern in patterns if not any(_means(pattern, name, known) for name in known)]
     if unknown:

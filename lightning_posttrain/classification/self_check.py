@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_posttrain.classification.batch import EvalBatch
+from lightning_posttrain.classification.functional.confusion import class_counts
 from lightning_posttrain.classification.result.confusion import Confusion
 from lightning_posttrain.core.output.result import Result
 from lightning_posttrain.core.statistics.precision import CLOSE, wide
@@ -51,23 +52,35 @@ def of_batch(batch: EvalBatch) -> Figures:
         whole = (right | ~counted).all(1)[rows]
         return Figures((float(wide(right[counted]).mean()), float(wide(whole).mean()) if len(whole) else float("nan")))
     target, predicted = batch.target[counted], batch.predicted[counted]
-    counts = torch.bincount(target * batch.num_classes + predicted, minlength=batch.num_classes**2)
     loss = -torch.log_softmax(wide(batch.scores[counted]), 1).gather(1, target[:, None]).mean()
-    return Figures(_accuracies(counts.view(batch.num_classes, -1)), float(loss))
+    return Figures(_accuracies(*_of_classes(target, predicted, batch.num_classes)), float(loss))
+
+
+def _of_classes(target: Tensor, predicted: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each class the rows that are of it, predicted so, and both, each ``(C,)``."""
+    chosen = (target, predicted, target[target == predicted])
+    rows, columns, right = (torch.bincount(each, minlength=classes) for each in chosen)
+    return rows, columns, right
 
 
 def of_results(results: Iterable[Result], log_loss: float | None) -> Figures:
     """Ours of an epoch, where the matrix of confusions was counted."""
     confusion = next((result for result in results if isinstance(result, Confusion)), None)
-    if confusion is None or confusion.counts.ndim != 2 or confusion.counts.is_sparse:
+    if confusion is None:
         return Figures((), log_loss)
-    return Figures(_accuracies(confusion.counts), log_loss)
+    counts = class_counts(confusion)
+    return Figures(_accuracies(counts.support, counts.predicted, counts.true_positive), log_loss)
 
 
-def _accuracies(counts: Tensor) -> tuple[float, ...]:
-    """Over all rows, and the means over classes as scikit-learn, and as torchmetrics, have them; NaN of no rows."""
-    counts = counts.double()
-    rows, columns, right = counts.sum(1), counts.sum(0), counts.diagonal()
+def _accuracies(rows: Tensor, columns: Tensor, right: Tensor) -> tuple[float, ...]:
+    """Over all rows, and the means over classes as scikit-learn, and as torchmetrics, have them; NaN of no rows.
+
+    Args:
+        rows: of each class ``(C,)``.
+        columns: rows predicted as each.
+        right: rows that are both.
+    """
+    rows, columns, right = (each.double() for each in (rows, columns, right))
     recall = torch.where(rows > 0, right / rows.clamp(min=1), 0.0)
     there, seen = (rows > 0).sum(), ((rows > 0) | (columns > 0)).sum()
     means = (right.sum() / rows.sum(), recall.sum() / there, recall.sum() / seen, recall.mean())

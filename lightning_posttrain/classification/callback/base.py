@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
@@ -146,7 +147,7 @@ def distinct(names: Sequence[str]) -> tuple[str, ...]:
     if isinstance(names, (str, Mapping)):
         raise ValueError(f"`class_names` is a {type(names).__name__}, wanted a list with a name for each class.")
     texts = tuple(map(str, names))
-    twice = [name for name in texts if texts.count(name) > 1]
+    twice = [name for name, times in Counter(texts).items() if times > 1]
     if twice or not all(texts) or not texts:
         raise ValueError(
             f"`class_names` has {twice[0]!r} twice." if twice else "`class_names` has an empty name or none."

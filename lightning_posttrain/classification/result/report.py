@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lightning_posttrain.core.output.result import undefined_to_none
 
 Interval = tuple[float, float]
+LISTED = 1000
+"""With more classes than this, tables and files list those alone that have a figure."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +58,22 @@ class ClassificationReport:
     def notes(self) -> tuple[str, ...]:
         """All that a reader of the table must know."""
         together = "no intervals: the positions of one sample go together"
-        return (*self.alerts, *self.undefined, *((together,) if self.positions else ()), *self.agreements)
+        return (
+            *self.alerts, *self.undefined, *((together,) if self.positions else ()), *self._unlisted, *self.agreements
+        )  # fmt: skip
+
+    @cached_property
+    def listed(self) -> Tensor:
+        """The classes that tables and files list, in order: of more than 1,000 those that have a figure."""
+        known = [~values.isnan() for values in self.per_class.values()]
+        if len(self.class_names) <= LISTED or not known:
+            return torch.arange(len(self.class_names))
+        return torch.stack(known).any(dim=0).nonzero()[:, 0]
+
+    @property
+    def _unlisted(self) -> tuple[str, ...]:
+        left = len(self.class_names) - len(self.listed)
+        return (f"{left:,} classes that had no row and were never predicted are not listed",) if left else ()
 
     def scalars(self) -> dict[str, float]:
         """Every figure, those of classes as ``per_class/recall/cat``."""
@@ -79,9 +98,10 @@ class ClassificationReport:
         }
 
     def rows(self) -> list[tuple[Any, ...]]:
-        """Name, support and figures of each class."""
-        columns = (values.tolist() for values in self.per_class.values())
-        return list(zip(self.class_names, self.support.tolist(), *columns, strict=True))
+        """Name, support and figures of each class that is listed."""
+        names = (self.class_names[i] for i in self.listed.tolist())
+        columns = (values[self.listed].tolist() for values in (self.support, *self.per_class.values()))
+        return list(zip(names, *columns, strict=True))
 
     def to_dict(self) -> dict[str, Any]:
         """Figures of the whole set, their intervals, then one record for each class."""
@@ -92,7 +112,7 @@ class ClassificationReport:
             "bounds": self.bounds,
             "class_bounds": self.class_bounds,
             "per_class": [dict(zip(keys, row, strict=True)) for row in self.rows()],
-            "class_intervals": self.class_intervals,
+            "class_intervals": {name: ends[:, self.listed] for name, ends in self.class_intervals.items()},
             "notes": self.notes,
         }
         return {key: undefined_to_none(value) for key, value in figures.items()}

@@ -129,7 +129,8 @@ class Histories:
 
 def _begun(rows: int, step: int, classes: int, device: torch.device) -> tuple[Past, tuple[str, ...]]:
     form = ColumnForm.of(rows, classes, probabilities=True)
-    keep = rows * form.all_bytes(classes, probabilities=True) <= MEMORY
+    pairs = 8 * classes**2  # what confident learning counts
+    keep = rows * form.all_bytes(classes, probabilities=True) + pairs <= MEMORY
     table = HistoryTable(rows, classes, keep_probabilities=keep, device=device)
     limits = []
     if step > 1:
