@@ -82,6 +82,7 @@ class CalibrationReport(Counted):
         reason: why it is not kept, or not there.
         held_out: whether each row of ``after`` was adjusted by a fit to other rows of this set (validation), rather
             than by what was fitted on validation (test).
+        fitted: rows of these that it was fitted to, where that was now (validation); else 0.
         parameters: numbers of the adjustment, as ``{"temperature": 1.83}``.
     """
 
@@ -94,6 +95,7 @@ class CalibrationReport(Counted):
     kept: bool = False
     reason: str = ""
     held_out: bool = False
+    fitted: int = 0
     parameters: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -101,7 +103,9 @@ class CalibrationReport(Counted):
         """What was adjusted, why not, on which rows, and whether the figures are of a sample."""
         sample = f"figures are from a sample of {self.rows:,} of {self.total:,} rows" if self.rows < self.total else ""
         empty = "no rows were counted" if not self.total else ""
-        return tuple(note for note in (self.words, self.reason, self._source, self._verdict, sample, empty) if note)
+        few = f"fitted to {self.fitted:,} of these rows" if 0 < self.fitted < self.rows else ""
+        notes = (self.words, self.reason, self._source, self._verdict, few, sample, empty)
+        return tuple(note for note in notes if note)
 
     @property
     def _source(self) -> str:

@@ -7,14 +7,12 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from lightning_posttrain.classification.batch import EvalBatch
+from lightning_posttrain.classification.batch import PASS, EvalBatch
 from lightning_posttrain.classification.metric.base import EvaluationMetric
 from lightning_posttrain.classification.rows import BASIC, RowFacts, columns, measure
 
 STAGE = 1 << 17
 """Scores that are gathered before they are looked at; half a megabyte stays in a processor's cache."""
-PASS = 1 << 20
-"""Scores that are looked at in one pass at most, so that a segmentation needs little memory beside its own."""
 RING = 1 << 13
 """Rows whose facts are gathered before they are counted."""
 
@@ -48,8 +46,7 @@ class Accumulator:
         """Take a batch."""
         scores, target = batch.scores, batch.marked
         if 2 * len(scores) > self._room:
-            for first in range(0, len(scores), self._longest):
-                self._look(scores[first : first + self._longest], target[first : first + self._longest])
+            self._add_large(batch)
             return
         if self._scores is None or self._target is None or self._scores.dtype != scores.dtype:
             self._drain()
@@ -68,6 +65,17 @@ class Accumulator:
         """Bring all that was gathered into the metrics."""
         self._drain()
         self._count()
+
+    def _add_large(self, batch: EvalBatch) -> None:
+        """Take a batch that need not be gathered; one of many rows need not wait to be counted either."""
+        if self.multilabel or 2 * len(batch.scores) > RING:
+            for scores, rows in batch.passes(self._wanted):
+                self._add_scores(scores, rows)
+                self._add_rows(rows)
+            return
+        for first in range(0, len(batch.scores), self._longest):
+            place = slice(first, first + self._longest)
+            self._look(batch.scores[place], batch.marked[place])
 
     def _drain(self) -> None:
         staged, self._staged = self._staged, 0

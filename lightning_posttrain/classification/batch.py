@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,6 +13,9 @@ from torch import Tensor
 from lightning_posttrain.classification.hardness import hardness, ranked
 from lightning_posttrain.classification.rows import BASIC, LEFT_OUT, RowFacts, columns, measure, measure_labels
 from lightning_posttrain.core.stream.reading import Hardness
+
+PASS = 1 << 20
+"""Scores that are looked at in one pass at most, so that a segmentation needs little memory beside its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,15 +82,44 @@ class EvalBatch:
 
     def rows(self, wanted: Collection[str]) -> RowFacts:
         """Facts of its rows, those wanted and the basic ones; a row for each label of a multilabel batch."""
+        known = self._facts
+        if known and BASIC.union(wanted) <= known[0].facts.keys():
+            return known[0]
+        if self.multilabel:
+            with torch.no_grad():
+                known[:] = [measure_labels(self.scores, self.marked)]
+        else:
+            for _ in self.passes(wanted):
+                pass
+        return known[0]
+
+    def passes(self, wanted: Collection[str]) -> Iterator[tuple[Tensor, RowFacts]]:
+        """Its scores with the facts of their rows, some rows at a time, while both are in a processor's cache.
+
+        Of a batch without labels they are kept for ``rows``, as long as the batch is.
+        """
+        scores, marked, length = self.scores, self.marked, max(PASS // self.num_classes, 1)
+        places = [slice(first, first + length) for first in range(0, len(scores), length)]
+        places = places if len(places) > 1 else [slice(None)]
         with torch.no_grad():
             if self.multilabel:
-                return measure_labels(self.scores, self.marked)
-            facts = columns(len(self.scores), BASIC.union(wanted), self.scores)
-            return measure(self.scores, self.marked, facts)
+                for place in places:
+                    yield scores[place], measure_labels(scores[place], marked[place])
+                return
+            facts = columns(len(scores), BASIC.union(wanted, *(each.facts for each in self._facts)), scores)
+            for place in places:
+                into = {name: column[place] for name, column in facts.items()} if len(places) > 1 else facts
+                yield scores[place], measure(scores[place], marked[place], into)
+        self._facts[:] = [RowFacts(self.num_classes, facts)]
 
     @cached_property
+    def _facts(self) -> list[RowFacts]:
+        """Those of all rows, once they are known."""
+        return []
+
+    @property
     def _basic(self) -> RowFacts:
-        return self.rows(BASIC)
+        return self._facts[0] if self._facts else self.rows(BASIC)
 
     @property
     def predicted(self) -> Tensor:

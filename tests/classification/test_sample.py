@@ -27,7 +27,7 @@ def sampled(batches, capacity):
     whole = ScoreSample(4, multilabel=batches[0].multilabel)
     whole.capacity = capacity
     states = [rank.states() for rank in ranks]
-    joined = {name: torch.cat([s[name] for s in states]) for name in ("scores", "marks")}
+    joined = {name: torch.cat([s[name] for s in states]) for name in ("scores", "marks", "keys")}
     return whole.read({**joined, "counted": states[0]["counted"] + states[1]["counted"]})
 
 

@@ -81,11 +81,12 @@ def cross_fit(methods: Sequence[str], logits: Tensor, target: Tensor, task: Task
         fold = _folds(len(logits), folds)
         losses = {NONE: log_loss(logits, target, task)}
         tried, said = _possible(methods, logits, target, task, fold, folds)
-        adjusted = {method: _held_out(method, logits, target, task, fold) for method in tried}
+        fits = {method: fit(method, logits, target, task) for method in tried}
+        adjusted = {method: _held_out(method, fits[method], logits, target, task, fold) for method in tried}
         losses.update({method: log_loss(values, target, task) for method, values in adjusted.items()})
         best = min(tried, key=lambda method: losses[method], default=None)
         if best is not None and losses[best] < losses[NONE]:
-            return CrossFit(best, True, fit(best, logits, target, task), adjusted[best], losses, said)
+            return CrossFit(best, True, fits[best], adjusted[best], losses, said)
         refused = "" if best is None else _refused(best, losses)
         reason = "; ".join(part for part in (refused, said) if part)
         return CrossFit(best, False, Identity(task), logits, losses, reason)
@@ -120,11 +121,12 @@ def _folds(rows: int, folds: int) -> Tensor:
     return order % folds
 
 
-def _held_out(method: str, logits: Tensor, target: Tensor, task: Task, fold: Tensor) -> Tensor:
+def _held_out(method: str, whole: Calibrator, logits: Tensor, target: Tensor, task: Task, fold: Tensor) -> Tensor:
+    """Each row adjusted by a fit to the other folds, which is near that to the whole."""
     adjusted = torch.empty_like(logits)
     for number in range(int(fold.max()) + 1):
         left = fold == number
-        adjusted[left] = fit(method, logits[~left], target[~left], task)(logits[left])
+        adjusted[left] = fit(method, logits[~left], target[~left], task, near=whole)(logits[left])
     return adjusted
 
 

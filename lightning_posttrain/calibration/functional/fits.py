@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -15,20 +14,18 @@ from lightning_posttrain.calibration.calibrators.base import Calibrator
 from lightning_posttrain.calibration.calibrators.isotonic import IsotonicCalibration
 from lightning_posttrain.calibration.calibrators.methods import check_method
 from lightning_posttrain.calibration.calibrators.scaling import (
-    COLDEST,
-    HOTTEST,
     Identity,
     PlattScaling,
     TemperatureScaling,
     VectorScaling,
 )
+from lightning_posttrain.calibration.functional.scale import RULED_OUT, best_scale, slope_of_classes
 from lightning_posttrain.classification import Task
 
 _STEPS = 100
-_LOWEST, _HIGHEST = 1 / HOTTEST, 1 / COLDEST
 
 
-def fit(method: str, logits: Tensor, target: Tensor, task: Task) -> Calibrator:
+def fit(method: str, logits: Tensor, target: Tensor, task: Task, *, near: Calibrator | None = None) -> Calibrator:
     """Fit a calibrator by the log loss of the rows, in float64.
 
     ``"temperature"`` has one number and suits every task; ``"vector"`` two for each class of a multiclass task;
@@ -40,6 +37,7 @@ def fit(method: str, logits: Tensor, target: Tensor, task: Task) -> Calibrator:
         logits: ``(N, C)``; of a binary task ``(N, 2)``, ``(N,)`` or ``(N, 1)``; log-odds of labels ``(N, L)``.
         target: class ``(N,)``; for labels 0 or 1 ``(N, L)``, and -1 where one is not to be counted.
         task: what they mean.
+        near: what the method gave for nearly the same rows, from where a temperature is found in fewer steps.
 
     Raises:
         ValueError: the task has no such method.
@@ -53,7 +51,10 @@ def fit(method: str, logits: Tensor, target: Tensor, task: Task) -> Calibrator:
     check_method(method, task)
     # in validation Lightning is in inference mode, and what is made there could never be trained behind
     with torch.inference_mode(False), torch.no_grad():
-        return _FITS[method](logits.to(torch.float64, copy=True), target.clone(), task)
+        logits, target = logits.to(torch.float64, copy=True), target.clone()
+        if isinstance(near, TemperatureScaling) and method == near.method:
+            return _temperature(logits, target, task, float(near.temperature))
+        return _FITS[method](logits, target, task)
 
 
 class _Margins(NamedTuple):
@@ -102,46 +103,25 @@ def _classes(logits: Tensor, target: Tensor) -> _Classes:
     return _Classes(logits.masked_fill(ruled_out, 0.0), ruled_out, target)
 
 
-def _temperature(logits: Tensor, target: Tensor, task: Task) -> Calibrator:
+def _temperature(logits: Tensor, target: Tensor, task: Task, near: float = 1.0) -> Calibrator:
     """The log loss is convex in one over the temperature, so its slope has one zero."""
     if task == "multiclass":
-        return TemperatureScaling(1 / _scale_of_classes(logits, target), task)
-    return TemperatureScaling(1 / _best_scale(partial(_slope_of_margins, _margins(logits, target, task))), task)
+        return TemperatureScaling(1 / _scale_of_classes(logits, target, 1 / near), task)
+    margins = _margins(logits, target, task)
+    return TemperatureScaling(1 / best_scale(partial(_slope_of_margins, margins), 1 / near), task)
 
 
-def _scale_of_classes(logits: Tensor, target: Tensor) -> float:
+def _scale_of_classes(logits: Tensor, target: Tensor, start: float = 1.0) -> float:
     below = logits - logits.amax(dim=1, keepdim=True)  # changes no probability, and keeps numbers small
-    return _best_scale(partial(_slope_of_classes, _classes(below, target)))
-
-
-def _slope_of_classes(rows: _Classes, scale: float) -> tuple[float, float]:
-    chance = rows.chances(scale * rows.logits).exp()
-    mean = (chance * rows.logits).sum(dim=1)
-    spread = (chance * rows.logits.square()).sum(dim=1) - mean.square()
-    return float((mean - rows.own).mean()), float(spread.mean())
+    rows = _classes(below, target)
+    # far below where a class is ruled out, so that its probability is 0, and finite, so that 0 times it is 0
+    return best_scale(partial(slope_of_classes, rows.logits.masked_fill_(rows.ruled_out, RULED_OUT), rows.own), start)
 
 
 def _slope_of_margins(rows: _Margins, scale: float) -> tuple[float, float]:
     chance = torch.sigmoid(scale * rows.margin)
     first = (chance - rows.label) * rows.margin * rows.counted
     return float(first.mean()), float((chance * (1 - chance) * rows.margin.square()).mean())
-
-
-def _best_scale(derivatives: Callable[[float], tuple[float, float]]) -> float:
-    """Where a rising slope is 0, from 0.01 to 100: Newton's steps, and a halved bracket where these do not help."""
-    low, high, scale, moved, seen = _LOWEST, _HIGHEST, 1.0, math.inf, set[float]()
-    for _ in range(_STEPS):
-        first, second = derivatives(scale)
-        outward = scale >= _HIGHEST if first < 0 else scale <= _LOWEST
-        if outward or not abs(first) > 0 or abs(first) <= 1e-9 * scale * second:
-            break
-        seen.add(scale)
-        low, high, ahead = (low, scale, low) if first > 0 else (scale, high, high)
-        step = scale - first / second if second > 0 else math.inf
-        if not low < step < high or abs(step - scale) > moved / 2:
-            step = math.sqrt(low * high) if ahead in seen else ahead
-        moved, scale = abs(step - scale), step
-    return scale
 
 
 def _vector(logits: Tensor, target: Tensor, task: Task) -> Calibrator:

@@ -15,8 +15,8 @@ from lightning_posttrain.calibration.functional.errors import calibration_figure
 from lightning_posttrain.calibration.result import CalibrationFigures, CalibrationReport
 from lightning_posttrain.classification import ScoreRows, Task
 
-FITTED, FEWEST = 1 << 21, 2000
-"""Scores that are fitted to, and rows at least: with 1,000 classes a fit to more takes seconds of each epoch."""
+FITTED, FEWEST, MOST = 1 << 21, 2000, 1 << 24
+"""Scores that are fitted to, rows at least, and scores of these at most: a fit to more takes seconds of each epoch."""
 
 
 def checked_methods(method: str | Sequence[str], task: Task) -> tuple[str, ...]:
@@ -31,7 +31,8 @@ def checked_methods(method: str | Sequence[str], task: Task) -> tuple[str, ...]:
 
 def cross_fit_rows(methods: Sequence[str], rows: ScoreRows, task: Task, folds: int) -> CrossFit:
     """``cross_fit`` to so many of the rows as take no seconds; the held-out logits are of these."""
-    few = max(FEWEST, FITTED // max(rows.scores.shape[1], 1))
+    classes = max(rows.scores.shape[1], 1)
+    few = max(FITTED // classes, min(FEWEST, MOST // classes))
     # rows come in a random order, so the first are a sample too
     return cross_fit(methods, rows.scores[:few], rows.target[:few], task, folds)
 
@@ -50,7 +51,7 @@ def report_cross_fitted(report: CalibrationReport, found: CrossFit, rows: ScoreR
         rows: the rows.
         bins: of the reliability diagram.
     """
-    report = replace(report, reason=found.reason, held_out=True)
+    report = replace(report, reason=found.reason, held_out=True, fitted=len(found.held_out))
     if not found.kept:
         return report
     unseen = rows.scores[len(found.held_out) :]

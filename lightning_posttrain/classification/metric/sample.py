@@ -16,6 +16,8 @@ MEMORY = 1 << 26
 """Bytes of scores that are kept, at most twice as many while an epoch lasts, and those of each rank after it."""
 SPREAD = 0x9E3779B97F4A7C1
 """An odd number, by which whole numbers are spread over all others."""
+NEVER = torch.iinfo(torch.int64).max
+"""The key of a row that does not count, above all others."""
 
 
 @final
@@ -29,6 +31,7 @@ class ScoreSample(EvaluationMetric):
 
     scores: list[Tensor]
     marks: list[Tensor]
+    keys: list[Tensor]
     counted: Tensor
 
     def __init__(self, num_classes: int, *, multilabel: bool = False, sync_on_compute: bool = True) -> None:
@@ -36,39 +39,63 @@ class ScoreSample(EvaluationMetric):
         self.capacity = max(1024, MEMORY // (4 * num_classes))
         self.grow("scores", num_classes, torch.float32)
         self.grow("marks", num_classes if multilabel else 1)
+        self.grow("keys", 1)
         self.count("counted")
+        self._bar: int | None = None
+
+    def reset(self) -> None:
+        """Begin anew."""
+        super().reset()
+        self._bar = None
 
     def add_scores(self, scores: Tensor, rows: RowFacts) -> None:
         """Keep rows; a row of labels of which none counts is none."""
         marks = ((rows.label + 1) * rows.counted).view(len(scores), -1)
-        self.counted += (marks > 0).any(1).sum()
-        self.scores.append(scores.to(torch.float32, copy=True))  # a buffer may come in that is used again
-        self.marks.append(marks)
-        if sum(map(len, self.scores)) > 2 * self.capacity:
-            self.scores, self.marks = ([part] for part in self._least(torch.cat(self.scores), torch.cat(self.marks)))
+        counts = (marks > 0).any(1)
+        self.counted += counts.sum()
+        kept = scores.to(torch.float32)
+        keys = row_hash(kept, marks).masked_fill_(~counts, NEVER)
+        if self._bar is not None:
+            chosen = (keys <= self._bar).nonzero()[:, 0]
+            kept, marks, keys = kept[chosen], marks[chosen], keys[chosen]
+        elif kept.data_ptr() == scores.data_ptr():
+            kept = kept.clone()  # a buffer may come in that is used again
+        self._keep(kept, marks, keys[:, None])
 
     def add_rows(self, rows: RowFacts) -> None:
         """Nothing: what is needed came with the scores."""
 
-    def _least(self, scores: Tensor, marks: Tensor) -> tuple[Tensor, Tensor]:
-        """The rows with the smallest hashes, in their order; rows that do not count come last."""
-        order = row_hash(scores, marks).masked_fill(~(marks > 0).any(1), torch.iinfo(torch.int64).max)
-        kept = order.argsort(stable=True)[: self.capacity]
-        return scores[kept], marks[kept]
+    def _keep(self, scores: Tensor, marks: Tensor, keys: Tensor) -> None:
+        self.scores.append(scores)
+        self.marks.append(marks)
+        self.keys.append(keys)
+        if sum(map(len, self.keys)) <= 2 * self.capacity:
+            return
+        scores, marks, keys = (torch.cat(parts) for parts in (self.scores, self.marks, self.keys))
+        chosen = keys[:, 0].topk(self.capacity, largest=False, sorted=False).indices
+        self.scores, self.marks, self.keys = [scores[chosen]], [marks[chosen]], [keys[chosen]]
+        if keys.device.type == "cpu":  # to look at a number of a GPU would wait for it
+            self._bar = int(self.keys[0].max())
 
     def states(self) -> dict[str, Tensor]:
         """The states; of more rows than there is room for, those that are kept."""
         states = super().states()
-        if len(states["scores"]) > self.capacity:
-            states["scores"], states["marks"] = self._least(states["scores"], states["marks"])
-        return states
+        return self._least(states) if len(states["keys"]) > self.capacity else states
+
+    def _least(self, states: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The rows with the smallest keys, in their order; rows that do not count come last."""
+        # of other ranks there may be rows of zeros
+        keys = states["keys"][:, 0].masked_fill(~(states["marks"] > 0).any(1), NEVER)
+        chosen = keys.argsort(stable=True)[: self.capacity]
+        return {**states, **{name: states[name][chosen] for name in ("scores", "marks", "keys")}}
 
     def read(self, states: Mapping[str, Tensor]) -> ScoreRows:
         """The rows that count, in the order of their hashes."""
-        scores, marks = self._least(states["scores"], states["marks"])
-        real = (marks > 0).any(1)
-        target = marks[real] - 1
-        return ScoreRows(scores[real], target if self.multilabel else target[:, 0], int(states["counted"]))
+        least = self._least(states)
+        scores, marks = least["scores"], least["marks"]
+        real = int((marks > 0).any(1).sum())
+        target = marks[:real] - 1
+        return ScoreRows(scores[:real], target if self.multilabel else target[:, 0], int(states["counted"]))
 
 
 def row_hash(scores: Tensor, marks: Tensor) -> Tensor:
@@ -78,10 +105,19 @@ def row_hash(scores: Tensor, marks: Tensor) -> Tensor:
         scores: ``(N, C)`` float32.
         marks: ``(N, M)`` int64.
     """
-    values = torch.cat([scores.contiguous().view(torch.int32).long(), marks], dim=1)
-    places = _mixed(torch.arange(1, values.shape[1] + 1, device=values.device) * SPREAD)
-    # wraps around at 64 bits; the lowest would tell odd from even alone
-    return _mixed((values * (places | 1)).sum(1)) & torch.iinfo(torch.int64).max
+    # whole numbers wrap around; half as wide they are twice as fast, and two sums of them are as good
+    values = scores.view(torch.int32)
+    values = (values >> 16).bitwise_xor_(values)  # low bits may all be zero, as those of what was bfloat16
+    plain = values.sum(1, dtype=torch.int32)
+    weighted = values.mul_(_odd(values.shape[1], values.device).int()).sum(1, dtype=torch.int32)
+    joined = (weighted.long() << 32) + plain
+    marked = _mixed((marks * _odd(marks.shape[1], marks.device)).sum(1))
+    return _mixed(joined ^ marked) & NEVER
+
+
+def _odd(count: int, device: torch.device) -> Tensor:
+    """Odd numbers ``(count,)`` int64 that look random."""
+    return _mixed(torch.arange(1, count + 1, device=device) * SPREAD) | 1
 
 
 def _mixed(values: Tensor) -> Tensor:
