@@ -51,7 +51,7 @@ def fit(method: str, logits: Tensor, target: Tensor, task: Task, *, near: Calibr
     check_method(method, task)
     # in validation Lightning is in inference mode, and what is made there could never be trained behind
     with torch.inference_mode(False), torch.no_grad():
-        logits, target = logits.to(torch.float64, copy=True), target.clone()
+        logits, target = logits.to(torch.float64, copy=logits.is_inference()), target.clone()
         if isinstance(near, TemperatureScaling) and method == near.method:
             return _temperature(logits, target, task, float(near.temperature))
         return _FITS[method](logits, target, task)
@@ -86,11 +86,6 @@ class _Classes(NamedTuple):
     ruled_out: Tensor
     target: Tensor
 
-    @property
-    def own(self) -> Tensor:
-        """The logit of the row's class ``(N,)``."""
-        return self.logits.gather(1, self.target[:, None])[:, 0]
-
     def chances(self, scaled: Tensor) -> Tensor:
         """Logs of the probabilities for scaled logits ``(N, C)``."""
         return scaled.masked_fill(self.ruled_out, -torch.inf).log_softmax(dim=1)
@@ -113,9 +108,11 @@ def _temperature(logits: Tensor, target: Tensor, task: Task, near: float = 1.0) 
 
 def _scale_of_classes(logits: Tensor, target: Tensor, start: float = 1.0) -> float:
     below = logits - logits.amax(dim=1, keepdim=True)  # changes no probability, and keeps numbers small
-    rows = _classes(below, target)
-    # far below where a class is ruled out, so that its probability is 0, and finite, so that 0 times it is 0
-    return best_scale(partial(slope_of_classes, rows.logits.masked_fill_(rows.ruled_out, RULED_OUT), rows.own), start)
+    own = below.gather(1, target[:, None])[:, 0]
+    tells = own.isfinite()
+    if not bool(tells.all()):
+        below, own = below[tells], own[tells]
+    return best_scale(partial(slope_of_classes, below.clamp_(min=RULED_OUT), own), start)
 
 
 def _slope_of_margins(rows: _Margins, scale: float) -> tuple[float, float]:
