@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 COMPARED, TIMED, ROWS = 64, 64, 4096
 """Rows whose scores are compared with the step's, rows for which a forward is timed, and tabular rows of a forward."""
+AT_ONCE, SCORES = 1 << 24, 1 << 27
+"""Scores that are asked for at a time, where a batch of the loader has not more, and for one report, at most."""
 CHUNKS = 20
 """Forwards that the permutation importance is divided into at least, so that it can be stopped in time."""
 SHARE = 0.9
@@ -68,9 +70,10 @@ class SurrogateFit:
 
     def compare(self, sample_set: SampleSet, rows: SampledRows) -> None:
         """See that some rows have the scores that the step gave; else the module is not asked."""
-        _, _, counted = _usable(rows)
-        few = counted.nonzero()[:COMPARED, 0]
-        if len(few) and rows.scores is not None:
+        assert rows.scores is not None
+        assert rows.target is not None
+        few = ((rows.target >= 0) & ~rows.scores.isnan().any(1)).nonzero()[:, 0]
+        if len(few):
             chosen = Chosen(rows.inputs[few], (None,) * len(few), rows.scores[few])
             self.access.check(replace(sample_set, chosen=chosen), sample_set.module.trainer)
 
@@ -96,6 +99,7 @@ class SurrogateFit:
         """
         with progress(trainer, self.access.owner) as bar:
             size = ROWS if known_kind(rows.inputs, self.inputs.kind) == "tabular" else sample_set.rows
+            size = min(size, max(sample_set.rows, AT_ONCE // len(sample_set.names)))
             chunks = Chunks(size, seconds=self.max_seconds, advance=bar)
             if anew and not importance:
                 bar.expect(min(len(rows.inputs), self.forwards))
@@ -107,7 +111,7 @@ class SurrogateFit:
         """The rows with the scores that the model gives now, as many as there is time for; None where it cannot."""
         if not self.access.can(sample_set):
             return None
-        inputs = rows.inputs[: self.forwards]
+        inputs = rows.inputs[: self._forwards(sample_set)]
         few = replace(sample_set, chosen=Chosen(inputs, (None,) * len(inputs)))
         found: list[Tensor] = []
         failed = True
@@ -115,7 +119,7 @@ class SurrogateFit:
             forward, x = self.access.scorer(few), few.inputs(self.inputs.kind)
 
             def work(numbers: Tensor) -> None:
-                found.append(forward(x[numbers.to(x.device)]).detach().float().cpu())
+                found.append(_predicted(forward(x[numbers.to(x.device)]).detach()).cpu())
 
             with self.access.session(sample_set.module), torch.no_grad(), contextlib.suppress(OutOfTimeError):
                 chunks.run(len(x), work)
@@ -135,7 +139,7 @@ class SurrogateFit:
     ) -> SurrogateReport | None:
         """The report of rows with scores; the model is asked for the importance in chunks, if these are there."""
         kind = known_kind(rows.inputs, self.inputs.kind)
-        scores, target, counted = _usable(rows)
+        predicted, target, counted = _usable(rows)
         count, broken = int(counted.sum()), int(((target >= 0) & ~counted).sum())
         if kind is None or count < FEWEST:
             label = sample_set.evaluation.label
@@ -147,7 +151,7 @@ class SurrogateFit:
         inputs, found = rows.inputs[counted], list[SurrogateReport]()
         with self.access.guarded(trainer, "fit a tree", "Pass kind=..., or leave Surrogate out."):
             pooled = self._pooled(inputs, kind)
-            tree = self._tree(sample_set, pooled, scores[counted].argmax(1), kind)
+            tree = self._tree(sample_set, pooled, predicted[counted], kind)
             found.append(replace(tree, remarks=tuple(said)))
         if found and asking is not None and self.access.can(sample_set):
             few = replace(sample_set, chosen=Chosen(inputs, (None,) * len(inputs)))
@@ -183,9 +187,10 @@ class SurrogateFit:
         x, features = sample_set.inputs(self.inputs.kind), len(pooled.names)
         forward = _Forward(self.access.scorer(sample_set), bar)
         with self.access.session(sample_set.module), torch.no_grad():
-            wanted = self._planned(self.forwards, features, len(x))
+            forwards = self._forwards(sample_set)
+            wanted = self._planned(forwards, features, len(x))
             most = _in_time(forward, x, chunks)
-            repeats, rows = planned = self._planned(min(self.forwards, most), features, len(x))
+            repeats, rows = planned = self._planned(min(forwards, most), features, len(x))
             each, forward.rows = rows * features, 0
             whole = rows + each * min(repeats, rows - 1)
             bar.expect(whole)
@@ -194,12 +199,18 @@ class SurrogateFit:
                 seed=self.access.seed, chunk=int(max(1, min(chunks.size, most / CHUNKS))), over=lambda: chunks.over,
             )  # fmt: skip
         said = list(report.remarks)
+        asked = f"{rows:,} of {len(x):,} rows, {(forward.rows - rows) // each} of {self.repeats} repeats"
         if len(drops) < features:
             said.append(f"importance of {len(drops)} of {features} features; the time was over")
         elif planned != wanted or forward.rows < whole:
-            asked = f"{rows:,} of {len(x):,} rows, {(forward.rows - rows) // each} of {self.repeats} repeats"
             said.append(f"the time was short for the importance: {asked}")
+        elif forwards < self.forwards:
+            said.append(f"of so many classes the importance is from {asked}")
         return replace(report, drops=drops, drop_rows=rows if drops else 0, remarks=tuple(said))
+
+    def _forwards(self, sample_set: SampleSet) -> int:
+        """How many rows the model may be asked for: of very many classes fewer, as each has as many scores."""
+        return min(self.forwards, max(TIMED, SCORES // len(sample_set.names)))
 
     def _planned(self, forwards: float, features: int, rows: int) -> tuple[int, int]:
         """Repeats and rows: fewer repeats, and then rows, where forwards would be too many."""
@@ -235,8 +246,14 @@ def _in_time(forward: Callable[[Tensor], Tensor], x: Tensor, chunks: Chunks) -> 
     return SHARE * max(0.0, chunks.left) * len(few) / spent
 
 
+def _predicted(scores: Tensor) -> Tensor:
+    """The class with the largest score ``(n,)``; -1 where one is NaN."""
+    top, predicted = scores.max(1)
+    return predicted.masked_fill(top.isnan(), -1)
+
+
 def _usable(rows: SampledRows) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores, targets, and which rows count."""
+    """Predicted classes, targets, and which rows count."""
     assert rows.scores is not None
     assert rows.target is not None
-    return rows.scores, rows.target, (rows.target >= 0) & ~rows.scores.isnan().any(1)
+    return rows.scores, rows.target, (rows.target >= 0) & (rows.scores >= 0)

@@ -18,7 +18,7 @@ from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.core.stream.ranks import of_first_rank
 from lightning_posttrain.explanations.perturbation.row_sample import RowSample
 from lightning_posttrain.explanations.result.surrogate import SurrogateReport
-from lightning_posttrain.explanations.surrogate_fit import SurrogateFit
+from lightning_posttrain.explanations.surrogate_fit import COMPARED, SurrogateFit
 from lightning_posttrain.samples.inputs import InputOptions, Inputs
 from lightning_posttrain.samples.kinds import Kind, known_kind
 from lightning_posttrain.samples.model_access import ModelAccess, ModelOptions
@@ -95,6 +95,7 @@ class Surrogate(StreamCallback):
     def _forget(self) -> None:
         self._fit.access.forget()
         self._rows: dict[str, RowSample] = {}
+        self._compared: dict[str, RowSample] = {}
         self._batch: dict[str, int] = {}
         self._checked: set[str] = set()
         self._pending: dict[str, tuple[Evaluation, tuple[str, ...], int, bool]] = {}
@@ -108,6 +109,7 @@ class Surrogate(StreamCallback):
     def open(self, trainer: Trainer, module: LightningModule) -> None:
         """Keep no row of another epoch."""
         self._rows = of_other_stages(self._rows, trainer)
+        self._compared = of_other_stages(self._compared, trainer)
 
     def check(self, module: LightningModule, batch: EvalBatch) -> None:
         """Raise where names or scales do not fit; say once that the inputs have no features to ask about."""
@@ -135,7 +137,9 @@ class Surrogate(StreamCallback):
         self._batch[key] = max(self._batch.get(key, 1), len(batch.inputs))
         # rows that do not count are marked, not taken out: that would wait for the device
         target = batch.target.masked_fill(~batch.counted, -1)
-        self._rows.setdefault(key, RowSample(seed=self._fit.access.seed)).offer(batch.inputs, batch.scores, target)
+        seed = self._fit.access.seed
+        self._rows.setdefault(key, RowSample(seed=seed)).offer(batch.inputs, batch.predicted, target)
+        self._compared.setdefault(key, RowSample(COMPARED, seed=seed)).offer(batch.inputs, batch.scores, target)
 
     # reporting
 
@@ -149,7 +153,7 @@ class Surrogate(StreamCallback):
         # at the end of a fit the model is asked for the scores anew
         if (self.importance or in_fit) and key not in self._checked and key in self._rows:
             self._checked.add(key)
-            rows = self._rows[key].rows()
+            rows = self._compared[key].rows()
             if rows is not None and trainer.is_global_zero:
                 self._fit.compare(self._case(module, evaluation, names), rows)
         if in_fit:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from lightning_posttrain.core.statistics.precision import LARGEST_LOSS
 from lightning_posttrain.explanations.result.surrogate import Drop
@@ -115,6 +114,8 @@ def _lenders(order: Tensor, repeats: int) -> Tensor:
     return lenders
 
 
+AT_ONCE = 1 << 20
+"""Logits that are looked at in one pass."""
 Judged = tuple[Tensor, Tensor]
 """Losses and hits ``(n,)`` of rows."""
 
@@ -162,10 +163,18 @@ def _of_rows(forward: Callable[[Tensor], Tensor], rows: Tensor, target: Tensor) 
             f"`forward` gives {tuple(logits.shape)} for {len(rows)} rows, wanted logits with a column for each class. "
             "Wrap it, as forward=lambda x: model(x).logits."
         )
-    logits = logits.detach().cpu().double()
-    target = target.cpu()
-    loss = F.cross_entropy(logits, target, reduction="none").clamp(max=LARGEST_LOSS)
-    return loss, (logits.argmax(1) == target).double()
+    pieces = zip(*(part.split(max(1, AT_ONCE // logits.shape[1])) for part in (logits.detach(), target)), strict=True)
+    losses, hits = zip(*(_losses(part, wanted) for part, wanted in pieces), strict=True)
+    return torch.cat(losses).clamp(max=LARGEST_LOSS), torch.cat(hits)
+
+
+def _losses(logits: Tensor, target: Tensor) -> Judged:
+    """Log losses and hits, float64: of what is summed, the precision of the logits is enough."""
+    logits, target = logits.cpu(), target.cpu()
+    top, predicted = logits.max(1)
+    total = (logits - top[:, None]).exp_().sum(1, dtype=torch.float64)
+    own = logits.gather(1, target[:, None])[:, 0]
+    return total.log() + top.double() - own.double(), (predicted == target).double()
 
 
 def _interval(rise: Tensor, lenders: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -15,7 +15,7 @@ class SampledRows:
 
     Args:
         inputs: as the loader gave them.
-        scores: of the model.
+        scores: of the model, or what is kept of them ``(N,)``.
         target: as the batch has it.
         seen: how many rows they were drawn from.
     """
@@ -31,7 +31,7 @@ class RowSample:
 
     Args:
         most: rows that are kept, at most; while an epoch lasts twice as many.
-        memory: bytes of inputs that are kept, at most, likewise.
+        memory: bytes of inputs that are kept, at most, likewise; of scores four times as many.
         seed: of a generator of its own.
 
     Example:
@@ -65,8 +65,8 @@ class RowSample:
     @property
     def room(self) -> int:
         """How many rows are kept."""
-        first = self._kept[0][0]
-        return max(1, min(self._most, self._memory // max(1, first[0].numel() * first.element_size())))
+        inputs, *others = (max(1, part[0].numel() * part.element_size()) for part in self._kept[0])
+        return max(1, min(self._most, self._memory // inputs, *(4 * self._memory // size for size in others)))
 
     def _thin(self, count: int) -> None:
         keys = torch.cat(self._keys)

@@ -85,7 +85,7 @@ def _said(texts: list[str], *, ruled: bool = False) -> Pixels:
 
 
 def _tree(report: SurrogateReport) -> Pixels:
-    colors = dict(zip(report.class_names, class_colors(range(len(report.class_names))), strict=True))
+    number = {name: number for number, name in enumerate(report.class_names)}
     shown = [branch for branch in report.branches if branch.condition is not None or branch.leaf]
     canvas = Canvas(LINE * min(sum(map(_lines, shown)), MOST) + 8)
     y = 0
@@ -99,7 +99,13 @@ def _tree(report: SurrogateReport) -> Pixels:
             canvas.text(start, y + LINE / 2, text, anchor="lm", color=PALE if branch.otherwise else INK)
             y += LINE
         if branch.leaf:
-            _leaf(canvas, branch, left + (INDENT if branch.condition else 0), y, colors[branch.predicted])
+            _leaf(
+                canvas,
+                branch,
+                left + (INDENT if branch.condition else 0),
+                y,
+                class_colors([number[branch.predicted]])[0],
+            )
             y += LINE
     return canvas.pixels()
 
