@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_posttrain.attribution import Chunks
+from lightning_posttrain.explanations.chosen_outputs import ChosenOutputs
 from lightning_posttrain.explanations.perturbation.explain import explain_samples
 from lightning_posttrain.explanations.perturbation.row_sample import SampledRows
 from lightning_posttrain.explanations.perturbation.settings import PerturbationSettings, Subject
@@ -17,14 +17,15 @@ from lightning_posttrain.explanations.result.explained import Explained, only_fi
 from lightning_posttrain.samples.kinds import Kind, kind_of
 from lightning_posttrain.samples.model_access import CURE, ModelAccess
 from lightning_posttrain.samples.sample_set import SampleSet, progress
-from lightning_posttrain.samples.targets import Explain, Output, Question, of_output, questions
+from lightning_posttrain.samples.targets import Explain, Output, of_output, questions
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
 VALUES = 1 << 20
 """Values of inputs that are given to the model at a time, or as many as in a batch of the loader if these are more."""
-ROWS = 4096
+ROWS, SCORES = 4096, 1 << 24
+"""Rows of a table, and scores, that are asked for at a time likewise."""
 
 
 class ExplanationRun:
@@ -74,16 +75,16 @@ class ExplanationRun:
 
         kind = self.how.display.kind or kind_of(sample_set.chosen.inputs) or "tabular"
         with progress(trainer, self.access.owner) as advance:
-            size = max(sample_set.rows, min(ROWS, VALUES // max(1, sample_set.chosen.inputs[0].numel())))
+            room = min(VALUES // max(1, sample_set.chosen.inputs[0].numel()), SCORES // max(1, len(sample_set.names)))
+            size = max(sample_set.rows, min(ROWS, room))
             chunks = Chunks(size, seconds=self.max_seconds, advance=advance)
             subject = (
                 self._of_output(sample_set, kind, chunks)
                 if callable(self.what)
-                else self._of_classes(sample_set, kind, chunks)
+                else self._of_classes(sample_set, kind, chunks, None if rows is None else rows.scores)
             )
             if rows is not None and kind == "tabular":
                 subject.rows = rows.inputs
-                subject.outputs = None if rows.scores is None else self._read(rows.scores, sample_set)
             return explain_samples(subject, self.how, failed)
 
     def _of_output(self, sample_set: SampleSet, kind: Kind, chunks: Chunks) -> Subject:
@@ -97,25 +98,34 @@ class ExplanationRun:
         pick, shown = torch.ones(len(inputs), 1), sample_set.chosen.inputs
         return Subject(forward, inputs, pick, targets.samples, shown, kind, unit="output", chunks=chunks)
 
-    def _of_classes(self, sample_set: SampleSet, kind: Kind, chunks: Chunks) -> Subject:
+    def _of_classes(self, sample_set: SampleSet, kind: Kind, chunks: Chunks, others: Tensor | None) -> Subject:
+        """What is explained of classes; ``others`` are the scores of other rows, or None."""
         assert not callable(self.what)
         scorer, inputs, names = self.access.scorer(sample_set), sample_set.inputs(kind), sample_set.names
         with torch.no_grad():
             logits = scorer(inputs.clone()).detach().float().cpu()
         asked = questions(logits, sample_set.chosen, self.what, names)
         rows = torch.tensor([question.row for question in asked])
-        pick = _pick(asked, logits.shape[1], alone=sample_set.chosen.single and self.output == "logit")
-        values = (self._read(logits[rows], sample_set) * pick).sum(1).tolist()
-        samples = tuple(replace(one.sample, value=value) for one, value in zip(asked, values, strict=True))
         labels = tuple(question.explained for question in asked) if self._labels(sample_set) else None
+        kept = ChosenOutputs() if labels else ChosenOutputs.of(asked, logits, others)
+
+        def read(scores: Tensor) -> Tensor:
+            if kept.classes is None:
+                return self._read(scores, sample_set)
+            return kept.read(scores.float(), probability=self.output == "probability")
+
+        pick = kept.pick(asked, logits.shape[1], alone=sample_set.chosen.single and self.output == "logit")
+        values = (read(logits[rows]) * pick).sum(1).tolist()
+        samples = tuple(replace(one.sample, value=value) for one, value in zip(asked, values, strict=True))
 
         def forward(x: Tensor, sample: int | None = None) -> Tensor:
             which = None if sample is None else rows[sample].to(x.device).expand(len(x))
-            return self._read(scorer(x, which), sample_set)
+            return read(scorer(x, which))
 
         return Subject(
             forward, inputs[rows.to(inputs.device)], pick, samples, sample_set.chosen.inputs[rows], kind,
-            class_names=names, labels=labels, unit=self.output, chunks=chunks,
+            class_names=kept.names(names), numbers=kept.numbers, labels=labels, unit=self.output, chunks=chunks,
+            outputs=None if others is None or kind != "tabular" else read(others),
             alone=bool(sample_set.chosen.context),
         )  # fmt: skip
 
@@ -129,13 +139,3 @@ class ExplanationRun:
             # of a network with one logit the two are halves of it
             return logits.float() * (2 if sample_set.chosen.single else 1)
         return logits.float().sigmoid() if self._labels(sample_set) else logits.float().softmax(1)
-
-
-def _pick(asked: Sequence[Question], width: int, *, alone: bool) -> Tensor:
-    """Weight of each output in what is explained ``(K, C)``; ``alone``, one output speaks for both classes."""
-    pick = torch.zeros(len(asked), width)
-    for place, question in enumerate(asked):
-        pick[place, question.explained] += 1
-        if question.rival is not None and not alone:
-            pick[place, question.rival] -= 1
-    return pick

@@ -44,6 +44,9 @@ def test_memory_is_bounded_while_it_goes_on_and_all_is_kept_where_there_is_room(
     small = RowSample(memory=100)
     small.offer(torch.zeros(50, 5))  # 20 bytes each
     assert len(small.rows().inputs) == 5
+    wide = RowSample(memory=1000)
+    wide.offer(torch.zeros(50, 5), torch.zeros(50, 100))  # 400 bytes of scores each, of which four times as many fit
+    assert len(wide.rows().inputs) == 10
 
 
 def test_rows_of_inference_mode_and_of_another_shape():

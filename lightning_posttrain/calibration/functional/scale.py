@@ -52,7 +52,8 @@ def slope_of_classes(logits: Tensor, own: Tensor, scale: float) -> tuple[float, 
     """
     first = second = 0.0
     length = max(1, AT_ONCE // logits.shape[1])
-    for part, wanted in zip(logits.split(length), own.split(length), strict=True):
+    for start in range(0, len(own), length):
+        part, wanted = logits[start : start + length], own[start : start + length]
         weight = (scale * part).exp_()
         total = weight.sum(dim=1)
         mean = weight.mul_(part).sum(dim=1) / total

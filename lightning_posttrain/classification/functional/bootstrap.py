@@ -39,14 +39,14 @@ def replicates(
     if isinstance(confusion, LabelConfusion):
         cells = confusion.counts.flatten(1)
         drawn = np.stack([_draw(generator, label, resamples, len(cells)) for label in cells], axis=1)
-        for labels in torch.from_numpy(drawn).view(len(drawn), -1, 2, 2).split(max(1, AT_ONCE // len(cells))):
+        for labels in torch.split(torch.from_numpy(drawn).view(len(drawn), -1, 2, 2), max(1, AT_ONCE // len(cells))):
             yield ClassCounts(labels[..., 1, 1], labels[..., 0, 1], labels[..., 1, 0], labels[..., 0, 0])
         return
     place, count = confusion.cells
     number = len(confusion.class_names) if classes is None else len(classes)
     place = place if classes is None else torch.searchsorted(classes, place)
     drawn = _draw(generator, count, resamples, 1)
-    for rows in torch.from_numpy(drawn).split(max(1, AT_ONCE // number)):
+    for rows in torch.split(torch.from_numpy(drawn), max(1, AT_ONCE // number)):
         yield counts_of_cells(place, rows, number)
 
 
@@ -54,7 +54,8 @@ def seen_classes(confusion: Confusion | LabelConfusion) -> Tensor:
     """The classes ``(S,)`` that have rows or were predicted, in order; all labels. Others have no figure at all."""
     if isinstance(confusion, LabelConfusion):
         return torch.arange(len(confusion.counts))
-    return confusion.cells[0].unique()
+    seen: Tensor = torch.unique(confusion.cells[0])
+    return seen
 
 
 def _draw(generator: np.random.Generator, count: Tensor, resamples: int, times: int) -> np.ndarray:

@@ -163,7 +163,8 @@ def _of_rows(forward: Callable[[Tensor], Tensor], rows: Tensor, target: Tensor) 
             f"`forward` gives {tuple(logits.shape)} for {len(rows)} rows, wanted logits with a column for each class. "
             "Wrap it, as forward=lambda x: model(x).logits."
         )
-    pieces = zip(*(part.split(max(1, AT_ONCE // logits.shape[1])) for part in (logits.detach(), target)), strict=True)
+    room = max(1, AT_ONCE // logits.shape[1])
+    pieces = zip(torch.split(logits.detach(), room), torch.split(target, room), strict=True)
     losses, hits = zip(*(_losses(part, wanted) for part, wanted in pieces), strict=True)
     return torch.cat(losses).clamp(max=LARGEST_LOSS), torch.cat(hits)
 

@@ -37,11 +37,12 @@ def importance_of(
     rows = rows[: how.important]
     behind, count = hidden(rows, FEW), parts.count
     known = ask(subject.forward, rows, subject.chunks) if subject.outputs is None else subject.outputs[: len(rows)]
-    chosen = most_predicted(known.cpu())
+    chosen = most_predicted(known.cpu(), len(subject.numbers) or None)
 
     def forward(x: Tensor) -> Tensor:
         return as_outputs(subject.forward(x), len(x))[:, chosen.to(x.device)]
 
+    numbers = subject.numbers or range(known.shape[1])
     game = Game(forward, rows, parts.index[:1], count, behind, subject.chunks)
     samples = None if count <= 8 else 2 * count + 256  # of 9 columns and more, all sets are too many for many rows
     method: Method = "auto" if count <= 8 else "kernel"
@@ -50,11 +51,12 @@ def importance_of(
     return Importance(
         names=parts.names[0], class_names=tuple(names[i] for i in chosen.tolist()),
         values=found.values.movedim(1, 0).float(), shown=how.display.shown(rows.cpu(), "tabular"),
-        method=found.method, background=behind.shape[1], unit=subject.unit, classes=tuple(chosen.tolist()),
+        method=found.method, background=behind.shape[1], unit=subject.unit,
+        classes=tuple(numbers[i] for i in chosen.tolist()),
     )  # fmt: skip
 
 
-def most_predicted(outputs: Tensor) -> Tensor:
-    """The classes that outputs ``(N, C)`` are largest for most often, in order of class."""
-    times = outputs.argmax(1).bincount(minlength=outputs.shape[1])
+def most_predicted(outputs: Tensor, classes: int | None = None) -> Tensor:
+    """The classes, of the first ``classes`` or of all, that outputs ``(N, C)`` are largest for most often, in order."""
+    times = outputs.argmax(1).bincount(minlength=outputs.shape[1])[:classes]
     return times.sort(descending=True, stable=True).indices[:MOST_CLASSES].sort().values

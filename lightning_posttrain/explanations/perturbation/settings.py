@@ -127,6 +127,7 @@ class Subject:
         samples: what is known of each.
         shown: the samples as the loader gave them.
         class_names: of the outputs, where these are of classes.
+        numbers: of the classes of all outputs but the last, which is of all other classes; none where it is of one.
         labels: for several labels a row, the number of the one that a sample is asked about, ``K`` of them; else None.
         rows: other rows of a table ``(N, F)``, or None.
         outputs: of the model for these ``(N, C)``, or None where they are to be asked for.
@@ -143,6 +144,7 @@ class Subject:
     shown: Tensor
     kind: Kind
     class_names: tuple[str, ...] = ()
+    numbers: tuple[int, ...] = ()
     labels: tuple[int, ...] | None = None
     rows: Tensor | None = None
     outputs: Tensor | None = None
