@@ -9,10 +9,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lightning_posttrain.attribution.attribute import METHODS, Attributed, as_method, as_methods, attribute, to_map
+from lightning_posttrain.attribution.attribute import (
+    METHODS,
+    Attributed,
+    as_method,
+    as_methods,
+    attribute,
+    map_of,
+    to_map,
+)
 from lightning_posttrain.attribution.baselines import Baseline, nothing_of
 from lightning_posttrain.attribution.captum_methods import Captum
-from lightning_posttrain.attribution.chunks import Chunks, OutOfTimeError
+from lightning_posttrain.attribution.chunks import FORWARD, Chunks, OutOfTimeError
 from lightning_posttrain.attribution.layers import find_cam_layer, spread
 from lightning_posttrain.attribution.methods import Method
 from lightning_posttrain.attribution.occlusion import Occlusion
@@ -28,6 +36,7 @@ if TYPE_CHECKING:
     from lightning_posttrain.explanations import Game, anchor, hidden_of, lime, parts_of, shapley
 
 __all__ = [
+    "FORWARD",
     "LRP",
     "METHODS",
     "AttentionRules",
@@ -55,6 +64,7 @@ __all__ = [
     "gradient_session",
     "hidden_of",
     "lime",
+    "map_of",
     "nothing_of",
     "parts_of",
     "score_of_embeddings",

@@ -45,7 +45,7 @@ class Attributed:
 
     maps: dict[str, Tensor] = field(default_factory=dict)
     gaps: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    refused: dict[str, dict[int, str]] = field(default_factory=dict)
+    refused: dict[str, Mapping[int, str]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
 
 
@@ -116,14 +116,21 @@ def attribute(
             _keep(found, method, problem, method.attribute(problem).detach())
         except NotApplicableError as reason:
             found.skipped[method.name] = str(reason)
-        except OutOfTimeError:
-            found.skipped[method.name] = "the time was over"
+        except OutOfTimeError as reason:
+            found.skipped[method.name] = str(reason)
         except Exception as error:
             if failed is None:
                 raise
             found.skipped[method.name] = f"{type(error).__name__}: {error}"
             failed(method.name, error)
     return found
+
+
+def map_of(method: Method, problem: Problem) -> Tensor:
+    """The map ``(K, *spatial)`` of one method as it comes, whatever it leaves out; inside a ``gradient_session``."""
+    problem.chunks.check()
+    values = method.attribute(replace(problem, wants=method.wants)).detach()
+    return to_map(values, problem, signed=method.signed)
 
 
 def _keep(found: Attributed, method: Method, problem: Problem, values: Tensor) -> None:

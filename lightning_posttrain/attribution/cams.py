@@ -18,6 +18,7 @@ class ActivationMap(Method):
     """A method that reads one layer; a member is the formula from its output and gradient to maps."""
 
     signed: ClassVar[bool] = False
+    one_pass: ClassVar[bool] = True
     wants: ClassVar[frozenset[str]] = frozenset({"layer"})
     valid: ClassVar[str] = "convolutional networks, and transformers over patches or tokens"
 

@@ -1,4 +1,4 @@
-"""Many rows in chunks that fit, within a time, with a word on how far one is."""
+"""Many rows in chunks that fit, within a time and a number of passes, with a word on how far one is."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ from torch import Tensor
 
 FIRST, PIECE = 32, 1 / 16
 """Where the time is limited: rows of the first chunk, by which the speed is known, and the share of a later one."""
+FORWARD = 1 / 3
+"""What a row's forward alone costs, of a pass: a backward, as training makes it, is the work of two forwards."""
 
 
 class OutOfTimeError(Exception):
-    """The time that was allowed is over."""
+    """The time, or the passes, that were allowed are over; says which."""
+
+    def __init__(self, reason: str = "the time was over") -> None:
+        super().__init__(reason)
 
 
 class Chunks:
@@ -24,6 +29,8 @@ class Chunks:
     Args:
         size: rows at a time, at most.
         seconds: how long all work may take, from now on; None for no limit.
+        passes: how many rows may go through the model, a forward without a backward being a third of one; None for no
+            limit. Unlike seconds it leaves the same on every machine.
         advance: told of each chunk that is done, for a progress bar.
 
     Example:
@@ -34,24 +41,38 @@ class Chunks:
     """
 
     def __init__(
-        self, size: int, *, seconds: float | None = None, advance: Callable[[int], object] | None = None
+        self,
+        size: int,
+        *,
+        seconds: float | None = None,
+        passes: float | None = None,
+        advance: Callable[[int], object] | None = None,
     ) -> None:
         self.size = max(1, size)
         self.note = ""
+        self.spent = 0.0
         self._until = None if seconds is None else time.monotonic() + seconds
+        self._most = math.inf if passes is None else passes
         self.advance = advance or (lambda _rows: None)
         self._rows, self._worked = 0, 0.0
 
-    def run(self, total: int, work: Callable[[Tensor], None]) -> None:
+    def run(self, total: int, work: Callable[[Tensor], None], *, cost: float = 1.0, whole: bool = True) -> None:
         """Call ``work`` with the numbers of the rows of each chunk; it must change nothing before it can fail.
 
+        Args:
+            total: how many rows.
+            work: what is done with them.
+            cost: of a row, in passes.
+            whole: begin only where there are passes for all rows.
+
         Raises:
-            OutOfTimeError: the time is over; chunks that are done stay done.
+            OutOfTimeError: the time is over, or there are too few passes; chunks that are done stay done.
         """
         first = 0
+        self.check(total if whole else 0, cost)
         while first < total:
-            self.check()
-            rows = torch.arange(first, min(first + self.step, total))
+            self.check(1, cost)
+            rows = torch.arange(first, min(first + self.step, first + int(min(self.allows(cost), total)), total))
             began = time.monotonic()
             try:
                 work(rows)
@@ -61,18 +82,39 @@ class Chunks:
                 self._halve()
                 continue
             first += len(rows)
+            self.spent += cost * len(rows)
             self._rows, self._worked = self._rows + len(rows), self._worked + time.monotonic() - began
             self.advance(len(rows))
 
     @property
     def over(self) -> bool:
-        """Whether the time is over."""
+        """Whether the time is over, or no forward is left."""
+        return self._late or self.allows(FORWARD) < 1
+
+    @property
+    def _late(self) -> bool:
         return self._until is not None and time.monotonic() > self._until
 
-    def check(self) -> None:
-        """Raise where the time is over."""
-        if self.over:
+    def check(self, rows: int = 0, cost: float = 1.0) -> None:
+        """Raise where the time is over, or so many rows are more than the passes that are left."""
+        if self._late:
             raise OutOfTimeError
+        if rows > self.allows(cost):
+            left = max(0, int(self.allows(cost)))
+            raise OutOfTimeError(f"it takes {rows:,} rows through the model, and max_overhead leaves {left:,}")
+
+    def allows(self, cost: float = 1.0) -> float:
+        """How many rows of a cost there are passes for; infinity where there is no limit."""
+        return (self._most - self.spent) / cost + 1e-6  # thirds add up to a little more or less than whole numbers
+
+    def spend(self, rows: int, cost: float = 1.0) -> None:
+        """Count rows that are given to the model otherwise than by ``run``."""
+        self.spent += cost * rows
+
+    @property
+    def why(self) -> str:
+        """Why there is less than was wanted."""
+        return "max_overhead allows no more" if self._most < math.inf and not self._late else "time was short"
 
     @property
     def left(self) -> float:
@@ -84,22 +126,26 @@ class Chunks:
         """Rows of the next chunk: ``size``, or where the time is limited less, so that its end is not run past."""
         if self.left == math.inf:
             return self.size
-        return max(1, min(self.size, int(self.affords(PIECE)) if self._worked else FIRST))
+        return max(1, min(self.size, int(self._in_time(PIECE)) if self._worked else FIRST))
 
-    def affords(self, share: float = 1.0) -> float:
-        """How many rows there is time for in a share of what is left, as fast as it went so far."""
+    def affords(self, share: float = 1.0, cost: float = FORWARD) -> float:
+        """How many rows of a cost a share of the passes and of the time is enough for, as fast as it went so far."""
+        return min(self._in_time(share), share * self.allows(cost))
+
+    def _in_time(self, share: float) -> float:
         return share * self.left * self._rows / self._worked if self._worked and self.left < math.inf else math.inf
 
     @contextlib.contextmanager
     def within(self, share: float) -> Iterator[None]:
-        """Allow a share of the time that is left, and no more, inside."""
-        until = self._until
+        """Allow a share of the time and of the passes that are left, and no more, inside."""
+        until, most = self._until, self._most
         if until is not None:
             self._until = time.monotonic() + share * self.left
+        self._most = self.spent + share * (most - self.spent)
         try:
             yield
         finally:
-            self._until = until
+            self._until, self._most = until, most
 
     def _halve(self) -> None:
         self.size = max(1, self.size // 2)

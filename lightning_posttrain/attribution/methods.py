@@ -25,6 +25,7 @@ class Method(ABC):
         valid: the models for which it means something.
         signed: whether positive speaks for, negative against; else only the magnitude counts.
         wants: whose gradients at the samples it reads: ``"inputs"``, ``"layer"``.
+        one_pass: whether it takes no more than a forward and a backward of each sample.
         complete: whether its values add up to the change of the output from the baseline.
         instead: what to try where it fails, in words.
     """
@@ -34,6 +35,7 @@ class Method(ABC):
     valid: ClassVar[str] = "whatever has gradients"
     signed: ClassVar[bool] = True
     wants: ClassVar[frozenset[str]] = frozenset()
+    one_pass: ClassVar[bool] = False
     complete: ClassVar[bool] = False
     instead: ClassVar[str] = "integrated gradients"
 
@@ -41,13 +43,17 @@ class Method(ABC):
     def attribute(self, problem: Problem) -> Tensor:
         """Values of the inputs' shape, or maps ``(K, *grid)``."""
 
+    def coarse(self) -> Method:
+        """The same at the cost that it begins with, for figures over a whole map."""
+        return self
+
 
 @final
 @dataclass(frozen=True)
 class Saliency(Method):
     """Gradient (Simonyan et al., 2013, arXiv:1312.6034): where a small change would matter most."""
 
-    name, title, signed = "saliency", "Saliency", False
+    name, title, signed, one_pass = "saliency", "Saliency", False, True
     wants = frozenset({"inputs"})
 
     def attribute(self, problem: Problem) -> Tensor:
@@ -60,7 +66,7 @@ class Saliency(Method):
 class InputXGradient(Method):
     """Input times gradient (Shrikumar et al., 2016, arXiv:1605.01713)."""
 
-    name, title = "input_x_gradient", "Input × gradient"
+    name, title, one_pass = "input_x_gradient", "Input × gradient", True
     wants = frozenset({"inputs"})
 
     def attribute(self, problem: Problem) -> Tensor:

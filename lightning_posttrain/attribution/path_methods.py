@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
@@ -18,11 +18,12 @@ from lightning_posttrain.attribution.problem import GAP, Problem, gap
 class IntegratedGradients(Method):
     """Mean gradient on the way from the baseline (Sundararajan et al., 2017, arXiv:1703.01365).
 
-    By Gauss-Legendre, whose weights add up to 1; what it leaves out of the change is reported.
+    By Gauss-Legendre, whose weights add up to 1; what it leaves out of the change is reported. Samples of which that
+    is too much get twice the points, and twice again.
 
     Args:
         steps: points on the way.
-        most: points for those samples of which ``steps`` leave out too much.
+        most: points, at most, for those samples of which ``steps`` leave out too much.
     """
 
     steps: int = 16
@@ -32,14 +33,20 @@ class IntegratedGradients(Method):
 
     def attribute(self, problem: Problem) -> Tensor:
         """Difference to the baseline times mean gradient."""
-        values = self._along(problem, self.steps, problem.all)
-        if self.most <= self.steps:
-            return values
-        short = torch.tensor(gap(values, problem.change), device=values.device) > GAP
-        if not bool(short.any()):
-            return values
-        finer = self._along(problem, self.most, problem.all[short])
-        return torch.where(short.view(-1, *(1,) * (values.ndim - 1)), finer, values)
+        steps, values = self.steps, self._along(problem, self.steps, problem.all)
+        while steps < self.most:
+            steps = min(2 * steps, self.most)
+            short = torch.tensor(gap(values, problem.change), device=values.device) > GAP
+            points = steps * int(short.sum())
+            if not 0 < points <= problem.chunks.allows():
+                break
+            finer = self._along(problem, steps, problem.all[short])
+            values = torch.where(short.view(-1, *(1,) * (values.ndim - 1)), finer, values)
+        return values
+
+    def coarse(self) -> IntegratedGradients:
+        """With no more points than it begins with."""
+        return replace(self, most=self.steps)
 
     def _along(self, problem: Problem, steps: int, samples: Tensor) -> Tensor:
         points, weights = np.polynomial.legendre.leggauss(steps)

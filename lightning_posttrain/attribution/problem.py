@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lightning_posttrain.attribution.chunks import Chunks
+from lightning_posttrain.attribution.chunks import FORWARD, Chunks
 
 Score = Callable[[Tensor, Tensor], Tensor]
 """From rows ``(n, ...)`` and the sample that each belongs to ``(n,)`` to one number a row ``(n,)``."""
@@ -175,7 +175,7 @@ class Problem:
                 made, which = rows(numbers.to(self.inputs.device))
                 found.append(self.score(made, which).detach())
 
-        self.chunks.run(total, add)
+        self.chunks.run(total, add, cost=FORWARD)
         return torch.cat(found)
 
     @cached_property

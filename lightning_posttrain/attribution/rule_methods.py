@@ -70,7 +70,7 @@ class LRP(Method):
 class AttentionRollout(Method):
     """Attention through all layers (Abnar and Zuidema, 2020, arXiv:2005.00928); the same for every class."""
 
-    name, title, signed = "attention_rollout", "Attention rollout", False
+    name, title, signed, one_pass = "attention_rollout", "Attention rollout", False, True
     valid, instead = "transformers whose layers look at the same tokens", "HiResCAM"
 
     def attribute(self, problem: Problem) -> Tensor:
@@ -83,7 +83,7 @@ class AttentionRollout(Method):
 class GradientRollout(Method):
     """Attention times its gradient through all layers (Chefer et al., 2021, arXiv:2103.15679)."""
 
-    name, title, signed = "gradient_rollout", "Gradient rollout", False
+    name, title, signed, one_pass = "gradient_rollout", "Gradient rollout", False, True
     valid, instead = "transformers whose layers look at the same tokens", "HiResCAM"
 
     def attribute(self, problem: Problem) -> Tensor:

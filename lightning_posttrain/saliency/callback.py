@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, final
 
@@ -13,6 +12,7 @@ from typing_extensions import Unpack
 
 from lightning_posttrain.attribution import Baseline, Method, Problem, as_methods
 from lightning_posttrain.classification import SampleOptions, StreamCallback
+from lightning_posttrain.core.callback.from_lightning import rank_zero_info
 from lightning_posttrain.core.callback.options import at_least, split
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.saliency.evolution import Where
@@ -121,7 +121,7 @@ class SaliencyMaps(SampleCallback, StreamCallback):
         in_fit, epoch = trainer.state.fn == "fit", trainer.current_epoch + 1
         often = not isinstance(self.faithfulness, bool) and epoch % self.faithfulness == 0
         measured = bool(self.faithfulness) and (often or not in_fit)
-        return self._run.explain(sample_set, trainer, measured=measured, classes=not in_fit)
+        return self._run.explain(sample_set, trainer, quick=in_fit, measured=measured, classes=not in_fit)
 
     def show(self, result: Saliency, title: str) -> Iterator[Tagged]:
         """The maps, who is in them, and how far they can be trusted."""
@@ -139,19 +139,33 @@ class SaliencyMaps(SampleCallback, StreamCallback):
             yield Tagged("faithfulness", faithfulness_table(result.faithfulness))
 
     def finish(self, trainer: Trainer, module: LightningModule) -> None:
-        """Explain what the last epoch left out, measure the methods, and draw the maps over the epochs."""
-        explain = partial(self._run.explain, measured=False, classes=False)
+        """Explain what the epochs left out, measure the methods, and draw the maps over the epochs."""
+        explain = partial(self._run.explain, quick=False, measured=False, classes=False)
         for sample_set, found, new in self.last(trainer, explain):
-            result = replace(self._measured(sample_set, found), classes=self._run.class_means(sample_set))
-            shown = self._at_the_end(
-                result, sample_set.evaluation.label, self._run.film(sample_set.evaluation, result), again=new
+            result = found if new or self._run.asked else self._run.completed(sample_set, found)
+            redrawn = new or result is not found
+            result = self._run.with_classes(sample_set, result)
+            if self.faithfulness and result.faithfulness is None:
+                result = self._run.measured(sample_set, result)
+            label = sample_set.evaluation.label
+            self._reporter.say(trainer, label, result)
+            self._say_left_out(label, result)
+            film = self._run.film(sample_set.evaluation, result)
+            self.write_last(
+                trainer, sample_set.evaluation, result, self._at_the_end(result, label, film, again=redrawn)
             )
-            self.write_last(trainer, sample_set.evaluation, result, shown)
 
-    def _measured(self, sample_set: SampleSet, result: Saliency) -> Saliency:
-        if not self.faithfulness or result.faithfulness is not None:
-            return result
-        return replace(result, faithfulness=self._run.measure(sample_set))
+    def _say_left_out(self, label: str, result: Saliency) -> None:
+        """Say what ``max_overhead`` has left out."""
+        measures = {} if result.faithfulness is None else result.faithfulness.skipped
+        left = [result.titles.get(name, name) for name, reason in result.skipped.items() if "max_overhead" in reason]
+        left += dict.fromkeys(key.split(", ")[-1] for key, reason in measures.items() if "max_overhead" in reason)
+        if left:
+            rank_zero_info(
+                f"SaliencyMaps: {label} at the end of fit is without {', '.join(left)}: they would take more rows through "
+                f"the model than max_overhead={self._access.overhead.most} times those that were trained on. "
+                "trainer.validate works them out, and so does SaliencyMaps(max_overhead=None)."
+            )
 
     def _at_the_end(
         self, result: Saliency, title: str, film: dict[str, Any] | None, *, again: bool

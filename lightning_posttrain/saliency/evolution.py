@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_posttrain.attribution import Method, Problem, attribute, spread
+from lightning_posttrain.attribution import Method, NotApplicableError, OutOfTimeError, Problem, map_of, spread
 from lightning_posttrain.saliency.functional.maps import (
     blurred,
     border,
@@ -62,7 +62,7 @@ class Evolution:
         """Keep small maps of one method, at most ``FRAMES`` of them, evenly over the epochs, and the last."""
         if not self.fixed or result.kind not in ("image", "spectrogram") or not result.maps:
             return
-        likely = ("hirescam", "gradient_rollout", "integrated_gradients")
+        likely = ("hirescam", "gradient_rollout", "input_x_gradient", "integrated_gradients")
         self.film = self.film or next((name for name in likely if name in result.maps), next(iter(result.maps)))
         if self.film not in result.maps:
             return
@@ -110,9 +110,15 @@ class Evolution:
         regions: dict[str, Tensor],
         *,
         at_once: bool,
+        known: Saliency | None = None,
     ) -> tuple[str, ...]:
-        """Regions that draw attention because of what stands in them, in two reports in a row."""
+        """Regions that draw attention because of what stands in them, in two reports in a row.
+
+        Where maps are added to a report that is ``known``, they are another one if they are better to go by.
+        """
         watched = next((m for name in WATCHED for m in methods if m.name == name in result.maps), None)
+        if known is not None and (watched is None or watched.name in known.maps):
+            return known.alarms
         said = []
         for region, mask in regions.items() if watched else ():
             assert watched is not None
@@ -149,8 +155,10 @@ def _share(maps: Tensor, mask: Tensor) -> float:
 def _share_without(problem: Problem, method: Method, mask: Tensor) -> float:
     """The share that a region holds where its content is blurred away."""
     other = replace(problem, inputs=blurred(problem.inputs, mask, problem.channel_dim))
-    maps = attribute([method], other).maps.get(method.name)
-    return float("nan") if maps is None else _share(maps, mask)
+    try:
+        return _share(map_of(method.coarse(), other).float().cpu(), mask)
+    except (NotApplicableError, OutOfTimeError):
+        return float("nan")
 
 
 def class_means(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +26,12 @@ from lightning_posttrain.attribution import (
 from lightning_posttrain.saliency.result import Saliency
 from lightning_posttrain.samples.inputs import Inputs
 from lightning_posttrain.samples.kinds import Kind, channel_dim, kind_of
-from lightning_posttrain.samples.reservoir import Chosen
 from lightning_posttrain.samples.result import Sample
+from lightning_posttrain.samples.sample_set import SampleSet
 from lightning_posttrain.samples.targets import Targets
+
+SEARCH = 16
+"""Passes, about, that it takes to find the layer for class activation maps and whether there is attention."""
 
 
 @dataclass(eq=False)
@@ -76,6 +79,7 @@ class Explainer:
         if key not in self._chosen:
             methods = self.methods
             wanted = methods is None or any("layer" in m.wants or hasattr(m, "method") for m in methods)
+            problem.chunks.spend(SEARCH if wanted else 0)
             layer = self.layer if self.layer is not None or not wanted else find_cam_layer(problem)
             if methods is None:
                 methods = tuple(map(as_method, _usual(kind, problem, layer)))
@@ -147,18 +151,43 @@ def _attends(problem: Problem) -> bool:
 
 def explain(
     explainer: Explainer,
-    module: nn.Module,
-    chosen: Chosen,
+    sample_set: SampleSet,
     *,
     targets: Targets,
     inputs: Tensor,
     chunks: Chunks,
-    key: str = "",
     failed: Callable[[str, Exception], None] | None = None,
+    quick: bool = False,
+    known: Saliency | None = None,
 ) -> tuple[Saliency, Problem, tuple[Method, ...]]:
-    """Maps of the chosen samples, and the problem that they answer."""
-    problem, kind = explainer.problem(module, targets, inputs, chunks)
-    problem, methods = explainer.choose(key, problem, kind)
-    found = attribute(methods, problem, failed=failed)
-    given = chosen.inputs[targets.rows]
+    """Maps of the chosen samples, and the problem that they answer.
+
+    Args:
+        explainer: the methods and what they share.
+        sample_set: the samples, and the model.
+        targets: what of the model's output is explained.
+        inputs: of the samples, where the model takes them.
+        chunks: how many rows at a time.
+        failed: told of an error in a method, which is then left out.
+        quick: only the methods that one pass gives, where there are such.
+        known: maps of the same samples and weights, which are taken over.
+    """
+    problem, kind = explainer.problem(sample_set.module, targets, inputs, chunks)
+    problem, methods = explainer.choose(sample_set.evaluation.key, problem, kind)
+    methods = tuple(method for method in methods if method.one_pass and quick) or methods
+    there = Attributed() if known is None else Attributed(dict(known.maps), dict(known.gaps), {**known.refused})
+    missing = [method for method in methods if method.name not in there.maps]
+    found = _joined(methods, there, attribute(missing, problem, failed=failed) if missing else Attributed())
+    given = sample_set.chosen.inputs[targets.rows]
     return explainer.result(problem, methods, found, kind=kind, targets=targets, inputs=given), problem, methods
+
+
+def _joined(methods: Sequence[Method], *parts: Attributed) -> Attributed:
+    """Maps of several methods in the order of these, from whichever part has them."""
+    found = Attributed()
+    for method in methods:
+        for part in parts:
+            for each in fields(Attributed):
+                if method.name in (kept := getattr(part, each.name)):
+                    getattr(found, each.name)[method.name] = kept[method.name]
+    return found

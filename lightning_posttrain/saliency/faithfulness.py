@@ -6,22 +6,31 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lightning_posttrain.attribution import Method, OutOfTimeError, Problem, attribute, to_map
-from lightning_posttrain.saliency.functional.faithfulness import infidelity_of_hiding, max_sensitivity
+from lightning_posttrain.attribution import FORWARD, Attributed, Method, OutOfTimeError, Problem, attribute, map_of
+from lightning_posttrain.saliency.functional.faithfulness import hiding, max_sensitivity, unforetold
 from lightning_posttrain.saliency.functional.insertion import area, insertion_deletion
 from lightning_posttrain.saliency.functional.maps import edges, energy_share, pointing_game, rank_correlation
 from lightning_posttrain.saliency.result import Faithfulness
 from lightning_posttrain.samples.kinds import Kind
 
 Measures = dict[str, float]
+STEPS, DRAWS = 16, 32
+"""Of insertion and deletion, and of what is hidden for the infidelity."""
 
 
 def faithfulness_of(
-    problem: Problem, methods: Sequence[Method], *, kind: Kind, shown: Tensor, objects: Tensor | None = None
+    problem: Problem,
+    methods: Sequence[Method],
+    *,
+    kind: Kind,
+    shown: Tensor,
+    objects: Tensor | None = None,
+    known: Attributed | None = None,
 ) -> Faithfulness:
     """Measure each method on the samples of a problem; inside a ``gradient_session``.
 
@@ -31,8 +40,10 @@ def faithfulness_of(
         kind: what the samples are.
         shown: them for the eye, for the map of their edges.
         objects: where what should matter is ``(K, *spatial)`` or ``(*spatial)``, or None.
+        known: the maps of these samples by some of the methods, which alone are measured; None where there are none.
     """
-    found = attribute(methods, problem, failed=lambda _name, _error: None)  # said where it was drawn
+    # an error is said where the map is drawn
+    found = known or attribute(methods, problem, failed=lambda _name, _error: None)
     skipped = dict(found.skipped)
     maps: dict[str, Tensor] = dict(found.maps)
     maps["random"] = torch.rand(len(problem), *problem.spatial, generator=torch.Generator().manual_seed(problem.seed))
@@ -42,15 +53,14 @@ def faithfulness_of(
     made = {method.name: method for method in methods}
     steps: dict[str, Callable[[str, Tensor], float | None]] = {
         "completeness_gap": lambda name, _map: _gap(found.gaps.get(name)),
-        **_measures(problem, objects, {method.name for method in methods if method.signed}),
+        **_measures(problem, objects, {method.name for method in methods if method.signed}, len(maps)),
+        "max_sensitivity": lambda name, _map: _steady(problem, made[name]) if name in made else None,
+        "randomised_weights": lambda name, map_: _of_other_weights(problem, made.get(name), map_),
     }
-    for name, map_ in maps.items():
-        for measure, work in steps.items():
+    # one measure of all maps after the other: where not all can be had, methods still compare
+    for measure, work in steps.items():
+        for name, map_ in maps.items():
             _measure(rows[name], skipped, (name, measure), partial(work, name, map_))
-        if name in made:
-            _measure(rows[name], skipped, (name, "max_sensitivity"), partial(_steady, problem, made[name]))
-            other = partial(_of_other_weights, problem, made[name], map_)
-            _measure(rows[name], skipped, (name, "randomised_weights"), other)
     titles = {**{method.name: method.title for method in methods}, "random": "random", "edge": "edges"}
     return Faithfulness(rows, titles, len(problem), skipped)
 
@@ -58,47 +68,47 @@ def faithfulness_of(
 def _measure(row: Measures, skipped: dict[str, str], what: tuple[str, str], work: Callable[[], float | None]) -> None:
     try:
         value = work()
-    except OutOfTimeError:
-        skipped[", ".join(what)] = "the time was over"
+    except OutOfTimeError as reason:
+        skipped[", ".join(what)] = str(reason)
         return
     if value is not None:
         row[what[1]] = value
 
 
 def _measures(
-    problem: Problem, objects: Tensor | None, signed: set[str]
+    problem: Problem, objects: Tensor | None, signed: set[str], count: int
 ) -> dict[str, Callable[[str, Tensor], float | None]]:
-    """Measures of a map ``(K, *spatial)`` of some name."""
-    device = problem.inputs.device
-    size = problem.chunks.size
+    """Measures of a map ``(K, *spatial)`` of some name, which is one of ``count``."""
+    device, chunks, size = problem.inputs.device, problem.chunks, problem.chunks.size
     curves: dict[str, tuple[float, float]] = {}
+    hides: list[tuple[Tensor, Tensor]] = []
+    how: Any = {"baseline": problem.baseline, "channel_dim": problem.channel_dim, "chunk": size}
 
     def both(name: str, map_: Tensor) -> tuple[float, float]:
         if name not in curves:
-            problem.chunks.check()
+            change, each = problem.change, 2 * STEPS * len(problem)
+            chunks.check(each * (count - len(curves)), FORWARD)
+            chunks.spend(each, FORWARD)
             # where the output falls, what speaks against it comes in first
-            way = problem.change.sign()
+            way = change.sign()
             ranked = map_.to(device) * way.view(-1, *(1,) * (map_.ndim - 1)) if name in signed else map_.to(device)
-            pair = insertion_deletion(
-                problem.score, problem.inputs, ranked, baseline=problem.baseline,
-                channel_dim=problem.channel_dim, chunk=size,
-            )  # fmt: skip
-            empty, whole = pair.insertion[:, 0], problem.change.abs().mean()
+            pair = insertion_deletion(problem.score, problem.inputs, ranked, steps=STEPS, **how)
+            empty, whole = pair.insertion[:, 0], change.abs().mean()
             curves[name] = tuple(float(((area(curve) - empty) * way).mean() / whole) for curve in pair)  # type: ignore[assignment]
         return curves[name]
 
-    def hiding(_name: str, map_: Tensor) -> float:
-        problem.chunks.check()
-        found = infidelity_of_hiding(
-            problem.score, problem.inputs, map_.to(device), baseline=problem.baseline,
-            channel_dim=problem.channel_dim, chunk=size,
-        )  # fmt: skip
-        return float(found.nanmean())
+    def infidelity(_name: str, map_: Tensor) -> float:
+        if not hides:
+            rows = (DRAWS + 1) * len(problem)
+            chunks.check(rows, FORWARD)
+            chunks.spend(rows, FORWARD)
+            hides.append(hiding(problem.score, problem.inputs, problem.spatial, draws=DRAWS, **how))
+        return float(unforetold(map_.to(device), *hides[0]).nanmean())
 
     measures: dict[str, Callable[[str, Tensor], float | None]] = {
         "insertion": lambda name, map_: both(name, map_)[0],
         "deletion": lambda name, map_: both(name, map_)[1],
-        "infidelity": hiding,
+        "infidelity": infidelity,
     }
     if objects is not None:
         inside = objects.expand(len(problem), *problem.spatial)
@@ -111,25 +121,18 @@ def _gap(gaps: tuple[float, ...] | None) -> float | None:
     return None if gaps is None else sum(gaps) / len(gaps)
 
 
-def _map(problem: Problem, method: Method) -> Tensor:
-    return to_map(method.attribute(problem).detach(), problem, signed=method.signed)
-
-
 def _steady(problem: Problem, method: Method) -> float:
-    def maps(inputs: Tensor) -> Tensor:
-        problem.chunks.check()
-        return _map(replace(problem, inputs=inputs, wants=method.wants), method)
-
-    return float(max_sensitivity(maps, problem.inputs).nanmean())
+    coarse = method.coarse()
+    found = max_sensitivity(lambda inputs: map_of(coarse, replace(problem, inputs=inputs)), problem.inputs)
+    return float(found.nanmean())
 
 
-def _of_other_weights(problem: Problem, method: Method, map_: Tensor) -> float | None:
+def _of_other_weights(problem: Problem, method: Method | None, map_: Tensor) -> float | None:
     """Rank correlation of the magnitudes with those for a model of shuffled weights (Adebayo, arXiv:1810.03292)."""
-    if problem.module is None:
+    if problem.module is None or method is None:
         return None
-    problem.chunks.check()
     with shuffled_weights(problem.module, problem.seed):
-        other = _map(replace(problem, wants=method.wants), method)
+        other = map_of(method.coarse(), problem)
     return float(rank_correlation(map_.abs(), other.abs().float().cpu()).nanmean())
 
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from lightning_posttrain.attribution import Chunks, attribute
+from lightning_posttrain.attribution import FORWARD, Attributed, Chunks, attribute
 from lightning_posttrain.core.callback.from_lightning import rank_zero_info
 from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.saliency.evolution import Evolution, Key, Where, class_means, masks, regions_of
 from lightning_posttrain.saliency.explainer import Explainer, explain
 from lightning_posttrain.saliency.faithfulness import faithfulness_of
-from lightning_posttrain.saliency.result import ClassMeans, Faithfulness, Saliency, only_figures
+from lightning_posttrain.saliency.result import ClassMeans, Saliency, only_figures
 from lightning_posttrain.samples.model_access import CURE, ModelAccess
-from lightning_posttrain.samples.sample_set import SampleSet, progress
+from lightning_posttrain.samples.sample_set import SampleSet
 from lightning_posttrain.samples.targets import Explain, Output, Targets, of_classes, of_output
 
 if TYPE_CHECKING:
@@ -63,28 +65,48 @@ class SaliencyRun:
         self.access.forget()
         self.explainer.forget()
 
+    @property
+    def asked(self) -> bool:
+        """Whether the user has named the methods, which are then worked out whenever maps are due."""
+        return self.explainer.methods is not None
+
     def explain(
-        self, sample_set: SampleSet | None, trainer: Trainer, *, measured: bool, classes: bool
+        self, sample_set: SampleSet | None, trainer: Trainer, *, quick: bool, measured: bool, classes: bool
     ) -> Saliency | None:
-        """The result of chosen samples; on other ranks its figures alone. All ranks together."""
+        """The result of chosen samples; on other ranks its figures alone. All ranks together.
+
+        Args:
+            sample_set: the samples, or None.
+            trainer: the trainer.
+            quick: only the methods that one pass gives, where the user has named none.
+            measured: measure the methods as well.
+            classes: work out the mean maps of classes as well.
+        """
 
         def explained(chosen: SampleSet) -> Saliency:
             with self.access.session(chosen.module):
-                result = self._explained(chosen, trainer)
-            result = replace(result, faithfulness=self.measure(chosen)) if measured else result
-            return replace(result, classes=self.class_means(chosen)) if classes else result
+                result = self._explained(chosen, trainer, quick=quick and not self.asked)
+            result = self.measured(chosen, result, limited=False) if measured else result
+            return self.with_classes(chosen, result) if classes else result
 
         return self.access.explained(sample_set, trainer, explained, only_figures)
 
-    def _explained(self, sample_set: SampleSet, trainer: Trainer) -> Saliency:
+    def completed(self, sample_set: SampleSet, known: Saliency) -> Saliency:
+        """A result with the maps that it lacks, of the same weights; on the first rank."""
+        trainer, found = sample_set.module.trainer, [known]
+        with self.access.guarded(trainer, "explain the samples", CURE), self.access.session(sample_set.module):
+            found.append(self._explained(sample_set, trainer, known=known))
+        return found[-1]
+
+    def _explained(
+        self, sample_set: SampleSet, trainer: Trainer, *, quick: bool = False, known: Saliency | None = None
+    ) -> Saliency:
         key = sample_set.evaluation.key
-        inputs = sample_set.inputs(self.explainer.display.kind)
-        targets = self._targets(sample_set, inputs)
-        with progress(trainer, self.access.owner) as advance:
-            chunks = self._chunks(sample_set, advance)
+        with self._chunks(sample_set, limited=not self.asked) as chunks:
+            inputs, targets = self._targets(sample_set, chunks)
             result, problem, methods = explain(
-                self.explainer, sample_set.module, sample_set.chosen, targets=targets, inputs=inputs, chunks=chunks,
-                key=key, failed=self._failed(trainer),
+                self.explainer, sample_set, targets=targets, inputs=inputs, chunks=chunks,
+                failed=self._failed(trainer), quick=quick, known=known,
             )  # fmt: skip
             if result.layer and self.explainer.layer is None and key not in self._evolutions:
                 label = sample_set.evaluation.label
@@ -94,12 +116,15 @@ class SaliencyRun:
             suspect = suspect if suspect is None or suspect.ndim == len(problem.spatial) else suspect[targets.rows]
             regions = regions_of(result.kind, problem.spatial, suspect)
             self._last[key] = keys = self._keys(targets)
-            figures = evolution.figures(result, keys, regions)
+            before = Attributed() if known is None else known
+            added = {name: maps for name, maps in result.maps.items() if name not in before.maps}
+            figures = evolution.figures(replace(result, maps=added), keys, regions)
             at_once = trainer.state.fn != "fit"
-            alarms = evolution.alarms(result, problem, methods, regions, at_once=at_once)
-        result = replace(result, figures=figures, alarms=alarms)
+            alarms = evolution.alarms(result, problem, methods, regions, at_once=at_once, known=known)
+        if known is not None:
+            return replace(result, figures={**known.figures, **figures}, alarms=alarms, faithfulness=known.faithfulness)
         evolution.follow(result, keys, trainer.current_epoch)
-        return result
+        return replace(result, figures=figures, alarms=alarms)
 
     def _failed(self, trainer: Trainer) -> Callable[[str, Exception], None]:
         def failed(name: str, error: Exception) -> None:
@@ -113,50 +138,60 @@ class SaliencyRun:
         pairs = zip(targets.rows.tolist(), targets.samples, strict=True)
         return [(row, sample.explained if self.what == "both" else "") for row, sample in pairs]
 
-    def measure(self, sample_set: SampleSet) -> Faithfulness | None:
-        """How much each method's maps say of the model, on the first of the chosen samples."""
-        trainer, found = sample_set.module.trainer, []
-        with (
-            self.access.guarded(trainer, "measure the methods", CURE),
-            self.access.session(sample_set.module),
-            progress(trainer, self.access.owner) as advance,
-        ):
-            inputs = sample_set.inputs(self.explainer.display.kind)
-            targets = self._targets(sample_set, inputs)
+    def measured(self, sample_set: SampleSet, result: Saliency, *, limited: bool = True) -> Saliency:
+        """A result with how much each of its maps says of the model, on the first of the chosen samples."""
+        found, key = [result], sample_set.evaluation.key
+        with self._asking(sample_set, "measure the methods", limited=limited) as chunks:
+            inputs, targets = self._targets(sample_set, chunks)
             few = Targets(targets.score, targets.rows[:MEASURED], targets.samples[:MEASURED])
-            chunks = self._chunks(sample_set, advance)
             problem, kind = self.explainer.problem(sample_set.module, few, inputs, chunks)
-            problem, methods = self.explainer.choose(sample_set.evaluation.key, problem, kind)
+            problem, methods = self.explainer.choose(key, problem, kind)
             objects = masks(self.object_fn, inputs, sample_set.chosen.index, problem.spatial)
             objects = objects if objects is None or objects.ndim == len(problem.spatial) else objects[few.rows]
             shown = self.explainer.display.shown(sample_set.chosen.inputs[few.rows], kind)
-            found.append(faithfulness_of(problem, methods, kind=kind, shown=shown, objects=objects))
-        return found[0] if found else None
+            known = Attributed(
+                {name: maps[:MEASURED] for name, maps in result.maps.items()},
+                {name: gaps[:MEASURED] for name, gaps in result.gaps.items()},
+            )
+            methods = tuple(method for method in methods if method.name in known.maps)
+            faithfulness = faithfulness_of(problem, methods, kind=kind, shown=shown, objects=objects, known=known)
+            found.append(replace(result, faithfulness=faithfulness))
+        return found[-1]
 
-    def class_means(self, sample_set: SampleSet) -> ClassMeans | None:
-        """The mean map of each class, of the method that the filmstrip is of; for pictures only."""
-        trainer, found, key = sample_set.module.trainer, [], sample_set.evaluation.key
+    def with_classes(self, sample_set: SampleSet, result: Saliency) -> Saliency:
+        """A result with the mean map of each class, of the method that the filmstrip is of; for pictures only."""
+        found, key = [result], sample_set.evaluation.key
         chosen, evolution = sample_set.of_classes, self._evolutions.get(key)
         if chosen is None or evolution is None or not evolution.film:
-            return None
-        guarded = self.access.guarded(trainer, "explain the classes", CURE)
-        with guarded, self.access.session(sample_set.module), progress(trainer, self.access.owner) as advance:
+            return result
+        with self._asking(sample_set, "explain the classes") as chunks:
             inputs = replace(sample_set, chosen=chosen).inputs(self.explainer.display.kind)
+            chunks.spend(len(inputs), FORWARD)
             targets = of_classes(self.access.scorer(sample_set), chosen, inputs, "true", sample_set.names)
-            problem, kind = self.explainer.problem(
-                sample_set.module, targets, inputs, self._chunks(sample_set, advance)
-            )
+            problem, kind = self.explainer.problem(sample_set.module, targets, inputs, chunks)
             problem, methods = self.explainer.choose(key, problem, kind)
             method = next(method for method in methods if method.name == evolution.film)
-            maps = attribute([method], problem).maps.get(method.name)
-            if maps is not None and chosen.target is not None:
+            explained = attribute([method], problem)
+            if method.name in explained.maps and chosen.target is not None:
                 shown = self.explainer.display.shown(chosen.inputs, kind)
-                means = class_means(shown, maps, chosen.target, sample_set.names)
-                found.append(ClassMeans(sample_set.names, *means, title=method.title, signed=method.signed))
-        return found[0] if found else None
+                means = class_means(shown, explained.maps[method.name], chosen.target, sample_set.names)
+                classes = ClassMeans(sample_set.names, *means, title=method.title, signed=method.signed)
+                found.append(replace(result, classes=classes))
+            else:
+                missing = {f"mean maps of classes ({name})": why for name, why in explained.skipped.items()}
+                found.append(replace(result, skipped={**result.skipped, **missing}))
+        return found[-1]
 
-    def _chunks(self, sample_set: SampleSet, advance: Callable[[int], object]) -> Chunks:
-        return Chunks(max(min(8, sample_set.rows), sample_set.rows // 2), seconds=self.max_seconds, advance=advance)
+    @contextlib.contextmanager
+    def _asking(self, sample_set: SampleSet, what: str, *, limited: bool = True) -> Iterator[Chunks]:
+        """A session; an error in it is said, and costs no run."""
+        guarded = self.access.guarded(sample_set.module.trainer, what, CURE)
+        with guarded, self.access.session(sample_set.module), self._chunks(sample_set, limited=limited) as chunks:
+            yield chunks
+
+    def _chunks(self, sample_set: SampleSet, *, limited: bool) -> AbstractContextManager[Chunks]:
+        size = max(min(8, sample_set.rows), sample_set.rows // 2)
+        return self.access.chunks(size, sample_set.module.trainer, seconds=self.max_seconds, limited=limited)
 
     def film(self, evaluation: Evaluation, result: Saliency) -> dict[str, Any] | None:
         """What a filmstrip is drawn from; None where there are not two epochs."""
@@ -171,7 +206,10 @@ class SaliencyRun:
             "title": f"{evaluation.label} · {result.titles[evolution.film]}",
         }  # fmt: skip
 
-    def _targets(self, sample_set: SampleSet, inputs: Tensor) -> Targets:
+    def _targets(self, sample_set: SampleSet, chunks: Chunks) -> tuple[Tensor, Targets]:
+        """The inputs of the samples, and what of them is explained."""
+        inputs, chosen = sample_set.inputs(self.explainer.display.kind), sample_set.chosen
+        chunks.spend(len(inputs), FORWARD)
         if callable(self.what):
-            return of_output(self.access.model(sample_set.module), sample_set.chosen, inputs, self.what)
-        return of_classes(self.access.scorer(sample_set), sample_set.chosen, inputs, self.what, sample_set.names)
+            return inputs, of_output(self.access.model(sample_set.module), chosen, inputs, self.what)
+        return inputs, of_classes(self.access.scorer(sample_set), chosen, inputs, self.what, sample_set.names)

@@ -74,7 +74,9 @@ class SampleCallback(EvaluationCallback):
         self._selection.offer(key, batch, self._names)
 
     def see(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, loader: int) -> None:
-        """Choose samples where a function of the output is explained."""
+        """Choose samples where a function of the output is explained; count what is trained on."""
+        if trainer.training:
+            self._access.overhead.see(batch, self._selection.rows)
         if not callable(self.explain) or stage_of(trainer) not in self.stages:
             return
         find = partial(find_only_inputs, inputs_fn=self.reading.inputs_fn)

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, TypeVar
 import torch
 from torch import Tensor
 
-from lightning_posttrain.attribution import gradient_session
+from lightning_posttrain.attribution import FORWARD, Chunks, gradient_session
 from lightning_posttrain.core.callback.callback import EvaluationCallback
-from lightning_posttrain.core.callback.options import one_of
+from lightning_posttrain.core.callback.options import at_least, one_of
 from lightning_posttrain.core.capture.forward import muted
 from lightning_posttrain.core.stream.ranks import of_first_rank
 from lightning_posttrain.samples.kinds import Kind
-from lightning_posttrain.samples.sample_set import SampleSet, compare, compare_calls, dtype_of, sharded
+from lightning_posttrain.samples.overhead import Overhead
+from lightning_posttrain.samples.sample_set import SampleSet, compare, compare_calls, dtype_of, progress, sharded
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -44,11 +45,15 @@ class ModelOptions(TypedDict, total=False):
         forward_fn: from the module and inputs to scores, where the step does more than ``module(inputs)``.
         precision: ``"full"``: without autocast; ``"trainer"``: as the trainer's.
         seed: of the random numbers, from generators of its own, the same every epoch.
+        max_overhead: rows that it takes through the model in a fit, at most, for each row that was trained on until
+            then; a forward without a backward is a third of one. What is left out is said. ``validate`` and ``test``,
+            which have no training to compare with, know no such limit. None for none.
     """
 
     forward_fn: Callable[[Any, Any], Any] | None
     precision: Literal["full", "trainer"]
     seed: int
+    max_overhead: float | None
 
 
 class ModelAccess:
@@ -60,6 +65,7 @@ class ModelAccess:
         forward_fn: see ``ModelOptions``.
         precision: likewise.
         seed: likewise.
+        max_overhead: likewise.
     """
 
     def __init__(
@@ -70,7 +76,9 @@ class ModelAccess:
         forward_fn: Callable[[Any, Any], Any] | None = None,
         precision: Literal["full", "trainer"] = "full",
         seed: int = 0,
+        max_overhead: float | None = 1.0,
     ) -> None:
+        at_least("max_overhead", 0.0 if max_overhead is None else max_overhead, 0.0)
         one_of("precision", precision, ("full", "trainer"))
         self.owner = type(callback).__name__
         self.callback = callback
@@ -78,6 +86,7 @@ class ModelAccess:
         self.forward_fn = forward_fn
         self.precision = precision
         self.seed = seed
+        self.overhead = Overhead(max_overhead)
         self.forget()
 
     def guarded(self, trainer: Trainer, what: str, cure: str) -> AbstractContextManager[None]:
@@ -88,6 +97,7 @@ class ModelAccess:
         """A run begins."""
         self._same: set[str] = set()
         self._refused: set[str] = set()
+        self.overhead.begin()
 
     def can(self, sample_set: SampleSet) -> bool:
         """Whether the model of chosen samples can be asked."""
@@ -100,6 +110,24 @@ class ModelAccess:
         context = None if plain else module.trainer.precision_plugin.forward_context()
         with gradient_session(module, self.seed, precision=context), muted(module):
             yield
+
+    @contextlib.contextmanager
+    def chunks(self, size: int, trainer: Trainer, *, seconds: float | None, limited: bool = True) -> Iterator[Chunks]:
+        """Chunks of rows that are asked for; in a fit with the passes that ``max_overhead`` leaves.
+
+        Args:
+            size: rows at a time.
+            trainer: the trainer.
+            seconds: for all of them.
+            limited: whether passes are.
+        """
+        passes = self.overhead.left if limited and trainer.state.fn == "fit" else None
+        with progress(trainer, self.owner) as advance:
+            chunks = Chunks(size, seconds=seconds, passes=passes, advance=advance)
+            try:
+                yield chunks
+            finally:
+                self.overhead.spent += chunks.spent
 
     def model(self, module: LightningModule) -> Callable[[Tensor], Any]:
         """From inputs to what the module gives, whatever that is."""
@@ -128,9 +156,11 @@ class ModelAccess:
         with self.guarded(trainer, "explain the samples", CURE), self.session(sample_set.module), torch.no_grad():
             scorer, inputs = self.scorer(sample_set), sample_set.inputs(self.kind)
             found = scorer(inputs.clone()).detach().cpu()
+            self.overhead.spent += FORWARD * len(inputs)
             compare(sample_set, found)
             if self.precision == "full" and len(inputs) > 1:
                 numbers = torch.arange(len(inputs), device=inputs.device)
+                self.overhead.spent += FORWARD * len(inputs)
                 parts = zip(inputs.clone().tensor_split(2), numbers.tensor_split(2), strict=True)
                 compare_calls(found, torch.cat([scorer(*part).detach().cpu() for part in parts]))
             self._refused.remove(key)

@@ -111,7 +111,27 @@ def infidelity_of_hiding(
         >>> infidelity_of_hiding(lambda r, w: r.sum(1), x, x, baseline=none, channel_dim=None).round(decimals=4).item()
         0.0
     """
-    hidden = _hidden(tuple(importance.shape[1:]), draws, seed).to(inputs.device)
+    spatial = tuple(importance.shape[1:])
+    hidden, seen = hiding(
+        score, inputs, spatial, baseline=baseline, channel_dim=channel_dim, draws=draws, chunk=chunk, seed=seed
+    )
+    return unforetold(importance, hidden, seen)
+
+
+@torch.no_grad()
+def hiding(
+    score: Score,
+    inputs: Tensor,
+    spatial: tuple[int, ...],
+    *,
+    baseline: Tensor,
+    channel_dim: int | None,
+    draws: int = 32,
+    chunk: int = 64,
+    seed: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """What each draw hides ``(draws, *spatial)``, and how much the score loses by it ``(draws, K)``, for any map."""
+    hidden = _hidden(spatial, draws, seed).to(inputs.device)
     baseline, count = baseline.expand_as(inputs), len(inputs)
     numbers = torch.arange((draws + 1) * count, device=inputs.device)
     values = []
@@ -120,8 +140,13 @@ def infidelity_of_hiding(
         mask = over_channels(hidden[draw], channel_dim)
         values.append(score(torch.where(mask, baseline[which], inputs[which]), which))
     found = torch.cat(values).view(draws + 1, count)
-    foretold = hidden[1:].flatten(1).to(importance) @ importance.flatten(1).T
-    return _unexplained(foretold.to(found), found[:1] - found[1:])
+    return hidden[1:], found[:1] - found[1:]
+
+
+def unforetold(importance: Tensor, hidden: Tensor, seen: Tensor) -> Tensor:
+    """``infidelity_of_hiding`` of a map, of what ``hiding`` gave."""
+    foretold = hidden.flatten(1).to(importance) @ importance.flatten(1).T
+    return _unexplained(foretold.to(seen), seen)
 
 
 def _hidden(spatial: tuple[int, ...], draws: int, seed: int) -> Tensor:
