@@ -17,6 +17,7 @@ from lightning_posttrain.attribution.attribute import (
     attribute,
     map_of,
     to_map,
+    wanted,
 )
 from lightning_posttrain.attribution.baselines import Baseline, nothing_of
 from lightning_posttrain.attribution.captum_methods import Captum
@@ -71,6 +72,7 @@ __all__ = [
     "shapley",
     "spread",
     "to_map",
+    "wanted",
 ]
 
 __getattr__ = lazily(

@@ -108,7 +108,7 @@ def attribute(
         [[1.0, 2.0]]
     """
     chosen = as_methods(methods)
-    problem = replace(problem, wants=frozenset().union(*(method.wants for method in chosen)))
+    problem = wanted(chosen, problem)
     found = Attributed()
     for method in chosen:
         try:
@@ -126,11 +126,15 @@ def attribute(
     return found
 
 
+def wanted(methods: Iterable[Method], problem: Problem) -> Problem:
+    """The problem with one shared pass that gives what all methods read of it."""
+    return replace(problem, wants=frozenset().union(*(method.wants for method in methods)))
+
+
 def map_of(method: Method, problem: Problem) -> Tensor:
     """The map ``(K, *spatial)`` of one method as it comes, whatever it leaves out; inside a ``gradient_session``."""
     problem.chunks.check()
-    values = method.attribute(replace(problem, wants=method.wants)).detach()
-    return to_map(values, problem, signed=method.signed)
+    return to_map(method.attribute(problem).detach(), problem, signed=method.signed)
 
 
 def _keep(found: Attributed, method: Method, problem: Problem, values: Tensor) -> None:

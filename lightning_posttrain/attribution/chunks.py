@@ -12,6 +12,8 @@ from torch import Tensor
 
 FIRST, PIECE = 32, 1 / 16
 """Where the time is limited: rows of the first chunk, by which the speed is known, and the share of a later one."""
+FEW = 8
+"""A pass of fewer rows takes as long, and counts as so many."""
 FORWARD = 1 / 3
 """What a row's forward alone costs, of a pass: a backward, as training makes it, is the work of two forwards."""
 
@@ -69,7 +71,7 @@ class Chunks:
             OutOfTimeError: the time is over, or there are too few passes; chunks that are done stay done.
         """
         first = 0
-        self.check(total if whole else 0, cost)
+        self.check(max(total, FEW) if whole and total else 0, cost)
         while first < total:
             self.check(1, cost)
             rows = torch.arange(first, min(first + self.step, first + int(min(self.allows(cost), total)), total))
@@ -82,7 +84,7 @@ class Chunks:
                 self._halve()
                 continue
             first += len(rows)
-            self.spent += cost * len(rows)
+            self.spend(len(rows), cost)
             self._rows, self._worked = self._rows + len(rows), self._worked + time.monotonic() - began
             self.advance(len(rows))
 
@@ -108,8 +110,8 @@ class Chunks:
         return (self._most - self.spent) / cost + 1e-6  # thirds add up to a little more or less than whole numbers
 
     def spend(self, rows: int, cost: float = 1.0) -> None:
-        """Count rows that are given to the model otherwise than by ``run``."""
-        self.spent += cost * rows
+        """Count rows that were given to the model at a time."""
+        self.spent += cost * max(rows, FEW if rows else 0)
 
     @property
     def why(self) -> str:

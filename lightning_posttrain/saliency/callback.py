@@ -162,8 +162,8 @@ class SaliencyMaps(SampleCallback, StreamCallback):
         left += dict.fromkeys(key.split(", ")[-1] for key, reason in measures.items() if "max_overhead" in reason)
         if left:
             rank_zero_info(
-                f"SaliencyMaps: {label} at the end of fit is without {', '.join(left)}: they would take more rows through "
-                f"the model than max_overhead={self._access.overhead.most} times those that were trained on. "
+                f"SaliencyMaps: {label} at the end of fit is without {', '.join(left)}: they would take more rows "
+                f"through the model than max_overhead={self._access.overhead.most:g} times those that were trained on. "
                 "trainer.validate works them out, and so does SaliencyMaps(max_overhead=None)."
             )
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_posttrain.attribution import Method, NotApplicableError, OutOfTimeError, Problem, map_of, spread
+from lightning_posttrain.attribution import Method, NotApplicableError, OutOfTimeError, Problem, map_of, spread, wanted
 from lightning_posttrain.saliency.functional.maps import (
     blurred,
     border,
@@ -156,7 +156,7 @@ def _share_without(problem: Problem, method: Method, mask: Tensor) -> float:
     """The share that a region holds where its content is blurred away."""
     other = replace(problem, inputs=blurred(problem.inputs, mask, problem.channel_dim))
     try:
-        return _share(map_of(method.coarse(), other).float().cpu(), mask)
+        return _share(map_of(method.coarse(), wanted([method], other)).float().cpu(), mask)
     except (NotApplicableError, OutOfTimeError):
         return float("nan")
 

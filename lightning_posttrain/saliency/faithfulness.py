@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lightning_posttrain.attribution import FORWARD, Attributed, Method, OutOfTimeError, Problem, attribute, map_of
+from lightning_posttrain.attribution import (
+    FORWARD,
+    Attributed,
+    Method,
+    OutOfTimeError,
+    Problem,
+    attribute,
+    map_of,
+    wanted,
+)
 from lightning_posttrain.saliency.functional.faithfulness import hiding, max_sensitivity, unforetold
 from lightning_posttrain.saliency.functional.insertion import area, insertion_deletion
 from lightning_posttrain.saliency.functional.maps import edges, energy_share, pointing_game, rank_correlation
@@ -50,12 +60,10 @@ def faithfulness_of(
     if kind == "image":
         maps["edge"] = edges(shown)
     rows: dict[str, Measures] = {name: {} for name in maps}
-    made = {method.name: method for method in methods}
     steps: dict[str, Callable[[str, Tensor], float | None]] = {
         "completeness_gap": lambda name, _map: _gap(found.gaps.get(name)),
         **_measures(problem, objects, {method.name for method in methods if method.signed}, len(maps)),
-        "max_sensitivity": lambda name, _map: _steady(problem, made[name]) if name in made else None,
-        "randomised_weights": lambda name, map_: _of_other_weights(problem, made.get(name), map_),
+        **_of_changes(problem, methods),
     }
     # one measure of all maps after the other: where not all can be had, methods still compare
     for measure, work in steps.items():
@@ -121,19 +129,47 @@ def _gap(gaps: tuple[float, ...] | None) -> float | None:
     return None if gaps is None else sum(gaps) / len(gaps)
 
 
-def _steady(problem: Problem, method: Method) -> float:
-    coarse = method.coarse()
-    found = max_sensitivity(lambda inputs: map_of(coarse, replace(problem, inputs=inputs)), problem.inputs)
-    return float(found.nanmean())
+def _of_changes(problem: Problem, methods: Sequence[Method]) -> dict[str, Callable[[str, Tensor], float | None]]:
+    """Measures of a method by its maps of other inputs, and of other weights; of no method there is none.
+
+    What they are compared with takes no more passes than the methods begin with, and what one pass gives is shared.
+    """
+    coarse = {method.name: method.coarse() for method in methods}
+    nearby: list[Problem] = []
+
+    def steady(name: str, _map: Tensor) -> float | None:
+        number = itertools.count()
+
+        def maps(inputs: Tensor) -> Tensor:
+            if (place := next(number)) == len(nearby):
+                nearby.append(wanted(methods, replace(problem, inputs=inputs)))
+            return map_of(coarse[name], nearby[place])
+
+        return float(max_sensitivity(maps, problem.inputs).nanmean()) if name in coarse else None
+
+    @cache
+    def others() -> dict[str, Tensor | OutOfTimeError]:
+        assert problem.module is not None
+        with shuffled_weights(problem.module, problem.seed):
+            other = wanted(methods, problem)
+            return {name: _tried(method, other) for name, method in coarse.items()}
+
+    def randomised(name: str, map_: Tensor) -> float | None:
+        if problem.module is None or name not in coarse:
+            return None
+        other = others()[name]
+        if isinstance(other, OutOfTimeError):
+            raise other
+        return float(rank_correlation(map_.abs(), other.abs().float().cpu()).nanmean())
+
+    return {"max_sensitivity": steady, "randomised_weights": randomised}
 
 
-def _of_other_weights(problem: Problem, method: Method | None, map_: Tensor) -> float | None:
-    """Rank correlation of the magnitudes with those for a model of shuffled weights (Adebayo, arXiv:1810.03292)."""
-    if problem.module is None or method is None:
-        return None
-    with shuffled_weights(problem.module, problem.seed):
-        other = map_of(method.coarse(), problem)
-    return float(rank_correlation(map_.abs(), other.abs().float().cpu()).nanmean())
+def _tried(method: Method, problem: Problem) -> Tensor | OutOfTimeError:
+    try:
+        return map_of(method, problem)
+    except OutOfTimeError as reason:
+        return reason
 
 
 @contextmanager
