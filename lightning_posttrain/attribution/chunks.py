@@ -58,23 +58,23 @@ class Chunks:
         self.advance = advance or (lambda _rows: None)
         self._rows, self._worked = 0, 0.0
 
-    def run(self, total: int, work: Callable[[Tensor], None], *, cost: float = 1.0, whole: bool = True) -> None:
+    def run(self, total: int, work: Callable[[Tensor], None], *, cost: float = 1.0) -> None:
         """Call ``work`` with the numbers of the rows of each chunk; it must change nothing before it can fail.
 
         Args:
             total: how many rows.
             work: what is done with them.
             cost: of a row, in passes.
-            whole: begin only where there are passes for all rows.
 
         Raises:
-            OutOfTimeError: the time is over, or there are too few passes; chunks that are done stay done.
+            OutOfTimeError: there are too few passes for all rows, or the time is over; then chunks that are done stay
+                done.
         """
         first = 0
-        self.check(max(total, FEW) if whole and total else 0, cost)
+        self.check(total, cost)
         while first < total:
-            self.check(1, cost)
-            rows = torch.arange(first, min(first + self.step, first + int(min(self.allows(cost), total)), total))
+            self.check()
+            rows = torch.arange(first, min(first + self.step, total))
             began = time.monotonic()
             try:
                 work(rows)
@@ -90,17 +90,14 @@ class Chunks:
 
     @property
     def over(self) -> bool:
-        """Whether the time is over, or no forward is left."""
-        return self._late or self.allows(FORWARD) < 1
-
-    @property
-    def _late(self) -> bool:
+        """Whether the time is over."""
         return self._until is not None and time.monotonic() > self._until
 
     def check(self, rows: int = 0, cost: float = 1.0) -> None:
         """Raise where the time is over, or so many rows are more than the passes that are left."""
-        if self._late:
+        if self.over:
             raise OutOfTimeError
+        rows = max(rows, FEW) if rows else 0
         if rows > self.allows(cost):
             left = max(0, int(self.allows(cost)))
             raise OutOfTimeError(f"it takes {rows:,} rows through the model, and max_overhead leaves {left:,}")
@@ -114,11 +111,6 @@ class Chunks:
         self.spent += cost * max(rows, FEW if rows else 0)
 
     @property
-    def why(self) -> str:
-        """Why there is less than was wanted."""
-        return "max_overhead allows no more" if self._most < math.inf and not self._late else "time was short"
-
-    @property
     def left(self) -> float:
         """Seconds that are left; infinity where there is no limit."""
         return math.inf if self._until is None else max(0.0, self._until - time.monotonic())
@@ -128,26 +120,22 @@ class Chunks:
         """Rows of the next chunk: ``size``, or where the time is limited less, so that its end is not run past."""
         if self.left == math.inf:
             return self.size
-        return max(1, min(self.size, int(self._in_time(PIECE)) if self._worked else FIRST))
+        return max(1, min(self.size, int(self.affords(PIECE)) if self._worked else FIRST))
 
-    def affords(self, share: float = 1.0, cost: float = FORWARD) -> float:
-        """How many rows of a cost a share of the passes and of the time is enough for, as fast as it went so far."""
-        return min(self._in_time(share), share * self.allows(cost))
-
-    def _in_time(self, share: float) -> float:
+    def affords(self, share: float = 1.0) -> float:
+        """How many rows there is time for in a share of what is left, as fast as it went so far."""
         return share * self.left * self._rows / self._worked if self._worked and self.left < math.inf else math.inf
 
     @contextlib.contextmanager
     def within(self, share: float) -> Iterator[None]:
-        """Allow a share of the time and of the passes that are left, and no more, inside."""
-        until, most = self._until, self._most
+        """Allow a share of the time that is left, and no more, inside."""
+        until = self._until
         if until is not None:
             self._until = time.monotonic() + share * self.left
-        self._most = self.spent + share * (most - self.spent)
         try:
             yield
         finally:
-            self._until, self._most = until, most
+            self._until = until
 
     def _halve(self) -> None:
         self.size = max(1, self.size // 2)

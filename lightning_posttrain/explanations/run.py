@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -16,7 +17,7 @@ from lightning_posttrain.explanations.perturbation.settings import PerturbationS
 from lightning_posttrain.explanations.result.explained import Explained, only_figures
 from lightning_posttrain.samples.kinds import Kind, kind_of
 from lightning_posttrain.samples.model_access import CURE, ModelAccess
-from lightning_posttrain.samples.sample_set import SampleSet, progress
+from lightning_posttrain.samples.sample_set import SampleSet
 from lightning_posttrain.samples.targets import Explain, Output, of_output, questions
 
 if TYPE_CHECKING:
@@ -74,10 +75,9 @@ class ExplanationRun:
                 raise error
 
         kind = self.how.display.kind or kind_of(sample_set.chosen.inputs) or "tabular"
-        with progress(trainer, self.access.owner) as advance:
-            room = min(VALUES // max(1, sample_set.chosen.inputs[0].numel()), SCORES // max(1, len(sample_set.names)))
-            size = max(sample_set.rows, min(ROWS, room))
-            chunks = Chunks(size, seconds=self.max_seconds, advance=advance)
+        room = min(VALUES // max(1, sample_set.chosen.inputs[0].numel()), SCORES // max(1, len(sample_set.names)))
+        size, seconds = max(sample_set.rows, min(ROWS, room)), self._seconds(trainer)
+        with self.access.chunks(size, trainer, seconds=seconds, limited=False) as chunks:
             subject = (
                 self._of_output(sample_set, kind, chunks)
                 if callable(self.what)
@@ -85,7 +85,14 @@ class ExplanationRun:
             )
             if rows is not None and kind == "tabular":
                 subject.rows = rows.inputs
-            return explain_samples(subject, self.how, failed)
+            found = explain_samples(subject, self.how, failed)
+        return found if seconds == self.max_seconds else _said(found, seconds)
+
+    def _seconds(self, trainer: Trainer) -> float | None:
+        """How long an explanation may take: in a fit no longer than ``max_overhead`` allows."""
+        allowed = self.access.overhead.seconds if trainer.state.fn == "fit" else math.inf
+        least = min(allowed, math.inf if self.max_seconds is None else self.max_seconds)
+        return None if least == math.inf else least
 
     def _of_output(self, sample_set: SampleSet, kind: Kind, chunks: Chunks) -> Subject:
         assert callable(self.what)
@@ -139,3 +146,12 @@ class ExplanationRun:
             # of a network with one logit the two are halves of it
             return logits.float() * (2 if sample_set.chosen.single else 1)
         return logits.float().sigmoid() if self._labels(sample_set) else logits.float().softmax(1)
+
+
+def _said(found: Explained, seconds: float | None) -> Explained:
+    """What was found, with the limit of a fit where something was left out by it."""
+    skipped = found.saliency.skipped
+    if seconds is None or not any("time was" in reason for reason in skipped.values()):
+        return found
+    limit = {"time": f"{seconds:.0f} s are allowed in a fit; max_overhead=None and trainer.validate allow more"}
+    return replace(found, saliency=replace(found.saliency, skipped={**skipped, **limit}))

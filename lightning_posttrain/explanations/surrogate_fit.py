@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +11,7 @@ from torch import Tensor
 
 from lightning_posttrain.attribution import Chunks, OutOfTimeError
 from lightning_posttrain.core.callback.from_lightning import rank_zero_info
+from lightning_posttrain.explanations.counted_forward import TIMED, CountedForward, rows_in_time
 from lightning_posttrain.explanations.functional.permutation import permutation_importance
 from lightning_posttrain.explanations.functional.pooled import Pooled, pooled_features
 from lightning_posttrain.explanations.functional.surrogate import FEWEST, Scale, fit_surrogate
@@ -28,14 +26,12 @@ from lightning_posttrain.samples.sample_set import Progress, SampleSet, progress
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
-COMPARED, TIMED, ROWS = 64, 64, 4096
-"""Rows whose scores are compared with the step's, rows for which a forward is timed, and tabular rows of a forward."""
+COMPARED, ROWS = 64, 4096
+"""Rows whose scores are compared with the step's, and tabular rows of a forward."""
 AT_ONCE, SCORES = 1 << 24, 1 << 27
 """Scores that are asked for at a time, where a batch of the loader has not more, and for one report, at most."""
 CHUNKS = 20
 """Forwards that the permutation importance is divided into at least, so that it can be stopped in time."""
-SHARE = 0.9
-"""Of the time that is left, planned for: the speed of one forward is not that of all."""
 CURE = "Pass forward_fn=lambda module, inputs: ... that gives the scores, or importance=False."
 
 
@@ -185,11 +181,11 @@ class SurrogateFit:
     ) -> SurrogateReport:
         """A report with the drops of the chosen rows, as far as forwards and time reach."""
         x, features = sample_set.inputs(self.inputs.kind), len(pooled.names)
-        forward = _Forward(self.access.scorer(sample_set), bar)
+        forward = CountedForward(self.access.scorer(sample_set), bar)
         with self.access.session(sample_set.module), torch.no_grad():
             forwards = self._forwards(sample_set)
             wanted = self._planned(forwards, features, len(x))
-            most = _in_time(forward, x, chunks)
+            most = rows_in_time(forward, x, chunks)
             repeats, rows = planned = self._planned(min(forwards, most), features, len(x))
             each, forward.rows = rows * features, 0
             whole = rows + each * min(repeats, rows - 1)
@@ -216,34 +212,6 @@ class SurrogateFit:
         """Repeats and rows: fewer repeats, and then rows, where forwards would be too many."""
         repeats = max(1, min(self.repeats, int(forwards / rows - 1) // features))
         return repeats, min(rows, max(FEWEST, int(forwards) // (features * repeats + 1)))
-
-
-class _Forward:
-    """A scorer that counts the rows that it is asked for, and tells a bar."""
-
-    def __init__(self, scorer: Callable[[Tensor], Tensor], bar: Progress) -> None:
-        self.rows = 0
-        self._scorer, self._bar = scorer, bar
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        found = self._scorer(rows).cpu()
-        self.rows += len(rows)
-        self._bar(len(rows))
-        return found
-
-
-def _in_time(forward: Callable[[Tensor], Tensor], x: Tensor, chunks: Chunks) -> float:
-    """How many rows the model can be asked for in the time that is left; it is asked for some once or twice."""
-    if chunks.left <= 0 or math.isinf(chunks.left):
-        return max(0.0, chunks.left)
-    spent, few = math.inf, x[: min(TIMED, chunks.size)]
-    for _ in range(2):  # the first forward may be slower
-        start = time.monotonic()
-        forward(few.clone())
-        spent = min(spent, max(time.monotonic() - start, 1e-9))
-        if spent > SHARE / 10 * chunks.left:
-            break
-    return SHARE * max(0.0, chunks.left) * len(few) / spent
 
 
 def _predicted(scores: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from lightning_posttrain.samples.callback import SampleCallback
 from lightning_posttrain.samples.inputs import InputOptions, Inputs
 from lightning_posttrain.samples.model_access import ModelAccess, ModelOptions
 from lightning_posttrain.samples.options import check_options
+from lightning_posttrain.samples.overhead import Overhead
 from lightning_posttrain.samples.sample_set import SampleSet
 from lightning_posttrain.samples.selection import Selection
 from lightning_posttrain.samples.targets import Explain, Output
@@ -31,6 +32,10 @@ from lightning_posttrain.samples.targets import Explain, Output
 @final
 class SaliencyMaps(SampleCallback, StreamCallback):
     """Draws, after every validation and test, why the model gives what it gives, for a few samples.
+
+    In the epochs of a fit these are the maps that one forward and backward give; at its end, and on ``validate`` and
+    ``test``, also the costly ones, as integrated gradients, and how faithful each method is. What ``methods`` names is
+    worked out each time.
 
     A row of the picture is a sample: its input, one map for each method, and one map laid over the input. Images,
     spectrograms, series, tabular rows and tokens are told by their shape, or named with ``kind``. The module is left as
@@ -52,7 +57,11 @@ class SaliencyMaps(SampleCallback, StreamCallback):
         layer: dotted name of the layer for class activation maps. Default: found by a forward, once a run.
         baseline: what stands for "nothing there": a number, ``"mean"``, ``"blur"``, or a function of the inputs.
         every_n_epochs: how often; the last epoch and tests are always explained.
-        max_seconds: how long an explanation may take; what is left out then is said.
+        max_seconds: how long an explanation may take; what is left out then is said. None for no limit.
+        max_overhead: rows that explanations take through the model in a fit, at most, for each row that was trained on
+            until then; a forward without a backward is a third of one, and fewer than 8 rows at a time count as 8.
+            What is left out is said: faithfulness first, mean maps of classes, integrated gradients; never what
+            ``methods`` names. ``validate`` and ``test`` know no such limit. None for none.
         shared_scale: draw all maps of a method on one scale, not each on its own.
         suspect_fn: from inputs and dataset positions to a bool mask of a region that should not matter.
         object_fn: likewise, of what should matter, for the pointing game.
@@ -79,7 +88,8 @@ class SaliencyMaps(SampleCallback, StreamCallback):
         layer: str | None = None,
         baseline: float | Baseline | Callable[[Tensor], Tensor] = 0.0,
         every_n_epochs: int = 1,
-        max_seconds: float | None = None,
+        max_seconds: float | None = 120.0,
+        max_overhead: float | None = 1.0,
         shared_scale: bool = False,
         suspect_fn: Where | None = None,
         object_fn: Where | None = None,
@@ -98,7 +108,7 @@ class SaliencyMaps(SampleCallback, StreamCallback):
         kind = self._display.kind
         classes = choose == "fixed" and not callable(explain)
         self._selection = Selection(samples, choose, kind, classes=classes, tell=self._draws_nothing)
-        self._access = ModelAccess(self, kind, **asked)
+        self._access = ModelAccess(self, kind, overhead=Overhead(max_overhead), **asked)
         self._run = SaliencyRun(
             explainer=Explainer(
                 methods=None if methods is None else as_methods(methods), layer=layer, baseline=baseline,

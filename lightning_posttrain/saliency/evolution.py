@@ -110,15 +110,9 @@ class Evolution:
         regions: dict[str, Tensor],
         *,
         at_once: bool,
-        known: Saliency | None = None,
     ) -> tuple[str, ...]:
-        """Regions that draw attention because of what stands in them, in two reports in a row.
-
-        Where maps are added to a report that is ``known``, they are another one if they are better to go by.
-        """
+        """Regions that draw attention because of what stands in them, at once or in two reports in a row."""
         watched = next((m for name in WATCHED for m in methods if m.name == name in result.maps), None)
-        if known is not None and (watched is None or watched.name in known.maps):
-            return known.alarms
         said = []
         for region, mask in regions.items() if watched else ():
             assert watched is not None

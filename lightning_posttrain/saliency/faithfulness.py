@@ -29,8 +29,15 @@ from lightning_posttrain.saliency.result import Faithfulness
 from lightning_posttrain.samples.kinds import Kind
 
 Measures = dict[str, float]
+SHUFFLING = 32
+"""Rows, about, whose passes take as long as to shuffle the weights."""
 STEPS, DRAWS = 16, 32
 """Of insertion and deletion, and of what is hidden for the infidelity."""
+
+
+def least_rows(samples: int, maps: int) -> int:
+    """Rows that insertion and deletion of all maps take, a random one and that of edges among them."""
+    return 2 * STEPS * samples * (maps + 2)
 
 
 def faithfulness_of(
@@ -150,6 +157,8 @@ def _of_changes(problem: Problem, methods: Sequence[Method]) -> dict[str, Callab
     @cache
     def others() -> dict[str, Tensor | OutOfTimeError]:
         assert problem.module is not None
+        problem.chunks.check(SHUFFLING)
+        problem.chunks.spend(SHUFFLING)
         with shuffled_weights(problem.module, problem.seed):
             other = wanted(methods, problem)
             return {name: _tried(method, other) for name, method in coarse.items()}

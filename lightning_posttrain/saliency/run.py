@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from lightning_posttrain.attribution import FORWARD, Attributed, Chunks, attribute
+from lightning_posttrain.attribution import FORWARD, Attributed, Chunks, OutOfTimeError, attribute
 from lightning_posttrain.core.callback.from_lightning import rank_zero_info
 from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.saliency.evolution import Evolution, Key, Where, class_means, masks, regions_of
 from lightning_posttrain.saliency.explainer import Explainer, explain
-from lightning_posttrain.saliency.faithfulness import faithfulness_of
+from lightning_posttrain.saliency.faithfulness import faithfulness_of, least_rows
 from lightning_posttrain.saliency.result import ClassMeans, Saliency, only_figures
 from lightning_posttrain.samples.model_access import CURE, ModelAccess
 from lightning_posttrain.samples.sample_set import SampleSet
@@ -119,8 +119,9 @@ class SaliencyRun:
             before = Attributed() if known is None else known
             added = {name: maps for name, maps in result.maps.items() if name not in before.maps}
             figures = evolution.figures(replace(result, maps=added), keys, regions)
-            at_once = trainer.state.fn != "fit"
-            alarms = evolution.alarms(result, problem, methods, regions, at_once=at_once, known=known)
+            # the maps of one pass are too rough to warn by
+            at_once = trainer.state.fn != "fit" or not self.asked
+            alarms = () if quick else evolution.alarms(result, problem, methods, regions, at_once=at_once)
         if known is not None:
             return replace(result, figures={**known.figures, **figures}, alarms=alarms, faithfulness=known.faithfulness)
         evolution.follow(result, keys, trainer.current_epoch)
@@ -142,6 +143,10 @@ class SaliencyRun:
         """A result with how much each of its maps says of the model, on the first of the chosen samples."""
         found, key = [result], sample_set.evaluation.key
         with self._asking(sample_set, "measure the methods", limited=limited) as chunks:
+            try:
+                chunks.check(least_rows(min(MEASURED, len(result.samples)), len(result.maps)), FORWARD)
+            except OutOfTimeError as reason:
+                return replace(result, skipped={**result.skipped, "faithfulness": str(reason)})
             inputs, targets = self._targets(sample_set, chunks)
             few = Targets(targets.score, targets.rows[:MEASURED], targets.samples[:MEASURED])
             problem, kind = self.explainer.problem(sample_set.module, few, inputs, chunks)

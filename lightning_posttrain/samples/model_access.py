@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_posttrain.attribution import FORWARD, Chunks, gradient_session
 from lightning_posttrain.core.callback.callback import EvaluationCallback
-from lightning_posttrain.core.callback.options import at_least, one_of
+from lightning_posttrain.core.callback.options import one_of
 from lightning_posttrain.core.capture.forward import muted
 from lightning_posttrain.core.stream.ranks import of_first_rank
 from lightning_posttrain.samples.kinds import Kind
@@ -45,15 +45,11 @@ class ModelOptions(TypedDict, total=False):
         forward_fn: from the module and inputs to scores, where the step does more than ``module(inputs)``.
         precision: ``"full"``: without autocast; ``"trainer"``: as the trainer's.
         seed: of the random numbers, from generators of its own, the same every epoch.
-        max_overhead: rows that it takes through the model in a fit, at most, for each row that was trained on until
-            then; a forward without a backward is a third of one. What is left out is said. ``validate`` and ``test``,
-            which have no training to compare with, know no such limit. None for none.
     """
 
     forward_fn: Callable[[Any, Any], Any] | None
     precision: Literal["full", "trainer"]
     seed: int
-    max_overhead: float | None
 
 
 class ModelAccess:
@@ -65,7 +61,7 @@ class ModelAccess:
         forward_fn: see ``ModelOptions``.
         precision: likewise.
         seed: likewise.
-        max_overhead: likewise.
+        overhead: counts what the callback asks in a fit. Default: one without a limit.
     """
 
     def __init__(
@@ -76,9 +72,8 @@ class ModelAccess:
         forward_fn: Callable[[Any, Any], Any] | None = None,
         precision: Literal["full", "trainer"] = "full",
         seed: int = 0,
-        max_overhead: float | None = 1.0,
+        overhead: Overhead | None = None,
     ) -> None:
-        at_least("max_overhead", 0.0 if max_overhead is None else max_overhead, 0.0)
         one_of("precision", precision, ("full", "trainer"))
         self.owner = type(callback).__name__
         self.callback = callback
@@ -86,7 +81,7 @@ class ModelAccess:
         self.forward_fn = forward_fn
         self.precision = precision
         self.seed = seed
-        self.overhead = Overhead(max_overhead)
+        self.overhead = overhead or Overhead(None)
         self.forget()
 
     def guarded(self, trainer: Trainer, what: str, cure: str) -> AbstractContextManager[None]:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from lightning_posttrain.attribution.attribute import METHODS, as_method, as_methods, attribute, gap
 from lightning_posttrain.attribution.captum_methods import Captum
-from lightning_posttrain.attribution.chunks import Chunks
+from lightning_posttrain.attribution.chunks import Chunks, OutOfTimeError
 from lightning_posttrain.attribution.occlusion import Occlusion
 from lightning_posttrain.attribution.path_methods import GradientShap, IntegratedGradients, SmoothGrad
 from lightning_posttrain.attribution.problem import Problem
@@ -347,3 +347,49 @@ def test_a_forward_that_changes_its_input_in_place_is_explained_all_the_same():
         plain = attribute(names, problem_of(lambda r: net(r - 0.5), x, TARGET, baseline=baseline)).maps
     for name in names:
         torch.testing.assert_close(changed[name], plain[name])
+
+
+def test_samples_of_which_few_points_leave_out_too_much_get_twice_as_many_and_twice_again():
+    asked = []
+    steep = torch.tensor([1.0, 60.0, 120.0])
+
+    def score(rows, which):
+        asked.extend(which.tolist() if rows.requires_grad else [])
+        return torch.sigmoid(steep[which] * (rows[:, 0] - 0.37))
+
+    x = torch.ones(3, 1)
+    problem = Problem(score, x, torch.zeros_like(x), chunks=Chunks(8))
+    values = IntegratedGradients().attribute(problem)
+    assert [asked.count(sample) for sample in range(3)] == [16, 16 + 32, 16 + 32 + 64]
+    assert max(gap(values, problem.change)) <= 0.05
+    asked.clear()
+    IntegratedGradients().coarse().attribute(problem)
+    assert len(asked) == 3 * 16
+
+
+def test_more_points_are_taken_only_where_there_are_passes_for_them():
+    def score(rows, which):
+        return torch.sigmoid(200 * (rows[:, 0] - 0.37))
+
+    x = torch.ones(1, 1)
+    coarse = IntegratedGradients(most=16).attribute(Problem(score, x, torch.zeros_like(x), chunks=Chunks(8)))
+    few = Problem(score, x, torch.zeros_like(x), chunks=Chunks(8, passes=40))
+    assert torch.equal(IntegratedGradients().attribute(few), coarse)
+    assert few.chunks.spent <= 40
+
+
+def test_work_for_which_there_are_too_few_passes_is_not_begun():
+    seen = []
+    chunks = Chunks(8, passes=30)
+    chunks.run(24, seen.append)
+    with pytest.raises(OutOfTimeError, match="it takes 10 rows through the model, and max_overhead leaves 6"):
+        chunks.run(10, seen.append)
+    chunks.run(18, seen.append, cost=1 / 3)
+    assert sum(map(len, seen)) == 42
+    assert Chunks(8).allows() == float("inf")
+
+
+def test_a_pass_of_few_rows_counts_as_one_of_eight():
+    chunks = Chunks(8, passes=20)
+    chunks.run(1, lambda rows: None)
+    assert chunks.spent == 8

@@ -1,4 +1,6 @@
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -159,3 +161,21 @@ def test_tensors_made_in_inference_mode_are_found_in_containers_too():
         with gradient_session(module):
             gradient(module, torch.ones(1, 3))
     assert module.cache is cache
+
+
+def test_no_compiler_is_imported_for_a_module_that_is_not_compiled():
+    code = """
+import sys
+import torch
+from torch import nn
+from lightning_posttrain.attribution import METHODS, Problem, attribute, gradient_session
+
+net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(256, 3))
+x = torch.rand(2, 1, 8, 8)
+with gradient_session(net):
+    found = attribute(METHODS, Problem(lambda rows, which: net(rows)[:, 0], x, torch.zeros_like(x), 1, net, layer="1"))
+assert len(found.maps) + len(found.skipped) == len(METHODS)
+print(*(name for name in ("torch._dynamo", "torch._inductor", "captum", "lightning") if name in sys.modules))
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []

@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_posttrain import Explanations
+from lightning_posttrain.samples.overhead import Overhead
 from tests import toys
 
 
@@ -378,3 +379,21 @@ def test_what_stands_for_hidden_values_is_the_same_for_samples_and_importance():
     assert found.importance.background == 1
     callback = run("tabular", methods=["shap"])
     assert callback.results["test"].importance.background == 16
+
+
+def test_a_short_fit_is_explained_no_longer_than_is_allowed_and_the_limit_is_said(monkeypatch):
+    monkeypatch.setattr("lightning_posttrain.samples.overhead.LEAST", 0.0)
+    found = run("image", fit=True, max_overhead=0.0).results["val"]
+    assert "LIME, Anchors, SHAP: the time was over" in found.notes
+    assert "time: 0 s are allowed in a fit; max_overhead=None and trainer.validate allow more" in found.notes
+    assert run("image", fit=True, max_overhead=None).results["val"].saliency.skipped == {}
+    assert run("image", max_overhead=0.0).results["test"].saliency.skipped == {}
+
+
+def test_what_is_allowed_after_a_fit_grows_with_it_from_ten_seconds():
+    overhead = Overhead(2.0)
+    overhead.see(torch.zeros(4), 1)
+    assert overhead.seconds == 10.0
+    overhead._began -= 30
+    assert overhead.seconds == pytest.approx(60, abs=1)
+    assert Overhead(None).seconds == float("inf")

@@ -435,7 +435,8 @@ def test_methods_are_measured_at_the_end_of_fit_and_on_test_and_every_so_many_ep
             if not self.trainer.sanity_checking:
                 measured.append(saliency.results["val"].faithfulness is not None)
 
-    saliency = SaliencyMaps(faithfulness=2, on_error="raise", methods=["saliency", "integrated_gradients"])
+    methods = ["saliency", "integrated_gradients"]
+    saliency = SaliencyMaps(faithfulness=2, on_error="raise", methods=methods, max_overhead=None)
     trainer = toys.quiet(saliency, max_epochs=3, default_root_dir=tmp_path)
     trainer.fit(Counting(), toys.loader(), toys.loader())
     assert measured == [False, True, False]

@@ -1,15 +1,18 @@
 """Measures of methods: what they must be on models of which all is known."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
-from lightning_posttrain.attribution.attribute import as_method
+from lightning_posttrain.attribution.attribute import as_method, attribute
 from lightning_posttrain.attribution.chunks import Chunks
 from lightning_posttrain.attribution.problem import Problem
 from lightning_posttrain.attribution.session import gradient_session
 from lightning_posttrain.saliency.faithfulness import faithfulness_of, shuffled_weights
-from lightning_posttrain.saliency.functional.faithfulness import infidelity_of_hiding
+from lightning_posttrain.saliency.functional.faithfulness import infidelity_of_hiding, max_sensitivity
+from lightning_posttrain.saliency.functional.maps import rank_correlation
 from tests.attribution.problems import problem_of
 
 
@@ -132,3 +135,25 @@ def test_more_points_are_taken_where_few_leave_out_too_much():
     missing = (problem.change - few[:, 0]).abs() / problem.change
     assert missing[1] > 0.05
     assert (problem.change - more[:, 0]).abs().max() < 0.01
+
+
+def test_measures_that_share_what_the_model_is_asked_are_those_of_each_map_alone():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(3 * 64, 2))
+    problem = problem_of(net, torch.rand(4, 1, 8, 8), torch.ones(4, dtype=torch.int64))
+    methods = [as_method("input_x_gradient"), as_method("saliency")]
+    with gradient_session(net):
+        rows = faithfulness_of(problem, methods, kind="series", shown=problem.inputs).rows
+        for method in methods:
+            map_ = attribute([method], problem).maps[method.name]
+            alone = infidelity_of_hiding(problem.score, problem.inputs, map_, baseline=problem.baseline, channel_dim=1)
+            assert rows[method.name]["infidelity"] == pytest.approx(float(alone.nanmean()))
+            steady = max_sensitivity(
+                lambda x, method=method: attribute([method], replace(problem, inputs=x)).maps[method.name],
+                problem.inputs,
+            )
+            assert rows[method.name]["max_sensitivity"] == pytest.approx(float(steady.nanmean()))
+            with shuffled_weights(net, problem.seed):
+                other = attribute([method], problem).maps[method.name]
+            correlation = rank_correlation(map_.abs(), other.abs()).nanmean()
+            assert rows[method.name]["randomised_weights"] == pytest.approx(float(correlation))

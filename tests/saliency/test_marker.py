@@ -36,10 +36,10 @@ def digits(marked):
     return TensorDataset(images[:1200], target[:1200]), TensorDataset(images[1200:], target[1200:])
 
 
-def alarms(seed, *, marked):
+def alarms(seed, *, marked, methods=("integrated_gradients",)):
     torch.manual_seed(seed)
     train, val = digits(marked)
-    saliency = SaliencyMaps(methods=["integrated_gradients"], samples=10, faithfulness=False, on_error="raise")
+    saliency = SaliencyMaps(methods=methods, samples=10, faithfulness=False, on_error="raise")
     trainer = toys.quiet(saliency, max_epochs=5)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -47,13 +47,15 @@ def alarms(seed, *, marked):
     return [str(w.message) for w in said if "of the attribution" in str(w.message)]
 
 
+@pytest.mark.parametrize("methods", [["integrated_gradients"], None])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_a_marker_in_a_corner_is_said_in_plain_words(seed):
-    (said, *_) = alarms(seed, marked=True)
+def test_a_marker_in_a_corner_is_said_in_plain_words(seed, methods):
+    (said, *_) = alarms(seed, marked=True, methods=methods)
     assert "the corners of the inputs hold" in said
     assert "once they are blurred" in said
 
 
+@pytest.mark.parametrize("methods", [["integrated_gradients"], None])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_clean_digits_are_not_suspected(seed):
-    assert alarms(seed, marked=False) == []
+def test_clean_digits_are_not_suspected(seed, methods):
+    assert alarms(seed, marked=False, methods=methods) == []

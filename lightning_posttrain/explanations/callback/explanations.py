@@ -25,6 +25,7 @@ from lightning_posttrain.samples.inputs import InputOptions, Inputs
 from lightning_posttrain.samples.kinds import known_kind
 from lightning_posttrain.samples.model_access import ModelAccess, ModelOptions
 from lightning_posttrain.samples.options import check_options
+from lightning_posttrain.samples.overhead import Overhead
 from lightning_posttrain.samples.sample_set import SampleSet
 from lightning_posttrain.samples.selection import Selection
 from lightning_posttrain.samples.targets import Explain, Output
@@ -70,6 +71,8 @@ class Explanations(SampleCallback, StreamCallback):
         bins: of each other column, of as many rows; more make finer rules. Default: 4 for LIME, 8 for Anchors.
         every_n_epochs: also after the validations of every so many epochs of a fit. Default: at its end alone.
         max_seconds: how long an explanation may take; what is left out then is said. None for no limit.
+        max_overhead: how long it may take in a fit, as a share of the time that the fit took until then, or 10 seconds
+            if these are more. ``validate`` and ``test`` know no such limit. None for none.
         **options: what every callback takes, see ``StreamCallback``; how inputs look, see ``InputOptions``: ``kind``,
             ``mean``, ``std``, ``bands``, ``names``, ``words``, ``display_fn``; how the model is asked, see
             ``ModelOptions``: ``forward_fn``, ``precision``, ``seed``.
@@ -100,6 +103,7 @@ class Explanations(SampleCallback, StreamCallback):
         bins: int | None = None,
         every_n_epochs: int | None = None,
         max_seconds: float | None = 120.0,
+        max_overhead: float | None = 1.0,
         **options: Unpack[SampleOptions],
     ) -> None:
         shown, asked, others = split(options, InputOptions, ModelOptions)
@@ -112,7 +116,7 @@ class Explanations(SampleCallback, StreamCallback):
         self._display = Inputs(**shown)
         kind = self._display.kind
         self._selection = Selection(samples, choose, kind, classes=False, tell=self._draws_nothing)
-        self._access = ModelAccess(self, kind, **asked)
+        self._access = ModelAccess(self, kind, overhead=Overhead(max_overhead), **asked)
         columns = positions(categorical, self._display.names)
         how = PerturbationSettings(
             _listed(methods), parts, hidden, perturbations, background, important, threshold, exact, columns, bins,
