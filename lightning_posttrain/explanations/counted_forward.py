@@ -25,6 +25,7 @@ class CountedForward:
         self._scorer, self._bar = scorer, bar
 
     def __call__(self, rows: Tensor) -> Tensor:
+        """Scores of rows, on the CPU."""
         found = self._scorer(rows).cpu()
         self.rows += len(rows)
         self._bar(len(rows))
