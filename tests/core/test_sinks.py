@@ -14,13 +14,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.tensorboard import SummaryWriter
 
 from lightning_posttrain.core.output.artifacts import File, Image, Table
+from lightning_posttrain.core.output.sinks.encode import encoded
 from lightning_posttrain.core.output.sinks.find import sinks_of
 from lightning_posttrain.core.output.sinks.folder import FolderSink
 from lightning_posttrain.core.output.sinks.tensorboard import TensorBoardSink
 
 PIXELS = torch.randint(256, (5, 7, 3), dtype=torch.uint8)
 TABLE = Table(("class", "F1"), (("a|b", 0.123456789), ("ü", float("nan"))), "A note.")
-ARTIFACTS = [Image(PIXELS), Image(PIXELS, photo=True), TABLE, File(b"{}", ".json")]
+ARTIFACTS = [Image(PIXELS), Image(PIXELS, photo=True), encoded(Image(PIXELS)), TABLE, File(b"{}", ".json")]
 SINKS = [FolderSink, lambda folder: TensorBoardSink(SummaryWriter(str(folder)))]
 
 
@@ -143,9 +144,10 @@ def test_an_experiment_without_a_file_writer_gets_pixels():
         def add_image(self, tag, pixels, step, dataformats):
             self.seen = tag, pixels.shape, step, dataformats
 
-    experiment = Experiment()
-    TensorBoardSink(experiment).write("val/photo", Image(PIXELS, photo=True), 2)
-    assert experiment.seen == ("val/photo", (5, 7, 3), 2, "HWC")
+    for picture in (Image(PIXELS, photo=True), encoded(Image(PIXELS))):
+        experiment = Experiment()
+        TensorBoardSink(experiment).write("val/photo", picture, 2)
+        assert experiment.seen == ("val/photo", (5, 7, 3), 2, "HWC")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions of Unix")

@@ -104,7 +104,8 @@ class LocalStore:
 
     def end(self, run: Run) -> None:
         """A run is over."""
-        with contextlib.suppress(OSError):  # a folder that is gone, or full, needs no mark
+        # a folder that is gone or full needs no mark, nor one to which a thread that was given up still writes
+        with contextlib.suppress(OSError, RuntimeError):
             if not self._folder.is_symlink():
                 self._record.end(run)
 
