@@ -8,10 +8,12 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from torch.nn import functional as F
 
-from lightning_posttrain.calibration.calibrators.scaling import Identity
+from lightning_posttrain.calibration.calibrators.scaling import Identity, TemperatureScaling
+from lightning_posttrain.calibration.functional import report
 from lightning_posttrain.calibration.functional.cross_fit import cross_fit, log_loss
 from lightning_posttrain.calibration.functional.errors import calibration_figures
 from lightning_posttrain.calibration.functional.fits import fit
+from lightning_posttrain.classification import ScoreRows
 
 EVERY = {"multiclass": ["temperature", "vector"], "binary": ["temperature", "platt", "isotonic"]}
 EVERY["multilabel"] = ["temperature", "platt"]
@@ -325,3 +327,33 @@ def test_the_given_tensors_stay_as_they_are():
     fit("vector", logits, target, "multiclass")
     assert torch.equal(logits, kept[0])
     assert torch.equal(target, kept[1])
+
+
+def test_a_fit_that_begins_near_ends_where_one_from_afar_does():
+    for task in EVERY:
+        logits, target = data(task)
+        alone = fit("temperature", logits, target, task)
+        for start in (0.011, 0.5, float(alone.temperature) * 1.02, 99.0):
+            near = fit("temperature", logits, target, task, near=TemperatureScaling(start, task))
+            assert float(near.temperature) == pytest.approx(float(alone.temperature), rel=1e-6)
+
+
+def test_folds_are_fitted_as_if_each_were_alone():
+    logits, target = data("multiclass", rows=300)
+    found = cross_fit(["temperature"], logits, target, "multiclass")
+    order = torch.randperm(300, generator=torch.Generator().manual_seed(0)) % 5
+    for number in range(5):
+        left = order == number
+        alone = fit("temperature", logits[~left], target[~left], "multiclass")
+        torch.testing.assert_close(found.held_out[left], alone(logits[left].double()), rtol=1e-6, atol=1e-6)
+
+
+def test_of_very_many_classes_few_rows_are_fitted_to_and_it_is_said(monkeypatch):
+    monkeypatch.setattr(report, "MOST", 600)
+    monkeypatch.setattr(report, "FITTED", 200)
+    logits, target = drawn(100, 20, 3.0)
+    rows = ScoreRows(logits, target, 100)
+    found = report.cross_fit_rows(["temperature"], rows, "multiclass", 5)
+    assert len(found.held_out) == 30
+    said = report.report_cross_fitted(report.report_before(rows, "multiclass", bins=15), found, rows, bins=15)
+    assert (said.fitted, "fitted to 30 of these rows" in said.notes) == (30, True)

@@ -408,3 +408,20 @@ def test_the_tree_comes_even_where_there_is_no_time_to_ask_anew(monkeypatch):
     assert report.fidelity > 0
     assert report.drops == ()
     assert "importance of 0 of 3 features; the time was over" in report.notes
+
+
+def test_of_very_many_classes_fewer_rows_are_asked_for_and_it_is_said(monkeypatch):
+    monkeypatch.setattr("lightning_posttrain.explanations.surrogate_fit.SCORES", 2 * 500)
+    callback = Surrogate(on_error="raise")
+    toys.quiet(callback).validate(Net(), loader(), verbose=False)
+    report = callback.results["val"]
+    assert (len(report.drops), report.drop_rows) == (3, 125)
+    assert "of so many classes the importance is from 125 of 200 rows, at most 1 of 10 repeats" in report.notes
+
+
+def test_no_scores_of_rows_are_kept_but_of_those_that_are_compared():
+    callback = Surrogate(importance=False, on_error="raise")
+    toys.quiet(callback).validate(Net(), loader(), verbose=False)
+    kept, compared = (rows["val"].rows() for rows in (callback._rows, callback._compared))
+    assert (kept.scores.shape, len(kept.inputs)) == ((200,), 200)
+    assert compared.scores.shape == (64, 2)
