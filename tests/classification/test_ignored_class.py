@@ -160,7 +160,10 @@ def test_every_callback_leaves_the_class_out_where_the_loss_does():
     assert confusion.ignored == (0,)
     assert confusion.counts[0].sum() == 0
     assert "left out by ignore_index" in confusion.notes[0]
-    assert curves.results["val"].notes == ("no curve of 0, whose rows are left out by ignore_index",)
+    assert curves.results["val"].notes == (
+        "no curve of 0, whose rows are left out by ignore_index",
+        "areas under curves are exact",
+    )
     assert thresholds.results["val"].default.objective.isnan().tolist() == [True, False, False]
     with torch.no_grad():
         chance = module(masks().tensors[0]).softmax(1).movedim(1, -1).reshape(-1, 3).double()
