@@ -71,11 +71,13 @@ def test_a_name_that_no_figure_has_raises_with_the_nearest():
 def test_names_come_from_the_dataset_where_it_has_them():
     data = toys.images()
     data.classes = ["cat", "dog", "owl", "fox"]
-    for others in (["cat", "dog"], ["cat", "cat", "owl", "fox"]):
-        data.classes = others
-        metrics = ClassificationMetrics()
+    data.classes, metrics = ["cat", "dog"], ClassificationMetrics()
+    with pytest.warns(UserWarning, match=r"has 2 names, and there are 4 classes. Classes are shown by their number"):
         toys.quiet(metrics).validate(toys.Net(), toys.loader(data), verbose=False)
-        assert metrics.results["val"].class_names == ("0", "1", "2", "3")
+    assert metrics.results["val"].class_names == ("0", "1", "2", "3")
+    data.classes, metrics = ["cat", "cat", "owl", "fox"], ClassificationMetrics()
+    toys.quiet(metrics).validate(toys.Net(), toys.loader(data), verbose=False)
+    assert metrics.results["val"].class_names == ("cat (0)", "cat (1)", "owl", "fox")
     data.classes = ["cat", "dog", "owl", "fox"]
     part = random_split(data, [20, 17])[0]
     metrics = ClassificationMetrics()

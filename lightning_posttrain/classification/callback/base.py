@@ -14,6 +14,7 @@ from lightning_posttrain.classification.tasks import TASKS, ScoreKind, Task
 from lightning_posttrain.core.callback.callback import EvaluationCallback
 from lightning_posttrain.core.callback.options import hashable, one_of
 from lightning_posttrain.core.capture.class_names import naming_of
+from lightning_posttrain.core.capture.foreign import attribute
 from lightning_posttrain.core.capture.loaders import Stage, named_loaders
 from lightning_posttrain.core.stream.stream import EvaluationStream
 from lightning_posttrain.samples.inputs import InputOptions
@@ -125,8 +126,9 @@ class StreamCallback(EvaluationCallback):
                 f"`class_names` has {len(names)} names, but the scores have {batch.num_classes} classes. "
                 "Pass one name for each class, in the order of the columns."
             )
-        for _, loader, _ in named_loaders(module.trainer) if names is None else ():
-            why = naming_of(getattr(loader, "dataset", None), batch.num_classes).why
+        classes = getattr(batch, "num_classes", None)  # a batch of another family has none
+        for _, loader, _ in named_loaders(module.trainer) if names is None and classes else ():
+            why = naming_of(attribute(loader, "dataset"), classes).why
             if why:
                 text = f"{why}. Classes are shown by their number; class_names=[...] names them."
                 EvaluationStream.of(module.trainer).say_once(text)

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from lightning_posttrain.core.capture.foreign import attribute
+
+DEEPEST = 16
+"""Datasets inside datasets that are looked into."""
+
 
 class Naming(NamedTuple):
     """Names, or None; and why there are none, where the dataset has something of the kind, else ""."""
@@ -47,24 +52,21 @@ def naming_of(dataset: Any, num_classes: int | None = None) -> Naming:
 
 def _classes(dataset: Any) -> Any:
     """The attribute, of the dataset or of what it wraps; None where there is none."""
-    while not _has_classes(dataset) and hasattr(dataset, "dataset"):  # a Subset, as of random_split
-        dataset = dataset.dataset
-    if _has_classes(dataset):
-        return dataset.classes
-    parts = getattr(dataset, "datasets", None)
+    for _ in range(DEEPEST):
+        classes = attribute(dataset, "classes")
+        inner = attribute(dataset, "dataset") if classes is None else None  # a Subset, as of random_split
+        if inner is None:
+            break
+        dataset = inner
+    parts = attribute(dataset, "datasets") if classes is None else None
     if not isinstance(parts, Sequence):
-        return None
+        return classes
     found = [_classes(part) for part in parts]
     if not found or any(one is None for one in found):
         return None
     if len({_listed(one) for one in found}) > 1:
         raise ValueError("the parts of the ConcatDataset name their classes differently")
     return found[0]
-
-
-def _has_classes(dataset: Any) -> bool:
-    """Whether it is there; a property is, even where it raises that it is not."""
-    return hasattr(dataset, "classes") or isinstance(getattr(type(dataset), "classes", None), property)
 
 
 def _listed(classes: Any) -> tuple[str, ...] | None:

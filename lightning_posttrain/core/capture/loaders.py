@@ -17,8 +17,6 @@ from lightning_posttrain.core.capture.foreign import attribute, length
 
 Kept = TypeVar("Kept")
 Stage = Literal["train", "val", "test"]
-DEEPEST = 16
-"""Datasets within datasets that are looked into."""
 
 
 def stage_of(trainer: Trainer) -> Stage:
