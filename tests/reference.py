@@ -111,9 +111,13 @@ def ece(confidence, right, bins: int = 15) -> float:
 
 
 def log_odds(scores):
-    """Log-odds of each class against the others ``(N, C)``, which tell apart what probabilities near 1 do not."""
+    """Log-odds of each class against the others ``(N, C)``, which tell apart what probabilities near 1 do not.
+
+    Equal ones are equal to the last bit, whatever the order of the others and whatever is added to all.
+    """
     scores = np.asarray(scores, dtype=np.float64)
-    others = [logsumexp(np.delete(scores, k, axis=1), axis=1) for k in range(scores.shape[1])]
+    scores = scores - scores.max(axis=1, keepdims=True)
+    others = [logsumexp(np.sort(np.delete(scores, k, axis=1), axis=1), axis=1) for k in range(scores.shape[1])]
     return scores - np.stack(others, axis=1)
 
 

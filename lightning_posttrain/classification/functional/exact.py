@@ -64,10 +64,11 @@ def _areas(scores: Scores, positives: Scores) -> tuple[float, float]:
     if not found:
         return np.nan, np.nan
     ranked, own = np.sort(scores), np.sort(positives)
-    below, upto = (np.searchsorted(ranked, own, side=side) for side in SIDES)
-    own_below, own_upto = (np.searchsorted(own, own, side=side) for side in SIDES)
-    precision = float(np.mean((found - own_below) / (rows - below)))
+    first = np.flatnonzero(np.concatenate([[True], own[1:] != own[:-1]]))  # of equal ones
+    equal = np.diff(first, append=found)
+    below, upto = (np.searchsorted(ranked, own[first], side=side) for side in SIDES)
+    precision = float((equal * (found - first) / (rows - below)).sum() / found)
     if found == rows:
         return np.nan, precision
-    lower, equal = below - own_below, (upto - below) - (own_upto - own_below)
-    return float((lower + equal / 2).sum() / found / (rows - found)), precision
+    lower, beside = below - first, upto - below - equal
+    return float((equal * (lower + beside / 2)).sum() / found / (rows - found)), precision

@@ -22,15 +22,17 @@ FAR = 1e15
 """Distances from the centre, in scales, beyond which none is told from another."""
 PLACES = (-0.01, 0.5, 1.01)
 """Where a score may stand in its bin: at the lowest, in the middle, at the highest; rounding may have moved an edge."""
-CHUNK = 1 << 16
+CHUNK = 1 << 17
 """Scores that are looked at in one pass; with what is made of them they stay in a processor's cache."""
+TOGETHER = 1 << 15
+"""Bins of all classes together."""
 FITTED = 1 << 17
 """Scores from which an axis is fitted at most, but 128 rows at least."""
 
 
 def bins_for(num_classes: int) -> int:
-    """How many bins each class gets: 32,768 where classes are few, down to 512; a million in all, in 16 MiB."""
-    return min(1 << 15, max(512, 1 << ((1 << 20) // num_classes).bit_length() - 1))
+    """How many bins each class gets: 8,192 where classes are few, down to 512; a million in all, in 16 MiB."""
+    return min(8192, max(512, 1 << ((1 << 20) // num_classes).bit_length() - 1))
 
 
 def bins_of_curves(num_classes: int) -> int:
@@ -47,10 +49,14 @@ def on_axis(scores: Tensor, *, multilabel: bool) -> Tensor:
     # without the largest, for near a probability of one what remains is all that is known
     others = columns.scatter(0, predicted[None], -torch.inf)
     second = others.amax(dim=0).clamp(min=torch.finfo(others.dtype).min)
-    log_others = second - top + _sum_in_any_order(others.sub_(second).exp_()).log()
-    log_total = torch.log1p(log_others.exp())
-    largest = torch.where(log_others < 0, log_total - log_others + _HALF, -log_total)
+    log_total, largest = _of_largest(second - top + _sum_in_any_order(others.sub_(second).exp_()).log())
     return (columns - top).sub_(log_total).scatter_(0, predicted[None], largest[None])
+
+
+def _of_largest(log_others: Tensor) -> tuple[Tensor, Tensor]:
+    """The log of the sum of all, and the place of the largest, from the log of the sum of the others beside it."""
+    log_total = torch.log1p(log_others.exp())
+    return log_total, torch.where(log_others < 0, log_total - log_others + _HALF, -log_total)
 
 
 def _sum_in_any_order(shares: Tensor) -> Tensor:
@@ -117,7 +123,7 @@ def common_axis(axis: Tensor) -> Tensor:
 
 
 def bin_of(places: Tensor, axis: Tensor, bins: int) -> Tensor:
-    """Bin, int32, of places; a NaN is in some bin.
+    """Bin, int32, of places.
 
     Args:
         places: ``(C, N)``.
@@ -125,8 +131,41 @@ def bin_of(places: Tensor, axis: Tensor, bins: int) -> Tensor:
         bins: ``T``.
     """
     centre, scale = axis.to(places.dtype)[:, :, None].unbind(1)
-    u = (places - centre).div_(scale).clamp_(-FAR, FAR)
+    return _bin_of_distance((places - centre).div_(scale), bins)
+
+
+def _bin_of_distance(u: Tensor, bins: int) -> Tensor:
+    """Bin, int32, of distances from the centre in scales, which are changed; a NaN is in some bin."""
+    u.clamp_(-FAR, FAR)
     return u.div_(u.abs().add_(1)).add_(1).mul_(bins / 2).int().clamp_(0, bins - 1)
+
+
+def bins_of_rows(scores: Tensor, axis: Tensor, bins: int, *, multilabel: bool) -> Tensor:
+    """Bin ``(C, N)``, int16, of scores ``(N, C)``, a few rows at a time; arguments as of ``bin_of``."""
+    some = torch.split(scores, _rows(scores))
+    return torch.cat([bin_of_scores(part, axis, bins, multilabel=multilabel).short() for part in some], dim=1)
+
+
+def bin_of_scores(scores: Tensor, axis: Tensor, bins: int, *, multilabel: bool) -> Tensor:
+    """Bin ``(C, N)``, int32, of scores ``(N, C)``, in their own precision.
+
+    As ``bin_of`` of ``on_axis``, but for rounding: no number is formed that is large beside the spread of the scores,
+    and two are taken in the wrong order only if less than about a millionth of that lies between them.
+    """
+    columns = scores.t().contiguous()
+    if multilabel:
+        return bin_of(columns, axis, bins)
+    top, predicted = columns.max(dim=0)
+    others = columns.scatter(0, predicted[None], -torch.inf)
+    second = others.amax(dim=0).clamp(min=torch.finfo(others.dtype).min)
+    shares = others.sub_(second).expm1_().sum(dim=0, dtype=wide(second).dtype) + len(columns)
+    log_total, largest = _of_largest(wide(second) - wide(top) + shares.log())
+    centre, scale = wide(axis).unbind(1)
+    middle = centre.median()
+    aside, scale = (values.to(scores.dtype)[:, None] for values in (centre - middle, scale))
+    u = (columns - top).sub_((log_total + middle).to(scores.dtype)).sub_(aside)
+    own = (largest - centre.index_select(0, predicted)).to(scores.dtype)
+    return _bin_of_distance(u.scatter_(0, predicted[None], own[None]).div_(scale), bins)
 
 
 def edge_at(position: Tensor, axis: Tensor, bins: int) -> Tensor:
@@ -147,32 +186,24 @@ def no_counts(num_classes: int, bins: int, device: torch.device | None = None) -
     return torch.zeros(2, num_classes, bins + 1, dtype=torch.int64, device=device)
 
 
-def count_places(counts: Tensor, places: Tensor, marks: Tensor, axis: Tensor) -> None:
-    """Add places to counts.
+def count_cells(counts: Tensor, place: Tensor, marks: Tensor) -> None:
+    """Add scores to counts.
 
     Args:
         counts: as ``no_counts`` gives, of each class or of all together; changed.
-        places: ``(C, N)``.
+        place: bins ``(C, N)``; changed where they are int32.
         marks: one more than the class ``(N, 1)``, or than 0 or 1 for each label ``(N, C)``; 0 where not counted.
-        axis: centre and scale ``(C, 2)``, or ``(1, 2)`` for all together.
     """
     groups, width = counts.shape[1:]
-    cells = bin_of(places, axis, width - 1).masked_fill_((marks == 0).t(), width - 1)
+    cells = place.int().masked_fill_((marks == 0).t(), width - 1)
     if groups > 1:
         cells += torch.arange(groups, dtype=torch.int32, device=cells.device)[:, None] * width
-    if marks.shape[1] == len(places):
+    if marks.shape[1] == len(place):
         own = cells.masked_fill((marks != 2).t(), width - 1).reshape(-1)
     else:
         own = cells.gather(0, (marks.t() - 1).clamp(min=0))[0]
     for side, found in zip(counts.view(2, -1), (cells.reshape(-1), own), strict=True):
         side.index_add_(0, found, torch.ones(1, dtype=torch.int64, device=found.device).expand(len(found)))
-
-
-def count_rows(counts: Tensor, scores: Tensor, marks: Tensor, axis: Tensor, *, multilabel: bool) -> None:
-    """Add rows ``(N, C)`` to counts, a few at a time."""
-    rows = _rows(scores)
-    for some, marked in zip(torch.split(scores, rows), torch.split(marks, rows), strict=True):
-        count_places(counts, on_axis(some, multilabel=multilabel), marked, axis)
 
 
 def moved(counts: Tensor, axis: Tensor, onto: Tensor, bins: int, *, position: float) -> Tensor:

@@ -10,12 +10,13 @@ from torch import Tensor
 from lightning_posttrain.classification.functional.exact import exact_areas, exact_areas_together
 from lightning_posttrain.classification.functional.histograms import (
     PLACES,
+    TOGETHER,
     all_on_axis,
-    bins_for,
+    bin_of,
     bins_of_curves,
+    bins_of_rows,
     common_axis,
-    count_places,
-    count_rows,
+    count_cells,
     edge_at,
     fitted_axis,
     fitted_step,
@@ -51,9 +52,9 @@ def ranked_rows(scores: Tensor, marks: Tensor, *, multilabel: bool, ignored: Seq
     step = fitted_step(len(scores), classes)
     axis = fitted_axis(places[:, ::step], marks[::step])
     onto = common_axis(axis[[k for k in range(classes) if k not in ignored]])
-    counts, together = no_counts(classes, bins_of_curves(classes)), no_counts(1, bins_for(1))
-    count_places(counts, places, marks, axis)
-    count_places(together, *kept, onto)
+    counts, together = no_counts(classes, bins_of_curves(classes)), no_counts(1, TOGETHER)
+    for part, own, (where, of) in ((counts, axis, (places, marks)), (together, onto, kept)):
+        count_cells(part, bin_of(where, own, part.shape[2] - 1), of)
     counts, together = counts[..., :-1], together[..., :-1]
     each, whole = (_curves(part, own, multilabel=multilabel) for part, own in ((counts, axis), (together, onto)))
     return RankedScores(auroc, precision, micro or areas(*sides(together)), each, whole, tuple(ignored))
@@ -74,7 +75,7 @@ def ranked_counts(
     """
     bins, axis = tables.shape[3], axes.double().mean(dim=0)
     rest = no_counts(tables.shape[2], bins)
-    count_rows(rest, scores, marks, axis, multilabel=multilabel)
+    count_cells(rest, bins_of_rows(scores, axis, bins, multilabel=multilabel), marks)
     found: tuple[Tensor, ...]
     if len(tables) == 1:
         counts = tables[0] + rest[..., :-1]
@@ -89,7 +90,7 @@ def ranked_counts(
     others = [k for k in range(len(axis)) if k not in ignored]
     onto = common_axis(axis[others])
     low, together, high = (
-        moved(one[:, others], axis[others], onto, bins_for(1), position=place)
+        moved(one[:, others], axis[others], onto, TOGETHER, position=place)
         for one, place in zip(found, PLACES, strict=True)
     )
     micro = areas(*sides(together), Ends(sides(low), sides(high)))

@@ -11,7 +11,8 @@ from torch import distributed as dist
 
 from lightning_posttrain.classification.functional.histograms import (
     bins_for,
-    count_rows,
+    bins_of_rows,
+    count_cells,
     fitted_axis,
     fitted_step,
     no_counts,
@@ -37,8 +38,8 @@ class ScoreHistograms(EvaluationMetric):
     """Keeps scores up to 16 MiB, from which areas under curves are exact, and counts them in bins from there on.
 
     That is 349,000 rows of 10 classes, 41,000 of 100, 4,100 of 1,000; of several ranks each keeps its share. When the
-    next rows do not fit, those that are kept are counted, and so on: in bins that adapt to the first of them, up to
-    32,768 for each class, in 16 MiB for up to 2,000 classes. Scores in one bin are not told apart; the bounds of
+    next rows do not fit, all are counted in bins that adapt to the first of them, up to 8,192 for each class, in 16 MiB
+    for up to 2,000 classes. Scores in one bin are not told apart; the bounds of
     the areas say what that is worth. Over 4,096 classes nothing is kept.
     """
 
@@ -51,32 +52,55 @@ class ScoreHistograms(EvaluationMetric):
         super().__init__(num_classes, multilabel=multilabel, sync_on_compute=sync_on_compute)
         self.bins = bins_for(num_classes) if num_classes <= MOST_CLASSES else 0
         self.room = MEMORY // (dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1)
+        self.binned: list[Tensor] = []
         keep_rows(self)
         self.grow("axes", 2, torch.float32)
         self.grow("tables", self.bins + 1)
 
     def add_scores(self, scores: Tensor, rows: RowFacts) -> None:
-        """Keep rows; count those that are kept when they take more than their room."""
+        """Keep rows, or their bins; count them when they take more than their room."""
         if not self.bins:
             return
-        self.scores.append(scores.clone())  # a buffer may come in that is used again
         self.marks.append(marks_of(scores, rows))
-        if sum(part.nbytes for part in (*self.scores, *self.marks)) > self.room:
+        if self.axes:
+            self._bin(scores)
+        else:
+            self.scores.append(scores.clone())  # a buffer may come in that is used again
+        if sum(part.nbytes for part in (*self.scores, *self.binned, *self.marks)) > self.room:
             self._count()
 
     def add_rows(self, rows: RowFacts) -> None:
         """Nothing: what is needed came with the scores."""
 
+    def _bin(self, scores: Tensor) -> None:
+        self.binned.append(bins_of_rows(scores, self.axes[0], self.bins, multilabel=self.multilabel))
+
     def _count(self) -> None:
-        scores, marks = torch.cat(self.scores), torch.cat(self.marks)
+        """Count the bins of what is kept, class after class: many rows at a time are quick."""
         if not self.axes:
-            step = fitted_step(len(scores), self.num_classes)
-            self.axes = [fitted_axis(on_axis(scores[::step], multilabel=self.multilabel), marks[::step])]
-            self.tables = [no_counts(self.num_classes, self.bins, scores.device).view(-1, self.bins + 1)]
+            self._fit()
+            for scores in self.scores:
+                self._bin(scores)
         table = self.tables[0].clone()  # one made in inference mode could not be changed outside it
-        counts = table.view(2, self.num_classes, -1)
-        count_rows(counts, scores, marks, self.axes[0], multilabel=self.multilabel)
-        self.scores, self.marks, self.tables = [], [], [table]
+        count_cells(table.view(2, self.num_classes, -1), torch.cat(self.binned, dim=1), torch.cat(self.marks))
+        self.scores, self.binned, self.marks, self.tables = [], [], [], [table]
+
+    def _fit(self) -> None:
+        step = fitted_step(sum(map(len, self.scores)), self.num_classes)
+        scores, marks = (torch.cat([part[::step] for part in parts]) for parts in (self.scores, self.marks))
+        self.axes = [fitted_axis(on_axis(scores, multilabel=self.multilabel), marks)]
+        self.tables = [no_counts(self.num_classes, self.bins, scores.device).view(-1, self.bins + 1)]
+
+    def states(self) -> dict[str, Tensor]:
+        """The states, with all that was binned counted."""
+        if self.binned:
+            self._count()
+        return super().states()
+
+    def reset(self) -> None:
+        """Forget."""
+        super().reset()
+        self.binned = []
 
     def read(self, states: Mapping[str, Tensor]) -> RankedScores:
         """Areas and curves, exactly where all scores were kept."""
