@@ -128,7 +128,8 @@ def attribute(
 
 def wanted(methods: Iterable[Method], problem: Problem) -> Problem:
     """The problem with one shared pass that gives what all methods read of it."""
-    return replace(problem, wants=frozenset().union(*(method.wants for method in methods)))
+    wants: frozenset[str] = frozenset().union(*(method.wants for method in methods))
+    return problem if wants == problem.wants else replace(problem, wants=wants)
 
 
 def map_of(method: Method, problem: Problem) -> Tensor:

@@ -15,6 +15,7 @@ from lightning_posttrain.attribution import (
     Chunks,
     Method,
     NotApplicableError,
+    OutOfTimeError,
     Problem,
     as_method,
     attribute,
@@ -22,6 +23,7 @@ from lightning_posttrain.attribution import (
     find_cam_layer,
     nothing_of,
     score_of_embeddings,
+    wanted,
 )
 from lightning_posttrain.saliency.result import Saliency
 from lightning_posttrain.samples.inputs import Inputs
@@ -118,7 +120,10 @@ class Explainer:
 
 
 def _with_baseline(samples: tuple[Sample, ...], problem: Problem) -> tuple[Sample, ...]:
-    pairs = zip(samples, problem.change.tolist(), strict=True)
+    try:
+        pairs = zip(samples, problem.change.tolist(), strict=True)
+    except OutOfTimeError:
+        return samples
     return tuple(replace(sample, baseline=sample.value - change) for sample, change in pairs)
 
 
@@ -141,7 +146,7 @@ def _attends(problem: Problem) -> bool:
         problem.score(problem.inputs[:1].clone(), problem.all[:1])
     if not mode.seen:
         return False
-    one = replace(problem, inputs=problem.inputs[:1], baseline=problem.baseline[:1])
+    one = replace(problem, inputs=problem.inputs[:1], baseline=problem.baseline[:1], chunks=Chunks(1))
     try:
         as_method("gradient_rollout").attribute(one)
     except NotApplicableError:
@@ -177,6 +182,7 @@ def explain(
     methods = tuple(method for method in methods if method.one_pass and quick) or methods
     there = Attributed() if known is None else Attributed(dict(known.maps), dict(known.gaps), {**known.refused})
     missing = [method for method in methods if method.name not in there.maps]
+    problem = wanted(missing, problem)
     found = _joined(methods, there, attribute(missing, problem, failed=failed) if missing else Attributed())
     given = sample_set.chosen.inputs[targets.rows]
     return explainer.result(problem, methods, found, kind=kind, targets=targets, inputs=given), problem, methods

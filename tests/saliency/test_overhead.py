@@ -150,6 +150,16 @@ def test_without_a_limit_nothing_is_left_out():
     assert end.classes is not None
 
 
+@pytest.mark.parametrize("most", [0, 0.1, 0.3, 0.5, *(1.5 + 0.05 * step for step in range(12)), 3])
+def test_wherever_the_limit_falls_what_is_left_is_whole_and_the_rest_has_a_reason(most):
+    saliency = SaliencyMaps(max_overhead=most, on_error="raise")
+    toys.quiet(saliency).fit(Counted(), toys.loader(toys.images(100)), toys.loader())
+    end = saliency.results["val"]
+    assert {*end.maps, *end.skipped} >= WHOLE
+    assert all("max_overhead leaves" in reason for reason in end.skipped.values())
+    assert all(sample.baseline is not None for sample in end.samples) == ("integrated_gradients" in end.maps)
+
+
 class Words(toys.Net):
     def __init__(self):
         super().__init__()
