@@ -12,7 +12,7 @@ from tests.test_contract import CALLBACKS, OTHERS, made
 
 ASKED = (
     "metrics", "check", "observe", "summarize", "scalars", "show", "takes", "start", "finish", "hears", "open", "see",
-    "evaluations", "names", "place", "kept", "take_up",
+    "evaluations", "names", "place", "kept", "take_up", "shown_by_others", "counts_open_epoch", "columns",
 )  # fmt: skip
 """What the base asks of a final callback."""
 SAYS_WHAT_IS_WRONG = {"check", "names", "start", "open", "see", "evaluations"}
@@ -59,7 +59,19 @@ def test_all_that_the_base_asks_of_a_callback_is_in_the_table():
         if not name.startswith("_") and callable(getattr(kind, name))
     }  # fmt: skip
     of_lightning = {"setup", "teardown", "reading"}
-    own = {"calibrated", "look", "due", "explained", "last"}
+    own = {
+        "calibrated",
+        "look",
+        "due",
+        "explained",
+        "last",
+        "namings",
+        "or_begin_anew",
+        "for_these",
+        "fits",
+        "say_not_fitted",
+        "keep",
+    }
     assert public - hooks - of_lightning - own - NOT_ASKED - set(ASKED) == set()
 
 

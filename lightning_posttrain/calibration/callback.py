@@ -85,8 +85,7 @@ class Calibration(FittedOnValidation, StreamCallback):
         self.methods = checked_methods(method, self.reading.task)
         at_least("bins", bins, 2)
         at_least("folds", folds, 2)
-        self.bins = bins
-        self.folds = folds
+        self.bins, self.folds = bins, folds
 
     @property
     def calibrator(self) -> Calibrator:

@@ -33,13 +33,17 @@ def events(tmp_path_factory):
     "picture", ["confusion_matrix", "confusion_matrix_normalized", "roc_curve", "precision_recall_curve", "saliency"]
 )
 def test_pictures_stand_at_the_steps_of_the_scalars(events, picture):
-    assert events["images"][f"val/{picture}"] == events["scalars"]["val/accuracy"] == [3, 7, 11]
+    # at the end of fit the maps of its last step come once more, with those that took longer
+    steps = [3, 7, 11, 11] if picture == "saliency" else [3, 7, 11]
+    assert events["images"][f"val/{picture}"] == steps
+    assert events["scalars"]["val/accuracy"] == [3, 7, 11]
     assert events["images"][f"test/{picture}"] == events["scalars"]["test/accuracy"] == [12]
 
 
 def test_tables_are_text_under_their_own_tags(events):
     for table in ("classification_report", "summary", "confused_pairs", "areas_under_curves", "saliency_samples"):
-        assert events["tensors"][f"val/{table}"] == [3, 7, 11]
+        steps = [3, 7, 11, 11] if table == "saliency_samples" else [3, 7, 11]
+        assert events["tensors"][f"val/{table}"] == steps
 
 
 def test_scalars_of_each_class_and_of_the_users_own_step_are_there(events):

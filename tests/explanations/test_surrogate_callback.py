@@ -416,7 +416,7 @@ def test_of_very_many_classes_fewer_rows_are_asked_for_and_it_is_said(monkeypatc
     toys.quiet(callback).validate(Net(), loader(), verbose=False)
     report = callback.results["val"]
     assert (len(report.drops), report.drop_rows) == (3, 125)
-    assert "of so many classes the importance is from 125 of 200 rows, at most 1 of 10 repeats" in report.notes
+    assert "of so many classes the importance is from 125 of 200 rows, 1 of 10 repeats" in report.notes
 
 
 def test_no_scores_of_rows_are_kept_but_of_those_that_are_compared():

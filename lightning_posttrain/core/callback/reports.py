@@ -79,7 +79,8 @@ class Reports(Harmless):
         self.results[key] = result
         nothing: dict[str, float] = {}
         scalars = self.attempt(trainer, "name the figures to log", self.scalars, result, otherwise=nothing)
-        others = self.shown_by_others(trainer)
+        unknown: Collection[str] = ()
+        others = self.attempt(trainer, "see what others log", self.shown_by_others, trainer, otherwise=unknown)
         self._reporter.log(trainer, module, place, evaluation.suffix, scalars, others)
         self.attempt(trainer, "say what is alarming", self._reporter.say, trainer, key, result, otherwise=None)
         shown = self._drawn(result, key)
