@@ -17,7 +17,7 @@ def kind_of(inputs: Tensor) -> Kind | None:
     Floats ``(N, F)`` are rows, and series where they have more than 256 values; whole numbers ``(N, T)`` tokens.
     ``(N, A, B)`` are grey images where no side is more than four times the other and none below 8, else series.
     ``(N, C, H, W)`` and ``(N, H, W, C)`` are images, but for what could as well be channels of a series, as
-    ``(N, 11, 60, 1)``: by the same rule of sides that is no image.
+    ``(N, 11, 60, 1)``: with such sides that is no image.
 
     Example:
         >>> [kind_of(torch.zeros(shape)) for shape in ((8, 1, 28, 28), (8, 30), (8, 3, 100), (8, 2, 3, 4, 5))]
@@ -34,11 +34,15 @@ def kind_of(inputs: Tensor) -> Kind | None:
 
 def is_unclear(shape: Sequence[int]) -> bool:
     """Whether a sample ``(A, B, 1)`` or ``(A, B, 3)`` may be an image whose channels stand last, or something else."""
-    return len(shape) == 3 and shape[0] not in (1, 3) and shape[2] in (1, 3) and not _sides_of_an_image(shape[:2])
+    return len(shape) == 3 and shape[0] not in (1, 3) and shape[2] in (1, 3) and not _alike(shape[:2])
 
 
 def _sides_of_an_image(sides: Sequence[int]) -> bool:
-    return min(sides) >= 8 and max(sides) <= 4 * min(sides)
+    return min(sides) >= 8 and _alike(sides)
+
+
+def _alike(sides: Sequence[int]) -> bool:
+    return max(sides) <= 4 * min(sides)
 
 
 def channel_dim(shape: Sequence[int], kind: Kind) -> int | None:
