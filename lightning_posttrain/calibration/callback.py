@@ -55,7 +55,7 @@ class Calibration(FittedOnValidation, StreamCallback):
 
     Figures are of all rows up to 64 MiB of scores, else of a sample of those, as the report then says: 1.6 million rows
     of 10 classes, 16 thousand of 1,000. A fit is to two million scores of these: 200 thousand rows of 10 classes, 2,000
-    of 1,000, whose temperature is within some 2 % of that of all; and 167 rows of 100,000, within some 8 %. The report
+    of 1,000, whose temperature is within some 2 % of that of all; and 83 rows of 100,000, within some 10 %. The report
     says to how many. Of several validation loaders the first is fitted on.
 
     Args:

@@ -149,16 +149,17 @@ def _tally_columns(probabilities: Tensor, target: Tensor, edges: Tensor, *, mult
     """
     columns, bins = probabilities.shape[1], len(edges) - 1
     step = max(1, _AT_ONCE // columns)  # in pieces, which stay in the cache
-    whole = torch.zeros(len(_Tally._fields), columns, dtype=torch.float64)
+    whole = _marginals(probabilities, target, multilabel=multilabel)
     total = torch.zeros(len(_Tally._fields), columns * bins, dtype=torch.float64)
     above: list[tuple[Tensor, Tensor, Tensor]] = []
     for start in range(0, len(target), step):
-        said, actual = probabilities[start : start + step].double(), target[start : start + step]
-        sums, values, true = _labels(said, actual) if multilabel else _classes(said, actual)
-        whole += sums
+        values, actual = probabilities[start : start + step].double(), target[start : start + step]
+        values = values.where(actual >= 0, 0.0) if multilabel else values
+        whole.said.add_(values.sum(dim=0))
+        whole.squares.add_(values.square().sum(dim=0))
         high = values > edges[1] + ROUNDING
         entry = high.nonzero()
-        came = true[high] if true is not None else entry[:, 1] == actual[entry[:, 0]]
+        came = actual[high] == 1 if multilabel else entry[:, 1] == actual[entry[:, 0]]
         above.append((values[high], came, bin_of_probability(values[high], bins) + entry[:, 1] * bins))
         # a tally is as long as there are bins of columns, so it is seldom made
         if sum(len(part[0]) for part in above) > _AT_ONCE or start + step >= len(target):
@@ -166,25 +167,21 @@ def _tally_columns(probabilities: Tensor, target: Tensor, edges: Tensor, *, mult
             total += torch.stack(_tally(_Entries(found, true_of), place, columns * bins))
             above = []
     total = total.view(len(whole), columns, bins)
-    total[:, :, 0] = whole - total[:, :, 1:].sum(dim=2)
+    total[:, :, 0] = torch.stack(whole) - total[:, :, 1:].sum(dim=2)
     return _Tally(*total)
 
 
-def _labels(said: Tensor, actual: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The sums of a tally over all bins ``(5, L)``, probabilities, 0 where not counted, and whether each came true."""
-    counted, true = actual >= 0, actual == 1
-    values = said.where(counted, 0.0)
-    whole = (counted, values, values.square(), true, values * true)
-    return torch.stack([part.sum(dim=0).double() for part in whole]), values, true
-
-
-def _classes(said: Tensor, actual: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The same of classes ``(5, C)``, of which one comes true in each row."""
-    rows, columns = said.shape
-    own = said.gather(1, actual[:, None])[:, 0]
-    there, of_there = torch.bincount(actual, minlength=columns), torch.bincount(actual, own, minlength=columns)
-    sums = (said.new_full((columns,), rows), said.sum(dim=0), said.square().sum(dim=0), there.double(), of_there)
-    return torch.stack(sums), said, None
+def _marginals(probabilities: Tensor, target: Tensor, *, multilabel: bool) -> _Tally:
+    """What lies in all bins of each column together ``(K,)``, the sums of all probabilities still at 0."""
+    columns = probabilities.shape[1]
+    said, squares = torch.zeros(2, columns, dtype=torch.float64)
+    if multilabel:
+        true = target == 1
+        of_true = probabilities.where(true, 0.0).double().sum(dim=0)
+        return _Tally((target >= 0).sum(dim=0).double(), said, squares, true.sum(dim=0).double(), of_true)
+    own = probabilities.gather(1, target[:, None])[:, 0].double()
+    there, of_there = (torch.bincount(target, weights, minlength=columns).double() for weights in (None, own))
+    return _Tally(torch.full_like(said, len(target)), said, squares, there, of_there)
 
 
 def _tally(entries: _Entries, place: Tensor, size: int) -> _Tally:

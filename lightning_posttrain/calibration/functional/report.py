@@ -15,7 +15,7 @@ from lightning_posttrain.calibration.functional.errors import calibration_figure
 from lightning_posttrain.calibration.result import CalibrationFigures, CalibrationReport
 from lightning_posttrain.classification import ScoreRows, Task
 
-FITTED, FEWEST, MOST = 1 << 21, 2000, 1 << 24
+FITTED, FEWEST, MOST = 1 << 21, 2000, 1 << 23
 """Scores that are fitted to, rows at least, and scores of these at most: a fit to more takes seconds of each epoch."""
 
 

@@ -14,6 +14,8 @@ from lightning_posttrain.classification.rows import RowFacts
 
 MEMORY = 1 << 26
 """Bytes of scores that are kept, at most twice as many while an epoch lasts, and those of each rank after it."""
+FEWEST = 512
+"""Rows that are kept whatever the number of classes."""
 SPREAD = 0x9E3779B97F4A7C1
 """An odd number, by which whole numbers are spread over all others."""
 NEVER = torch.iinfo(torch.int64).max
@@ -24,8 +26,8 @@ NEVER = torch.iinfo(torch.int64).max
 class ScoreSample(EvaluationMetric):
     """Keeps the scores and the target of rows, of all up to 64 MiB, else of a sample of those.
 
-    That is 1.6 million rows of 10 classes, 16 thousand of 1,000. Which rows are kept is told by a hash of their
-    scores and target: it is a random sample of them that no order, split into batches or number of ranks changes.
+    That is 1.6 million rows of 10 classes, 16 thousand of 1,000; 512 at least. Which rows are kept is told by a hash of
+    their scores and target: it is a random sample of them that no order, split into batches or number of ranks changes.
     A mean over ``n`` of ``N`` rows has a standard error of its standard deviation times ``sqrt(1/n - 1/N)``.
     """
 
@@ -36,7 +38,7 @@ class ScoreSample(EvaluationMetric):
 
     def __init__(self, num_classes: int, *, multilabel: bool = False, sync_on_compute: bool = True) -> None:
         super().__init__(num_classes, multilabel=multilabel, sync_on_compute=sync_on_compute)
-        self.capacity = max(1024, MEMORY // (4 * num_classes))
+        self.capacity = max(FEWEST, MEMORY // (4 * num_classes))
         self.grow("scores", num_classes, torch.float32)
         self.grow("marks", num_classes if multilabel else 1)
         self.grow("keys", 1)
