@@ -1,6 +1,6 @@
 """What callbacks cost where there are many classes, many rows or many pixels: CPU seconds and peak memory.
 
-    python benchmarks/size.py [--case many|rows|pixels] [--only NAME ...] [--rounds 3]
+    python benchmarks/size.py [--case many|rows|pixels|"more pixels"] [--only NAME ...] [--rounds 3]
 
 Each callback is alone in a process of its own, which runs `trainer.validate` (a fit where the callback wants one) in
 one thread. What is said is over the same process without a callback, medians over interleaved rounds. A process that
@@ -29,9 +29,11 @@ CASES = {
     "many": "100,000 classes, 512 rows",
     "rows": "1,000 classes, 50,000 rows",
     "pixels": "21 classes, 16 pictures of 512 x 512",
+    "more pixels": "21 classes, 48 pictures of 512 x 512",
 }
 SIZES = {"small": (10, 64, 32), "many": (100_000, 512, 64), "rows": (1000, 50_000, 256)}
 """Classes, rows, and rows of a batch."""
+PICTURES = {"pixels": 16, "more pixels": 48}
 PEER = "torchmetrics' MulticlassConfusionMatrix"
 IN_A_FIT = ("GeneralizationGap", "LabelErrors")
 
@@ -95,11 +97,11 @@ def module_and_loader(case: str) -> tuple[Any, Any]:
             return torch.optim.SGD(self.parameters(), 1e-3)
 
     torch.manual_seed(0)
-    if case == "pixels":
-        classes, size = 21, 512
-        images, network = torch.randn(16, 3, size, size), nn.Conv2d(3, classes, 1)
+    if case in PICTURES:
+        classes, size, number = 21, 512, PICTURES[case]
+        images, network = torch.randn(number, 3, size, size), nn.Conv2d(3, classes, 1)
         with torch.no_grad():
-            target = network(images).argmax(1) * (torch.rand(16, size, size) < 0.8)
+            target = network(images).argmax(1) * (torch.rand(number, size, size) < 0.8)
         return Step(network, classes), DataLoader(TensorDataset(images, target), 2)
     classes, rows, batch = SIZES[case]
     features, network = torch.randn(rows, 16), nn.Linear(16, classes)
@@ -153,7 +155,7 @@ def in_a_process(case: str, name: str) -> dict[str, float] | None:
 
 def names_of(case: str) -> list[str]:
     """What is measured in a case."""
-    if case == "pixels":
+    if case in PICTURES:
         return [PEER, "ConfusionMatrix", "ClassificationMetrics", "posttrain_suite"]
     return [
         "ClassificationMetrics", "ConfusionMatrix", "ScoreCurves", "Calibration", "DecisionThresholds", "HardExamples",

@@ -18,7 +18,7 @@ from lightning_posttrain.core.callback.kept_form import number_of
 from lightning_posttrain.core.callback.options import one_of
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.stream.evaluation import Evaluation, Needs
-from lightning_posttrain.thresholds.functional.abstention import risk_coverage
+from lightning_posttrain.thresholds.functional.abstention import confidences, risk_coverage
 from lightning_posttrain.thresholds.functional.choose import threshold_report
 from lightning_posttrain.thresholds.functional.objectives import Kind, Objective
 from lightning_posttrain.thresholds.result.abstention import RiskCoverage
@@ -135,7 +135,7 @@ class DecisionThresholds(FittedOnValidation, StreamCallback):
 
     @staticmethod
     def _abstention(rows: ScoreRows, max_risk: float | None, frozen: float | None) -> RiskCoverage:
-        confidence, predicted = rows.scores.double().softmax(1).max(1)
+        confidence, predicted = confidences(rows.scores)
         return risk_coverage(confidence, predicted == rows.target, max_risk=max_risk, frozen=frozen)
 
     def scalars(self, result: ThresholdReport | RiskCoverage) -> dict[str, float]:

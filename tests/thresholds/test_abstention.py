@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 from lightning_posttrain.core.statistics.binomial import incomplete_beta, upper_bound
+from lightning_posttrain.thresholds.functional import abstention
 from lightning_posttrain.thresholds.functional.abstention import risk_at, risk_coverage
 
 
@@ -156,3 +157,15 @@ def test_the_upper_end_holds_at_least_as_often_as_it_says():
 
 def test_the_upper_end_without_rows_is_not_defined():
     assert math.isnan(upper_bound(0, 0))
+
+
+def test_confidences_are_those_of_a_softmax_whatever_the_pieces(monkeypatch):
+    logits = 5 * torch.randn(50, 7, generator=torch.Generator().manual_seed(0))
+    logits[3, 2] = -torch.inf
+    wanted, predicted = logits.double().softmax(1).max(1)
+    for size in (1, 30, 1 << 18):
+        monkeypatch.setattr(abstention, "AT_ONCE", size)
+        found = abstention.confidences(logits)
+        torch.testing.assert_close(found[0], wanted, rtol=1e-14, atol=0)
+        assert torch.equal(found[1], predicted)
+    assert len(abstention.confidences(logits[:0])[0]) == 0

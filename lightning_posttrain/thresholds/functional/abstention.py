@@ -13,6 +13,8 @@ from lightning_posttrain.thresholds.functional.cuts import Cuts, cuts
 from lightning_posttrain.thresholds.result.abstention import RiskCoverage
 
 POINTS = 512
+AT_ONCE = 1 << 18
+"""Logits that are looked at in one pass, which a cache holds."""
 
 
 class RiskAt(NamedTuple):
@@ -21,6 +23,21 @@ class RiskAt(NamedTuple):
     coverage: float
     risk: float
     upper: float
+
+
+def confidences(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Probability of the predicted class ``(N,)`` float64, and which class that is ``(N,)``, from logits ``(N, C)``.
+
+    Example:
+        >>> confidences(torch.tensor([[0.0, 0.0], [-torch.inf, 1.0]]))[0].tolist()
+        [0.5, 1.0]
+    """
+    top, predicted = logits.max(dim=1)
+    total, step = torch.empty_like(top, dtype=torch.float64), max(1, AT_ONCE // logits.shape[1])
+    for start in range(0, len(logits), step):
+        rows = slice(start, start + step)
+        total[rows] = (logits[rows].double() - top[rows, None].double()).exp_().sum(dim=1)
+    return 1 / total, predicted
 
 
 def risk_coverage(
