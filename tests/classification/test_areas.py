@@ -216,7 +216,7 @@ def test_memory_is_the_same_for_any_number_of_rows(monkeypatch):
     held = []
     for seed in range(40):
         metric.update(EvalBatch(*shifted(500, 10, scale=1 + seed)))
-        held.append(sum(part.nbytes for part in (*metric.scores, *metric.marks)))
+        held.append(sum(part.nbytes for part in (*metric.scores, *metric.binned, *metric.marks)))
         assert sum(part.nbytes for part in metric.tables) <= 16 * 2**20
     assert max(held) <= 100_000
     counts = metric.result().counts

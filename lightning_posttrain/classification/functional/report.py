@@ -43,13 +43,17 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What was counted of an evaluation; only the confusion is needed."""
+    """What was counted of an evaluation; only the confusion is needed.
+
+    Of ``scores`` and ``exact``, what follows from the order of scores as two metrics tell it, the better known is taken.
+    """
 
     confusion: Confusion | LabelConfusion
     losses: Losses | None = None
     ranks: Ranks | None = None
     reliability: Reliability | None = None
     scores: RankedScores | None = None
+    exact: RankedScores | None = None
 
     @classmethod
     def of(cls, results: Iterable[Result], class_names: tuple[str, ...] | None = None) -> Findings:
@@ -62,6 +66,11 @@ class Findings:
         confusion = first(Confusion, LabelConfusion)
         named = confusion if class_names is None else replace(confusion, class_names=class_names)
         return cls(named, first(Losses), first(Ranks), first(Reliability), ranked_of(found))
+
+    @property
+    def ranked(self) -> RankedScores | None:
+        """The one that is better known."""
+        return ranked_of(one for one in (self.exact, self.scores) if one is not None)
 
 
 def classification_report(
@@ -92,7 +101,7 @@ def classification_report(
     counts = class_counts(found.confusion)
     whole, each = _from_counts(found.confusion, counts, beta, binary=binary)
     ranked, each_ranked = _from_scores(found, binary=binary)
-    class_bounds = {name: torch.stack([area.low, area.high]) for name, area, _ in _areas(found.scores)}
+    class_bounds = {name: torch.stack([area.low, area.high]) for name, area, _ in _areas(found.ranked)}
     bounds = {name: (float(bounded.low), float(bounded.high)) for name, bounded in ranked.items()}
     intervals, class_intervals = _intervals(found.confusion, beta, 0 if positions else resamples, binary=binary)
     overall = {
@@ -109,7 +118,7 @@ def classification_report(
         class_intervals=class_intervals,
         bounds=bounds,
         class_bounds=class_bounds,
-        undefined=(*_undefined(found.confusion, counts), *(found.scores.worth if found.scores else ())),
+        undefined=(*_undefined(found.confusion, counts), *(found.ranked.worth if found.ranked else ())),
         positions=positions,
         alerts=(*found.confusion.alerts, *(found.losses.alerts if found.losses else ())),
     )
@@ -151,7 +160,7 @@ def _from_scores(found: Findings, *, binary: bool) -> tuple[dict[str, Bounded], 
     support = found.confusion.support.double()
     whole: dict[str, Bounded] = {}
     per_class: Named = {}
-    for name, each, together in _areas(found.scores):
+    for name, each, together in _areas(found.ranked):
         per_class[name] = each.value
         if binary:
             whole[name] = Bounded(*(values[1] for values in each))
