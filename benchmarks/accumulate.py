@@ -314,9 +314,8 @@ def growth(device: str, rounds: int) -> None:
 
 def constant(device: str) -> None:
     """What areas under curves hold, and how far they may be off, over ever more rows of ten classes."""
-    print(
-        f"\nAreas under curves of ten classes\n{'rows':>12}{'held MiB':>10}{'AUROC within':>14}{'AP within':>12}{'ms':>8}"
-    )
+    print("\nAreas under curves of ten classes")
+    print(f"{'rows':>12}{'held MiB':>10}{'AUROC within':>14}{'AP within':>12}{'ms':>8}")
     data = batches(40 * 512, 10, 512, device)
     one = Ours(10, device, (ScoreHistograms,))
     rows = 0

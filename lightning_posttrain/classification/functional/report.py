@@ -45,7 +45,7 @@ Interval = tuple[float, float]
 class Findings:
     """What was counted of an evaluation; only the confusion is needed.
 
-    Of ``scores`` and ``exact``, what follows from the order of scores as two metrics tell it, the better known is taken.
+    ``scores`` and ``exact`` are what two metrics tell of the order of scores; the better known one is taken.
     """
 
     confusion: Confusion | LabelConfusion
@@ -118,7 +118,8 @@ def classification_report(
         class_intervals=class_intervals,
         bounds=bounds,
         class_bounds=class_bounds,
-        undefined=(*_undefined(found.confusion, counts), *(found.ranked.worth if found.ranked else ())),
+        undefined=_undefined(found.confusion, counts),
+        worth=found.ranked.worth if found.ranked else (),
         positions=positions,
         alerts=(*found.confusion.alerts, *(found.losses.alerts if found.losses else ())),
     )

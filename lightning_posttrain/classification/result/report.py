@@ -33,6 +33,7 @@ class ClassificationReport:
         bounds: of areas under curves, what they are at least and at most; twice the same where they are exact.
         class_bounds: the same of ``per_class``, low and high ``(2, C)``.
         positions: whether several rows are of one sample, as pixels of an image.
+        worth: what areas under curves are worth.
         undefined: which figures are not defined, or 0 by convention, and of which classes.
         alerts: which rows were left out, and why.
         agreements: which figures are the module's own too.
@@ -47,6 +48,7 @@ class ClassificationReport:
     bounds: Mapping[str, Interval] = field(default_factory=dict)
     class_bounds: Mapping[str, Tensor] = field(default_factory=dict)
     positions: bool = False
+    worth: tuple[str, ...] = ()
     undefined: tuple[str, ...] = ()
     alerts: tuple[str, ...] = ()
     agreements: tuple[str, ...] = ()
@@ -59,7 +61,7 @@ class ClassificationReport:
         """All that a reader of the table must know."""
         together = "no intervals: the positions of one sample go together"
         return (
-            *self.alerts, *self.undefined, *((together,) if self.positions else ()), *self._unlisted, *self.agreements
+            *self.alerts, *self.undefined, *self.worth, *((together,) if self.positions else ()), *self._unlisted, *self.agreements
         )  # fmt: skip
 
     @cached_property
