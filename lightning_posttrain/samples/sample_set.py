@@ -117,20 +117,25 @@ def compare(sample_set: SampleSet, found: Tensor) -> None:
 
 
 def compare_calls(found: Tensor, again: Tensor) -> None:
-    """Raise where the same samples have other scores in another batch, beyond a rounding.
+    """Raise where the first samples have other scores in another batch, beyond a rounding.
 
     Judged by how far the scores of each class spread over the samples, which is what there is to explain.
+
+    Args:
+        found: scores of all samples ``(K, C)``.
+        again: of the first of them, without the others ``(k, C)``.
     """
-    real = found.isfinite() & again.isfinite()
+    real = found.isfinite()
     low, high = found.masked_fill(~real, torch.inf).amin(0), found.masked_fill(~real, -torch.inf).amax(0)
-    apart = (found - again).abs().masked_fill(~real, 0.0).amax(0)
-    room = 0.05 * (high - low).clamp(min=0) + 1e-3 * found[real].abs().max().clamp(min=1) if real.any() else apart
+    spread = (high - low).nan_to_num(0.0).clamp(min=0)
+    apart = (found[: len(again)] - again).abs().masked_fill(~real[: len(again)], 0.0).amax(0)
+    room = 0.05 * spread + 1e-3 * max(1.0, float(found.masked_fill(~real, 0.0).abs().max()))
     worst = int((apart - room).argmax())
     if bool(apart[worst] > room[worst]):
         raise ValueError(
             f"module(inputs) gives other scores for the same samples in another batch: by up to {apart[worst]:.3g}, "
-            f"where those of a class spread over {high[worst] - low[worst]:.3g}. The forward is random, or the samples "
-            "of a batch have a say in each other's scores, as in BatchNorm(track_running_stats=False)"
+            f"where those of a class spread over {spread[worst]:.3g}. The forward is random, or the samples of a batch "
+            "have a say in each other's scores, as in BatchNorm(track_running_stats=False)"
         )
 
 
