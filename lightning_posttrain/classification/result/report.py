@@ -60,9 +60,8 @@ class ClassificationReport:
     def notes(self) -> tuple[str, ...]:
         """All that a reader of the table must know."""
         together = "no intervals: the positions of one sample go together"
-        return (
-            *self.alerts, *self.undefined, *self.worth, *((together,) if self.positions else ()), *self._unlisted, *self.agreements
-        )  # fmt: skip
+        positions = (together,) if self.positions else ()
+        return (*self.alerts, *self.undefined, *self.worth, *positions, *self._unlisted, *self.agreements)
 
     @cached_property
     def listed(self) -> Tensor:
