@@ -278,7 +278,7 @@ def trained(callbacks, **options):
     return [*module.state_dict().values(), *drawn]
 
 
-@pytest.mark.parametrize("options", [{}, {"precision": "bf16-mixed"}])
+@pytest.mark.parametrize("options", [{}, pytest.param({"precision": "bf16-mixed"}, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "kinds", [*[[kind] for kind in CALLBACKS], [*CALLBACKS, GeneralizationGap]], ids=lambda kinds: str(len(kinds))
 )

@@ -45,7 +45,7 @@ def weights(callbacks, tmp_path):
     module = toys.Net()
     data = toys.images(30)
     sampler = lightning_posttrain.HardExampleSampler(data, seed=1)
-    trainer = toys.quiet(callbacks, max_epochs=2, enable_checkpointing=False)
+    trainer = toys.quiet(callbacks, enable_checkpointing=False)
     trainer.fit(module, toys.loader(data, sampler=sampler), toys.loader())
     trainer.save_checkpoint(tmp_path / "last.ckpt")
     trainer.test(module, toys.loader(), verbose=False)
@@ -77,7 +77,13 @@ def test_all_that_the_base_asks_of_a_callback_is_in_the_table():
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", [*CALLBACKS, *OTHERS], ids=lambda kind: kind.__name__)
-@pytest.mark.parametrize("error", [MemoryError("no room"), ValueError("odd")], ids=["MemoryError", "ValueError"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(MemoryError("no room"), id="MemoryError"),
+        pytest.param(ValueError("odd"), id="ValueError", marks=pytest.mark.slow),
+    ],
+)
 def test_an_error_in_any_method_of_any_callback_ends_no_run(kind, error, tmp_path, monkeypatch):
     without = weights([], tmp_path)[1]
     for method in ASKED:

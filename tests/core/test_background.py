@@ -431,6 +431,7 @@ t.fit([shown, wait], max_epochs=100)
 """
 
 
+@pytest.mark.slow
 def test_an_interrupted_process_ends_though_a_picture_is_being_drawn(tmp_path):
     root = Path(__file__).parents[2]
     start = time.monotonic()

@@ -125,6 +125,7 @@ def test_what_was_shown_at_the_last_report_is_not_shown_twice(tmp_path):
     assert found["val/confusion_matrix"] == [0, 2, 4]
 
 
+@pytest.mark.slow
 def test_every_1_shows_all_and_the_suite_hands_it_on(tmp_path):
     suite = [member for member in posttrain_suite(pictures_every=1) if not isinstance(member, SaliencyMaps)]
     found, _ = fitted(tmp_path, suite, max_epochs=30)
