@@ -61,8 +61,8 @@ def auroc(positives: Tensor, negatives: Tensor) -> Bounded:
         negatives: the other rows.
 
     Example:
-        >>> auroc(torch.tensor([[0], [1], [2]]), torch.tensor([[2], [1], [0]])).value.tolist()
-        [0.9444444444444444]
+        >>> round(float(auroc(torch.tensor([[0], [1], [2]]), torch.tensor([[2], [1], [0]])).value), 9)
+        0.944444444
     """
     return areas(positives, negatives)[0]
 
