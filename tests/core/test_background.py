@@ -39,10 +39,13 @@ class Shown(StreamCallback):
         super().__init__(**options)
         self.draw = draw
         self.epoch = -1
+        self.epochs = {}
 
     def summarize(self, module, evaluation, names):
         self.epoch += 1
-        return Counted()
+        result = Counted()
+        self.epochs[result] = self.epoch  # it is drawn later, while the run goes on
+        return result
 
     def show(self, result, title):
         yield Tagged("before", File(b"kept", ".txt"))

@@ -108,9 +108,10 @@ def test_the_last_is_there_where_the_run_ends_before_its_time(failed, tmp_path):
 def test_a_picture_that_went_is_not_shown_at_the_end(tmp_path):
     class Passing(Shown):
         def show(self, result, title):
-            picture = Image(torch.full((2, 2, 3), self.epoch, dtype=torch.uint8))
-            yield Tagged("passing", picture if self.epoch < 5 else Cleared())
-            if self.epoch < 6:
+            epoch = self.epochs[result]
+            picture = Image(torch.full((2, 2, 3), epoch, dtype=torch.uint8))
+            yield Tagged("passing", picture if epoch < 5 else Cleared())
+            if epoch < 6:
                 yield Tagged("early", picture)
             yield Tagged("staying", picture)
 
