@@ -3,10 +3,7 @@
 import json
 import math
 import os
-import subprocess
-import sys
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,15 +19,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="ranks are forke
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    run = subprocess.run(
-        [sys.executable, "-m", "tests.two_ranks", str(folder)],
-        cwd=Path(__file__).parent.parent,
-        capture_output=True,
-        text=True,
-        timeout=150,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr[-3000:]
+    run = toys.ran("tests.two_ranks", str(folder), timeout=150)
     (folder / "stderr").write_text(run.stderr)
     return folder
 

@@ -2,26 +2,17 @@
 
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+
+from tests import toys
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="ranks are forked")
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_a_first_rank_that_is_long_busy_ends_no_run_and_results_are_in_the_main_process(start):
-    run = subprocess.run(
-        [sys.executable, "-m", "tests.busy_first_rank", start],
-        cwd=Path(__file__).parent.parent,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr[-3000:]
+    run = toys.ran("tests.busy_first_rank", start, timeout=200)
     found = json.loads(run.stdout.splitlines()[-1])
     assert found["rows"] == 37
     assert found["explained"] == 2

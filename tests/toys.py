@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +24,20 @@ def images(rows: int = 37, classes: int = CLASSES, seed: int = 0) -> TensorDatas
     pictures = torch.rand(rows, 1, 8, 8, generator=generator)
     pictures[torch.arange(rows), 0, target] += 0.6  # a bright line in the row of the class
     return TensorDataset(pictures, target)
+
+
+def ran(module: str, *arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
+    """A module that ran to its end in a process of its own."""
+    run = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    return run
 
 
 def loader(data: Dataset[Any] | None = None, batch_size: int = 10, **options: Any) -> DataLoader[Any]:

@@ -49,7 +49,7 @@ class TorchMetrics(StreamCallback):
         name: goes before the quantity in tags and file names, ``val/<name>/...``; for two of a kind.
         class_names: names for the entries of vectors and matrices. Default: the dataset's ``classes``, else numbers.
         stages: which of ``"train"``, ``"val"`` and ``"test"``.
-        on_error: ``"warn"`` or ``"raise"``, for drawing and writing. What ``update`` raises is raised.
+        on_error: see ``StreamCallback``; what ``update`` raises is such an error.
         pictures_every: of how many evaluations loggers get pictures and tables, see ``StreamCallback``.
 
     Example:

@@ -106,4 +106,4 @@ class GeneralizationGap(KeptState, StreamCallback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A run from the start has no history; one that is resumed keeps what its checkpoint had."""
-        self.attempt(trainer, "begin a history", self._pairs.start, trainer.current_epoch, otherwise=None)
+        self.attempt(trainer, "begin a history", self._pairs.start, trainer.current_epoch)

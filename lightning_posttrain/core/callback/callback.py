@@ -162,7 +162,7 @@ class EvaluationCallback(CarriesOpenEpoch, Reports, Returns, TargetCopies, AnyCa
             stream.add(trainer, pl_module, outputs, batch, dataloader_idx)
         if stage_of(trainer) not in self.out:
             step = (trainer, pl_module, outputs, batch, dataloader_idx)
-            self.attempt(trainer, "look at a step", self.see, *step, otherwise=None, configures=True)
+            self.attempt(trainer, "look at a step", self.see, *step, configures=True)
 
     def _report(self, trainer: Trainer, pl_module: LightningModule) -> None:
         stage = stage_of(trainer)
@@ -189,7 +189,7 @@ class EvaluationCallback(CarriesOpenEpoch, Reports, Returns, TargetCopies, AnyCa
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Explain what waited for the end of the fit."""
         for part in self.parts():
-            part.attempt(trainer, "finish", part.finish, trainer, pl_module, otherwise=None)
+            part.attempt(trainer, "finish", part.finish, trainer, pl_module)
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Any) -> None:
         """Hear nothing of what runs once more for gradients, as checkpointed parts do."""

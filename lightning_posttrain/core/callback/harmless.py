@@ -37,17 +37,15 @@ class Harmless:
         what: str,
         call: Callable[..., Value],
         *args: Any,
-        otherwise: Value,
         configures: bool = False,
-    ) -> Value:
-        """What a call gives, or ``otherwise`` where it fails.
+    ) -> Value | None:
+        """What a call gives, or None where it fails.
 
         Args:
             trainer: of the run.
             what: is attempted, in the words of a warning.
             call: of the callback's own code.
             *args: its arguments.
-            otherwise: what there is where it fails.
             configures: whether a ``ValueError`` in it says that what was configured would give wrong figures.
 
         Raises:
@@ -61,9 +59,9 @@ class Harmless:
                 raise
             self.out.add(stage_of(trainer))
             self._reporter.tell(EvaluationStream.of(trainer), what, CURE, error)
-        return otherwise
+        return None
 
     def attempt_each(self, what: str, trainer: Trainer, call: Callable[[Any], None]) -> None:
         """Attempt something, of which a ``ValueError`` may be raised, with itself and with its copies for targets."""
         for part in (self, *self.targets.values()):
-            part.attempt(trainer, what, call, part, otherwise=None, configures=True)
+            part.attempt(trainer, what, call, part, configures=True)

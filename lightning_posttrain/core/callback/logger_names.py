@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lightning.pytorch import Trainer
+
+from lightning_posttrain.core.output.sinks.folder import marked
 
 _PLAIN = re.compile(r"[a-zA-Z0-9_. -]*[a-zA-Z0-9_-]")
 """A part of a name that every logger holds."""
@@ -26,8 +27,7 @@ def plain_name(name: str) -> str:
 def _plain_part(part: str) -> str:
     if _PLAIN.fullmatch(part):
         return part
-    kept = re.sub(r"[^a-zA-Z0-9_. -]", "_", part)[:100].rstrip(". ")
-    return f"{kept}-{zlib.crc32(part.encode(errors='backslashreplace')):08x}"
+    return marked(re.sub(r"[^a-zA-Z0-9_. -]", "_", part)[:100].rstrip(". "), part)
 
 
 def refused_names(loggers: Iterable[Any], names: Iterable[str]) -> set[str]:

@@ -22,6 +22,7 @@ from lightning_posttrain.core.output.report import Report, Voice
 from lightning_posttrain.core.output.result import Result
 from lightning_posttrain.core.output.sinks.base import Sink
 from lightning_posttrain.core.output.sinks.find import sinks_of
+from lightning_posttrain.core.stream.faults import WHERE, could_not
 from lightning_posttrain.core.stream.run import is_anew, progress
 from lightning_posttrain.core.stream.stream import EvaluationStream
 
@@ -129,11 +130,8 @@ class Reporter:
         """Say once what could not be done, or raise it."""
         if self.on_error == "raise":
             raise error
-        stream.say_once(
-            f"{self.owner} could not {what}: {type(error).__name__}: {str(error).rstrip('.')}. The run goes on. {cure} "
-            "on_error='raise' shows where it happened.",
-            f"{self.owner} {what} {type(error).__name__}",
-        )
+        text = f"{could_not(self.owner, what, error)} The run goes on. {cure} {WHERE}"
+        stream.say_once(text, f"{self.owner} {what} {type(error).__name__}")
 
 
 @cache

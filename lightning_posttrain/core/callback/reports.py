@@ -63,26 +63,22 @@ class Reports(Harmless):
         self._reporter.write(trainer, place, evaluation.suffix, tag=self.tag, result=result, shown=shown, epoch=epoch)
 
     def _report_all(self, trainer: Trainer, module: LightningModule, *, also_out: set[str]) -> None:
-        nothing: list[Evaluation] = []
-        ask = (self.evaluations, trainer, module)
-        found = self.attempt(trainer, "end an epoch", *ask, otherwise=nothing, configures=True)
+        found = self.attempt(trainer, "end an epoch", self.evaluations, trainer, module, configures=True)
         (out,) = any_rank(trainer, [stage_of(trainer) in self.out | also_out])
-        for evaluation in () if out else found:
+        for evaluation in () if out else found or ():
             self._report_one(trainer, module, evaluation)
 
     def _report_one(self, trainer: Trainer, module: LightningModule, evaluation: Evaluation) -> None:
-        ask, key = (self._result, module, evaluation), evaluation.label
-        worked_out = self.attempt(trainer, "work out its figures", *ask, otherwise=None)
+        worked_out = self.attempt(trainer, "work out its figures", self._result, module, evaluation)
         if worked_out is None:
             return
         result, place = worked_out
+        key = evaluation.label
         self.results[key] = result
-        nothing: dict[str, float] = {}
-        scalars = self.attempt(trainer, "name the figures to log", self.scalars, result, otherwise=nothing)
-        unknown: Collection[str] = ()
-        others = self.attempt(trainer, "see what others log", self.shown_by_others, trainer, otherwise=unknown)
+        scalars = self.attempt(trainer, "name the figures to log", self.scalars, result) or {}
+        others = self.attempt(trainer, "see what others log", self.shown_by_others, trainer) or ()
         self._reporter.log(trainer, module, place, evaluation.suffix, scalars, others)
-        self.attempt(trainer, "say what is alarming", self._reporter.say, trainer, key, result, otherwise=None)
+        self.attempt(trainer, "say what is alarming", self._reporter.say, trainer, key, result)
         shown = self._drawn(result, key)
         self._reporter.write(trainer, place, evaluation.suffix, tag=self.tag, result=result, shown=shown)
 

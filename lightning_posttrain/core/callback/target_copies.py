@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_posttrain.core.callback.kept_form import dict_of
 from lightning_posttrain.core.callback.reporting import Reporter
+from lightning_posttrain.core.stream.faults import WHERE, could_not
 from lightning_posttrain.core.stream.reading import Reading
 
 
@@ -103,10 +104,8 @@ class KeptState:
         except Exception as error:
             if owner.on_error == "raise":
                 raise
-            rank_zero_warn(
-                f"{type(self).__name__} could not keep {self.keeps} in a checkpoint: {type(error).__name__}: {error} "
-                "The run goes on. on_error='raise' shows where it happened."
-            )
+            reason = could_not(type(self).__name__, f"keep {self.keeps} in a checkpoint", error)
+            rank_zero_warn(f"{reason} The run goes on. {WHERE}")
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -140,6 +139,5 @@ class KeptState:
     def _say_lost(self, error: Exception) -> None:
         rank_zero_warn(
             f"{type(self).__name__} cannot go on with what the checkpoint holds of it and has lost {self.keeps}: "
-            f"{type(error).__name__}: {error} The run goes on. {self.regained} "
-            "on_error='raise' shows where it happened."
+            f"{type(error).__name__}: {error} The run goes on. {self.regained} {WHERE}"
         )

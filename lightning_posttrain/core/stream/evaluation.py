@@ -24,15 +24,9 @@ class Member(Protocol):
         """``"warn"`` or ``"raise"``."""
 
     def attempt(
-        self,
-        trainer: Trainer,
-        what: str,
-        call: Callable[..., Value],
-        *args: Any,
-        otherwise: Value,
-        configures: bool = False,
-    ) -> Value:
-        """What a call of its own code gives, or ``otherwise`` where that fails, which costs no run."""
+        self, trainer: Trainer, what: str, call: Callable[..., Value], *args: Any, configures: bool = False
+    ) -> Value | None:
+        """What a call of its own code gives, or None where that fails, which costs no run."""
 
     @property
     def reading(self) -> Reading:

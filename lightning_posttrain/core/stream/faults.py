@@ -11,6 +11,12 @@ from lightning.pytorch import Trainer
 from lightning_posttrain.core.stream.evaluation import Member
 
 Place = TypeVar("Place")
+WHERE = "on_error='raise' shows where it happened."
+
+
+def could_not(who: str, what: str, error: Exception) -> str:
+    """A sentence on what went wrong."""
+    return f"{who} could not {what}: {type(error).__name__}: {str(error).rstrip('.')}."
 
 
 def nothing_to_lose(trainer: Trainer) -> bool:
@@ -52,8 +58,6 @@ class Faults:
             strict = any(member.on_error == "raise" for member in self._members)
             if strict or is_configuration(trainer, error):
                 raise
-            self.say(
-                f"lightning_posttrain could not {what}: {type(error).__name__}: {str(error).rstrip('.')}. The run goes "
-                "on, and this epoch has no figures of it. on_error='raise' shows where it happened.",
-                f"{what} {type(error).__name__}",
-            )
+            reason = could_not("lightning_posttrain", what, error)
+            text = f"{reason} The run goes on, and this epoch has no figures of it. {WHERE}"
+            self.say(text, f"{what} {type(error).__name__}")

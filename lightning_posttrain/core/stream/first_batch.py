@@ -72,4 +72,4 @@ def _passes(trainer: Trainer, member: Member, batch: Batch) -> bool:
         member.check(trainer.lightning_module, batch)
         return True
 
-    return member.attempt(trainer, "check a batch", check, otherwise=False, configures=True)
+    return bool(member.attempt(trainer, "check a batch", check, configures=True))

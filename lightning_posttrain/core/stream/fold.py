@@ -11,7 +11,7 @@ from lightning_posttrain.core.capture.batch_parts import parts_of
 from lightning_posttrain.core.capture.loaders import Rows, sharding
 from lightning_posttrain.core.capture.positions import Positions
 from lightning_posttrain.core.stream.epoch import Epoch, Source
-from lightning_posttrain.core.stream.evaluation import Member, Needs
+from lightning_posttrain.core.stream.evaluation import Member
 from lightning_posttrain.core.stream.faults import Faults
 from lightning_posttrain.core.stream.first_batch import Read, first_batch
 from lightning_posttrain.core.stream.reading import Part, Reading
@@ -85,13 +85,12 @@ class BatchFolder:
         if trainer.world_size > 1 and sharding(source.loader) == "unknown":
             part.watch(read.batch)
         for member in readers:
-            member.attempt(trainer, "look at a batch", member.observe, source.key, read.batch, otherwise=None)
+            member.attempt(trainer, "look at a batch", member.observe, source.key, read.batch)
 
 
 def part_of(
     trainer: Trainer, likeness: tuple[int, ...], readers: Sequence[Member], reading: Reading, device: torch.device
 ) -> Part:
     """Accumulators for what callbacks need of a reading."""
-    nothing: Needs = ()
-    needs = [member.attempt(trainer, "name its metrics", member.metrics, otherwise=nothing) for member in readers]
+    needs = [member.attempt(trainer, "name its metrics", member.metrics) or () for member in readers]
     return reading.part(likeness, (kind for kinds in needs for kind in kinds), device)

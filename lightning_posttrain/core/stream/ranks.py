@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
 from typing import TypeVar
@@ -16,7 +17,7 @@ from lightning_posttrain.core.stream.metric import StreamMetric
 Found = TypeVar("Found")
 LONGEST = 6 * 3600
 """Seconds that ranks wait for what the first one alone works out, before they ask for it in a collective."""
-_waits: list[int] = []
+_meetings = itertools.count()
 
 
 def agreed(trainer: Trainer, mine: Sequence[int]) -> list[tuple[int, int]]:
@@ -96,8 +97,7 @@ def _meet(*, first: bool) -> None:
     if not dist.is_initialized():
         return
     store = dist.distributed_c10d._get_default_store()
-    _waits.append(1)
-    key = f"lightning_posttrain/{len(_waits)}"
+    key = f"lightning_posttrain/{next(_meetings)}"
     if first:
         store.set(key, "here")
         return

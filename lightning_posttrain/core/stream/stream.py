@@ -169,8 +169,7 @@ class EvaluationStream:
         return self.reader.readers(stage_of(trainer), self._taking(trainer))
 
     def _hears(self, trainer: Trainer) -> bool:
-        hears = (member.attempt(trainer, "begin", member.hears, trainer, otherwise=False) for member in self._members)
-        return any(hears)
+        return any(member.attempt(trainer, "begin", member.hears, trainer) for member in self._members)
 
     def _taking(self, trainer: Trainer) -> list[Member]:
-        return [m for m in self._members if m.attempt(trainer, "begin", m.takes, trainer, otherwise=False)]
+        return [m for m in self._members if m.attempt(trainer, "begin", m.takes, trainer)]

@@ -64,7 +64,7 @@ class HardExampleMining(KeptState, StreamCallback):
         Raises:
             ValueError: the training loader has none.
         """
-        self.attempt(trainer, "find the sampler", self._find, trainer, otherwise=None, configures=True)
+        self.attempt(trainer, "find the sampler", self._find, trainer, configures=True)
         super().on_train_start(trainer, pl_module)
 
     def _find(self, trainer: Trainer) -> None:
@@ -82,7 +82,7 @@ class HardExampleMining(KeptState, StreamCallback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell the sampler before a checkpoint is saved."""
         if self._losses is not None and not trainer.sanity_checking:
-            self.attempt(trainer, "tell the sampler", self._losses.tell, trainer, otherwise=None)
+            self.attempt(trainer, "tell the sampler", self._losses.tell, trainer)
         self._begin(trainer, pl_module)
 
     def summarize(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> MiningSpread:

@@ -98,7 +98,12 @@ def safe_name(name: str) -> str:
     """
     kept = "".join(c if c.isprintable() and c not in '<>:"/\\|?*' else "_" for c in name)[:100].rstrip(". ")
     reserved = kept.split(".")[0].lower() in _RESERVED
-    return kept if kept == name and not reserved else f"{kept}-{zlib.crc32(name.encode(errors='backslashreplace')):08x}"
+    return kept if kept == name and not reserved else marked(kept, name)
+
+
+def marked(kept: str, name: str) -> str:
+    """What is kept of a name, with a mark that keeps it apart from what is kept of others."""
+    return f"{kept}-{zlib.crc32(name.encode(errors='backslashreplace')):08x}"
 
 
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(1, 10))}
