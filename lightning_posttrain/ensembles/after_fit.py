@@ -1,0 +1,94 @@
+"""At the end of a fit: members are found, those that were not judged are judged, and strategies are fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+
+from lightning_posttrain.classification import ClassReading, EvalBatch
+from lightning_posttrain.core.stream.extra_pass import extra_pass
+from lightning_posttrain.core.stream.ranks import sum_over_ranks
+from lightning_posttrain.core.stream.replay import Replay
+from lightning_posttrain.ensembles.gathering import Gathering, rows_of
+from lightning_posttrain.ensembles.kept_scores import KeptScores, RowScores
+from lightning_posttrain.ensembles.members.running import Members
+from lightning_posttrain.ensembles.members.state import MemberState
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, eq=False)
+class Judging:
+    """Judges members on the validation data, in a pass of their own.
+
+    Args:
+        trainer: of the run.
+        module: whose architecture they have.
+        reading: of the scores.
+        columns: classes or labels.
+        on: where members' weights lie.
+        forward_fn: from the module and inputs to scores, or None.
+    """
+
+    trainer: Trainer
+    module: LightningModule
+    reading: ClassReading
+    on: Any
+    forward_fn: Any = None
+
+    def scores(self, states: Sequence[MemberState], *, rows: int | None = None) -> KeptScores:
+        """Scores of members on validation; all ranks together.
+
+        Args:
+            states: the members.
+            rows: as many at least are enough; None for all.
+
+        Raises:
+            ValueError: there is no validation data, or none that can be read.
+        """
+        members, found = Members(states, on=self.on), list[RowScores]()
+
+        def see(batch: EvalBatch, again: Replay) -> None:
+            batches = members.scores(self.trainer, self.module, again, batch, forward_fn=self.forward_fn)
+            if not found:
+                found.append(rows_of(self.trainer, len(states), batch))
+            found[0].update(batches)
+
+        extra_pass(self.trainer, self.module, self.reading, see, rows=rows)
+        table = found[0] if found else rows_of(self.trainer, len(states), self.columns, labels=self.labels, device=self.module.device)
+        sum_over_ranks(self.trainer, [table])
+        return table.report(table.states())
+
+
+def table_of(
+    trainer: Trainer, states: Sequence[MemberState], gathering: Gathering, judging: Judging
+) -> KeptScores | None:
+    """Scores of all members on the same rows: those that the fit has given, and of the others from one pass.
+
+    All ranks together; None on all but the first.
+
+    Raises:
+        ValueError: there is no validation data, or none that can be read.
+    """
+    known = [gathering.of(state.mark) for state in states]
+    lacking = _of_first(trainer, [place for place, kept in enumerate(known) if kept is None])
+    judged = judging.scores([states[place] for place in lacking]) if lacking else None
+    for column, place in enumerate(lacking):
+        assert judged is not None
+        known[place] = replace(judged, scores=judged.scores[:, column : column + 1])
+    tables = [kept for kept in known if kept is not None]
+    same = all(tables[0].same_rows(other) for other in tables) if trainer.is_global_zero else True
+    if not _of_first(trainer, same):  # a loader that shuffles: only what comes in one pass goes together
+        return judging.scores(states)
+    if not trainer.is_global_zero:
+        return None
+    return replace(tables[0], scores=torch.cat([table.scores for table in tables], 1))
+
+
+def _of_first(trainer: Trainer, found: Found) -> Found:
+    shared: Found = trainer.strategy.broadcast(found)
+    return shared

@@ -1,0 +1,183 @@
+"""Checkpoints as members of an ensemble: fitted on validation, judged in one pass over the test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, final
+
+from lightning.pytorch import LightningModule, Trainer
+from torch import nn
+from typing_extensions import Unpack
+
+from lightning_posttrain.classification import EvalBatch, EvaluationOptions, StreamCallback
+from lightning_posttrain.core.callback.options import at_least, one_of
+from lightning_posttrain.core.output.artifacts import Tagged
+from lightning_posttrain.core.stream.evaluation import Evaluation
+from lightning_posttrain.core.stream.ranks import any_rank, sum_over_ranks
+from lightning_posttrain.core.stream.replay import Replay
+from lightning_posttrain.ensembles.after_fit import Fitter
+from lightning_posttrain.ensembles.fit import EnsembleFit
+from lightning_posttrain.ensembles.functional.strategies import check_strategies
+from lightning_posttrain.ensembles.gathering import Gathering, rows_of
+from lightning_posttrain.ensembles.judging import Judge
+from lightning_posttrain.ensembles.kept_scores import RowScores
+from lightning_posttrain.ensembles.network import EnsembleNetwork
+from lightning_posttrain.ensembles.reporting import report_fit, report_judged
+from lightning_posttrain.ensembles.result import EnsembleReport
+from lightning_posttrain.ensembles.standing import Standing
+from lightning_posttrain.ensembles.wanted import Wanted
+
+Said = str | Path | nn.Module
+
+
+@final
+class CheckpointEnsemble(StreamCallback):
+    """Combines the checkpoints of a run, or of several, and says whether that is worth it.
+
+    At the end of a fit the members are the checkpoints that are on disk. Strategies to combine them are fitted on their
+    validation scores, which the fit itself has given, and judged by cross-fitting, beside the best member alone. ``test``
+    runs every member on each batch that it reads, in one pass, and reports all strategies with 95 % intervals of the
+    difference on the same samples. Nothing is fitted on test. Where no strategy is better by more than chance, it says so.
+
+    What was fitted stands in ``ensemble/fit.pt`` beside the members, for ``test`` in another process. ``network(model)``
+    is the ensemble as a module. Members that were not judged in the fit, as those of other runs, are judged by
+    ``validate``, in one pass, or at the end of the fit.
+
+    Args:
+        members: checkpoints: a glob, a folder, a path, a module of the same architecture, or a list of these. Default:
+            those of the run's ``ModelCheckpoint``; in a new process those beside ``ckpt_path``.
+        strategies: names of ``lightning_posttrain.ensembles.STRATEGIES``. Default: all. The best member alone is always
+            among them.
+        soups: also average the members' weights, uniformly and greedily (Wortsman et al., 2022, arXiv:2203.05482), with
+            statistics of BatchNorm recomputed: one forward for a prediction; some further passes at the end of the fit.
+        averages: whether averages of weights that a checkpoint holds beside its own, as those of
+            ``StochasticWeightAveraging``, and the weights behind an exponential moving average, are members too.
+        most: members at most; of more those with the lowest log loss, or the latest.
+        folds: of the cross-fitting.
+        on: where members' weights lie: ``"device"``, ``"cpu"``, from where each is copied in turn, or ``"auto"``:
+            on the device while they take less than a quarter of what is free.
+        forward_fn: from the module and inputs to scores, where the step does more than call the network.
+        then: callbacks that read the scores of the ensemble in place of the module's on ``test``, as
+            ``[HardExamples(), ConfusionMatrix()]``; their tags begin with ``ensemble/``.
+        **options: what every callback takes, see ``StreamCallback``.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from lightning.pytorch.callbacks import ModelCheckpoint
+        >>> keep = ModelCheckpoint(monitor="val/log_loss", save_top_k=5)
+        >>> trainer = Trainer(callbacks=[CheckpointEnsemble(), keep], logger=False)
+    """
+
+    tag = "ensemble"
+    asks_again = True
+    several_targets = False
+
+    def __init__(
+        self,
+        *,
+        members: Said | Sequence[Said] | None = None,
+        strategies: Sequence[str] | None = None,
+        soups: bool = False,
+        averages: bool = True,
+        most: int = 12,
+        folds: int = 5,
+        on: Literal["auto", "device", "cpu"] = "auto",
+        forward_fn: Any = None,
+        **options: Unpack[EvaluationOptions],
+    ) -> None:
+        super().__init__(**options)
+        if strategies is not None:
+            check_strategies(strategies)
+        at_least("most", most, 2)
+        at_least("folds", folds, 2)
+        one_of("on", on, ("auto", "device", "cpu"))
+        self.wanted = Wanted(members, averages=averages, most=most, on=on)
+        self.strategies = strategies
+        self.soups, self.folds = soups, folds
+        self.forward_fn = forward_fn
+        self.fit: EnsembleFit | None = None
+        self._gathering = Gathering()
+        self._standing: Standing | None = None
+        self._rows: RowScores | None = None
+        self._judges: dict[str, Judge] = {}
+
+    def network(self, model: nn.Module, strategy: str | None = None) -> EnsembleNetwork:
+        """The ensemble as one module, from inputs to log-probabilities; that of multilabel tasks to log-odds.
+
+        Args:
+            model: of the architecture of the members; it stays as it is.
+            strategy: name of one; default: the one that is kept, else the best member alone.
+
+        Raises:
+            ValueError: nothing was fitted, or there is no such strategy.
+        """
+        if self.fit is None:
+            raise ValueError("nothing was fitted. Run fit or validate before, or read EnsembleFit.read(folder).")
+        return self.wanted.network(self.fit, model, strategy)
+
+    def start(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        """Begin a run."""
+        self._standing = None
+        if stage == "fit":
+            self._gathering, self.fit = Gathering(), None
+
+    def open(self, trainer: Trainer, module: LightningModule) -> None:
+        """Begin an epoch, with members where it is no fit's."""
+        self._gathering.abandon()
+        self._rows, self._judges = None, {}
+        if trainer.state.fn != "fit" and self.takes(trainer):
+            self._standing = self.wanted.standing(trainer, module, self.fit)
+            self.fit = self._standing.fit
+
+    def replay(self, key: str, batch: EvalBatch, again: Replay) -> None:
+        """Keep the scores of a validation, or run the members on a batch."""
+        trainer = again.module.trainer
+        if trainer.state.fn == "fit":
+            if key == "val":
+                self._gathering.add(trainer, again.module, batch)
+            return
+        if self._standing is None or key.startswith("val/"):
+            return
+        batches = self._standing.members.scores(trainer, again.module, again, forward_fn=self.forward_fn)
+        if key == "val":
+            self._rows = self._rows or rows_of(trainer, len(batches), batch)
+            self._rows.update(batches)
+        else:
+            self._judge(trainer, key, batch).add(batches)
+
+    def _judge(self, trainer: Trainer, key: str, likeness: tuple[int, ...]) -> Judge:
+        assert self._standing is not None
+        if key not in self._judges:
+            strategies, members = self._standing.strategies, len(self._standing.states)
+            device = trainer.strategy.root_device
+            self._judges[key] = Judge(self.reading, likeness, strategies=strategies, members=members, device=device)
+        return self._judges[key]
+
+    def summarize(
+        self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]
+    ) -> EnsembleReport | None:
+        """What members and strategies amount to; of the validations of a fit nothing, before it ends."""
+        trainer, standing = module.trainer, self._standing
+        if trainer.state.fn == "fit":
+            if evaluation.key == "val":
+                self._gathering.end(trainer, len(names), task=self.reading.task, saved=lambda: saved_steps(trainer))
+            return None
+        if standing is None:
+            return None
+        if evaluation.stage == "val":
+            return self._fitted(trainer, module, standing.states, self._table(trainer, names)) if not evaluation.suffix else None
+        judge = self._judge(trainer, evaluation.key, (len(names), 0))
+        sum_over_ranks(trainer, judge.metrics)
+        return report_judged(judge, standing.strategies, standing.states, standing.fit)
+
+    def finish(self, trainer: Trainer, module: LightningModule) -> None:
+        """Fit the strategies; all ranks together."""
+        if "val" in self.stages and not trainer.fast_dev_run:
+            ...
+
+    def show(self, result: EnsembleReport, title: str) -> Iterator[Tagged]:
+        """The strategies, the members, and what they share."""
+        from lightning_posttrain.ensembles.render.strategies import ensemble_artifacts
+
+        yield from ensemble_artifacts(result, tag=self.tag, title=title)

@@ -1,0 +1,118 @@
+"""Validation scores of checkpoints at no extra pass: those of the epoch in which the same weights were judged.
+
+Scores are kept beside a mark of the weights that gave them, read from the module at the first batch, when a weight
+averaging has put its own in place. At the end of the fit each file finds its scores by its own mark, whichever hook
+saved it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+
+from lightning_posttrain.classification import EvalBatch
+from lightning_posttrain.core.stream.ranks import sum_over_ranks
+from lightning_posttrain.ensembles.functional.rows import log_probabilities, own_log_probability
+from lightning_posttrain.ensembles.kept_scores import KeptScores, RowScores
+from lightning_posttrain.ensembles.members.state import Mark, mark
+
+MOST = 24
+"""Validations whose scores are kept, beside those of the last two; at most 16 MiB each."""
+LATEST = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """One validation.
+
+    Args:
+        mark: of the weights.
+        step: of training.
+        kept: scores of the one member ``(N, 1, C)``.
+        loss: their log loss.
+    """
+
+    mark: Mark
+    step: int
+    kept: KeptScores
+    loss: float
+
+
+class Gathering:
+    """Keeps the scores of the validations of a fit, on the first rank."""
+
+    def __init__(self) -> None:
+        self._judged: list[Judgement] = []
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Forget a validation that has not ended."""
+        self._open: RowScores | None = None
+        self._mark: Mark = ()
+
+    def add(self, trainer: Trainer, module: LightningModule, batch: EvalBatch) -> None:
+        """Keep the scores of a batch."""
+        if self._open is None:
+            self._mark = mark(module)
+            self._open = rows_of(trainer, 1, batch.num_classes, labels=batch.multilabel, device=batch.scores.device)
+        self._open.update(batch)
+
+    def end(
+        self, trainer: Trainer, columns: int, *, task: str, saved: Callable[[], Collection[int]]
+    ) -> None:
+        """Keep a validation that has ended; all ranks together.
+
+        Args:
+            trainer: of the run.
+            columns: classes or labels.
+            task: of the scores.
+            saved: steps of which there are checkpoints; asked for where room is scarce.
+        """
+        device = trainer.strategy.root_device
+        rows = self._open or rows_of(trainer, 1, columns, labels=task == "multilabel", device=device)
+        sum_over_ranks(trainer, [rows])
+        kept = rows.report(rows.states())
+        if trainer.is_global_zero and len(kept.target):
+            judged = Judgement(self._mark, trainer.global_step, kept, mean_loss(kept, task))
+            # of a loader that shuffles, rows of two epochs are not the same
+            self._judged = [each for each in self._judged if each.mark != judged.mark and each.kept.same_rows(kept)]
+            self._judged.append(judged)
+            self._make_room(saved)
+        self.abandon()
+
+    def of(self, wanted: Mark) -> KeptScores | None:
+        """The scores of weights with a mark, where these were judged."""
+        return next((each.kept for each in self._judged if each.mark == wanted), None)
+
+    def losses(self) -> dict[Mark, float]:
+        """Log loss of each of the weights that were judged."""
+        return {each.mark: each.loss for each in self._judged}
+
+    def forget(self) -> None:
+        """Keep nothing any more."""
+        self._judged = []
+
+    def _make_room(self, saved: Callable[[], Collection[int]]) -> None:
+        """Drop the worst of the validations, first those of which there is no checkpoint."""
+        while len(self._judged) > MOST + LATEST:
+            steps = saved()
+            older = self._judged[:-LATEST]
+            least = max(older, key=lambda each: (each.step not in steps, each.loss))
+            self._judged.remove(least)
+
+
+def rows_of(trainer: Trainer, members: int, columns: int, *, labels: bool, device: torch.device) -> RowScores:
+    """An empty table of scores, of the trainer's ranks."""
+    with torch.inference_mode(False):
+        return RowScores(
+            members, columns, labels=labels, world=trainer.world_size, rank=trainer.global_rank
+        ).to(device)
+
+
+def mean_loss(kept: KeptScores, task: str) -> float:
+    """Log loss of the one member."""
+    logp, target = log_probabilities(kept.scores, kept.target, task)
+    return -float(own_log_probability(logp[:, 0], target).mean())

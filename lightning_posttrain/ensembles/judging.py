@@ -1,0 +1,138 @@
+"""What members and strategies amount to on one loader, batch by batch, with weights that are frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from lightning_posttrain.classification import ClassReading, EvalBatch, LossSums, ReliabilityBins
+from lightning_posttrain.core.stream.metric import StreamMetric
+from lightning_posttrain.core.stream.reading import Part
+from lightning_posttrain.ensembles.functional.combination import Combination
+from lightning_posttrain.ensembles.functional.diversity import entropies
+from lightning_posttrain.ensembles.functional.rows import member_rows, scores_of
+from lightning_posttrain.ensembles.metric import Judged, Pairs, PairSums
+
+Strategy: TypeAlias = Combination | int
+"""How members become one; a number takes that one alone."""
+KINDS = (LossSums, ReliabilityBins)
+AT_ONCE = 1 << 22
+"""Log-probabilities of all members that are worked on at a time, so that a segmentation needs little memory."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How well scores do: share of rows that are right, and proper scores; NaN where there are no rows."""
+
+    accuracy: float
+    log_loss: float
+    brier: float
+    ece: float
+
+
+class Judge:
+    """Folds batches, as each member scores them, into the figures of every strategy.
+
+    Args:
+        reading: how batches are read.
+        likeness: of the loader's batches.
+        strategies: by name, the one that others are compared with first.
+        members: ``K``; combinations of fewer are of the first ones.
+        device: where the scores are.
+    """
+
+    def __init__(
+        self,
+        reading: ClassReading,
+        likeness: tuple[int, ...],
+        *,
+        strategies: Mapping[str, Strategy],
+        members: int,
+        device: torch.device,
+    ) -> None:
+        self._reading = reading
+        self._strategies = strategies
+        self._parts: dict[str, Part] = {name: reading.part(likeness, KINDS, device) for name in strategies}
+        self._members = [reading.part(likeness, KINDS, device) for _ in range(members)]
+        with torch.inference_mode(False):
+            self._pairs = PairSums(len(strategies), members).to(device)
+
+    @property
+    def metrics(self) -> list[StreamMetric]:
+        """All that is summed over ranks."""
+        parts = [*self._parts.values(), *self._members]
+        for part in parts:
+            part.flush()
+        return [*(metric for part in parts for metric in part.metrics.values()), self._pairs]
+
+    def add(self, batches: Sequence[EvalBatch]) -> dict[str, EvalBatch]:
+        """Fold a batch as each member scores it; the same as each strategy does."""
+        pieces = [self._piece(piece) for piece in zip(*map(_pieces, batches), strict=True)]
+        return {name: _joined([piece[name] for piece in pieces], batches[0]) for name in self._strategies}
+
+    @torch.no_grad()
+    def _piece(self, batches: tuple[EvalBatch, ...]) -> dict[str, EvalBatch]:
+        logp = member_rows(torch.stack([batch.scores for batch in batches], 1), self._reading.task)
+        found = {name: self._combined(each, logp, batches) for name, each in self._strategies.items()}
+        for name, batch in found.items():
+            self._parts[name].add(batch)
+        for part, batch in zip(self._members, batches, strict=True):
+            part.add(batch)
+        if len(batches[0].target):
+            self._pairs.update(Judged(list(found.values()), batches, torch.stack(entropies(logp))))
+        return found
+
+    def _combined(self, how: Strategy, logp: Tensor, batches: Sequence[EvalBatch]) -> EvalBatch:
+        """A batch as a strategy scores it; a member that stands alone, as it scores it itself."""
+        if isinstance(how, int):
+            return batches[how]
+        if how.temperature == 1 and how.how == "probabilities" and len(how.used) == 1:
+            return batches[how.used[0]]
+        first = batches[0]
+        scores = scores_of(how(logp[:, : len(how.weights)]), self._reading.task, first.num_classes)
+        return replace(first, scores=scores.to(torch.promote_types(first.scores.dtype, torch.float32)), single=False)
+
+    def results(self) -> tuple[dict[str, Figures], list[Figures], Pairs]:
+        """The figures of each strategy and of each member, and what follows from the same samples."""
+        return (
+            {name: self._figures(part) for name, part in self._parts.items()},
+            [self._figures(part) for part in self._members],
+            self._pairs.report(self._pairs.states()),
+        )
+
+    def _figures(self, part: Part) -> Figures:
+        part.flush()
+        found: Mapping[type[StreamMetric], Any] = part.results()
+        losses, bins = found[LossSums], found[ReliabilityBins]
+        right, wrong = int(bins.right.sum()), int(bins.wrong.sum())
+        accuracy = right / (right + wrong) if right + wrong else float("nan")
+        loss, brier = (float(each.nanmean()) for each in (losses.log_loss, losses.brier))
+        return Figures(accuracy, loss, brier, bins.ece if self._reading.task == "multiclass" else bins.ece_of_one)
+
+
+def _pieces(batch: EvalBatch) -> Iterator[EvalBatch]:
+    """A batch of few large samples in pieces of whole samples."""
+    samples = batch.size
+    each = len(batch.scores) // max(samples, 1)
+    step = max(AT_ONCE // max(each * batch.num_classes * 8, 1), 1)
+    if step >= samples:
+        yield batch
+        return
+    for first in range(0, samples, step):
+        rows = slice(first * each, (first + step) * each)
+        number = min(step, samples - first)
+        yield replace(
+            batch, scores=batch.scores[rows], target=batch.target[rows], inputs=None, index=None, context=(),
+            valid=None if batch.valid is None else batch.valid[rows],
+            samples=None if batch.samples is None else number,
+        )  # fmt: skip
+
+
+def _joined(pieces: Sequence[EvalBatch], whole: EvalBatch) -> EvalBatch:
+    if len(pieces) == 1:
+        return pieces[0]
+    return replace(whole, scores=torch.cat([piece.scores for piece in pieces]), single=False)

@@ -1,0 +1,88 @@
+"""What tells the members of an ensemble apart."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_posttrain.core.drawing.canvas import PALE, WIDTH, Canvas, colored, ink_on, shorten, wrapped
+from lightning_posttrain.core.drawing.table_notes import sentences
+from lightning_posttrain.core.output.artifacts import Cell, Image, Table
+from lightning_posttrain.ensembles.result import EnsembleReport
+
+LEFT, TOP, SMALL = 190, 96, 20
+MOST = 24
+READ = (
+    "How far errors go together (phi): 1 where two members err on the same rows, 0 where on rows of their own. The less, "
+    "the more an ensemble gains"
+)
+
+
+def members_image(report: EnsembleReport, title: str = "") -> Image:
+    """Draw how far the errors of each two members go together.
+
+    Args:
+        report: what to draw, with an ``error_correlation``.
+        title: stands above, as ``"test"``.
+    """
+    assert report.error_correlation is not None
+    values = report.error_correlation.numpy()[:MOST, :MOST]
+    names = [member.name for member in report.members][:MOST]
+    cell = min(80, (WIDTH - LEFT - 12) // len(names))
+    said = wrapped(sentences("", _notes(report)).strip(), WIDTH - 24, SMALL, most=6)
+    foot = TOP + cell * len(names) + 20
+    canvas = Canvas(foot + 27 * len(said) + 10)
+    canvas.text(12, 10, shorten(f"{title} · errors that members share", WIDTH - 24))
+    colors = colored(np.nan_to_num(np.clip(values, 0, 1)) * 0.85, "Blues")
+    for row, name in enumerate(names):
+        canvas.name(LEFT - 12, TOP + cell * (row + 0.5), name, LEFT - 24, size=18, most=1 if cell < 44 else 2)
+        canvas.text(LEFT + cell * (row + 0.5), TOP - 10, str(row + 1), size=18, anchor="ms", color=PALE)
+        for column in range(len(names)):
+            value, color = float(values[row, column]), tuple(map(int, colors[row, column]))
+            shade = (color[0], color[1], color[2])
+            canvas.box(LEFT + cell * column, TOP + cell * row, cell - 2, cell - 2, shade)
+            if cell >= 40 and row != column:
+                text = "–" if math.isnan(value) else f"{value:.2f}"
+                x, y = LEFT + cell * (column + 0.5) - 1, TOP + cell * (row + 0.5) - 1
+                canvas.text(x, y, text, size=18, anchor="mm", color=ink_on(shade))
+    canvas.lines(12, foot, said, 27, size=SMALL)
+    return canvas.image()
+
+
+def _notes(report: EnsembleReport) -> list[str]:
+    shared = report.mutual_information / report.entropy if report.entropy else math.nan
+    entropy = (
+        f"uncertainty of the mean of members is {report.entropy:.3f} nats, of which {report.mutual_information:.3f} "
+        f"({shared:.0%}) from their disagreement"
+    )
+    cut = f"the first {MOST} of {len(report.members)} members" if len(report.members) > MOST else ""
+    return [note for note in (READ, entropy if math.isfinite(shared) else "", cut) if note]
+
+
+def members_table(report: EnsembleReport) -> Table:
+    """Each member alone, and how far it errs and disagrees with the others."""
+    return Table(
+        ("member", "weights", "log loss", "accuracy", "ECE", "errors shared, mean phi", "disagrees, mean share"),
+        tuple(
+            (
+                member.name, member.kind, _cell(member.log_loss), _cell(member.accuracy), _cell(member.ece),
+                _cell(_mean_of_others(report.error_correlation, row)), _cell(_mean_of_others(report.disagreement, row)),
+            )
+            for row, member in enumerate(report.members)
+        ),
+        note=sentences("", _notes(report)).strip(),
+    )  # fmt: skip
+
+
+def _mean_of_others(values: Tensor | None, row: int) -> float:
+    if values is None or len(values) < 2:
+        return math.nan
+    others = torch.cat([values[row, :row], values[row, row + 1 :]])
+    return float(others.nanmean())
+
+
+def _cell(value: float) -> Cell:
+    return None if math.isnan(value) else value

@@ -1,0 +1,215 @@
+"""What an ensemble is worth beside its best member."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_posttrain.core.output.result import undefined_to_none
+
+FEW = 200
+"""Samples below which intervals of differences are too narrow."""
+
+
+class Difference(NamedTuple):
+    """A mean difference to the best member alone, and its 95 % interval; NaN where there is none."""
+
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+
+    @property
+    def sign(self) -> int:
+        """-1 or 1 where the interval lies below or above 0, else 0."""
+        return (self.low > 0) - (self.high < 0)
+
+
+@dataclass(frozen=True)
+class StrategyReport:
+    """One way to make a prediction of several members.
+
+    Args:
+        name: as ``"convex"``.
+        title: for people.
+        words: what it does with which members.
+        members: how many forwards of a member a prediction takes.
+        parameters: numbers in the weights of these members.
+        accuracy: share of rows that are right.
+        log_loss: mean over rows.
+        brier, ece: likewise; NaN where they were not worked out.
+        loss: log loss less that of the best member alone; below 0 is better.
+        hits: accuracy less that of the best member alone.
+        validation: log loss on validation, of rows that it was not fitted to; NaN where it is not known.
+    """
+
+    name: str
+    title: str
+    words: str
+    members: int
+    parameters: int
+    accuracy: float
+    log_loss: float
+    brier: float = math.nan
+    ece: float = math.nan
+    loss: Difference = Difference()
+    hits: Difference = Difference()
+    validation: float = math.nan
+
+
+@dataclass(frozen=True)
+class MemberReport:
+    """A member alone.
+
+    Args:
+        name: as ``"epoch 3"``.
+        kind: ``"raw"``, ``"ema"``, ``"swa"`` or ``"soup"``.
+        accuracy, log_loss, ece: its own.
+    """
+
+    name: str
+    kind: str
+    accuracy: float
+    log_loss: float
+    ece: float = math.nan
+
+
+@dataclass(frozen=True, eq=False)
+class EnsembleReport:
+    """Strategies beside the best member alone, on the same samples.
+
+    Args:
+        strategies: from the simplest on; the first is the best member alone.
+        members: in the order of the run.
+        chosen: name of the strategy that was chosen on validation, "" where nothing was fitted.
+        kept: whether it was better there than the best member alone.
+        reason: why it is not kept, or which was left out.
+        samples: that the figures are of.
+        error_correlation: phi coefficient of the errors of two members ``(K, K)``; the lower, the more an ensemble gains.
+        disagreement: share of rows of which two members predict different classes ``(K, K)``.
+        entropy: of the mean of all members, in nats.
+        member_entropy: mean of theirs; the rest is their mutual information, how much they disagree.
+        held_out: whether each row was predicted by a fit to other rows of this set (validation).
+        limits: what was left out.
+    """
+
+    strategies: tuple[StrategyReport, ...]
+    members: tuple[MemberReport, ...]
+    chosen: str = ""
+    kept: bool = False
+    reason: str = ""
+    samples: int = 0
+    error_correlation: Tensor | None = None
+    disagreement: Tensor | None = None
+    entropy: float = math.nan
+    member_entropy: float = math.nan
+    held_out: bool = False
+    limits: tuple[str, ...] = ()
+
+    def __getitem__(self, name: str) -> StrategyReport:
+        """A strategy by its name."""
+        for strategy in self.strategies:
+            if strategy.name == name:
+                return strategy
+        raise KeyError(f"{name!r}, wanted one of {', '.join(each.name for each in self.strategies)}")
+
+    @property
+    def best(self) -> StrategyReport:
+        """The best member alone."""
+        return self.strategies[0]
+
+    @property
+    def used(self) -> StrategyReport:
+        """The strategy to ship."""
+        return self[self.chosen] if self.chosen and self.kept else self.best
+
+    @property
+    def mutual_information(self) -> float:
+        """How much members disagree, in nats: entropy of their mean less the mean of theirs."""
+        return self.entropy - self.member_entropy
+
+    @property
+    def words(self) -> str:
+        """What it amounts to, in a sentence."""
+        if not self.samples:
+            return "no rows were counted"
+        if not self.chosen:
+            return "nothing was fitted on validation; means need no fit"
+        if not self.kept:
+            return self.reason or f"no ensemble: {self.best.words}"
+        used, apart = self.used, self.used.loss
+        way = "below" if apart.value <= 0 else "above"
+        low, high = sorted((abs(apart.low), abs(apart.high))) if apart.sign else (apart.low, apart.high)
+        within = f" ({low:.3g} to {high:.3g})" if math.isfinite(apart.low) else ""
+        return (
+            f"{used.words}: log loss {used.log_loss:.4f}, {abs(apart.value):.3g}{within} {way} the best alone, "
+            f"{self.best.words.removesuffix(' alone')}"
+        )
+
+    @property
+    def alerts(self) -> tuple[str, ...]:
+        """Where what was chosen on validation does harm on these rows."""
+        if not self.held_out and self.chosen and self.kept and self.used.loss.sign > 0:
+            return (
+                f"the ensemble that was chosen on validation is worse here than its best member alone: log loss "
+                f"{self.used.log_loss:.4f}, {self.best.log_loss:.4f} alone. These rows are unlike those of validation",
+            )
+        return ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What it amounts to, how it was worked out, and what was left out."""
+        rough = f"intervals are rough, of {self.samples} samples" if 0 < self.samples < FEW else ""
+        of = "figures are of rows that a strategy was not fitted to" if self.held_out else ""
+        fitted = "" if self.held_out or not self.chosen else "all was fitted and chosen on validation"
+        reason = self.reason if self.kept else ""
+        return tuple(note for note in (self.words, *self.alerts, reason, of, fitted, rough, *self.limits) if note)
+
+    def scalars(self) -> dict[str, float]:
+        """The figures of the strategy to ship, what it gains, and how much members disagree."""
+        used = self.used
+        found = {"accuracy": used.accuracy, "log_loss": used.log_loss, "loss_to_best": used.loss.value}
+        if not self.held_out:
+            found.update(ece=used.ece, brier=used.brier)
+        return {**found, "mutual_information": self.mutual_information} if len(self.members) > 1 else found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything."""
+        plain: Mapping[str, Any] = {part.name: getattr(self, part.name) for part in fields(self)}
+        strategies = [{**vars(each), "loss": each.loss._asdict(), "hits": each.hits._asdict()} for each in self.strategies]
+        members = [vars(each) for each in self.members]
+        more = {"mutual_information": self.mutual_information, "notes": self.notes}
+        said: dict[str, Any] = undefined_to_none({**plain, "strategies": strategies, "members": members, **more})
+        return said
+
+    def __str__(self) -> str:
+        """A table for people."""
+        head = ("", "log loss", "to the best alone", "accuracy", "members")
+        rows = [
+            (each.title, f"{each.log_loss:.4f}", _apart(each.loss), f"{each.accuracy:.2%}", str(each.members))
+            for each in self.strategies
+        ]
+        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)]
+        return "\n".join([*lines, "", *(f"{note[0].upper()}{note[1:]}." for note in self.notes)])
+
+
+def _apart(apart: Difference) -> str:
+    if math.isnan(apart.value):
+        return ""
+    if not apart.value and not apart.low and not apart.high:
+        return "0"
+    return f"{apart.value:+.4f} ({apart.low:+.4f} to {apart.high:+.4f})"
+
+
+def phi(wrong: Tensor, rows: int) -> Tensor:
+    """Correlation of the errors of members ``(K, K)``, from counts of rows that both had wrong; NaN where one has none."""
+    if not rows:
+        return torch.full(wrong.shape, math.nan, dtype=torch.float64)
+    both, own = wrong.double() / rows, wrong.diagonal().double() / rows
+    spread = (own * (1 - own)).sqrt()
+    return (both - own[:, None] * own) / (spread[:, None] * spread)

@@ -1,0 +1,168 @@
+"""Which members are wanted, and where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from lightning.pytorch import LightningModule, Trainer
+from torch import nn
+
+from lightning_posttrain.core.callback.from_lightning import rank_zero_info
+from lightning_posttrain.core.stream.run import run_folder
+from lightning_posttrain.ensembles.fit import EnsembleFit, FittedMember, folder_of
+from lightning_posttrain.ensembles.members.files import checkpoints_at, checkpoints_of, distinct
+from lightning_posttrain.ensembles.members.running import Members
+from lightning_posttrain.ensembles.members.state import MemberState, module_member, read_members
+
+Said = str | Path | nn.Module
+
+
+@dataclass(frozen=True, eq=False)
+class Standing:
+    """Members that are ready to be run.
+
+    Args:
+        members: run them.
+        states: theirs, in order.
+        fit: what was fitted to them, or None.
+    """
+
+    members: Members
+    states: Sequence[MemberState]
+    fit: EnsembleFit | None
+
+
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """Which members are wanted.
+
+    Args:
+        said: by the user, as ``CheckpointEnsemble`` takes them; None for those of the run.
+        averages: whether a second set of weights in a file is a member too.
+        most: at most.
+        on: where their weights lie.
+    """
+
+    said: Said | Sequence[Said] | None
+    averages: bool
+    most: int
+    on: Literal["auto", "device", "cpu"]
+
+    @property
+    def modules(self) -> list[nn.Module]:
+        """Members that were given as modules."""
+        return [each for each in self._listed if isinstance(each, nn.Module)]
+
+    @property
+    def _listed(self) -> list[Said]:
+        if self.said is None:
+            return []
+        return [self.said] if isinstance(self.said, (str, Path, nn.Module)) else list(self.said)
+
+    def files(self, trainer: Trainer) -> list[Path]:
+        """The checkpoints: those that were said, else those of the run, else those beside the one that is tested.
+
+        The first rank looks; all ranks together.
+        """
+        found = self._look(trainer) if trainer.is_global_zero else []
+        return [Path(path) for path in trainer.strategy.broadcast([str(path) for path in found])]
+
+    def _look(self, trainer: Trainer) -> list[Path]:
+        paths = [each for each in self._listed if not isinstance(each, nn.Module)]
+        if self._listed:
+            return checkpoints_at(paths) if paths else []
+        found = checkpoints_of(trainer)
+        loaded = Path(trainer.ckpt_path) if trainer.ckpt_path else None
+        return found if found or loaded is None else checkpoints_at([loaded.parent])
+
+    def found(self, trainer: Trainer, module: LightningModule, losses: Mapping[tuple[float, ...], float]) -> list[MemberState]:
+        """The members, at most so many; all ranks together.
+
+        Args:
+            trainer: of the run.
+            module: whose architecture they have.
+            losses: log loss of weights that were judged, by their marks.
+
+        Raises:
+            ValueError: there are none, or one does not fit the module.
+        """
+        read = [state for path in self.files(trainer) for state in read_members(path, module)]
+        given = [module_member(each, name=f"module {i}", base=module) for i, each in enumerate(self.modules, 1)]
+        states = distinct([*(read if self.averages else _own(read)), *given])
+        if not states:
+            raise ValueError(
+                "there are no checkpoints to combine. Pass ModelCheckpoint(save_top_k=5, monitor=...) to the Trainer, or "
+                'members="folder/*.ckpt".'
+            )
+        if len(states) > self.most:
+            states = self._fewer(trainer, states, losses)
+        return states
+
+    def _fewer(
+        self, trainer: Trainer, states: list[MemberState], losses: Mapping[tuple[float, ...], float]
+    ) -> list[MemberState]:
+        """Those with the lowest log loss; of those that were not judged the latest."""
+        known: Mapping[tuple[float, ...], float] = trainer.strategy.broadcast(dict(losses))
+        order = sorted(range(len(states)), key=lambda i: (known.get(states[i].mark, float("inf")), -i))
+        kept = sorted(order[: self.most])
+        rank_zero_info(
+            f"CheckpointEnsemble: of {len(states)} members the {self.most} with the lowest log loss on validation, else the "
+            f"latest, are taken. most={len(states)} takes all."
+        )
+        return [states[i] for i in kept]
+
+    def standing(self, trainer: Trainer, module: LightningModule, fit: EnsembleFit | None) -> Standing:
+        """Members that are ready: on test those of the fit, if there is one, else all; all ranks together."""
+        if trainer.state.fn == "test":
+            fit = self._fit(trainer, fit)
+            if fit is not None:
+                states = [self.of_fit(fit, member, module) for member in (*fit.members, *fit.soups)]
+                return Standing(Members(states, on=self.on), states, fit)
+        states = self.found(trainer, module, {})
+        return Standing(Members(states, on=self.on), states, None)
+
+    def folder(self, trainer: Trainer, states: Sequence[MemberState]) -> Path:
+        """Where a fit of members lies; all ranks together."""
+        return folder_of([state.source for state in states], run_folder(trainer))
+
+    def _fit(self, trainer: Trainer, fit: EnsembleFit | None) -> EnsembleFit | None:
+        """What was fitted: by this callback, else what lies beside the members; all ranks together."""
+        if fit is not None:
+            return fit
+        files = [str(path) for path in self.files(trainer)]
+        folder = folder_of(files, run_folder(trainer))
+        found = EnsembleFit.read(folder) if trainer.is_global_zero else None
+        state = trainer.strategy.broadcast(None if found is None else found.to_state())
+        return None if state is None else replace(EnsembleFit.from_state(state), folder=folder)
+
+    def of_fit(self, fit: EnsembleFit, member: FittedMember, module: nn.Module) -> MemberState:
+        """The weights of a member that a fit knows.
+
+        Raises:
+            ValueError: they are gone, or are others now.
+        """
+        if not member.file:
+            read = [module_member(each, name=member.name, base=module) for each in self.modules]
+        else:
+            path = (fit.folder or Path()) / member.file
+            if not path.is_file():
+                raise ValueError(f"{path}, the member {member.name!r} of the ensemble, is not there. {ANEW}")
+            read = read_members(path, module)
+        for state in read:
+            if state.mark == member.mark:
+                return replace(state, name=member.name, kind=member.kind)
+        where = member.file or "a module"
+        raise ValueError(f"{where} has other weights than when the ensemble was fitted to it. {ANEW}")
+
+
+ANEW = "Run validate with the same CheckpointEnsemble, which fits anew to the members that are there."
+"""How an ensemble is had again."""
+
+
+def _own(states: Sequence[MemberState]) -> list[MemberState]:
+    """Of each file the weights that it is loaded with."""
+    first = {state.source: state for state in reversed(states)}
+    return [state for state in states if first[state.source] is state]
