@@ -22,7 +22,7 @@ def fold_of(rows: int, folds: int, *, groups: Tensor | None = None, seed: int = 
     """
     number = rows if groups is None else 0
     if groups is not None:
-        found, groups = groups.unique(return_inverse=True)
+        found, groups = torch.unique(groups, return_inverse=True)
         number = len(found)
     place = torch.randperm(number, generator=torch.Generator().manual_seed(seed)) % folds
     return place if groups is None else place[groups.cpu()]

@@ -152,7 +152,7 @@ def greedy_weights(logp: Tensor, target: Tensor, *, rounds: int = ROUNDS) -> Ten
         rounds: how often one is added.
 
     Example:
-        >>> logp = torch.tensor([[[0.9, 0.1], [0.2, 0.8]], [[0.7, 0.3], [0.1, 0.9]]]).log()
+        >>> logp = torch.tensor([[[0.9, 0.1], [0.2, 0.8]], [[0.8, 0.2], [0.1, 0.9]]]).log()
         >>> greedy_weights(logp, torch.tensor([0, 1]), rounds=10).tolist()
         [0.5, 0.5]
     """
