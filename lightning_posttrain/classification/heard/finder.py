@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,10 +14,12 @@ from torch import Tensor, nn
 from lightning_posttrain.classification.heard.arranged import arranged
 from lightning_posttrain.classification.heard.choice import as_said, chosen_head, hearing_of, returned
 from lightning_posttrain.classification.heard.scores import HeardScores, at_depth
+from lightning_posttrain.classification.heard.step_again import Arrange, StepAgain, arranger, as_it_is
 from lightning_posttrain.classification.score_finder import ScoreFinder
 from lightning_posttrain.classification.tasks import ScoreKind, Task, to_logits
 from lightning_posttrain.core.callback.from_lightning import rank_zero_info
 from lightning_posttrain.core.capture.batch_parts import PartSource
+from lightning_posttrain.core.capture.call_again import call_again
 from lightning_posttrain.core.capture.call_source import CallSource, call_sources
 from lightning_posttrain.core.capture.network_call import NetworkCall, network_call
 from lightning_posttrain.core.capture.step import Step
@@ -59,6 +62,7 @@ class PairFinder:
         self.learned: Learned | None = None
         self.listens = reading.scores_fn is None
         self.call: NetworkCall | None = None
+        self._outer: str | None = None
         self._rule: HeardScores | None = None
         self._seen: CallSource | None = None
         self._taught = tuple(taught)
@@ -68,7 +72,8 @@ class PairFinder:
         """Names of the modules that are to be heard; None for all."""
         if self.learned is None or self.listens:
             return None
-        return frozenset({self.learned.call.module, *([] if self.call is None else [self.call.module])})
+        callers = (self._outer, None if self.call is None else self.call.module)
+        return frozenset({self.learned.call.module, *(name for name in callers if name is not None)})
 
     def find(self, step: Step, given: Given) -> Found:
         """The scores and targets of a step.
@@ -87,7 +92,8 @@ class PairFinder:
             return self._as_learned(step, given, self.learned)
         if given.problem is not None:
             raise ValueError(no_classes(step, self.reading) or str(given.problem)) from given.problem
-        return Found(self._by_shape(step), given)
+        scores = self._by_shape(step)
+        return Found(scores, given, self._again(step, given, scores, scores))
 
     def _refuse(self, step: Step, given: Given) -> None:
         """Raise where a step says for certain that it is something else, and the user said nothing."""
@@ -136,7 +142,8 @@ class PairFinder:
         scores, indices = arranged(heard.prediction.detach(), target, heard.task, heard.source)
         if self.learned is None:
             self._learn(step, heard, scores)
-        return Found(scores, self._with_inputs(step, _given(given, target, indices, heard)))
+        found = self._with_inputs(step, _given(given, target, indices, heard))
+        return Found(scores, found, self._again(step, given, heard.prediction, scores, arranger(heard, target)))
 
     def _learn(self, step: Step, heard: HeardScores, scores: Tensor) -> None:
         """Note the call that gave the scores; where it gives the very same, it is all one needs."""
@@ -152,31 +159,47 @@ class PairFinder:
                     self.learned, self.listens, self._rule = found, False, None
                     targets = [part for part in (heard.target, taken[2]) if isinstance(part, Tensor)]
                     self.call = network_call(source, giver, step, targets)
+                    outer = call_again(heard.prediction, step)
+                    self._outer = None if outer is None else outer.module
                     return
 
     @staticmethod
-    def _take(learned: Learned, step: Step, given: Tensor | None) -> tuple[Tensor, Tensor, Tensor] | None:
+    def _take(learned: Learned, step: Step, given: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
         target = given if learned.source is None else learned.source.of(step.parts)
         if target is None:
             return None
         found = []
         for prediction in learned.call.take(step.inside):
             with contextlib.suppress(RuntimeError, IndexError):  # of other rows
-                found.append((*arranged(prediction.detach(), target, learned.task, learned.source), target))
+                scores, indices = arranged(prediction.detach(), target, learned.task, learned.source)
+                found.append((scores, indices, target, prediction))
         return found[0] if len(found) == 1 else None
 
     def _as_learned(self, step: Step, given: Given, learned: Learned) -> Found:
         taken = self._take(learned, step, given.indices)
         if taken is None and not step.firings and given.problem is None:  # it ran before there were hooks
-            return Found(self._by_shape(step), replace(given, ignored=learned.ignore_index))
+            scores = self._by_shape(step)
+            again = self._again(step, given, scores, scores)
+            return Found(scores, replace(given, ignored=learned.ignore_index), again)
         if taken is None:
             raise ValueError(
                 f"this step does not call `{learned.call.module or 'forward'}` as the first one did, whose loss or "
                 'metric took the scores from there. Return {"logits": logits} from the step, or pass '
                 "scores_fn=lambda outputs, batch: ... ."
             )
-        scores, indices, target = taken
-        return Found(scores, self._with_inputs(step, _given(given, target, indices, learned)))
+        scores, indices, target, prediction = taken
+        found = self._with_inputs(step, _given(given, target, indices, learned))
+        return Found(scores, found, self._again(step, given, prediction, scores, arranger(learned, target)))
+
+    def _again(
+        self, step: Step, given: Given, prediction: Tensor, scores: Tensor, arrange: Arrange = as_it_is
+    ) -> StepAgain | None:
+        """How a step's scores are asked for again; None where a function of the user's makes them of its outputs."""
+        if self.reading.scores_fn is not None or (given.inputs is None and not step.inside):
+            return None
+        alone = self.learned is None or self.listens or self._outer is not None
+        pick = partial(self.by_shape.pick, shape=step.shape)
+        return StepAgain(step, given.inputs, prediction, scores, arrange, pick, alone)
 
     def _with_inputs(self, step: Step, given: Given) -> Given:
         """With what the network was called with, where that is known."""
@@ -197,7 +220,7 @@ class PairFinder:
         """Go by what the steps of another stage taught, where it can be found in this one."""
         for finder in self._taught:
             if finder.learned is not None and self._take(finder.learned, step, given.indices) is not None:
-                self.learned, self.call = finder.learned, finder.call
+                self.learned, self.call, self._outer = finder.learned, finder.call, finder._outer
                 rank_zero_info(
                     "lightning_posttrain: this step has no loss and no metric; its scores are those of "
                     f"`{self.learned.call.module or 'forward'}`, as a loss of another stage told."

@@ -20,6 +20,7 @@ from lightning_posttrain.core.callback.target_copies import TargetCopies
 from lightning_posttrain.core.capture.loaders import Stage, stage_of
 from lightning_posttrain.core.stream.evaluation import Evaluation, Needs
 from lightning_posttrain.core.stream.reading import Reading
+from lightning_posttrain.core.stream.replay import Replay
 from lightning_posttrain.core.stream.stream import EvaluationStream
 
 
@@ -44,6 +45,8 @@ class EvaluationCallback(CarriesOpenEpoch, Reports, Returns, TargetCopies, AnyCa
     tag: ClassVar[str]
     names_samples: ClassVar[bool] = False
     """Whether it needs positions in the dataset, which are proven for who does and told to nobody else."""
+    asks_again: ClassVar[bool] = False
+    """Whether it asks the module for each batch again, with other weights."""
 
     def __init__(
         self,
@@ -90,6 +93,9 @@ class EvaluationCallback(CarriesOpenEpoch, Reports, Returns, TargetCopies, AnyCa
     def observe(self, key: str, batch: Any) -> None:
         """See a batch; for what is no metric."""
 
+    def replay(self, key: str, batch: Any, again: Replay) -> None:
+        """See what the module makes of a batch with other weights; for what ``asks_again``."""
+
     # hooks
 
     def takes(self, trainer: Trainer) -> bool:
@@ -120,7 +126,8 @@ class EvaluationCallback(CarriesOpenEpoch, Reports, Returns, TargetCopies, AnyCa
 
     def counts_open_epoch(self) -> bool:
         """Where it looks at no single batch."""
-        return type(self).observe is EvaluationCallback.observe and type(self).see is EvaluationCallback.see
+        looks = ("observe", "see", "replay")
+        return all(getattr(type(self), look) is getattr(EvaluationCallback, look) for look in looks)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Join the stream."""

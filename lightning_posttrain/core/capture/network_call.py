@@ -63,11 +63,7 @@ class NetworkCall:
             for piece, (dtype, _) in zip(pieces, self.like, strict=True)
         )
         new = {**dict(zip(self.signal, cast, strict=True)), **dict(zip(self.context, context, strict=True))}
-        args, kwargs = replaced(self.inputs, new)
-        module = root.get_submodule(self.module)
-        if self.source.module == self.module:
-            return _picked(module(*args, **kwargs), self.source)
-        return _inside(root, self.source, lambda: module(*args, **kwargs))
+        return called(root, self.module, self.source, replaced(self.inputs, new))
 
 
 def joined(signal: Sequence[Tensor]) -> Tensor:
@@ -76,6 +72,14 @@ def joined(signal: Sequence[Tensor]) -> Tensor:
         return signal[0]
     kind = next((one.dtype for one in signal if one.is_floating_point()), torch.float32)
     return torch.cat([one.to(kind) for one in signal], 1)
+
+
+def called(root: nn.Module, name: str, source: CallSource, inputs: tuple[tuple[Any, ...], Mapping[str, Any]]) -> Tensor:
+    """The prediction that a call of a module gives, of its own or of a part of it."""
+    (args, kwargs), module = inputs, root.get_submodule(name)
+    if source.module == name:
+        return _picked(module(*args, **kwargs), source)
+    return _inside(root, source, lambda: module(*args, **kwargs))
 
 
 def _picked(output: Any, source: CallSource) -> Tensor:

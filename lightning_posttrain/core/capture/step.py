@@ -33,6 +33,7 @@ class Step:
         parts: the tensors of the batch, as the loader gave it.
         pairs: what the witness heard; None where it did not listen.
         notes: what was worked out of it, for all that look at the same step.
+        before: copies of ``parts`` from before the step, where somebody asks the module again.
     """
 
     outputs: Any
@@ -46,6 +47,7 @@ class Step:
     parts: Mapping[Path, Tensor] = field(default_factory=dict)
     pairs: list[Pair] | None = None
     notes: dict[str, Any] = field(default_factory=dict)
+    before: Mapping[Path, Tensor] = field(default_factory=dict)
 
     @cached_property
     def called(self) -> list[Firing]:

@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning_posttrain.core.output.result import Result
 from lightning_posttrain.core.stream.metric import StreamMetric
 from lightning_posttrain.core.stream.reading import Again, Reading
+from lightning_posttrain.core.stream.replay import Replay
 
 Value = TypeVar("Value")
 Needs = tuple[type[StreamMetric], ...]
@@ -64,6 +65,13 @@ class Member(Protocol):
 
     def observe(self, key: str, batch: Any) -> None:
         """See a batch of the loader named ``key``, as ``"val"`` or ``"val/dataloader_1"``."""
+
+    @property
+    def asks_again(self) -> bool:
+        """Whether it wants to know what other weights make of each batch."""
+
+    def replay(self, key: str, batch: Any, again: Replay) -> None:
+        """Ask the module for a batch again, whatever its weights are at each call; for who ``asks_again``."""
 
 
 def no_predictions(_inputs: Any, _context: Any) -> Any:

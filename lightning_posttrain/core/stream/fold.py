@@ -14,7 +14,8 @@ from lightning_posttrain.core.stream.epoch import Epoch, Source
 from lightning_posttrain.core.stream.evaluation import Member
 from lightning_posttrain.core.stream.faults import Faults
 from lightning_posttrain.core.stream.first_batch import Read, first_batch
-from lightning_posttrain.core.stream.reading import Part, Reading
+from lightning_posttrain.core.stream.reading import Batch, Part, Reading
+from lightning_posttrain.core.stream.replay import Replay, asked
 from lightning_posttrain.core.stream.step_reader import StepReader, ToRead
 
 NO_ROWS = Rows(None, None)
@@ -56,8 +57,14 @@ class BatchFolder:
                     counted = source.rows.take(len(given.indices), scores.device)
                     proof = (trainer, source.loader, counted, self._reader.parts, parts_of)
                     rows = self.positions.proven(*proof, key=source.key, wanted=named)
-                batch = reading.batch(scores, given, NO_ROWS if given.selected or rows is None else rows)
+                known = NO_ROWS if given.selected or rows is None else rows
+                batch = reading.batch(scores, given, known)
                 self._fold(trainer, epoch, source, reading, readers, Read(batch, scores, given))
+                asking = [] if trainer.sanity_checking else [member for member in readers if member.asks_again]
+                for member in asking:
+                    inputs = self._reader.as_given(given.inputs)
+                    again = Replay(reading, found, known, trainer.lightning_module, inputs)
+                    member.attempt(trainer, "ask for a batch again", _replay, trainer, member, source.key, batch, again)
         if rows is None:
             source.rows.skip()
 
@@ -94,3 +101,8 @@ def part_of(
     """Accumulators for what callbacks need of a reading."""
     needs = [member.attempt(trainer, "name its metrics", member.metrics) or () for member in readers]
     return reading.part(likeness, (kind for kinds in needs for kind in kinds), device)
+
+
+def _replay(trainer: Trainer, member: Member, key: str, batch: Batch, again: Replay) -> None:
+    with asked(trainer, trainer.lightning_module):
+        member.replay(key, batch, again)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_posttrain.core.output.result import Result
 
@@ -70,10 +70,17 @@ class Against(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a finder found in a step: predictions as the network gave them, and what they are for."""
+    """What a finder found in a step: predictions as the network gave them, and what they are for.
+
+    Args:
+        predictions: of the step.
+        given: what they are for.
+        again: the same from the module as it is at the call, for the same batch; None where that cannot be asked for.
+    """
 
     predictions: Tensor
     given: Given
+    again: Callable[[nn.Module], Tensor] | None = None
 
 
 class Caption(NamedTuple):

@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_posttrain.core.capture.batch_parts import Path, parts_of
+from lightning_posttrain.core.capture.call_again import before
 from lightning_posttrain.core.capture.forward import second_forward
 from lightning_posttrain.core.capture.listener import Listener
 from lightning_posttrain.core.capture.loaders import stage_of
@@ -40,6 +41,7 @@ class StepReader:
         self.heard: list[Pair] = []
         self._given: dict[Reading, Given] = {}
         self.parts: dict[Path, Tensor] = {}
+        self._before: dict[Path, Tensor] = {}
         self._spoke: set[str] = set()
         self._found: set[tuple[str, Reading]] = set()
 
@@ -51,7 +53,7 @@ class StepReader:
     def end(self) -> None:
         """Leave the module as it was."""
         self.listener.detach()
-        self._given, self.parts, self.heard = {}, {}, []
+        self._given, self.parts, self._before, self.heard = {}, {}, {}, []
 
     def readers(self, stage: str, taking: list[Member]) -> Readers:
         """Callbacks that want a stage by their readings, as far as these are known, each target for itself."""
@@ -65,12 +67,14 @@ class StepReader:
         self, trainer: Trainer, module: LightningModule, batch: Any, taking: list[Member], place: str, *, heard: bool
     ) -> None:
         """Read what the loader gave, which the step may change, and listen to the step; None is no batch."""
-        self._given, self.parts = {}, {}
+        self._given, self.parts, self._before = {}, {}, {}
         if batch is None:
             return
         readings = list(self.readers(stage_of(trainer), taking))
         self._given = {reading: reading.given(batch) for reading in readings}
         self.parts = parts_of(batch)
+        if any(member.asks_again for member in taking):
+            self._before = {path: part.clone() for path, part in self.parts.items()}
         finders = self.told.finders(place, readings)
         of = [None if finder is None else finder.modules for finder in finders]
         self.listener.listen(
@@ -105,6 +109,10 @@ class StepReader:
                 given[reading] = reading.given_again(given[self.told.said[reading]])
             found.append((reading, readers, partial(self._find, trainer, place, reading, given[reading], step_of)))
         return found
+
+    def as_given(self, value: Any) -> Any:
+        """What is of the batch as it was before the step, for who asks again."""
+        return before(value, self.parts, self._before)
 
     def _skipped(self, place: str, outputs: Any, *, silent: bool) -> bool:
         """Whether a step did nothing with its batch, where with others of the loader it ran what predicts."""
@@ -158,7 +166,7 @@ class StepReader:
         def step_of(given: Given) -> Step:
             again = second_forward(trainer, module, given.inputs, self.listener.tap, given.shapes)
             shape = given.shapes[0] if given.shapes else torch.Size()
-            seen = (firings, again, wrapped, self.parts, pairs, notes)
+            seen = (firings, again, wrapped, self.parts, pairs, notes, self._before)
             return Step(outputs, batch, given.inputs, given.target, shape, *seen)
 
         return step_of
