@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -14,19 +15,21 @@ from lightning_posttrain.classification import EvalBatch, EvaluationOptions, Str
 from lightning_posttrain.core.callback.options import at_least, one_of
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.stream.evaluation import Evaluation
-from lightning_posttrain.core.stream.ranks import any_rank, sum_over_ranks
+from lightning_posttrain.core.stream.ranks import sum_over_ranks
 from lightning_posttrain.core.stream.replay import Replay
-from lightning_posttrain.ensembles.after_fit import Fitter
+from lightning_posttrain.core.stream.stream import EvaluationStream
 from lightning_posttrain.ensembles.fit import EnsembleFit
-from lightning_posttrain.ensembles.functional.strategies import check_strategies
-from lightning_posttrain.ensembles.gathering import Gathering, rows_of
+from lightning_posttrain.ensembles.fitting import Fitting, fit_together
+from lightning_posttrain.ensembles.functional.strategies import STRATEGIES, check_strategies
+from lightning_posttrain.ensembles.gathering import Gathering, rows_of, saved_steps
 from lightning_posttrain.ensembles.judging import Judge
+from lightning_posttrain.ensembles.judging_pass import JudgingPass, entry_of, table_of, table_of_pass
 from lightning_posttrain.ensembles.kept_scores import RowScores
+from lightning_posttrain.ensembles.members.state import MemberState
 from lightning_posttrain.ensembles.network import EnsembleNetwork
-from lightning_posttrain.ensembles.reporting import report_fit, report_judged
+from lightning_posttrain.ensembles.reporting import report_judged
 from lightning_posttrain.ensembles.result import EnsembleReport
-from lightning_posttrain.ensembles.standing import Standing
-from lightning_posttrain.ensembles.wanted import Wanted
+from lightning_posttrain.ensembles.wanted import Standing, Wanted
 
 Said = str | Path | nn.Module
 
@@ -58,8 +61,6 @@ class CheckpointEnsemble(StreamCallback):
         on: where members' weights lie: ``"device"``, ``"cpu"``, from where each is copied in turn, or ``"auto"``:
             on the device while they take less than a quarter of what is free.
         forward_fn: from the module and inputs to scores, where the step does more than call the network.
-        then: callbacks that read the scores of the ensemble in place of the module's on ``test``, as
-            ``[HardExamples(), ConfusionMatrix()]``; their tags begin with ``ensemble/``.
         **options: what every callback takes, see ``StreamCallback``.
 
     Example:
@@ -93,7 +94,7 @@ class CheckpointEnsemble(StreamCallback):
         at_least("folds", folds, 2)
         one_of("on", on, ("auto", "device", "cpu"))
         self.wanted = Wanted(members, averages=averages, most=most, on=on)
-        self.strategies = strategies
+        self.strategies = tuple(STRATEGIES) if strategies is None else tuple(strategies)
         self.soups, self.folds = soups, folds
         self.forward_fn = forward_fn
         self.fit: EnsembleFit | None = None
@@ -101,6 +102,7 @@ class CheckpointEnsemble(StreamCallback):
         self._standing: Standing | None = None
         self._rows: RowScores | None = None
         self._judges: dict[str, Judge] = {}
+        self._last: Evaluation | None = None
 
     def network(self, model: nn.Module, strategy: str | None = None) -> EnsembleNetwork:
         """The ensemble as one module, from inputs to log-probabilities; that of multilabel tasks to log-odds.
@@ -120,7 +122,7 @@ class CheckpointEnsemble(StreamCallback):
         """Begin a run."""
         self._standing = None
         if stage == "fit":
-            self._gathering, self.fit = Gathering(), None
+            self._gathering, self.fit, self._last = Gathering(), None, None
 
     def open(self, trainer: Trainer, module: LightningModule) -> None:
         """Begin an epoch, with members where it is no fit's."""
@@ -132,19 +134,20 @@ class CheckpointEnsemble(StreamCallback):
 
     def replay(self, key: str, batch: EvalBatch, again: Replay) -> None:
         """Keep the scores of a validation, or run the members on a batch."""
-        trainer = again.module.trainer
+        trainer, module = again.module.trainer, again.module
         if trainer.state.fn == "fit":
             if key == "val":
-                self._gathering.add(trainer, again.module, batch)
+                self._gathering.add(trainer, module, batch)
             return
-        if self._standing is None or key.startswith("val/"):
+        standing = self._standing
+        if standing is None or key.startswith("val/"):
             return
-        batches = self._standing.members.scores(trainer, again.module, again, forward_fn=self.forward_fn)
+        batches = standing.members.scores(trainer, module, again, batch, forward_fn=self.forward_fn)
         if key == "val":
-            self._rows = self._rows or rows_of(trainer, len(batches), batch)
+            self._rows = self._rows or rows_of(trainer, len(batches), batch.num_classes, labels=batch.multilabel)
             self._rows.update(batches)
         else:
-            self._judge(trainer, key, batch).add(batches)
+            self._judge(trainer, key, self.reading.likeness(batch)).add(batches)
 
     def _judge(self, trainer: Trainer, key: str, likeness: tuple[int, ...]) -> Judge:
         assert self._standing is not None
@@ -160,24 +163,66 @@ class CheckpointEnsemble(StreamCallback):
         """What members and strategies amount to; of the validations of a fit nothing, before it ends."""
         trainer, standing = module.trainer, self._standing
         if trainer.state.fn == "fit":
+            self._last = evaluation if evaluation.key == "val" else self._last
             if evaluation.key == "val":
-                self._gathering.end(trainer, len(names), task=self.reading.task, saved=lambda: saved_steps(trainer))
+                saved = partial(saved_steps, trainer)
+                self._gathering.end(trainer, len(names), task=self.reading.task, saved=saved)
             return None
-        if standing is None:
+        if standing is None or evaluation.key.startswith("val/"):
             return None
         if evaluation.stage == "val":
-            return self._fitted(trainer, module, standing.states, self._table(trainer, names)) if not evaluation.suffix else None
+            return self._fit_to(trainer, module, standing.states, len(names))
         judge = self._judge(trainer, evaluation.key, (len(names), 0))
         sum_over_ranks(trainer, judge.metrics)
         return report_judged(judge, standing.strategies, standing.states, standing.fit)
 
     def finish(self, trainer: Trainer, module: LightningModule) -> None:
-        """Fit the strategies; all ranks together."""
-        if "val" in self.stages and not trainer.fast_dev_run:
-            ...
+        """Fit the strategies at the end of a fit; all ranks together."""
+        if trainer.fast_dev_run or "val" not in self.stages:  # type: ignore[attr-defined]
+            return
+        if self._last is None:
+            EvaluationStream.of(trainer).say_once(NO_VALIDATION)
+            return
+        states = self.wanted.found(trainer, module, self._gathering.losses())
+        report = self._fit_to(trainer, module, states, len(self.names(self._last.names)))
+        self._gathering.forget()
+        self.write_last(trainer, self._last, report, self.show(report, self._last.label))
+
+    def _fit_to(
+        self, trainer: Trainer, module: LightningModule, states: Sequence[MemberState], columns: int
+    ) -> EnsembleReport:
+        """Fit the strategies to members, and keep that; all ranks together."""
+        judging = JudgingPass(
+            trainer, module, self.reading, columns=columns, on=self.wanted.on, forward_fn=self.forward_fn
+        )
+        labels = self.reading.task == "multilabel"
+        if trainer.state.fn == "fit":
+            table = table_of(trainer, states, self._gathering, judging)
+        else:
+            table = table_of_pass(trainer, self._rows, members=len(states), columns=columns, labels=labels)
+        fitting = Fitting(
+            self.reading, self.strategies, folds=self.folds, folder=self.wanted.folder(trainer, states),
+            entry=entry_of(trainer, self.reading),
+        )  # fmt: skip
+        self.fit, report = fit_together(fitting, states, table, judging, soups=self.soups)
+        if trainer.is_global_zero:
+            with self.guarded(trainer, "write its fit", "A test in another process has no fit then."):
+                self.fit.write(fitting.folder)
+        return report
 
     def show(self, result: EnsembleReport, title: str) -> Iterator[Tagged]:
         """The strategies, the members, and what they share."""
         from lightning_posttrain.ensembles.render.strategies import ensemble_artifacts
 
         yield from ensemble_artifacts(result, tag=self.tag, title=title)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Let go of the members' weights."""
+        self._standing = None
+        super().teardown(trainer, pl_module, stage)
+
+
+NO_VALIDATION = (
+    "CheckpointEnsemble: there was no validation in this fit, so that nothing is fitted to the checkpoints. Pass "
+    "val_dataloaders, or run validate afterwards; without a fit test reports plain means."
+)

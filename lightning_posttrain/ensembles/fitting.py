@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lightning_posttrain.classification import ClassReading, EvalBatch
+from lightning_posttrain.core.stream.ranks import of_first_rank
+from lightning_posttrain.ensembles.average_weights import soups_of, written
 from lightning_posttrain.ensembles.fit import BEST, EnsembleFit, FittedMember, OnValidation, relative
-from lightning_posttrain.ensembles.functional.cross_fit import CrossFit, HeldOut, choose, cross_fit
-from lightning_posttrain.ensembles.functional.paired import difference
+from lightning_posttrain.ensembles.functional.choice import ALONE, Choice, choose
+from lightning_posttrain.ensembles.functional.cross_fit import CrossFit, cross_fit
+from lightning_posttrain.ensembles.functional.paired import paired_interval
 from lightning_posttrain.ensembles.functional.rows import log_probabilities, own_log_probability, row_of
+from lightning_posttrain.ensembles.functional.strategies import SINGLE_WEIGHTS, TITLES
 from lightning_posttrain.ensembles.judging import Judge
+from lightning_posttrain.ensembles.judging_pass import JudgingPass
 from lightning_posttrain.ensembles.kept_scores import KeptScores
 from lightning_posttrain.ensembles.members.state import MemberState
 from lightning_posttrain.ensembles.reporting import report_fitted
 from lightning_posttrain.ensembles.result import EnsembleReport
 
-SINGLES = {"ema": "ema", "swa": "swa"}
-"""Strategies that take the best member of a kind alone."""
 CHUNK = 1 << 16
 """Rows that are judged at a time."""
 
@@ -36,6 +40,7 @@ class Fitting:
         folds: of the cross-fitting.
         folder: where the fit is written.
         entry: dotted name of the module that gives scores from inputs.
+        notes: on what was left out before.
     """
 
     reading: ClassReading
@@ -43,7 +48,7 @@ class Fitting:
     folds: int
     folder: Path
     entry: str = ""
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     def fitted(
         self, states: Sequence[MemberState], soups: Sequence[MemberState], table: KeptScores
@@ -63,15 +68,14 @@ class Fitting:
         sample = table.sample[row_of(table.target, task)]
         found = cross_fit(self.strategies, logp[:, : len(states)], target, groups=sample, folds=self.folds)
         alone = _alone(states, soups, logp, target)
-        held_out = {**found.held_out, **{name: _as_is(logp[:, place], target) for name, place in alone.items()}}
-        order = _in_order(held_out)
-        choice = choose({name: held_out[name] for name in order}, groups=sample)
+        judged = _with_single_weights(found, alone, logp, target)
+        choice = judged.choice(found, sample)
         fit = EnsembleFit(
             members=tuple(_known(state, self.folder) for state in states),
             soups=tuple(_known(state, self.folder) for state in soups),
-            strategies=found.fitted,
+            strategies=dict(found.combinations),
             alone=alone,
-            validation={name: _on_validation(held_out[name], held_out[BEST], sample) for name in order},
+            validation=judged.on_validation(sample),
             chosen=choice.chosen,
             kept=choice.kept,
             reason=choice.reason,
@@ -80,7 +84,7 @@ class Fitting:
             rows=len(table.target),
             total=table.total,
             entry=self.entry,
-            notes=(*self.notes, *found.notes),
+            notes=(*self.notes, *_left_out(found)),
             folder=self.folder,
         )
         return fit, self._report(fit, [*states, *soups], table)
@@ -99,39 +103,111 @@ class Fitting:
         return report_fitted(fit, states, singles, pairs)
 
 
+def fit_together(
+    fitting: Fitting, states: Sequence[MemberState], table: KeptScores | None, judging: JudgingPass, *, soups: bool
+) -> tuple[EnsembleFit, EnsembleReport]:
+    """Fit strategies on the first rank, after soups were made by all; all ranks together.
+
+    Args:
+        fitting: what is fitted.
+        states: the members.
+        table: their scores, None on all ranks but the first.
+        judging: judges soups.
+        soups: whether there are to be some.
+
+    Raises:
+        ValueError: there are no rows to fit to.
+    """
+    trainer, averages, said = judging.trainer, list[MemberState](), ""
+    if soups:
+        losses: list[float] = trainer.strategy.broadcast(_losses(table, fitting.reading) if table is not None else [])
+        averages, said = soups_of(states, losses, judging)
+        averages = [written(soup, fitting.folder, states[0].source, judging.module) for soup in averages]
+        table = _with(table, judging.scores(averages)) if averages else table
+    found = None
+    if trainer.is_global_zero:
+        assert table is not None
+        noted = replace(fitting, notes=tuple(filter(None, (*fitting.notes, said))))
+        found = noted.fitted(states, averages, table)
+    shared = of_first_rank(trainer, found)
+    assert shared is not None
+    return shared
+
+
+def _losses(table: KeptScores, reading: ClassReading) -> list[float]:
+    logp, target = log_probabilities(table.scores, table.target, reading.task)
+    losses: list[float] = (-own_log_probability(logp, target).mean(0)).tolist()
+    return losses
+
+
+def _with(table: KeptScores | None, more: KeptScores) -> KeptScores | None:
+    """Scores of members, and of others on the same rows."""
+    if table is None:
+        return None
+    if not table.same_rows(more):
+        raise ValueError("the validation loader gave other rows when soups were judged. Give it no shuffle=True.")
+    return replace(table, scores=torch.cat([table.scores, more.scores], 1))
+
+
+class _Judged(NamedTuple):
+    """Strategies by name, from simple to complex, their losses and hits ``(R, S)`` on rows that were left out."""
+
+    names: Sequence[str]
+    losses: Tensor
+    hits: Tensor
+
+    def choice(self, found: CrossFit, sample: Tensor) -> Choice:
+        """The one to take; where nothing was judged, that of the fits."""
+        if not found.held_out or len(self.names) < 2:
+            return Choice(found.chosen, found.kept, found.reason)
+        return choose(self.names, self.losses, sample)
+
+    def on_validation(self, sample: Tensor) -> dict[str, OnValidation]:
+        """Figures of each, and differences to the best member alone."""
+        best = self.names.index(BEST)
+        figures = [self.losses, self.hits.double()]
+        apart = [each - each[:, best, None] for each in figures]
+        ends = [paired_interval(each, sample) for each in apart]
+        return {
+            name: OnValidation(
+                *(float(each[:, place].mean()) for each in figures),
+                *((float(each[:, place].mean()), *end[place].tolist()) for each, end in zip(apart, ends, strict=True)),
+            )
+            for place, name in enumerate(self.names)
+        }
+
+
 def _alone(
     states: Sequence[MemberState], soups: Sequence[MemberState], logp: Tensor, target: Tensor
 ) -> dict[str, int]:
-    """Sets of weights that are strategies by themselves: the best average of each kind, and the soups."""
+    """Averages of weights that are strategies by themselves: the best of each kind among the members, and the soups."""
     losses = -own_log_probability(logp, target).mean(0)
     found = {}
-    for name, kind in SINGLES.items():
+    for kind in ("ema", "swa"):
         of_kind = [place for place, state in enumerate(states) if state.kind == kind]
         if of_kind and len(of_kind) < len(states):
-            found[name] = min(of_kind, key=lambda place: float(losses[place]))
+            found[kind] = min(of_kind, key=lambda place: float(losses[place]))
     return {**found, **{soup.name.replace(" ", "_"): len(states) + place for place, soup in enumerate(soups)}}
 
 
-def _as_is(logp: Tensor, target: Tensor) -> HeldOut:
-    """Scores that no fit has part in."""
-    loss = -own_log_probability(logp, target)
-    return HeldOut(loss, (logp.argmax(1) == target).double())
+def _with_single_weights(found: CrossFit, alone: Mapping[str, int], logp: Tensor, target: Tensor) -> _Judged:
+    """Strategies behind those of one member, averages of weights among them, as no fit has part in their scores."""
+    first = [name for name in found.names if name in ALONE]
+    names = [*first, *(name for name in SINGLE_WEIGHTS if name in alone), *found.names[len(first) :]]
+    chosen = logp[:, list(alone.values())]
+    losses = torch.cat([found.losses, -own_log_probability(chosen, target)], 1)
+    hits = torch.cat([found.hits, chosen.argmax(2) == target[:, None]], 1)
+    place = [[*found.names, *alone].index(name) for name in names]
+    return _Judged(names, losses[:, place], hits[:, place])
 
 
-def _in_order(held_out: dict[str, HeldOut]) -> list[str]:
-    """Names from the simplest on: the best member, single sets of weights, then combinations."""
-    names = list(held_out)
-    singles = [name for name in names if name in (*SINGLES, "uniform_soup", "greedy_soup")]
-    first = [name for name in names if name.startswith(BEST)]
-    return [*first, *singles, *(name for name in names if name not in (*first, *singles))]
-
-
-def _on_validation(found: HeldOut, best: HeldOut, sample: Tensor) -> OnValidation:
-    loss, hits = (
-        tuple(map(float, difference(mine, other, groups=sample)))
-        for mine, other in ((found.loss, best.loss), (found.hits, best.hits))
-    )
-    return OnValidation(float(found.loss.mean()), float(found.hits.mean()), loss, hits)
+def _left_out(found: CrossFit) -> list[str]:
+    """Which strategies are not there, and why; those of one reason together."""
+    reasons = dict.fromkeys(found.left_out.values())
+    return [
+        f"left out: {', '.join(TITLES[name] for name, why in found.left_out.items() if why == reason)}, as {reason}"
+        for reason in reasons
+    ]
 
 
 def _known(state: MemberState, folder: Path) -> FittedMember:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -17,6 +18,7 @@ from lightning_posttrain.classification import EvalBatch
 from lightning_posttrain.core.stream.ranks import sum_over_ranks
 from lightning_posttrain.ensembles.functional.rows import log_probabilities, own_log_probability
 from lightning_posttrain.ensembles.kept_scores import KeptScores, RowScores
+from lightning_posttrain.ensembles.members.files import checkpoints_of
 from lightning_posttrain.ensembles.members.state import Mark, mark
 
 MOST = 24
@@ -57,7 +59,7 @@ class Gathering:
         """Keep the scores of a batch."""
         if self._open is None:
             self._mark = mark(module)
-            self._open = rows_of(trainer, 1, batch.num_classes, labels=batch.multilabel, device=batch.scores.device)
+            self._open = rows_of(trainer, 1, batch.num_classes, labels=batch.multilabel)
         self._open.update(batch)
 
     def end(
@@ -71,8 +73,7 @@ class Gathering:
             task: of the scores.
             saved: steps of which there are checkpoints; asked for where room is scarce.
         """
-        device = trainer.strategy.root_device
-        rows = self._open or rows_of(trainer, 1, columns, labels=task == "multilabel", device=device)
+        rows = self._open or rows_of(trainer, 1, columns, labels=task == "multilabel")
         sum_over_ranks(trainer, [rows])
         kept = rows.report(rows.states())
         if trainer.is_global_zero and len(kept.target):
@@ -104,15 +105,28 @@ class Gathering:
             self._judged.remove(least)
 
 
-def rows_of(trainer: Trainer, members: int, columns: int, *, labels: bool, device: torch.device) -> RowScores:
+def rows_of(trainer: Trainer, members: int, columns: int, *, labels: bool) -> RowScores:
     """An empty table of scores, of the trainer's ranks."""
+    place = {"world": trainer.world_size, "rank": trainer.global_rank}
     with torch.inference_mode(False):
-        return RowScores(
-            members, columns, labels=labels, world=trainer.world_size, rank=trainer.global_rank
-        ).to(device)
+        return RowScores(members, columns, labels=labels, **place).to(trainer.strategy.root_device)
 
 
 def mean_loss(kept: KeptScores, task: str) -> float:
     """Log loss of the one member."""
     logp, target = log_probabilities(kept.scores, kept.target, task)
     return -float(own_log_probability(logp[:, 0], target).mean())
+
+
+def saved_steps(trainer: Trainer) -> set[int]:
+    """Steps of training of which there are checkpoints."""
+    return {_step(str(path), path.stat().st_mtime_ns) for path in checkpoints_of(trainer)}
+
+
+@lru_cache(1024)
+def _step(path: str, _changed: int) -> int:
+    """Of a checkpoint, whose tensors are not read for it; -1 where it does not say."""
+    try:
+        return int(torch.load(path, weights_only=True, mmap=True, map_location="meta")["global_step"])
+    except Exception:  # of another program, or being written
+        return -1

@@ -13,7 +13,7 @@ from lightning_posttrain.classification import ClassReading, EvalBatch, LossSums
 from lightning_posttrain.core.stream.metric import StreamMetric
 from lightning_posttrain.core.stream.reading import Part
 from lightning_posttrain.ensembles.functional.combination import Combination
-from lightning_posttrain.ensembles.functional.diversity import entropies
+from lightning_posttrain.ensembles.functional.diversity import entropy_parts
 from lightning_posttrain.ensembles.functional.rows import member_rows, scores_of
 from lightning_posttrain.ensembles.metric import Judged, Pairs, PairSums
 
@@ -83,7 +83,7 @@ class Judge:
         for part, batch in zip(self._members, batches, strict=True):
             part.add(batch)
         if len(batches[0].target):
-            self._pairs.update(Judged(list(found.values()), batches, torch.stack(entropies(logp))))
+            self._pairs.update(Judged(list(found.values()), batches, torch.stack(entropy_parts(logp)[:2])))
         return found
 
     def _combined(self, how: Strategy, logp: Tensor, batches: Sequence[EvalBatch]) -> EvalBatch:

@@ -13,6 +13,8 @@ from lightning_posttrain.classification import EvalBatch
 from lightning_posttrain.core.output.result import Counted
 from lightning_posttrain.core.statistics.precision import LARGEST_LOSS, wide
 from lightning_posttrain.core.stream.metric import StreamMetric
+from lightning_posttrain.ensembles.functional.diversity import Diversity, DiversitySums
+from lightning_posttrain.ensembles.functional.paired import PairedMoments
 
 FINE = 2.0**24
 """Sums are kept as whole numbers of these parts, so that no order of rows changes them."""
@@ -34,29 +36,17 @@ class Judged(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Pairs(Counted):
-    """Samples, and what strategies do on the same ones.
+    """What strategies do on the same samples, and how members differ on the same rows.
 
     Args:
-        samples: ``N``, that were counted.
-        loss: sum over them of the log loss of each strategy, less that of the first ``(S,)`` float64.
-        loss_squares: of the squares of these differences.
-        hits: sum of the share of each sample's rows that is right, less that of the first ``(S,)`` float64.
-        hits_squares: likewise.
-        rows: that were counted, as labels or positions of a sample.
-        wrong: rows that both of two members had wrong ``(K, K)`` int64; on the diagonal, that one had.
-        differs: rows of which two members predicted different classes ``(K, K)`` int64.
-        entropy: sums over rows of that of the mean of members, and of the mean of theirs ``(2,)`` float64, in nats.
+        loss: of the log loss of each strategy, less that of the first.
+        hits: of the share of each sample's rows that is right, less that of the first.
+        diversity: of the members.
     """
 
-    samples: int
-    loss: Tensor
-    loss_squares: Tensor
-    hits: Tensor
-    hits_squares: Tensor
-    rows: int
-    wrong: Tensor
-    differs: Tensor
-    entropy: Tensor
+    loss: PairedMoments
+    hits: PairedMoments
+    diversity: Diversity
 
 
 @final
@@ -115,7 +105,11 @@ class PairSums(StreamMetric):
     def read(self, states: Mapping[str, Tensor]) -> Pairs:
         """The sums."""
         loss, loss_squares, hits, hits_squares = states["sums"].double() / FINE
-        samples, rows = states["number"].tolist()
-        wrong, differs = states["wrong"].clone(), states["differs"].clone()
-        entropy = states["entropy"].double() / FINE
-        return Pairs(samples, loss, loss_squares, hits, hits_squares, rows, wrong, differs, entropy)
+        samples, rows = states["number"].clone()
+        total, own = states["entropy"].double() / FINE
+        sums = DiversitySums(rows, total, own, states["differs"].clone(), states["wrong"].clone())
+        return Pairs(
+            PairedMoments(loss, loss_squares, int(samples)),
+            PairedMoments(hits, hits_squares, int(samples)),
+            sums.diversity(),
+        )

@@ -5,30 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from torch import Tensor
-
 from lightning_posttrain.ensembles.fit import BEST, EnsembleFit
-from lightning_posttrain.ensembles.functional.paired import difference_from_sums
+from lightning_posttrain.ensembles.functional.paired import PairedMoments
 from lightning_posttrain.ensembles.functional.strategies import TITLES
 from lightning_posttrain.ensembles.judging import Figures, Judge, Strategy
 from lightning_posttrain.ensembles.members.state import MemberState
 from lightning_posttrain.ensembles.metric import Pairs
-from lightning_posttrain.ensembles.result import (
-    Difference,
-    EnsembleReport,
-    MemberReport,
-    StrategyReport,
-    phi,
-)
-
-ALONE = {"ema": "moving average (EMA)", "swa": "stochastic weight averaging", "uniform_soup": "uniform soup", "greedy_soup": "greedy soup"}
-"""Titles of strategies that take one set of weights."""
-
-
-def title_of(name: str) -> str:
-    """A strategy's name for people."""
-    return {**TITLES, **ALONE}[name]
-
+from lightning_posttrain.ensembles.result import Difference, EnsembleReport, MemberReport, StrategyReport
 
 def words_of(how: Strategy, names: Sequence[str]) -> str:
     """What a strategy does with members of these names."""
@@ -56,10 +39,9 @@ def report_judged(
     size = parameters_of(states)
     reports = [
         StrategyReport(
-            name, title_of(name) if fit else title_unfitted(name), words_of(how, names), forwards(how),
+            name, _title(name, fit), words_of(how, names), forwards(how),
             forwards(how) * size, found.accuracy, found.log_loss, found.brier, found.ece,
-            loss=_difference(pairs.loss, pairs.loss_squares, place, pairs.samples),
-            hits=_difference(pairs.hits, pairs.hits_squares, place, pairs.samples),
+            loss=_difference(pairs.loss, place), hits=_difference(pairs.hits, place),
             validation=fit.validation[name].log_loss if fit else math.nan,
         )
         for place, ((name, how), found) in enumerate(zip(strategies.items(), figures.values(), strict=True))
@@ -71,7 +53,8 @@ def report_judged(
         kept=fit.kept if fit else False,
         reason=fit.reason if fit else "",
         limits=fit.notes if fit else (),
-        **_together(pairs),
+        samples=pairs.loss.rows,
+        diversity=pairs.diversity,
     )
 
 
@@ -95,7 +78,7 @@ def report_fitted(
         used = forwards(how)
         reports.append(
             StrategyReport(
-                name, title_of(name), words_of(how, names), used, used * size, found.accuracy, found.log_loss,
+                name, TITLES[name], words_of(how, names), used, used * size, found.accuracy, found.log_loss,
                 loss=Difference(*found.loss), hits=Difference(*found.hits), validation=found.log_loss,
             )
         )  # fmt: skip
@@ -108,13 +91,14 @@ def report_fitted(
         reason=fit.reason,
         held_out=True,
         limits=tuple(note for note in (*fit.notes, sampled) if note),
-        **_together(pairs),
+        samples=pairs.loss.rows,
+        diversity=pairs.diversity,
     )
 
 
-def title_unfitted(name: str) -> str:
-    """A strategy's name where nothing tells which member is the best."""
-    return "one member alone" if name == BEST else title_of(name)
+def _title(name: str, fit: EnsembleFit | None) -> str:
+    """A strategy's name; where nothing was fitted, nothing tells which member is the best."""
+    return "one member alone" if fit is None and name == BEST else TITLES[name]
 
 
 def parameters_of(states: Sequence[MemberState]) -> int:
@@ -126,17 +110,7 @@ def _member(state: MemberState, found: Figures) -> MemberReport:
     return MemberReport(state.name, state.kind, found.accuracy, found.log_loss, found.ece)
 
 
-def _difference(sums: Tensor, squares: Tensor, place: int, samples: int) -> Difference:
-    return Difference(*difference_from_sums(float(sums[place]), float(squares[place]), samples))
-
-
-def _together(pairs: Pairs) -> dict[str, object]:
-    rows = max(pairs.rows, 1)
-    entropy, own = (pairs.entropy / rows).tolist() if pairs.rows else (math.nan, math.nan)
-    return {
-        "samples": pairs.samples,
-        "error_correlation": phi(pairs.wrong, pairs.rows),
-        "disagreement": pairs.differs.double() / rows,
-        "entropy": entropy,
-        "member_entropy": own,
-    }
+def _difference(moments: PairedMoments, place: int) -> Difference:
+    ends = moments.interval()
+    low, high = (math.nan, math.nan) if ends is None else ends[place].tolist()
+    return Difference(float(moments.mean[place]), low, high)

@@ -7,13 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
-
 from lightning_posttrain.core.output.result import undefined_to_none
-
-FEW = 200
-"""Samples below which intervals of differences are too narrow."""
+from lightning_posttrain.ensembles.functional.diversity import Diversity
+from lightning_posttrain.ensembles.functional.paired import ROUGH
 
 
 class Difference(NamedTuple):
@@ -89,10 +85,7 @@ class EnsembleReport:
         kept: whether it was better there than the best member alone.
         reason: why it is not kept, or which was left out.
         samples: that the figures are of.
-        error_correlation: phi coefficient of the errors of two members ``(K, K)``; the lower, the more an ensemble gains.
-        disagreement: share of rows of which two members predict different classes ``(K, K)``.
-        entropy: of the mean of all members, in nats.
-        member_entropy: mean of theirs; the rest is their mutual information, how much they disagree.
+        diversity: how members differ.
         held_out: whether each row was predicted by a fit to other rows of this set (validation).
         limits: what was left out.
     """
@@ -103,10 +96,7 @@ class EnsembleReport:
     kept: bool = False
     reason: str = ""
     samples: int = 0
-    error_correlation: Tensor | None = None
-    disagreement: Tensor | None = None
-    entropy: float = math.nan
-    member_entropy: float = math.nan
+    diversity: Diversity | None = None
     held_out: bool = False
     limits: tuple[str, ...] = ()
 
@@ -126,11 +116,6 @@ class EnsembleReport:
     def used(self) -> StrategyReport:
         """The strategy to ship."""
         return self[self.chosen] if self.chosen and self.kept else self.best
-
-    @property
-    def mutual_information(self) -> float:
-        """How much members disagree, in nats: entropy of their mean less the mean of theirs."""
-        return self.entropy - self.member_entropy
 
     @property
     def words(self) -> str:
@@ -163,7 +148,7 @@ class EnsembleReport:
     @property
     def notes(self) -> tuple[str, ...]:
         """What it amounts to, how it was worked out, and what was left out."""
-        rough = f"intervals are rough, of {self.samples} samples" if 0 < self.samples < FEW else ""
+        rough = f"intervals are rough, of {self.samples} samples" if 0 < self.samples < ROUGH else ""
         of = "figures are of rows that a strategy was not fitted to" if self.held_out else ""
         fitted = "" if self.held_out or not self.chosen else "all was fitted and chosen on validation"
         reason = self.reason if self.kept else ""
@@ -175,14 +160,16 @@ class EnsembleReport:
         found = {"accuracy": used.accuracy, "log_loss": used.log_loss, "loss_to_best": used.loss.value}
         if not self.held_out:
             found.update(ece=used.ece, brier=used.brier)
-        return {**found, "mutual_information": self.mutual_information} if len(self.members) > 1 else found
+        if self.diversity is not None and len(self.members) > 1:
+            found["mutual_information"] = self.diversity.information
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Everything."""
         plain: Mapping[str, Any] = {part.name: getattr(self, part.name) for part in fields(self)}
         strategies = [{**vars(each), "loss": each.loss._asdict(), "hits": each.hits._asdict()} for each in self.strategies]
         members = [vars(each) for each in self.members]
-        more = {"mutual_information": self.mutual_information, "notes": self.notes}
+        more = {"diversity": None if self.diversity is None else vars(self.diversity), "notes": self.notes}
         said: dict[str, Any] = undefined_to_none({**plain, "strategies": strategies, "members": members, **more})
         return said
 
@@ -204,12 +191,3 @@ def _apart(apart: Difference) -> str:
     if not apart.value and not apart.low and not apart.high:
         return "0"
     return f"{apart.value:+.4f} ({apart.low:+.4f} to {apart.high:+.4f})"
-
-
-def phi(wrong: Tensor, rows: int) -> Tensor:
-    """Correlation of the errors of members ``(K, K)``, from counts of rows that both had wrong; NaN where one has none."""
-    if not rows:
-        return torch.full(wrong.shape, math.nan, dtype=torch.float64)
-    both, own = wrong.double() / rows, wrong.diagonal().double() / rows
-    spread = (own * (1 - own)).sqrt()
-    return (both - own[:, None] * own) / (spread[:, None] * spread)

@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 
 from lightning_posttrain.core.callback.from_lightning import rank_zero_info
 from lightning_posttrain.core.stream.run import run_folder
-from lightning_posttrain.ensembles.fit import EnsembleFit, FittedMember, folder_of
+from lightning_posttrain.ensembles.fit import BEST, EnsembleFit, FittedMember, folder_of
+from lightning_posttrain.ensembles.functional.combination import Combination
+from lightning_posttrain.ensembles.judging import Strategy
 from lightning_posttrain.ensembles.members.files import checkpoints_at, checkpoints_of, distinct
 from lightning_posttrain.ensembles.members.running import Members
 from lightning_posttrain.ensembles.members.state import MemberState, module_member, read_members
@@ -33,6 +36,16 @@ class Standing:
     members: Members
     states: Sequence[MemberState]
     fit: EnsembleFit | None
+
+    @property
+    def strategies(self) -> dict[str, Strategy]:
+        """What is judged, the best member alone first; where nothing was fitted, what needs no fit."""
+        if self.fit is not None:
+            ways = {**self.fit.strategies, **self.fit.alone}
+            return {name: ways[name] for name in self.fit.validation}
+        equal = torch.full((len(self.states),), 1 / len(self.states), dtype=torch.float64)
+        means = {"mean": Combination("probabilities", equal), "mean_logits": Combination("logits", equal)}
+        return {BEST: len(self.states) - 1, **(means if len(self.states) > 1 else {})}
 
 
 @dataclass(frozen=True, eq=False)

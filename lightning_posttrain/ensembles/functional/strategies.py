@@ -96,9 +96,16 @@ STRATEGIES: Mapping[str, Fit] = {
 }
 """Fits by name, from simple to complex: members' log-probabilities ``(R, K, C)`` and targets ``(R,)`` in."""
 
+SINGLE_WEIGHTS = ("ema", "swa", "uniform_soup", "greedy_soup")
+"""Strategies that take one set of weights, an average, as it is."""
+
 TITLES: Mapping[str, str] = {
     "best": "best checkpoint",
     "best_temperature": "best checkpoint, temperature",
+    "ema": "moving average of weights (EMA)",
+    "swa": "stochastic weight averaging (SWA)",
+    "uniform_soup": "uniform soup",
+    "greedy_soup": "greedy soup",
     "mean": "mean of probabilities",
     "mean_logits": "mean of logits",
     "mean_temperature": "mean of probabilities, temperature",

@@ -25,11 +25,11 @@ def members_image(report: EnsembleReport, title: str = "") -> Image:
     """Draw how far the errors of each two members go together.
 
     Args:
-        report: what to draw, with an ``error_correlation``.
+        report: what to draw, with the ``diversity`` of its members.
         title: stands above, as ``"test"``.
     """
-    assert report.error_correlation is not None
-    values = report.error_correlation.numpy()[:MOST, :MOST]
+    assert report.diversity is not None
+    values = report.diversity.error_correlation.numpy()[:MOST, :MOST]
     names = [member.name for member in report.members][:MOST]
     cell = min(80, (WIDTH - LEFT - 12) // len(names))
     said = wrapped(sentences("", _notes(report)).strip(), WIDTH - 24, SMALL, most=6)
@@ -53,23 +53,25 @@ def members_image(report: EnsembleReport, title: str = "") -> Image:
 
 
 def _notes(report: EnsembleReport) -> list[str]:
-    shared = report.mutual_information / report.entropy if report.entropy else math.nan
-    entropy = (
-        f"uncertainty of the mean of members is {report.entropy:.3f} nats, of which {report.mutual_information:.3f} "
-        f"({shared:.0%}) from their disagreement"
-    )
-    cut = f"the first {MOST} of {len(report.members)} members" if len(report.members) > MOST else ""
-    return [note for note in (READ, entropy if math.isfinite(shared) else "", cut) if note]
+    found, cut = report.diversity, f"the first {MOST} of {len(report.members)} members"
+    said = [READ, cut if len(report.members) > MOST else ""]
+    if found is not None and found.entropy > 0:
+        said.append(
+            f"uncertainty of the mean of members is {found.entropy:.3f} nats, of which {found.information:.3f} "
+            f"({found.information / found.entropy:.0%}) from their disagreement"
+        )
+    return [note for note in said if note]
 
 
 def members_table(report: EnsembleReport) -> Table:
     """Each member alone, and how far it errs and disagrees with the others."""
+    found = report.diversity
     return Table(
         ("member", "weights", "log loss", "accuracy", "ECE", "errors shared, mean phi", "disagrees, mean share"),
         tuple(
             (
                 member.name, member.kind, _cell(member.log_loss), _cell(member.accuracy), _cell(member.ece),
-                _cell(_mean_of_others(report.error_correlation, row)), _cell(_mean_of_others(report.disagreement, row)),
+                _cell(_mean_of_others(found and found.error_correlation, row)), _cell(_mean_of_others(found and found.disagreement, row)),
             )
             for row, member in enumerate(report.members)
         ),

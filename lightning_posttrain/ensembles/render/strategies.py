@@ -27,7 +27,7 @@ def ensemble_artifacts(report: EnsembleReport, *, tag: str, title: str) -> Itera
     yield Tagged(f"{tag}/strategies", strategies_image(report, title))
     yield Tagged(f"{tag}/figures", strategies_table(report))
     yield Tagged(f"{tag}/members_table", members_table(report))
-    if len(report.members) > 1 and report.error_correlation is not None:
+    if len(report.members) > 1 and report.diversity is not None:
         yield Tagged(f"{tag}/members", members_image(report, title))
 
 

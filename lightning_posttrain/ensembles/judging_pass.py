@@ -1,4 +1,4 @@
-"""At the end of a fit: members are found, those that were not judged are judged, and strategies are fitted."""
+"""Members that were not judged in the fit are judged in a pass of their own."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, eq=False)
-class Judging:
+class JudgingPass:
     """Judges members on the validation data, in a pass of their own.
 
     Args:
         trainer: of the run.
         module: whose architecture they have.
         reading: of the scores.
-        columns: classes or labels.
+        columns: classes or labels, where a rank sees no batch.
         on: where members' weights lie.
         forward_fn: from the module and inputs to scores, or None.
     """
@@ -55,17 +55,20 @@ class Judging:
         def see(batch: EvalBatch, again: Replay) -> None:
             batches = members.scores(self.trainer, self.module, again, batch, forward_fn=self.forward_fn)
             if not found:
-                found.append(rows_of(self.trainer, len(states), batch))
+                found.append(self._table(len(states), batch.num_classes))
             found[0].update(batches)
 
         extra_pass(self.trainer, self.module, self.reading, see, rows=rows)
-        table = found[0] if found else rows_of(self.trainer, len(states), self.columns, labels=self.labels, device=self.module.device)
+        table = found[0] if found else self._table(len(states), self.columns)
         sum_over_ranks(self.trainer, [table])
         return table.report(table.states())
 
+    def _table(self, members: int, columns: int) -> RowScores:
+        return rows_of(self.trainer, members, columns, labels=self.reading.task == "multilabel")
+
 
 def table_of(
-    trainer: Trainer, states: Sequence[MemberState], gathering: Gathering, judging: Judging
+    trainer: Trainer, states: Sequence[MemberState], gathering: Gathering, judging: JudgingPass
 ) -> KeptScores | None:
     """Scores of all members on the same rows: those that the fit has given, and of the others from one pass.
 
@@ -92,3 +95,12 @@ def table_of(
 def _of_first(trainer: Trainer, found: Found) -> Found:
     shared: Found = trainer.strategy.broadcast(found)
     return shared
+
+
+def table_of_pass(
+    trainer: Trainer, rows: RowScores | None, *, members: int, columns: int, labels: bool
+) -> KeptScores:
+    """Scores of all members from the pass of ``validate``; all ranks together."""
+    table = rows or rows_of(trainer, members, columns, labels=labels)
+    sum_over_ranks(trainer, [table])
+    return table.report(table.states())

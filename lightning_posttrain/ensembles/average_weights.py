@@ -1,0 +1,91 @@
+"""Soups of the members of a fit: averaged, judged on validation, with statistics of BatchNorm where that helps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from lightning_posttrain.ensembles.functional.soups import average, greedy_soup, soup_alarm
+from lightning_posttrain.ensembles.gathering import mean_loss
+from lightning_posttrain.ensembles.judging_pass import JudgingPass
+from lightning_posttrain.ensembles.members.state import MemberState, mark
+from lightning_posttrain.ensembles.soups import has_statistics, recomputed
+
+FEW = 2_000
+"""Rows of validation that candidates are judged on."""
+
+
+def soups_of(
+    states: Sequence[MemberState], losses: Sequence[float], judging: JudgingPass
+) -> tuple[list[MemberState], str]:
+    """The uniform and the greedy soup, and why there is none; all ranks together.
+
+    Args:
+        states: the members.
+        losses: of each on validation.
+        judging: judges candidates.
+    """
+    def judge(tensors: Mapping[str, Tensor]) -> float:
+        return mean_loss(judging.scores([_soup("candidate", tensors)], rows=FEW), judging.reading.task)
+
+    if len(states) < 2:
+        return [], ""
+    order = sorted(range(len(states)), key=losses.__getitem__)
+    tensors = [states[place].tensors for place in order]
+    whole, loss = _settled(average(tensors), judge, judging)
+    alarm = soup_alarm(loss, losses)
+    if alarm:
+        return [], alarm
+    greedy = greedy_soup(tensors, judge)
+    found = [_soup("uniform soup", whole)]
+    if 1 < len(greedy.kept) < len(states):
+        found.append(_soup("greedy soup", _settled(greedy.state, judge, judging)[0]))
+    said = "" if len(greedy.kept) > 1 else "the greedy soup keeps one member alone, as no other lowers its log loss"
+    return found, said
+
+
+def _settled(tensors: dict[str, Tensor], judge: Any, judging: JudgingPass) -> tuple[dict[str, Tensor], float]:
+    """Averaged weights, with statistics of BatchNorm recomputed if that lowers their log loss, and that."""
+    loss = judge(tensors)
+    if not has_statistics(judging.module):
+        return tensors, loss
+    other = dict(recomputed(_soup("candidate", tensors), judging.trainer, judging.module).tensors)
+    anew = judge(other)
+    return (other, anew) if anew < loss else (tensors, loss)
+
+
+def _soup(name: str, tensors: Mapping[str, Tensor]) -> MemberState:
+    return MemberState(name, "soup", tensors, "", mark(tensors))
+
+
+def written(soup: MemberState, folder: Path, like: str, module: LightningModule) -> MemberState:
+    """A soup as a checkpoint in ``folder``, in Lightning's own form.
+
+    Args:
+        soup: averaged weights.
+        folder: that of the fit.
+        like: the file of a member, of which it has the hyper-parameters.
+        module: of the architecture.
+    """
+    path = folder / f"{soup.name.replace(' ', '_')}.ckpt"
+    names = module.state_dict().keys()
+    tensors = {name: tensor for name, tensor in soup.tensors.items() if name in names}
+    saved = torch.load(like, weights_only=True, map_location="cpu", mmap=True) if like else {}
+    kept = {name: saved[name] for name in _KEPT if name in saved}
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".part")
+    torch.save({"epoch": 0, "global_step": 0, **kept, "state_dict": tensors}, beside)
+    beside.replace(path)
+    return replace(soup, source=str(path))
+
+
+_KEPT = (
+    "epoch", "global_step", "pytorch-lightning_version", "hyper_parameters", "hparams_name", "hparams_type",
+    "datamodule_hyper_parameters", "datamodule_hparams_name",
+)  # fmt: skip
