@@ -18,7 +18,9 @@ from lightning_posttrain.ensembles.functional.rows import (
     row_of,
     scores_of,
 )
+from lightning_posttrain.ensembles.functional.soups import Soup, average, greedy_soup, soup_alarm
 from lightning_posttrain.ensembles.functional.strategies import STRATEGIES, TITLES, fit_strategies
+from lightning_posttrain.ensembles.network import EnsembleNetwork
 
 __all__ = [
     "STRATEGIES",
@@ -27,11 +29,15 @@ __all__ = [
     "CrossFit",
     "Diversity",
     "DiversitySums",
+    "EnsembleNetwork",
     "PairedMoments",
+    "Soup",
+    "average",
     "cross_fit",
     "diversity",
     "entropy_parts",
     "fit_strategies",
+    "greedy_soup",
     "log_probabilities",
     "member_rows",
     "own_log_probability",
@@ -39,4 +45,5 @@ __all__ = [
     "paired_interval",
     "row_of",
     "scores_of",
+    "soup_alarm",
 ]

@@ -9,9 +9,9 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
+from lightning_posttrain.ensembles.functional.choice import ALONE, BEST, choose, nothing_to_choose
 from lightning_posttrain.ensembles.functional.combination import Combination
 from lightning_posttrain.ensembles.functional.folds import fold_of
-from lightning_posttrain.ensembles.functional.choice import ALONE, BEST, choose, nothing_to_choose
 from lightning_posttrain.ensembles.functional.rows import own_log_probability
 from lightning_posttrain.ensembles.functional.stacking import why_not_stacking
 from lightning_posttrain.ensembles.functional.strategies import STRATEGIES, check_strategies, fit_strategies

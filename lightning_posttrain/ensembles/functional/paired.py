@@ -27,9 +27,9 @@ class PairedMoments:
         rows: how many, independent of each other.
 
     Example:
-        >>> found = PairedMoments.of(torch.tensor([[1.0, 0.5], [3.0, 2.7]]), reference=0)
+        >>> found = PairedMoments.of(torch.tensor([[1.0, 0.5], [3.0, 2.5]]), reference=0)
         >>> found.mean.tolist(), found.rough
-        ([0.0, -0.40000009536743164], True)
+        ([0.0, -0.5], True)
     """
 
     total: Tensor
