@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from lightning_posttrain.classification.heard.arranged import arranged
 from lightning_posttrain.classification.tasks import Task
-from lightning_posttrain.core.capture.batch_parts import PartSource
-from lightning_posttrain.core.capture.call_again import CallAgain, before, call_again, cloned
+from lightning_posttrain.core.capture.batch_parts import PartSource, cloned
+from lightning_posttrain.core.capture.call_again import CallAgain, before, call_again
 from lightning_posttrain.core.capture.leaves import leaves
 from lightning_posttrain.core.capture.step import Step
 
@@ -75,7 +75,12 @@ class StepAgain:
             raise ValueError(f"the step does not tell how its scores come from its batch. {CURE}")
         output = module(cloned(before(self.inputs, self.step.parts, self.step.before)))
         found = [scores for _, tensor in leaves(output, ()) for scores in self._alike(tensor)]
-        return found[0] if len(found) == 1 else self.pick(output)
+        scores = found[0] if len(found) == 1 else self.pick(output)
+        if scores.shape != self.scores.shape:
+            raise ValueError(
+                f"the module gives scores {tuple(scores.shape)} where the step has {tuple(self.scores.shape)}. {CURE}"
+            )
+        return scores
 
     def _alike(self, tensor: Tensor) -> list[Tensor]:
         """A tensor of a module's output in the form of the scores, where it can have that."""

@@ -15,7 +15,7 @@ class Around:
 
     Args:
         module: whose forward it is.
-        before: called with the module and the arguments.
+        before: called with the module, the arguments and the keyword arguments.
         after: called with the module, the arguments, the keyword arguments and the output.
         always: call ``after`` after an exception, too, with None for the output.
     """
@@ -27,7 +27,7 @@ class Around:
         forward = module.forward
 
         def around(*args: Any, **kwargs: Any) -> Any:
-            before(module, args)
+            before(module, args, kwargs)
             try:
                 output = forward(*args, **kwargs)
             except BaseException:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -47,6 +48,34 @@ def members(value: Any) -> Mapping[Any, Any]:
         return {key: part for key, part in vars(value).items() if not key.startswith("_")}
     except Exception:
         return {}
+
+
+def replaced(value: Any, new: Mapping[Path, Any]) -> Any:
+    """A collection or an object with other tensors at some paths; the rest is its own."""
+    if () in new:
+        return new[()]
+    heads = {path[0] for path in new}
+    below = {key: {path[1:]: one for path, one in new.items() if path[0] == key} for key in heads}
+    if isinstance(value, tuple) and hasattr(value, "_replace"):
+        return value._replace(**{key: replaced(getattr(value, key), rest) for key, rest in below.items()})
+    if isinstance(value, (tuple, list)):
+        return type(value)(replaced(one, below[i]) if i in below else one for i, one in enumerate(value))
+    if isinstance(value, dict):
+        return {**value, **{key: replaced(value[key], rest) for key, rest in below.items()}}
+    if is_dataclass(value) and not isinstance(value, type) and not isinstance(value, Mapping):
+        return replace(value, **{str(key): replaced(getattr(value, key), rest) for key, rest in below.items()})
+    other = copy.copy(value)
+    for key, rest in below.items():
+        if hasattr(value, "__setitem__"):
+            other[key] = replaced(value[key], rest)
+        else:
+            setattr(other, key, replaced(getattr(value, key), rest))
+    return other
+
+
+def cloned(value: Any) -> Any:
+    """A collection or an object with copies of its tensors."""
+    return replaced(value, {path: tensor.clone() for path, tensor in parts_of(value).items()})
 
 
 def name_of(path: Path) -> str:

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lightning_posttrain.core.capture.batch_parts import Path, parts_of
+from lightning_posttrain.core.capture.batch_parts import Path, cloned, parts_of, replaced
 from lightning_posttrain.core.capture.call_source import CallSource, call_sources
 from lightning_posttrain.core.capture.memory import shares_memory
-from lightning_posttrain.core.capture.network_call import called, replaced
+from lightning_posttrain.core.capture.network_call import called
 from lightning_posttrain.core.capture.step import Step
 from lightning_posttrain.core.capture.tap import Firing
 
@@ -23,7 +23,7 @@ class CallAgain:
     Args:
         module: dotted name of the outermost module that was called, "" for the LightningModule.
         source: what of the call is the prediction; its number counts inside the call.
-        inputs: its arguments, as they were before the step where that is known.
+        inputs: its arguments.
     """
 
     module: str
@@ -45,7 +45,7 @@ def call_again(prediction: Tensor, step: Step) -> CallAgain | None:
         if (outer.inputs[0] or outer.inputs[1]) and not _is_fed(outer, step):
             inside = [f for f in step.inside if f.name == source.module and (f is outer or outer.call in f.within)]
             of_call = replace(source, number=inside.index(giver), calls=len(inside))
-            return CallAgain(outer.name, of_call, before(outer.inputs, step.parts, step.before))
+            return CallAgain(outer.name, of_call, outer.kept or outer.inputs)
     return None
 
 
@@ -74,8 +74,3 @@ def _before(tensor: Tensor, parts: Mapping[Path, Tensor], kept: Mapping[Path, Te
 
 def _is_same(a: Tensor, b: Tensor) -> bool:
     return shares_memory(a, b) and a.dtype == b.dtype and a.shape == b.shape and a.stride() == b.stride()
-
-
-def cloned(value: Any) -> Any:
-    """A collection with copies of its tensors."""
-    return replaced(value, {path: tensor.clone() for path, tensor in parts_of(value).items()})

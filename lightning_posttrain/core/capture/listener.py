@@ -40,6 +40,7 @@ class Listener:
         only: Collection[str] | None,
         pairs: bool,
         trains: bool,
+        keeping: bool = False,
     ) -> None:
         """Forget the last step and listen to the next.
 
@@ -50,11 +51,12 @@ class Listener:
             only: names of the modules to listen to; None for all.
             pairs: whether to hear what reaches losses and metrics.
             trains: whether the step trains; a compiled one is left alone then, whose figures would change.
+            keeping: copy what the outermost calls are given, for who makes them again.
         """
         self.take()
         compiled = getattr(module, "_compiler_ctx", None) is not None
         pairs = pairs and not (compiled and trains)
-        self.tap.listen(*shapes, only=only, noting=pairs)
+        self.tap.listen(*shapes, only=only, noting=pairs, keeping=keeping)
         if pairs:
             if compiled:
                 self._stance = torch.compiler.set_stance("force_eager")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lightning_posttrain.core.capture.batch_parts import Path, parts_of
+from lightning_posttrain.core.capture.batch_parts import Path, parts_of, replaced
 from lightning_posttrain.core.capture.call_source import CallSource
 from lightning_posttrain.core.capture.memory import shares_memory
 from lightning_posttrain.core.capture.step import Step
@@ -98,29 +97,6 @@ def _inside(root: nn.Module, source: CallSource, run: Callable[[], Any]) -> Tens
     finally:
         handle.remove()
     return _picked(heard[source.number], source)
-
-
-def replaced(value: Any, new: Mapping[Path, Any]) -> Any:
-    """A collection or an object with other tensors at some paths; the rest is its own."""
-    if () in new:
-        return new[()]
-    heads = {path[0] for path in new}
-    below = {key: {path[1:]: one for path, one in new.items() if path[0] == key} for key in heads}
-    if isinstance(value, tuple) and hasattr(value, "_replace"):
-        return value._replace(**{key: replaced(getattr(value, key), rest) for key, rest in below.items()})
-    if isinstance(value, (tuple, list)):
-        return type(value)(replaced(one, below[i]) if i in below else one for i, one in enumerate(value))
-    if isinstance(value, dict):
-        return {**value, **{key: replaced(value[key], rest) for key, rest in below.items()}}
-    if is_dataclass(value) and not isinstance(value, type) and not isinstance(value, Mapping):
-        return replace(value, **{str(key): replaced(getattr(value, key), rest) for key, rest in below.items()})
-    other = copy.copy(value)
-    for key, rest in below.items():
-        if hasattr(value, "__setitem__"):
-            other[key] = replaced(value[key], rest)
-        else:
-            setattr(other, key, replaced(getattr(value, key), rest))
-    return other
 
 
 def network_call(source: CallSource, giver: Firing, step: Step, targets: Sequence[Tensor]) -> NetworkCall | None:

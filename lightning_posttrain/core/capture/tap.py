@@ -12,6 +12,7 @@ from torch.nn.modules.loss import _Loss
 from torchmetrics import Metric
 
 from lightning_posttrain.core.capture.around import Around
+from lightning_posttrain.core.capture.batch_parts import cloned
 from lightning_posttrain.core.capture.memory import Memory
 
 
@@ -26,6 +27,7 @@ class Firing:
         mixes: whether it has a matrix of parameters, as a layer has and a softmax has not.
         call: number of the call.
         within: numbers of the calls that it was part of.
+        kept: copies of the inputs from before the call, where somebody makes it again; None where none were made.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Firing:
     mixes: bool
     call: int
     within: tuple[int, ...]
+    kept: tuple[tuple[Any, ...], Mapping[str, Any]] | None = None
 
     @property
     def args(self) -> tuple[Any, ...]:
@@ -55,6 +58,8 @@ class Tap:
         self._listening = False
         self._open = False
         self._noting = False
+        self._keeping = False
+        self._depth = 0
         self._only: Collection[str] | None = None
         self._shapes: tuple[torch.Size, ...] = ()
         self._chain: Any = None
@@ -68,7 +73,7 @@ class Tap:
             if isinstance(part, nn.TransformerEncoderLayer):
                 self._handles.append(Around(part, self._beginning(name), self._ending(name)))
                 continue
-            self._handles.append(part.register_forward_pre_hook(self._beginning(name)))
+            self._handles.append(part.register_forward_pre_hook(self._beginning(name), with_kwargs=True))
             self._handles.append(part.register_forward_hook(self._ending(name), with_kwargs=True))
 
     def detach(self) -> None:
@@ -78,14 +83,22 @@ class Tap:
         self._handles = []
         self.take()
 
-    def listen(self, *targets: torch.Size, only: Collection[str] | None = None, noting: bool = False) -> None:
+    def listen(
+        self,
+        *targets: torch.Size,
+        only: Collection[str] | None = None,
+        noting: bool = False,
+        keeping: bool = False,
+    ) -> None:
         """Forget the last batch and listen to the next.
 
         Args:
             *targets: shapes of its targets.
             only: names of the modules to listen to; None for all.
             noting: note where outputs lay that are not kept.
+            keeping: copy what the outermost calls are given, which they may change.
         """
+        self._keeping, self._depth = keeping, 0
         self._shapes, self._only, self._noting = tuple(shape[1:] for shape in targets), only, noting
         self._chain, self._listening, self._open = None, True, True
 
@@ -104,27 +117,35 @@ class Tap:
 
     def _calls(self, events: list[Any]) -> list[Firing]:
         firings: list[Firing] = []
-        begun: list[tuple[int, str]] = []
+        begun: list[tuple[int, str, Any]] = []
         for number, (name, inputs, output) in enumerate(events):
             if inputs is None:
-                begun.append((number, name))
+                begun.append((number, name, output))
                 continue
             while begun and begun[-1][1] != name:  # a call that ended with an exception has no end
                 begun.pop()
-            call = begun.pop()[0] if begun else number
-            firings.append(Firing(name, inputs, output, self._mixes[name], call, tuple(n for n, _ in begun)))
+            call, _, kept = begun.pop() if begun else (number, name, None)
+            within = tuple(n for n, *_ in begun)
+            firings.append(Firing(name, inputs, output, self._mixes[name], call, within, kept))
         return firings
 
-    def _beginning(self, name: str) -> Callable[[nn.Module, Any], None]:
-        def hook(_module: nn.Module, _args: Any) -> None:
+    def _beginning(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(_module: nn.Module, args: Any, kwargs: Any) -> None:
             if self._listening and (self._only is None or name in self._only):
-                self._chain = (name, None, None, self._chain)
+                kept = None
+                if self._keeping and not torch.compiler.is_compiling():
+                    # a step that runs inside of the module's own call is the outermost
+                    kept = _copied(args, kwargs) if self._depth < 2 else None
+                    self._depth += 1
+                self._chain = (name, None, kept, self._chain)
 
         return hook
 
     def _ending(self, name: str) -> Callable[[nn.Module, Any, Any, Any], None]:
         def hook(_module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             if self._listening and (self._only is None or name in self._only):
+                if self._keeping and not torch.compiler.is_compiling():
+                    self._depth -= 1
                 # a nested tensor, as of a TransformerEncoder with padding, has no shape
                 wide = isinstance(output, Tensor) and (
                     output.is_nested or (self._only is None and output.ndim > 2 and self._is_other(output.shape))
@@ -138,6 +159,14 @@ class Tap:
 
     def _is_other(self, shape: torch.Size) -> bool:
         return shape[1:] not in self._shapes and shape[2:] not in self._shapes
+
+
+def _copied(args: Any, kwargs: Any) -> Any:
+    """Arguments with copies of their tensors; None where an object of another program cannot be copied."""
+    try:
+        return cloned((args, kwargs))
+    except Exception:  # a step goes on, whatever the copy of a stranger's object raises
+        return None
 
 
 def _parts(module: nn.Module, name: str, seen: set[nn.Module]) -> Iterator[tuple[str, nn.Module]]:

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from lightning_posttrain.core.capture.call_again import cloned
+from lightning_posttrain.core.capture.batch_parts import cloned
 from lightning_posttrain.core.capture.forward import muted
 from lightning_posttrain.core.capture.loaders import Rows
 from lightning_posttrain.core.capture.module_state import kept_state

@@ -73,7 +73,8 @@ class StepReader:
         readings = list(self.readers(stage_of(trainer), taking))
         self._given = {reading: reading.given(batch) for reading in readings}
         self.parts = parts_of(batch)
-        if any(member.asks_again for member in taking):
+        asks = any(member.asks_again for member in taking)
+        if asks:
             self._before = {path: part.clone() for path, part in self.parts.items()}
         finders = self.told.finders(place, readings)
         of = [None if finder is None else finder.modules for finder in finders]
@@ -84,6 +85,7 @@ class StepReader:
             only=None if None in of else {name for names in of for name in names or ()},
             pairs=heard or any(finder is None or finder.listens for finder in finders),
             trains=trainer.training,
+            keeping=asks,
         )
 
     def read(
