@@ -34,6 +34,7 @@ class EvalBatch:
             is a sample.
         ignored: a class whose rows are all left out, as ``ignore_index`` says, or None.
         single: whether the network gave one logit for the two classes, of which ``scores`` are minus and plus a half.
+        disagreement: of the members of an ensemble, whose scores these are, ``(N,)``, or None.
 
     Example:
         >>> batch = EvalBatch(scores=torch.tensor([[2.0, 1.0], [0.0, float("nan")]]), target=torch.tensor([0, 1]))
@@ -50,6 +51,7 @@ class EvalBatch:
     samples: int | None = None
     ignored: int | None = None
     single: bool = False
+    disagreement: Tensor | None = None
 
     @property
     def num_classes(self) -> int:

@@ -80,6 +80,8 @@ def ranked(batch: EvalBatch) -> Hardness:
         "confident_errors": torch.where(wrong, found.probability, never),
         "unsure_hits": torch.where(wrong, never, -found.probability),
     }
+    if batch.disagreement is not None and len(batch.disagreement) == len(found.loss):
+        rules["disagreement"] = batch.disagreement.to(found.loss)
     if batch.multilabel or batch.samples is not None:
         return Hardness(found.loss, found.counted, rules, found._asdict())
     classes = batch.num_classes

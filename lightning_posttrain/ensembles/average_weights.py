@@ -31,6 +31,7 @@ def soups_of(
         losses: of each on validation.
         judging: judges candidates.
     """
+
     def judge(tensors: Mapping[str, Tensor]) -> float:
         return mean_loss(judging.scores([_soup("candidate", tensors)], rows=FEW), judging.reading.task)
 

@@ -20,10 +20,11 @@ from lightning_posttrain.core.stream.replay import Replay
 from lightning_posttrain.core.stream.stream import EvaluationStream
 from lightning_posttrain.ensembles.fit import EnsembleFit
 from lightning_posttrain.ensembles.fitting import Fitting, fit_together
+from lightning_posttrain.ensembles.followers import Followers
 from lightning_posttrain.ensembles.functional.strategies import STRATEGIES, check_strategies
 from lightning_posttrain.ensembles.gathering import Gathering, rows_of, saved_steps
 from lightning_posttrain.ensembles.judging import Judge
-from lightning_posttrain.ensembles.judging_pass import JudgingPass, entry_of, table_of, table_of_pass
+from lightning_posttrain.ensembles.judging_pass import JudgingPass, table_of, table_of_pass
 from lightning_posttrain.ensembles.kept_scores import RowScores
 from lightning_posttrain.ensembles.members.state import MemberState
 from lightning_posttrain.ensembles.network import EnsembleNetwork
@@ -61,6 +62,8 @@ class CheckpointEnsemble(StreamCallback):
         on: where members' weights lie: ``"device"``, ``"cpu"``, from where each is copied in turn, or ``"auto"``:
             on the device while they take less than a quarter of what is free.
         forward_fn: from the module and inputs to scores, where the step does more than call the network.
+        then: callbacks that read the scores of the ensemble on ``test``, as ``[HardExamples(), ConfusionMatrix()]``;
+            their tags begin with ``ensemble/``. ``HardExamples`` also shows where members disagree most.
         **options: what every callback takes, see ``StreamCallback``.
 
     Example:
@@ -72,6 +75,7 @@ class CheckpointEnsemble(StreamCallback):
 
     tag = "ensemble"
     asks_again = True
+    names_samples = True
     several_targets = False
 
     def __init__(
@@ -85,6 +89,7 @@ class CheckpointEnsemble(StreamCallback):
         folds: int = 5,
         on: Literal["auto", "device", "cpu"] = "auto",
         forward_fn: Any = None,
+        then: Sequence[StreamCallback] = (),
         **options: Unpack[EvaluationOptions],
     ) -> None:
         super().__init__(**options)
@@ -97,12 +102,14 @@ class CheckpointEnsemble(StreamCallback):
         self.strategies = tuple(STRATEGIES) if strategies is None else tuple(strategies)
         self.soups, self.folds = soups, folds
         self.forward_fn = forward_fn
+        self._followers = Followers(then)
         self.fit: EnsembleFit | None = None
         self._gathering = Gathering()
         self._standing: Standing | None = None
         self._rows: RowScores | None = None
         self._judges: dict[str, Judge] = {}
         self._last: Evaluation | None = None
+        self._entry = ""
 
     def network(self, model: nn.Module, strategy: str | None = None) -> EnsembleNetwork:
         """The ensemble as one module, from inputs to log-probabilities; that of multilabel tasks to log-odds.
@@ -123,6 +130,7 @@ class CheckpointEnsemble(StreamCallback):
         self._standing = None
         if stage == "fit":
             self._gathering, self.fit, self._last = Gathering(), None, None
+        self._followers.start(trainer, module, stage)
 
     def open(self, trainer: Trainer, module: LightningModule) -> None:
         """Begin an epoch, with members where it is no fit's."""
@@ -130,11 +138,13 @@ class CheckpointEnsemble(StreamCallback):
         self._rows, self._judges = None, {}
         if trainer.state.fn != "fit" and self.takes(trainer):
             self._standing = self.wanted.standing(trainer, module, self.fit)
-            self.fit = self._standing.fit
+            self.fit = self._standing.fit or self.fit
+            self._followers.open(trainer, module, self.reading)
 
     def replay(self, key: str, batch: EvalBatch, again: Replay) -> None:
         """Keep the scores of a validation, or run the members on a batch."""
         trainer, module = again.module.trainer, again.module
+        self._entry = again.entry
         if trainer.state.fn == "fit":
             if key == "val":
                 self._gathering.add(trainer, module, batch)
@@ -147,7 +157,8 @@ class CheckpointEnsemble(StreamCallback):
             self._rows = self._rows or rows_of(trainer, len(batches), batch.num_classes, labels=batch.multilabel)
             self._rows.update(batches)
         else:
-            self._judge(trainer, key, self.reading.likeness(batch)).add(batches)
+            found = self._judge(trainer, key, self.reading.likeness(batch)).add(batches)
+            self._followers.add(trainer, key, found[standing.shipped])
 
     def _judge(self, trainer: Trainer, key: str, likeness: tuple[int, ...]) -> Judge:
         assert self._standing is not None
@@ -174,6 +185,7 @@ class CheckpointEnsemble(StreamCallback):
             return self._fit_to(trainer, module, standing.states, len(names))
         judge = self._judge(trainer, evaluation.key, (len(names), 0))
         sum_over_ranks(trainer, judge.metrics)
+        self._followers.report(trainer, module, evaluation)
         return report_judged(judge, standing.strategies, standing.states, standing.fit)
 
     def finish(self, trainer: Trainer, module: LightningModule) -> None:
@@ -202,7 +214,7 @@ class CheckpointEnsemble(StreamCallback):
             table = table_of_pass(trainer, self._rows, members=len(states), columns=columns, labels=labels)
         fitting = Fitting(
             self.reading, self.strategies, folds=self.folds, folder=self.wanted.folder(trainer, states),
-            entry=entry_of(trainer, self.reading),
+            entry=self._entry,
         )  # fmt: skip
         self.fit, report = fit_together(fitting, states, table, judging, soups=self.soups)
         if trainer.is_global_zero:

@@ -65,14 +65,15 @@ class EnsembleFit:
         members: ``K``.
         strategies: by name, of all members in this order.
         validation: by the same names, and those of ``alone``.
-        chosen: the simplest of those that are as good as the best.
-        kept: whether it is better than the best member alone.
+        chosen: the simplest of those that are as good as the best, if it is kept; else the best member alone.
+        kept: whether it is better than that.
         reason: a sentence on that.
         task: of the scores.
         columns: classes or labels.
         rows: that it was fitted to.
         total: rows that there were.
         entry: dotted name of the module that gives scores from inputs.
+        squashed: whether it gives probabilities.
         notes: on what was left out.
         soups: averages of members' weights, numbered behind the members.
         alone: strategies that take one member or soup alone, by its number.
@@ -90,15 +91,11 @@ class EnsembleFit:
     rows: int
     total: int
     entry: str = ""
+    squashed: bool = False
     notes: tuple[str, ...] = ()
     soups: tuple[FittedMember, ...] = ()
     alone: Mapping[str, int] = field(default_factory=dict)
     folder: Path | None = None
-
-    @property
-    def used(self) -> str:
-        """The strategy to ship: the chosen one where it is kept, else the best member alone."""
-        return self.chosen if self.kept else BEST
 
     @property
     def names(self) -> list[str]:
@@ -125,13 +122,15 @@ class EnsembleFit:
         """
         if not isinstance(state, Mapping) or state.get("lightning_posttrain") != VERSION:
             raise ValueError(f"it is no fit of an ensemble of form {VERSION}. Run fit or validate, which fits anew.")
+        plain: dict[str, Any] = {name: state[name] for name in _PLAIN}
+        plain["notes"] = tuple(plain["notes"])
         return cls(
             members=tuple(map(_member, state["members"])),
             soups=tuple(map(_member, state["soups"])),
             alone=dict(state["alone"]),
             strategies={name: Combination.from_state(each) for name, each in state["strategies"].items()},
             validation={name: _on_validation(each) for name, each in state["validation"].items()},
-            **{name: tuple(state[name]) if name == "notes" else state[name] for name in _PLAIN},
+            **plain,
         )
 
     def write(self, folder: Path) -> Path:
@@ -170,7 +169,7 @@ class EnsembleFit:
 
 BEST = "best"
 """Name of the strategy that takes one member alone."""
-_PLAIN = ("chosen", "kept", "reason", "task", "columns", "rows", "total", "entry", "notes")
+_PLAIN = ("chosen", "kept", "reason", "task", "columns", "rows", "total", "entry", "squashed", "notes")
 
 
 def _member(state: Mapping[str, Any]) -> FittedMember:

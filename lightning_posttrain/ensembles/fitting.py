@@ -84,6 +84,7 @@ class Fitting:
             rows=len(table.target),
             total=table.total,
             entry=self.entry,
+            squashed=self.reading.scores == "probabilities",
             notes=(*self.notes, *_left_out(found)),
             folder=self.folder,
         )
@@ -168,18 +169,15 @@ class _Judged(NamedTuple):
         figures = [self.losses, self.hits.double()]
         apart = [each - each[:, best, None] for each in figures]
         ends = [paired_interval(each, sample) for each in apart]
-        return {
-            name: OnValidation(
-                *(float(each[:, place].mean()) for each in figures),
-                *((float(each[:, place].mean()), *end[place].tolist()) for each, end in zip(apart, ends, strict=True)),
-            )
-            for place, name in enumerate(self.names)
-        }
+        found = {}
+        for place, name in enumerate(self.names):
+            loss, hits = (float(each[:, place].mean()) for each in figures)
+            both = ((float(each[:, place].mean()), *end[place].tolist()) for each, end in zip(apart, ends, strict=True))
+            found[name] = OnValidation(loss, hits, *both)
+        return found
 
 
-def _alone(
-    states: Sequence[MemberState], soups: Sequence[MemberState], logp: Tensor, target: Tensor
-) -> dict[str, int]:
+def _alone(states: Sequence[MemberState], soups: Sequence[MemberState], logp: Tensor, target: Tensor) -> dict[str, int]:
     """Averages of weights that are strategies by themselves: the best of each kind among the members, and the soups."""
     losses = -own_log_probability(logp, target).mean(0)
     found = {}

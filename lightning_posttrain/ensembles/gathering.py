@@ -14,12 +14,12 @@ from functools import lru_cache
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
-from lightning_posttrain.classification import EvalBatch
+from lightning_posttrain.classification import EvalBatch, Task
 from lightning_posttrain.core.stream.ranks import sum_over_ranks
 from lightning_posttrain.ensembles.functional.rows import log_probabilities, own_log_probability
 from lightning_posttrain.ensembles.kept_scores import KeptScores, RowScores
 from lightning_posttrain.ensembles.members.files import checkpoints_of
-from lightning_posttrain.ensembles.members.state import Mark, mark
+from lightning_posttrain.ensembles.members.state import live_tensors, mark
 
 MOST = 24
 """Validations whose scores are kept, beside those of the last two; at most 16 MiB each."""
@@ -37,7 +37,7 @@ class Judgement:
         loss: their log loss.
     """
 
-    mark: Mark
+    mark: tuple[float, ...]
     step: int
     kept: KeptScores
     loss: float
@@ -53,18 +53,16 @@ class Gathering:
     def abandon(self) -> None:
         """Forget a validation that has not ended."""
         self._open: RowScores | None = None
-        self._mark: Mark = ()
+        self._mark: tuple[float, ...] = ()
 
     def add(self, trainer: Trainer, module: LightningModule, batch: EvalBatch) -> None:
         """Keep the scores of a batch."""
         if self._open is None:
-            self._mark = mark(module)
+            self._mark = mark(live_tensors(module))
             self._open = rows_of(trainer, 1, batch.num_classes, labels=batch.multilabel)
         self._open.update(batch)
 
-    def end(
-        self, trainer: Trainer, columns: int, *, task: str, saved: Callable[[], Collection[int]]
-    ) -> None:
+    def end(self, trainer: Trainer, columns: int, *, task: Task, saved: Callable[[], Collection[int]]) -> None:
         """Keep a validation that has ended; all ranks together.
 
         Args:
@@ -75,7 +73,7 @@ class Gathering:
         """
         rows = self._open or rows_of(trainer, 1, columns, labels=task == "multilabel")
         sum_over_ranks(trainer, [rows])
-        kept = rows.report(rows.states())
+        kept = rows.kept()
         if trainer.is_global_zero and len(kept.target):
             judged = Judgement(self._mark, trainer.global_step, kept, mean_loss(kept, task))
             # of a loader that shuffles, rows of two epochs are not the same
@@ -84,11 +82,11 @@ class Gathering:
             self._make_room(saved)
         self.abandon()
 
-    def of(self, wanted: Mark) -> KeptScores | None:
+    def of(self, wanted: tuple[float, ...]) -> KeptScores | None:
         """The scores of weights with a mark, where these were judged."""
         return next((each.kept for each in self._judged if each.mark == wanted), None)
 
-    def losses(self) -> dict[Mark, float]:
+    def losses(self) -> dict[tuple[float, ...], float]:
         """Log loss of each of the weights that were judged."""
         return {each.mark: each.loss for each in self._judged}
 
@@ -112,7 +110,7 @@ def rows_of(trainer: Trainer, members: int, columns: int, *, labels: bool) -> Ro
         return RowScores(members, columns, labels=labels, **place).to(trainer.strategy.root_device)
 
 
-def mean_loss(kept: KeptScores, task: str) -> float:
+def mean_loss(kept: KeptScores, task: Task) -> float:
     """Log loss of the one member."""
     logp, target = log_probabilities(kept.scores, kept.target, task)
     return -float(own_log_probability(logp[:, 0], target).mean())

@@ -82,9 +82,11 @@ class Judge:
             self._parts[name].add(batch)
         for part, batch in zip(self._members, batches, strict=True):
             part.add(batch)
+        entropy = entropy_parts(logp)
         if len(batches[0].target):
-            self._pairs.update(Judged(list(found.values()), batches, torch.stack(entropy_parts(logp)[:2])))
-        return found
+            self._pairs.update(Judged(list(found.values()), batches, torch.stack(entropy[:2])))
+        apart = entropy.information.view(batches[0].size, -1).mean(1) if batches[0].size else None
+        return {name: replace(batch, disagreement=apart) for name, batch in found.items()}
 
     def _combined(self, how: Strategy, logp: Tensor, batches: Sequence[EvalBatch]) -> EvalBatch:
         """A batch as a strategy scores it; a member that stands alone, as it scores it itself."""
@@ -101,7 +103,7 @@ class Judge:
         return (
             {name: self._figures(part) for name, part in self._parts.items()},
             [self._figures(part) for part in self._members],
-            self._pairs.report(self._pairs.states()),
+            self._pairs.pairs(),
         )
 
     def _figures(self, part: Part) -> Figures:
@@ -135,4 +137,6 @@ def _pieces(batch: EvalBatch) -> Iterator[EvalBatch]:
 def _joined(pieces: Sequence[EvalBatch], whole: EvalBatch) -> EvalBatch:
     if len(pieces) == 1:
         return pieces[0]
-    return replace(whole, scores=torch.cat([piece.scores for piece in pieces]), single=False)
+    apart = [piece.disagreement for piece in pieces if piece.disagreement is not None]
+    scores = torch.cat([piece.scores for piece in pieces])
+    return replace(whole, scores=scores, single=False, disagreement=torch.cat(apart) if apart else None)

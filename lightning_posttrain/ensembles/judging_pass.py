@@ -37,6 +37,7 @@ class JudgingPass:
     trainer: Trainer
     module: LightningModule
     reading: ClassReading
+    columns: int
     on: Any
     forward_fn: Any = None
 
@@ -61,7 +62,7 @@ class JudgingPass:
         extra_pass(self.trainer, self.module, self.reading, see, rows=rows)
         table = found[0] if found else self._table(len(states), self.columns)
         sum_over_ranks(self.trainer, [table])
-        return table.report(table.states())
+        return table.kept()
 
     def _table(self, members: int, columns: int) -> RowScores:
         return rows_of(self.trainer, members, columns, labels=self.reading.task == "multilabel")
@@ -97,10 +98,8 @@ def _of_first(trainer: Trainer, found: Found) -> Found:
     return shared
 
 
-def table_of_pass(
-    trainer: Trainer, rows: RowScores | None, *, members: int, columns: int, labels: bool
-) -> KeptScores:
+def table_of_pass(trainer: Trainer, rows: RowScores | None, *, members: int, columns: int, labels: bool) -> KeptScores:
     """Scores of all members from the pass of ``validate``; all ranks together."""
     table = rows or rows_of(trainer, members, columns, labels=labels)
     sum_over_ranks(trainer, [table])
-    return table.report(table.states())
+    return table.kept()

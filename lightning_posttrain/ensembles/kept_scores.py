@@ -109,6 +109,10 @@ class RowScores(StreamMetric):
         chosen = key.argsort(stable=True)[: self.capacity]
         return {name: states[name][chosen] for name in ("scores", "marks", "places")}
 
+    def kept(self) -> KeptScores:
+        """What was kept, on the CPU."""
+        return self.read({name: state.cpu() for name, state in self.states().items()})
+
     def read(self, states: Mapping[str, Tensor]) -> KeptScores:
         """The rows that count, in the order of the loader."""
         kept = self._least(states)

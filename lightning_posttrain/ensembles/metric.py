@@ -102,6 +102,10 @@ class PairSums(StreamMetric):
         self.entropy += (torch.where(counted, wide(entropy), 0.0) * FINE).round().long().sum(1)
         self.number[1] += counted.sum()
 
+    def pairs(self) -> Pairs:
+        """What the sums amount to, on the CPU."""
+        return self.read({name: state.cpu() for name, state in self.states().items()})
+
     def read(self, states: Mapping[str, Tensor]) -> Pairs:
         """The sums."""
         loss, loss_squares, hits, hits_squares = states["sums"].double() / FINE

@@ -13,6 +13,7 @@ from lightning_posttrain.ensembles.members.state import MemberState
 from lightning_posttrain.ensembles.metric import Pairs
 from lightning_posttrain.ensembles.result import Difference, EnsembleReport, MemberReport, StrategyReport
 
+
 def words_of(how: Strategy, names: Sequence[str]) -> str:
     """What a strategy does with members of these names."""
     return f"{names[how]} alone" if isinstance(how, int) else how.describe(names[: len(how.weights)])

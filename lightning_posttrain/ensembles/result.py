@@ -25,6 +25,9 @@ class Difference(NamedTuple):
         return (self.low > 0) - (self.high < 0)
 
 
+NO_DIFFERENCE = Difference()
+
+
 @dataclass(frozen=True)
 class StrategyReport:
     """One way to make a prediction of several members.
@@ -52,8 +55,8 @@ class StrategyReport:
     log_loss: float
     brier: float = math.nan
     ece: float = math.nan
-    loss: Difference = Difference()
-    hits: Difference = Difference()
+    loss: Difference = NO_DIFFERENCE
+    hits: Difference = NO_DIFFERENCE
     validation: float = math.nan
 
 
@@ -83,7 +86,7 @@ class EnsembleReport:
         members: in the order of the run.
         chosen: name of the strategy that was chosen on validation, "" where nothing was fitted.
         kept: whether it was better there than the best member alone.
-        reason: why it is not kept, or which was left out.
+        reason: why it was chosen.
         samples: that the figures are of.
         diversity: how members differ.
         held_out: whether each row was predicted by a fit to other rows of this set (validation).
@@ -115,7 +118,7 @@ class EnsembleReport:
     @property
     def used(self) -> StrategyReport:
         """The strategy to ship."""
-        return self[self.chosen] if self.chosen and self.kept else self.best
+        return self[self.chosen] if self.chosen else self.best
 
     @property
     def words(self) -> str:
@@ -167,7 +170,9 @@ class EnsembleReport:
     def to_dict(self) -> dict[str, Any]:
         """Everything."""
         plain: Mapping[str, Any] = {part.name: getattr(self, part.name) for part in fields(self)}
-        strategies = [{**vars(each), "loss": each.loss._asdict(), "hits": each.hits._asdict()} for each in self.strategies]
+        strategies = [
+            {**vars(each), "loss": each.loss._asdict(), "hits": each.hits._asdict()} for each in self.strategies
+        ]
         members = [vars(each) for each in self.members]
         more = {"diversity": None if self.diversity is None else vars(self.diversity), "notes": self.notes}
         said: dict[str, Any] = undefined_to_none({**plain, "strategies": strategies, "members": members, **more})
@@ -181,7 +186,10 @@ class EnsembleReport:
             for each in self.strategies
         ]
         widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in (head, *rows)
+        ]
         return "\n".join([*lines, "", *(f"{note[0].upper()}{note[1:]}." for note in self.notes)])
 
 

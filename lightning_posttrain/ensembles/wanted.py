@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_posttrain.core.callback.from_lightning import rank_zero_info
 from lightning_posttrain.core.stream.run import run_folder
@@ -18,7 +18,9 @@ from lightning_posttrain.ensembles.functional.combination import Combination
 from lightning_posttrain.ensembles.judging import Strategy
 from lightning_posttrain.ensembles.members.files import checkpoints_at, checkpoints_of, distinct
 from lightning_posttrain.ensembles.members.running import Members
-from lightning_posttrain.ensembles.members.state import MemberState, module_member, read_members
+from lightning_posttrain.ensembles.members.reading import read_members
+from lightning_posttrain.ensembles.members.state import MemberState, module_member
+from lightning_posttrain.ensembles.network import EnsembleNetwork
 
 Said = str | Path | nn.Module
 
@@ -41,11 +43,18 @@ class Standing:
     def strategies(self) -> dict[str, Strategy]:
         """What is judged, the best member alone first; where nothing was fitted, what needs no fit."""
         if self.fit is not None:
-            ways = {**self.fit.strategies, **self.fit.alone}
+            ways: dict[str, Strategy] = {**self.fit.strategies, **self.fit.alone}
             return {name: ways[name] for name in self.fit.validation}
         equal = torch.full((len(self.states),), 1 / len(self.states), dtype=torch.float64)
         means = {"mean": Combination("probabilities", equal), "mean_logits": Combination("logits", equal)}
         return {BEST: len(self.states) - 1, **(means if len(self.states) > 1 else {})}
+
+    @property
+    def shipped(self) -> str:
+        """The strategy whose scores others read: what was chosen, else the mean."""
+        if self.fit is not None:
+            return self.fit.chosen
+        return "mean" if len(self.states) > 1 else BEST
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +100,9 @@ class Wanted:
         loaded = Path(trainer.ckpt_path) if trainer.ckpt_path else None
         return found if found or loaded is None else checkpoints_at([loaded.parent])
 
-    def found(self, trainer: Trainer, module: LightningModule, losses: Mapping[tuple[float, ...], float]) -> list[MemberState]:
+    def found(
+        self, trainer: Trainer, module: LightningModule, losses: Mapping[tuple[float, ...], float]
+    ) -> list[MemberState]:
         """The members, at most so many; all ranks together.
 
         Args:
@@ -103,7 +114,7 @@ class Wanted:
             ValueError: there are none, or one does not fit the module.
         """
         read = [state for path in self.files(trainer) for state in read_members(path, module)]
-        given = [module_member(each, name=f"module {i}", base=module) for i, each in enumerate(self.modules, 1)]
+        given = [module_member(each, f"module {i}", of=module) for i, each in enumerate(self.modules, 1)]
         states = distinct([*(read if self.averages else _own(read)), *given])
         if not states:
             raise ValueError(
@@ -158,17 +169,47 @@ class Wanted:
             ValueError: they are gone, or are others now.
         """
         if not member.file:
-            read = [module_member(each, name=member.name, base=module) for each in self.modules]
+            read = [module_member(each, member.name, of=module) for each in self.modules]
         else:
             path = (fit.folder or Path()) / member.file
             if not path.is_file():
                 raise ValueError(f"{path}, the member {member.name!r} of the ensemble, is not there. {ANEW}")
             read = read_members(path, module)
+        kind: Any = member.kind
         for state in read:
             if state.mark == member.mark:
-                return replace(state, name=member.name, kind=member.kind)
+                return replace(state, name=member.name, kind=kind)
         where = member.file or "a module"
         raise ValueError(f"{where} has other weights than when the ensemble was fitted to it. {ANEW}")
+
+    def network(self, fit: EnsembleFit, model: nn.Module, strategy: str | None) -> EnsembleNetwork:
+        """An ensemble as one module.
+
+        Args:
+            fit: what was fitted.
+            model: of the members' architecture; it stays as it was.
+            strategy: name of one, or None for the one that was chosen.
+
+        Raises:
+            ValueError: there is no such strategy, or a member is gone.
+        """
+        ways: dict[str, Strategy] = {**fit.strategies, **fit.alone}
+        if strategy is not None and strategy not in ways:
+            raise ValueError(f"`strategy` is {strategy!r}, wanted {' or '.join(map(repr, ways))}.")
+        how, known = ways[strategy or fit.chosen], [*fit.members, *fit.soups]
+        if isinstance(how, int):
+            known, how = [known[how]], Combination("probabilities", torch.ones(1, dtype=torch.float64))
+        start = f"{fit.entry}." if fit.entry else ""
+        states: list[Mapping[str, Tensor]] = [{}] * len(how.weights)
+        for place in how.used:
+            tensors = self.of_fit(fit, known[place], model).tensors
+            states[place] = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
+        names = [member.name for member in known[: len(how.weights)]]
+        task: Any = fit.task
+        return EnsembleNetwork(
+            model.get_submodule(fit.entry), states, how, task=task, scores="probabilities" if fit.squashed else "logits",
+            names=names,
+        )  # fmt: skip
 
 
 ANEW = "Run validate with the same CheckpointEnsemble, which fits anew to the members that are there."

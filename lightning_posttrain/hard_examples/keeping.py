@@ -30,6 +30,8 @@ RULES = {
     "confident_errors": "most confident errors",
     "unsure_hits": "least confident hits",
 }
+OF_MEMBERS = {"disagreement": "members disagree most"}
+"""A rule for the scores of an ensemble."""
 CaptionsFn = Callable[[Mapping[str, Tensor], Sequence[str]], list[Caption]]
 
 
@@ -55,7 +57,7 @@ class Keeping:
         *,
         rules: Collection[str] = tuple(RULES),
     ) -> None:
-        self._rules = {rule: RULES[rule] for rule in rules}
+        self._rules = {rule: {**RULES, **OF_MEMBERS}[rule] for rule in rules}
         self._kept = {rule: Hardest(k) for rule in rules}
         if pairs:
             self._kept[PAIRS] = Hardest(OF_PAIRS, per_pair)

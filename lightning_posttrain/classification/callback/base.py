@@ -12,6 +12,7 @@ from lightning_posttrain.classification.batch import EvalBatch
 from lightning_posttrain.classification.reading import ClassReading
 from lightning_posttrain.classification.tasks import TASKS, ScoreKind, Task
 from lightning_posttrain.core.callback.callback import EvaluationCallback
+from lightning_posttrain.core.callback.reporting import Reporter
 from lightning_posttrain.core.callback.options import hashable, one_of
 from lightning_posttrain.core.capture.class_names import naming_of
 from lightning_posttrain.core.capture.foreign import attribute
@@ -117,6 +118,14 @@ class StreamCallback(EvaluationCallback):
         )  # fmt: skip
         super().__init__(reading, name=name, stages=stages, on_error=on_error, pictures_every=pictures_every)
         self.class_names = names
+
+    def rename(self, name: str) -> None:
+        """Take another name, which goes before the quantity in tags."""
+        self.name = name
+        self._reporter = Reporter(type(self), name, self.on_error, self.pictures_every)
+
+    def of_members(self) -> None:
+        """Read the scores of an ensemble from here on, whose batches say how much members disagree."""
 
     def check(self, module: LightningModule, batch: EvalBatch) -> None:
         """Raise where the arguments do not go with the first batch."""

@@ -66,9 +66,10 @@ class Reports(Harmless):
         found = self.attempt(trainer, "end an epoch", self.evaluations, trainer, module, configures=True)
         (out,) = any_rank(trainer, [stage_of(trainer) in self.out | also_out])
         for evaluation in () if out else found or ():
-            self._report_one(trainer, module, evaluation)
+            self.report_one(trainer, module, evaluation)
 
-    def _report_one(self, trainer: Trainer, module: LightningModule, evaluation: Evaluation) -> None:
+    def report_one(self, trainer: Trainer, module: LightningModule, evaluation: Evaluation) -> None:
+        """Keep, log and write what one evaluation amounts to; all ranks together."""
         worked_out = self.attempt(trainer, "work out its figures", self._result, module, evaluation)
         if worked_out is None:
             return

@@ -23,7 +23,7 @@ from lightning_posttrain.core.callback.options import at_least, split
 from lightning_posttrain.core.capture.loaders import of_other_stages
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.stream.evaluation import Evaluation, Needs
-from lightning_posttrain.hard_examples.keeping import Keeping
+from lightning_posttrain.hard_examples.keeping import OF_MEMBERS, RULES, Keeping
 from lightning_posttrain.hard_examples.result import HardReport
 from lightning_posttrain.samples.inputs import InputOptions, Inputs
 
@@ -70,6 +70,7 @@ class HardExamples(StreamCallback):
         self.per_pair = per_pair
         self._display = Inputs(**shown)
         self._keeping: dict[str, Keeping] = {}
+        self._rules = tuple(RULES)
 
     def open(self, trainer: Trainer, module: LightningModule) -> None:
         """Keep nothing of an epoch that was broken off."""
@@ -100,7 +101,12 @@ class HardExamples(StreamCallback):
         return keeping.report(names, module.trainer, confused)
 
     def _new(self) -> Keeping:
-        return Keeping(self.k, self.pairs, self.per_pair, self._display, self.reading.captions)
+        shown = (self._display, self.reading.captions)
+        return Keeping(self.k, self.pairs, self.per_pair, *shown, rules=self._rules)
+
+    def of_members(self) -> None:
+        """Keep samples on which members disagree, too."""
+        self._rules = (*RULES, *OF_MEMBERS)
 
     def show(self, result: HardReport, title: str) -> Iterator[Tagged]:
         """Galleries, tables, and each picture as a file."""
