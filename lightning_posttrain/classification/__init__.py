@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from lightning_posttrain.classification.callback.metrics import ClassificationMetrics
     from lightning_posttrain.classification.metric.base import EvaluationMetric
     from lightning_posttrain.classification.metric.confusion import ConfusionCounts
+    from lightning_posttrain.classification.metric.probabilities import LossSums, ReliabilityBins
     from lightning_posttrain.classification.metric.sample import ScoreSample
     from lightning_posttrain.classification.reading import ClassReading
     from lightning_posttrain.classification.render.confusion import confusion_image
@@ -60,6 +61,8 @@ __all__ = [
     "EvaluationOptions",
     "Findings",
     "GeneralizationGap",
+    "LossSums",
+    "ReliabilityBins",
     "SampleOptions",
     "ScoreCurves",
     "ScoreKind",
@@ -108,6 +111,10 @@ __getattr__ = lazily(
         ],
         "lightning_posttrain.classification.metric.confusion": [
             "ConfusionCounts",
+        ],
+        "lightning_posttrain.classification.metric.probabilities": [
+            "LossSums",
+            "ReliabilityBins",
         ],
         "lightning_posttrain.classification.metric.sample": [
             "ScoreSample",

@@ -24,7 +24,7 @@ from lightning_posttrain.ensembles.followers import Followers
 from lightning_posttrain.ensembles.functional.strategies import STRATEGIES, check_strategies
 from lightning_posttrain.ensembles.gathering import Gathering, rows_of, saved_steps
 from lightning_posttrain.ensembles.judging import Judge
-from lightning_posttrain.ensembles.judging_pass import JudgingPass, table_of, table_of_pass
+from lightning_posttrain.ensembles.judging_pass import JudgingPass, entry_of, table_of, table_of_pass
 from lightning_posttrain.ensembles.kept_scores import RowScores
 from lightning_posttrain.ensembles.members.state import MemberState
 from lightning_posttrain.ensembles.network import EnsembleNetwork
@@ -74,8 +74,6 @@ class CheckpointEnsemble(StreamCallback):
     """
 
     tag = "ensemble"
-    asks_again = True
-    names_samples = True
     several_targets = False
 
     def __init__(
@@ -103,13 +101,14 @@ class CheckpointEnsemble(StreamCallback):
         self.soups, self.folds = soups, folds
         self.forward_fn = forward_fn
         self._followers = Followers(then)
+        self.names_samples = self._followers.names_samples
         self.fit: EnsembleFit | None = None
         self._gathering = Gathering()
         self._standing: Standing | None = None
         self._rows: RowScores | None = None
         self._judges: dict[str, Judge] = {}
         self._last: Evaluation | None = None
-        self._entry = ""
+        self._fits: Trainer | None = None
 
     def network(self, model: nn.Module, strategy: str | None = None) -> EnsembleNetwork:
         """The ensemble as one module, from inputs to log-probabilities; that of multilabel tasks to log-odds.
@@ -135,24 +134,30 @@ class CheckpointEnsemble(StreamCallback):
     def open(self, trainer: Trainer, module: LightningModule) -> None:
         """Begin an epoch, with members where it is no fit's."""
         self._gathering.abandon()
-        self._rows, self._judges = None, {}
-        if trainer.state.fn != "fit" and self.takes(trainer):
+        self._rows, self._judges, self._standing = None, {}, None
+        self._fits = trainer if trainer.state.fn == "fit" and self.takes(trainer) else None
+        self.asks_again = trainer.state.fn != "fit" and self.takes(trainer)
+        if self.asks_again:
             self._standing = self.wanted.standing(trainer, module, self.fit)
             self.fit = self._standing.fit or self.fit
             self._followers.open(trainer, module, self.reading)
 
+    def observe(self, key: str, batch: EvalBatch) -> None:
+        """Keep the scores of a validation in a fit."""
+        if self._fits is not None and key == "val":
+            self._gathering.add(self._fits, batch)
+
+    def see(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, loader: int) -> None:
+        """Note which weights a validation in a fit judges."""
+        if self._fits is not None and not trainer.sanity_checking:
+            self._gathering.note(module)
+
     def replay(self, key: str, batch: EvalBatch, again: Replay) -> None:
-        """Keep the scores of a validation, or run the members on a batch."""
-        trainer, module = again.module.trainer, again.module
-        self._entry = again.entry
-        if trainer.state.fn == "fit":
-            if key == "val":
-                self._gathering.add(trainer, module, batch)
-            return
-        standing = self._standing
+        """Run the members on a batch."""
+        trainer, standing = again.module.trainer, self._standing
         if standing is None or key.startswith("val/"):
             return
-        batches = standing.members.scores(trainer, module, again, batch, forward_fn=self.forward_fn)
+        batches = standing.members.scores(trainer, again.module, again, batch, forward_fn=self.forward_fn)
         if key == "val":
             self._rows = self._rows or rows_of(trainer, len(batches), batch.num_classes, labels=batch.multilabel)
             self._rows.update(batches)
@@ -214,7 +219,7 @@ class CheckpointEnsemble(StreamCallback):
             table = table_of_pass(trainer, self._rows, members=len(states), columns=columns, labels=labels)
         fitting = Fitting(
             self.reading, self.strategies, folds=self.folds, folder=self.wanted.folder(trainer, states),
-            entry=self._entry,
+            entry=entry_of(trainer, self.reading),
         )  # fmt: skip
         self.fit, report = fit_together(fitting, states, table, judging, soups=self.soups)
         if trainer.is_global_zero:
@@ -230,7 +235,7 @@ class CheckpointEnsemble(StreamCallback):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Let go of the members' weights."""
-        self._standing = None
+        self._standing = self._fits = None
         super().teardown(trainer, pl_module, stage)
 
 

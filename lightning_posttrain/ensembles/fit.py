@@ -191,13 +191,13 @@ def _is_fit(path: Path) -> bool:
 
 def folder_of(sources: Sequence[str], run_folder: str) -> Path:
     """Where a fit of members with these files lies: beside the first, else in the run's own folder."""
-    first = next((Path(source).parent for source in sources if source), Path(run_folder))
+    first = next((Path(source).parent for source in sources if Path(source).is_file()), Path(run_folder))
     return first / FOLDER
 
 
 def relative(source: str, folder: Path) -> str:
     """A member's file from the fit's folder on; as it is where no path leads there, as on another drive."""
-    if not source:
+    if not Path(source).is_file():
         return ""
     try:
         return os.path.relpath(source, folder)

@@ -19,7 +19,7 @@ from lightning_posttrain.core.stream.ranks import sum_over_ranks
 from lightning_posttrain.ensembles.functional.rows import log_probabilities, own_log_probability
 from lightning_posttrain.ensembles.kept_scores import KeptScores, RowScores
 from lightning_posttrain.ensembles.members.files import checkpoints_of
-from lightning_posttrain.ensembles.members.state import live_tensors, mark
+from lightning_posttrain.ensembles.members.weights import Mark, mark
 
 MOST = 24
 """Validations whose scores are kept, beside those of the last two; at most 16 MiB each."""
@@ -37,7 +37,7 @@ class Judgement:
         loss: their log loss.
     """
 
-    mark: tuple[float, ...]
+    mark: Mark
     step: int
     kept: KeptScores
     loss: float
@@ -53,12 +53,15 @@ class Gathering:
     def abandon(self) -> None:
         """Forget a validation that has not ended."""
         self._open: RowScores | None = None
-        self._mark: tuple[float, ...] = ()
+        self._mark: Mark | None = None
 
-    def add(self, trainer: Trainer, module: LightningModule, batch: EvalBatch) -> None:
+    def note(self, module: LightningModule) -> None:
+        """Note which weights are judged, at the first batch."""
+        self._mark = mark(module) if self._mark is None else self._mark
+
+    def add(self, trainer: Trainer, batch: EvalBatch) -> None:
         """Keep the scores of a batch."""
         if self._open is None:
-            self._mark = mark(live_tensors(module))
             self._open = rows_of(trainer, 1, batch.num_classes, labels=batch.multilabel)
         self._open.update(batch)
 
@@ -74,7 +77,7 @@ class Gathering:
         rows = self._open or rows_of(trainer, 1, columns, labels=task == "multilabel")
         sum_over_ranks(trainer, [rows])
         kept = rows.kept()
-        if trainer.is_global_zero and len(kept.target):
+        if trainer.is_global_zero and len(kept.target) and self._mark is not None:
             judged = Judgement(self._mark, trainer.global_step, kept, mean_loss(kept, task))
             # of a loader that shuffles, rows of two epochs are not the same
             self._judged = [each for each in self._judged if each.mark != judged.mark and each.kept.same_rows(kept)]
@@ -82,11 +85,11 @@ class Gathering:
             self._make_room(saved)
         self.abandon()
 
-    def of(self, wanted: tuple[float, ...]) -> KeptScores | None:
+    def of(self, wanted: Mark) -> KeptScores | None:
         """The scores of weights with a mark, where these were judged."""
         return next((each.kept for each in self._judged if each.mark == wanted), None)
 
-    def losses(self) -> dict[tuple[float, ...], float]:
+    def losses(self) -> dict[Mark, float]:
         """Log loss of each of the weights that were judged."""
         return {each.mark: each.loss for each in self._judged}
 

@@ -13,6 +13,7 @@ from lightning_posttrain.classification import ClassReading, EvalBatch
 from lightning_posttrain.core.stream.extra_pass import extra_pass
 from lightning_posttrain.core.stream.ranks import sum_over_ranks
 from lightning_posttrain.core.stream.replay import Replay
+from lightning_posttrain.core.stream.stream import EvaluationStream
 from lightning_posttrain.ensembles.gathering import Gathering, rows_of
 from lightning_posttrain.ensembles.kept_scores import KeptScores, RowScores
 from lightning_posttrain.ensembles.members.running import Members
@@ -103,3 +104,12 @@ def table_of_pass(trainer: Trainer, rows: RowScores | None, *, members: int, col
     table = rows or rows_of(trainer, members, columns, labels=labels)
     sum_over_ranks(trainer, [table])
     return table.kept()
+
+
+def entry_of(trainer: Trainer, reading: ClassReading) -> str:
+    """Dotted name of the module whose output the scores of validation are, "" for the LightningModule."""
+    finder: Any = EvaluationStream.of(trainer).reader.told.finder("val/0", reading)
+    call = getattr(finder, "call", None)
+    if call is None or call.source.module != call.module or call.source.path:
+        return ""
+    return str(call.module)

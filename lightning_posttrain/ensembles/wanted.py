@@ -18,8 +18,7 @@ from lightning_posttrain.ensembles.functional.combination import Combination
 from lightning_posttrain.ensembles.judging import Strategy
 from lightning_posttrain.ensembles.members.files import checkpoints_at, checkpoints_of, distinct
 from lightning_posttrain.ensembles.members.running import Members
-from lightning_posttrain.ensembles.members.reading import read_members
-from lightning_posttrain.ensembles.members.state import MemberState, module_member
+from lightning_posttrain.ensembles.members.state import Mark, MemberState, module_member, read_members
 from lightning_posttrain.ensembles.network import EnsembleNetwork
 
 Said = str | Path | nn.Module
@@ -101,7 +100,7 @@ class Wanted:
         return found if found or loaded is None else checkpoints_at([loaded.parent])
 
     def found(
-        self, trainer: Trainer, module: LightningModule, losses: Mapping[tuple[float, ...], float]
+        self, trainer: Trainer, module: LightningModule, losses: Mapping[Mark, float]
     ) -> list[MemberState]:
         """The members, at most so many; all ranks together.
 
@@ -114,7 +113,7 @@ class Wanted:
             ValueError: there are none, or one does not fit the module.
         """
         read = [state for path in self.files(trainer) for state in read_members(path, module)]
-        given = [module_member(each, f"module {i}", of=module) for i, each in enumerate(self.modules, 1)]
+        given = [module_member(each, f"module {i}", base=module) for i, each in enumerate(self.modules, 1)]
         states = distinct([*(read if self.averages else _own(read)), *given])
         if not states:
             raise ValueError(
@@ -126,10 +125,10 @@ class Wanted:
         return states
 
     def _fewer(
-        self, trainer: Trainer, states: list[MemberState], losses: Mapping[tuple[float, ...], float]
+        self, trainer: Trainer, states: list[MemberState], losses: Mapping[Mark, float]
     ) -> list[MemberState]:
         """Those with the lowest log loss; of those that were not judged the latest."""
-        known: Mapping[tuple[float, ...], float] = trainer.strategy.broadcast(dict(losses))
+        known: Mapping[Mark, float] = trainer.strategy.broadcast(dict(losses))
         order = sorted(range(len(states)), key=lambda i: (known.get(states[i].mark, float("inf")), -i))
         kept = sorted(order[: self.most])
         rank_zero_info(
@@ -169,7 +168,7 @@ class Wanted:
             ValueError: they are gone, or are others now.
         """
         if not member.file:
-            read = [module_member(each, member.name, of=module) for each in self.modules]
+            read = [module_member(each, member.name, base=module) for each in self.modules]
         else:
             path = (fit.folder or Path()) / member.file
             if not path.is_file():

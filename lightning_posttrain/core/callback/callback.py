@@ -43,9 +43,9 @@ class EvaluationCallback(CarriesOpenEpoch, Reports, Returns, TargetCopies, AnyCa
     """
 
     tag: ClassVar[str]
-    names_samples: ClassVar[bool] = False
+    names_samples: bool = False
     """Whether it needs positions in the dataset, which are proven for who does and told to nobody else."""
-    asks_again: ClassVar[bool] = False
+    asks_again: bool = False
     """Whether it asks the module for each batch again, with other weights."""
 
     def __init__(

@@ -38,7 +38,7 @@ def members_image(report: EnsembleReport, title: str = "") -> Image:
     canvas.text(12, 10, shorten(f"{title} · errors that members share", WIDTH - 24))
     colors = colored(np.nan_to_num(np.clip(values, 0, 1)) * 0.85, "Blues")
     for row, name in enumerate(names):
-        canvas.name(LEFT - 12, TOP + cell * (row + 0.5), name, LEFT - 24, size=18, most=1 if cell < 44 else 2)
+        canvas.name(LEFT - 12, TOP + cell * (row + 0.5), f"{row + 1} · {name}", LEFT - 24, size=18, most=1 if cell < 44 else 2)
         canvas.text(LEFT + cell * (row + 0.5), TOP - 10, str(row + 1), size=18, anchor="ms", color=PALE)
         for column in range(len(names)):
             value, color = float(values[row, column]), tuple(map(int, colors[row, column]))

@@ -14,8 +14,8 @@ from lightning_posttrain.ensembles.render.members import members_image, members_
 from lightning_posttrain.ensembles.result import Difference, EnsembleReport, StrategyReport
 
 TOP, STEP, SMALL = 104, 46, 20
-LEFT, ROOM = 286, 250
-LOSS, ACCURACY = 560, WIDTH - 12
+LEFT, ROOM = 286, 232
+LOSS, ACCURACY = 608, WIDTH - 12
 BETTER: Color = (33, 113, 181)
 WORSE: Color = (203, 84, 30)
 UNSURE: Color = (160, 164, 170)
@@ -46,7 +46,7 @@ def strategies_image(report: EnsembleReport, title: str = "") -> Image:
     canvas = Canvas(foot + 27 * len(said) + 10)
     canvas.text(12, 10, shorten(f"{title} · ensemble of {len(report.members)} members", WIDTH - 24))
     canvas.text(LEFT, 50, "log loss, less that of the best alone", size=18, color=PALE)
-    canvas.text(LOSS + 60, 74, "log loss", size=18, anchor="ra", color=PALE)
+    canvas.text(LOSS, 74, "log loss", size=18, anchor="ra", color=PALE)
     canvas.text(ACCURACY, 74, "right", size=18, anchor="ra", color=PALE)
     ends = _range([each.loss for each in strategies])
     for row, strategy in enumerate(strategies):
@@ -86,7 +86,7 @@ def _draw(canvas: Canvas, strategy: StrategyReport, top: int, ends: tuple[float,
             canvas.box(x - 1, middle - 6, 3, 13, color)
     if math.isfinite(apart.value):
         canvas.box(_place(apart.value, ends) - 5, middle - 5, 11, 11, color)
-    canvas.text(LOSS + 60, middle, f"{strategy.log_loss:.4f}", size=SMALL, anchor="rm")
+    canvas.text(LOSS, middle, f"{strategy.log_loss:.4f}", size=SMALL, anchor="rm")
     canvas.text(ACCURACY, middle, f"{strategy.accuracy:.1%}", size=SMALL, anchor="rm")
 
 
@@ -101,8 +101,8 @@ def _axis(canvas: Canvas, foot: int, ends: tuple[float, float], *, top: int) -> 
 
 
 COLUMNS = (
-    "strategy", "log loss", "difference", "low", "high", "accuracy", "difference ", "low ", "high ", "Brier", "ECE",
-    "on validation", "members", "parameters", "what it does",
+    "strategy", "log loss", "log loss difference", "low", "high", "accuracy", "accuracy difference", "accuracy low",
+    "accuracy high", "Brier", "ECE", "log loss on validation", "members", "parameters", "what it does",
 )  # fmt: skip
 
 

@@ -1,1 +1,0 @@
-"""Members of an ensemble: weights found in files, read for a module, and run on batches that it was evaluated on."""
