@@ -1,49 +1,9 @@
-"""Ensembles: one prediction of several members, checkpoints of a run or of several, and whether it is worth it.
-
-``functional`` has the strategies, fitted to validation rows and judged by cross-fitting, the figures of diversity, and
-averages of weights; ``network`` is the chosen combination as one module and one file. A new strategy is a function and
-a line of ``functional/strategies``.
-"""
+"""Ensembles: one prediction of several members, checkpoints of a run or of several."""
 
 from __future__ import annotations
 
-from lightning_posttrain.ensembles.functional.combination import Combination
-from lightning_posttrain.ensembles.functional.cross_fit import CrossFit, cross_fit
-from lightning_posttrain.ensembles.functional.diversity import Diversity, DiversitySums, diversity, entropy_parts
-from lightning_posttrain.ensembles.functional.paired import PairedMoments, paired_error, paired_interval
-from lightning_posttrain.ensembles.functional.rows import (
-    log_probabilities,
-    member_rows,
-    own_log_probability,
-    row_of,
-    scores_of,
-)
-from lightning_posttrain.ensembles.functional.soups import Soup, average, greedy_soup, soup_alarm
-from lightning_posttrain.ensembles.functional.strategies import STRATEGIES, TITLES, fit_strategies
-from lightning_posttrain.ensembles.network import EnsembleNetwork
+from lightning_posttrain.ensembles.members.state import MemberState
 
 __all__ = [
-    "STRATEGIES",
-    "TITLES",
-    "Combination",
-    "CrossFit",
-    "Diversity",
-    "DiversitySums",
-    "EnsembleNetwork",
-    "PairedMoments",
-    "Soup",
-    "average",
-    "cross_fit",
-    "diversity",
-    "entropy_parts",
-    "fit_strategies",
-    "greedy_soup",
-    "log_probabilities",
-    "member_rows",
-    "own_log_probability",
-    "paired_error",
-    "paired_interval",
-    "row_of",
-    "scores_of",
-    "soup_alarm",
+    "MemberState",
 ]

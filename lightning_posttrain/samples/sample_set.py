@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.core.stream.stream import EvaluationStream
@@ -55,10 +55,15 @@ def dtype_of(module: LightningModule) -> torch.dtype:
     return next(dtypes, torch.float32)
 
 
-def sharded(module: LightningModule, owner: str) -> bool:
-    """Whether a forward on one rank would wait for the others: FSDP, tensor parallel, DeepSpeed stage 3."""
+def is_sharded(module: nn.Module) -> bool:
+    """Whether a device has a part of each parameter alone: FSDP, tensor parallel, DeepSpeed stage 3."""
     marks = ("full_tensor", "_local_shard", "ds_id")
-    found = any(hasattr(parameter, mark) for parameter in module.parameters() for mark in marks)
+    return any(hasattr(parameter, mark) for parameter in module.parameters() for mark in marks)
+
+
+def sharded(module: LightningModule, owner: str) -> bool:
+    """Whether a forward on one rank would wait for the others, which is said."""
+    found = is_sharded(module)
     if found:
         text = f"{owner} explains on the first rank, which does not hold the sharded module. Nothing is drawn."
         EvaluationStream.of(module.trainer).say_once(text)

@@ -13,7 +13,7 @@ from lightning_posttrain.core.capture.call_source import CallSource, call_source
 from lightning_posttrain.core.capture.memory import shares_memory
 from lightning_posttrain.core.capture.network_call import called
 from lightning_posttrain.core.capture.step import Step
-from lightning_posttrain.core.capture.tap import Firing
+from lightning_posttrain.core.capture.tap import Arguments, Firing, Kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class CallAgain:
 
     module: str
     source: CallSource
-    inputs: tuple[tuple[Any, ...], Mapping[str, Any]]
+    inputs: Arguments
 
     def __call__(self, root: nn.Module) -> Tensor:
         """The prediction, from the module as it is; the arguments stay as they are."""
@@ -42,17 +42,18 @@ def call_again(prediction: Tensor, step: Step) -> CallAgain | None:
     """
     for source, giver in reversed(list(call_sources(prediction.detach(), step.inside))):
         outer = next((firing for firing in step.inside if firing.call in giver.within[:1]), giver)
-        if (outer.inputs[0] or outer.inputs[1]) and not _is_fed(outer, step):
+        kept = outer.kept or Kept(outer.inputs, outer.inputs)
+        if any(kept.given) and not _is_fed(outer, kept.given, step):
             inside = [f for f in step.inside if f.name == source.module and (f is outer or outer.call in f.within)]
             of_call = replace(source, number=inside.index(giver), calls=len(inside))
-            return CallAgain(outer.name, of_call, outer.kept or outer.inputs)
+            return CallAgain(outer.name, of_call, kept.before)
     return None
 
 
-def _is_fed(call: Firing, step: Step) -> bool:
+def _is_fed(call: Firing, inputs: Arguments, step: Step) -> bool:
     """Whether a call may have been given what other modules made of the batch."""
     others = any(f.mixes and f.call < call.call for f in step.inside if call.call not in f.within)
-    given = (part for part in parts_of(call.inputs).values() if part.is_floating_point())
+    given = (part for part in parts_of(inputs).values() if part.is_floating_point())
     return others and not all(any(shares_memory(one, part) for part in step.parts.values()) for one in given)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,15 @@ from torchmetrics import Metric
 from lightning_posttrain.core.capture.around import Around
 from lightning_posttrain.core.capture.batch_parts import cloned
 from lightning_posttrain.core.capture.memory import Memory
+
+Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
+
+
+class Kept(NamedTuple):
+    """Arguments and keyword arguments of a call: themselves, and as they were before it, in tensors of their own."""
+
+    given: Arguments
+    before: Arguments
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,16 +36,16 @@ class Firing:
         mixes: whether it has a matrix of parameters, as a layer has and a softmax has not.
         call: number of the call.
         within: numbers of the calls that it was part of.
-        kept: copies of the inputs from before the call, where somebody makes it again; None where none were made.
+        kept: the arguments of an outermost call, where somebody makes it again; else None.
     """
 
     name: str
-    inputs: tuple[tuple[Any, ...], Mapping[str, Any]]
+    inputs: Arguments
     output: Any
     mixes: bool
     call: int
     within: tuple[int, ...]
-    kept: tuple[tuple[Any, ...], Mapping[str, Any]] | None = None
+    kept: Kept | None = None
 
     @property
     def args(self) -> tuple[Any, ...]:
@@ -135,7 +144,7 @@ class Tap:
                 kept = None
                 if self._keeping and not torch.compiler.is_compiling():
                     # a step that runs inside of the module's own call is the outermost
-                    kept = _copied(args, kwargs) if self._depth < 2 else None
+                    kept = _kept(args, kwargs) if self._depth < 2 else None
                     self._depth += 1
                 self._chain = (name, None, kept, self._chain)
 
@@ -161,10 +170,10 @@ class Tap:
         return shape[1:] not in self._shapes and shape[2:] not in self._shapes
 
 
-def _copied(args: Any, kwargs: Any) -> Any:
-    """Arguments with copies of their tensors; None where an object of another program cannot be copied."""
+def _kept(args: Any, kwargs: Any) -> Kept | None:
+    """The arguments of a call with copies; None where an object of another program cannot be copied."""
     try:
-        return cloned((args, kwargs))
+        return Kept((args, kwargs), cloned((args, kwargs)))
     except Exception:  # a step goes on, whatever the copy of a stranger's object raises
         return None
 
