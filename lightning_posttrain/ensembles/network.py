@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, final
 
@@ -14,8 +14,6 @@ from lightning_posttrain.classification import TASKS, ScoreKind, Task
 from lightning_posttrain.ensembles.functional.combination import Combination, combine
 from lightning_posttrain.ensembles.functional.rows import log_odds, log_softmax, of_log_odds
 from lightning_posttrain.ensembles.member_copy import member_of
-
-_TENSORS = ("weights", "temperature", "coefficients", "bias")
 
 
 @final
@@ -75,8 +73,7 @@ class EnsembleNetwork(nn.Module):
             "bias": combination.bias,
         }
         device = next((tensor.device for tensor in self.members.parameters()), torch.device("cpu"))
-        for name in _TENSORS:
-            value = held[name]
+        for name, value in held.items():
             self.register_buffer(name, None if value is None else value.to(device, torch.float32, copy=True))
         self.eval()
 
@@ -128,18 +125,23 @@ class EnsembleNetwork(nn.Module):
         """Logits of an output, in float32 at least."""
         if not isinstance(output, Tensor):
             raise TypeError(f"the network gives a {type(output).__name__}, wanted a tensor of scores. Wrap it so.")
-        output = output.to(torch.promote_types(output.dtype, torch.float32))
+        given: Tensor = output.to(torch.promote_types(output.dtype, torch.float32))
         if self.scores == "logits":
-            return output
-        return output.log() if _is_pair(output, self.task) else output.log() - torch.log1p(-output)
+            return given
+        return given.log() if _is_pair(given, self.task) else given.log() - torch.log1p(-given)
 
     def _combined(self, rows: Tensor) -> Tensor:
-        combined = partial(combine, rows, how=self.combination.how, **{name: getattr(self, name) for name in _TENSORS})
         kind = rows.device.type
-        if not torch.is_autocast_enabled(kind):
-            return combined()
-        with torch.autocast(kind, enabled=False):  # else stacking would multiply in half precision
-            return combined()
+        mixed = torch.is_autocast_enabled(kind)  # stacking would multiply in half precision
+        with torch.autocast(kind, enabled=False) if mixed else nullcontext():
+            return combine(
+                rows,
+                how=self.combination.how,
+                weights=self.weights,
+                temperature=self.temperature,
+                coefficients=self.coefficients,
+                bias=self.bias,
+            )
 
 
 def _is_pair(output: Tensor, task: Task) -> bool:

@@ -16,6 +16,8 @@ from lightning_posttrain.ensembles.functional.rows import own_log_probability
 from lightning_posttrain.ensembles.functional.stacking import why_not_stacking
 from lightning_posttrain.ensembles.functional.strategies import STRATEGIES, check_strategies, fit_strategies
 
+FITTED, FEWEST, MOST = 1 << 21, 2000, 1 << 23
+"""Scores that are fitted to, rows at least, and scores of these at most: more takes minutes."""
 UNFITTED = (BEST, "mean", "mean_logits")
 """Strategies that hold where nothing can be fitted."""
 
@@ -34,6 +36,7 @@ class CrossFit:
         kept: whether it beats the best checkpoint by more than its paired standard error.
         reason: that in words, with figures.
         left_out: why a strategy that was asked for is not there, by name.
+        rows: which rows these are ``(R,)``: of very many, a sample.
         held_out: whether rows were left out.
     """
 
@@ -44,6 +47,7 @@ class CrossFit:
     kept: bool
     reason: str
     left_out: Mapping[str, str]
+    rows: Tensor
     held_out: bool = True
 
     @property
@@ -67,7 +71,8 @@ def cross_fit(
 ) -> CrossFit:
     """Fit strategies to all folds but one, judge them by that one, and fit them to all rows.
 
-    Which member is the best is a fit too: it is chosen anew for each fold. What cannot be fitted is left out.
+    Which member is the best is a fit too: it is chosen anew for each fold. What cannot be fitted is left out; of
+    very many rows a sample is looked at, so that it takes seconds.
 
     Args:
         strategies: of ``STRATEGIES``, in any order.
@@ -91,6 +96,9 @@ def cross_fit(
     with torch.inference_mode(False), torch.no_grad():
         logp, target = logp.to(torch.float64, copy=logp.is_inference()), target.clone()
         groups = None if groups is None else groups.clone()
+        seen = sample_of(len(logp), logp.shape[1] * logp.shape[2], groups)
+        if len(seen) < len(logp):
+            logp, target, groups = logp[seen], target[seen], None if groups is None else groups[seen]
         rows = _Rows(logp, target, fold_of(len(logp), folds, groups=groups), groups)
         wanted = [name for name in STRATEGIES if name in strategies or name == BEST]
         left_out = _left_out(wanted, rows, folds)
@@ -100,7 +108,22 @@ def cross_fit(
         losses, hits = _held_out(names, rows) if held_out else _figures(combinations, logp, target)
         judged = held_out and len(names) > 1 and not _one_class(rows)
         choice = choose(names, losses, groups) if judged else nothing_to_choose(names, left_out)
-        return CrossFit(combinations, losses, hits, *choice, left_out, held_out)
+        return CrossFit(combinations, losses, hits, *choice, left_out, seen, held_out)
+
+
+def sample_of(rows: int, scores: int, groups: Tensor | None = None) -> Tensor:
+    """Indices of the rows that are fitted to, in their order: all, or of very many a sample of whole groups.
+
+    Args:
+        rows: how many there are.
+        scores: of a row, of all members.
+        groups: the sample of each row ``(R,)``.
+    """
+    most = max(FITTED // scores, min(FEWEST, MOST // scores), 1)
+    if rows <= most:
+        return torch.arange(rows)
+    part = fold_of(rows, -(-rows // most), groups=groups, seed=2)
+    return (part == 0).nonzero()[:, 0]
 
 
 class _Rows(NamedTuple):

@@ -18,7 +18,7 @@ CS = (1e-4, 1e-3, 1e-2, 1e-1)
 FOLDS = 3
 FEWEST, FOR_EACH = 1000, 10
 """Rows that stacking is offered from, or rows for each of its numbers."""
-MOST_NUMBERS, MOST_PRODUCTS = 60_000, 1 << 26
+MOST_NUMBERS, MOST_PRODUCTS = 20_000, 1 << 24
 """Numbers that are fitted at most, and products of a pass over the rows: more takes minutes."""
 _STEPS = 200
 _ROUGHLY, _CLOSELY = 1e-4, 1e-7

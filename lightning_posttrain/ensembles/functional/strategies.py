@@ -129,7 +129,7 @@ def check_strategies(names: Sequence[str]) -> None:
     if unknown or not names:
         given = repr(unknown[0]) if unknown else "empty"
         raise ValueError(
-            f"`strategies` is {given}, wanted of {', '.join(map(repr, STRATEGIES))}. Leave it out for all."
+            f"`strategies` is {given}, wanted some of {', '.join(map(repr, STRATEGIES))}. Leave it out for all."
         )
 
 
