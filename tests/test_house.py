@@ -34,6 +34,7 @@ USES = {
     "saliency": {"attribution", "classification"},
     "explanations": {"attribution", "classification"},
     "torchmetrics": {"classification"},
+    "ensembles": {"classification", "calibration", "thresholds", "hard_examples"},
 }
 FLOORS = {"core": set(), "samples": {"attribution"}}
 DOORS = {"__about__", "__init__", "__main__", "calibrators", "functional", "suite"}
@@ -51,6 +52,7 @@ BACKENDS = {
         "core/stream",
         "core/callback",
         "callback",
+        "ensembles/drivers",
     },
 }
 
