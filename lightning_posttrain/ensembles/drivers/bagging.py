@@ -13,10 +13,11 @@ from lightning_posttrain.ensembles.drivers.data import Data, Remake, resampled
 from lightning_posttrain.ensembles.drivers.driver import Driver, Run
 from lightning_posttrain.ensembles.drivers.figures import OutOfBag, out_of_bag_figures
 from lightning_posttrain.ensembles.drivers.folder import MemberRecord
-from lightning_posttrain.ensembles.drivers.member import Member, forget, reason_of
+from lightning_posttrain.ensembles.drivers.member import Member
 from lightning_posttrain.ensembles.drivers.resampling import bootstrap, judged, out_of_bag
 from lightning_posttrain.ensembles.drivers.result import Fits, used
 from lightning_posttrain.ensembles.drivers.row_scores import RowScores
+from lightning_posttrain.ensembles.drivers.trainers import forget, reason_of
 
 SCORES = "out_of_bag.pt"
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypedDict
+from typing import Any, ClassVar, Literal
 
 from lightning_posttrain.classification import EvaluationOptions
 from lightning_posttrain.core.callback.options import at_least, one_of
@@ -14,24 +16,14 @@ from lightning_posttrain.ensembles.drivers import folder as disk
 from lightning_posttrain.ensembles.drivers.data import Data, Remake
 from lightning_posttrain.ensembles.drivers.folder import MemberRecord
 from lightning_posttrain.ensembles.drivers.lock import one_at_a_time
-from lightning_posttrain.ensembles.drivers.member import Make, Member, Recipe, forget, reason_of
+from lightning_posttrain.ensembles.drivers.member import Make, Member, Recipe
+from lightning_posttrain.ensembles.drivers.options import ELSEWHERE, check_trainer, plain
 from lightning_posttrain.ensembles.drivers.randomness import isolated, seed_of
 from lightning_posttrain.ensembles.drivers.result import Fits
+from lightning_posttrain.ensembles.drivers.trainers import forget, quiet, reason_of
 
 ALIKE = 3
 """So many members that fail at the start, all for one reason, end a run."""
-OWN = {
-    "callbacks": "Pass callbacks=lambda member: [...] to the driver, which makes them anew for each member.",
-    "logger": "Pass loggers=lambda member: [...] to the driver, which makes them anew for each member.",
-    "default_root_dir": "Each member has a folder of its own below `folder`; leave it out.",
-    "enable_checkpointing": "A member is its checkpoint; leave it out.",
-}
-"""Arguments of a Trainer that members cannot share, and what to do instead."""
-ELSEWHERE = {
-    "accelerator", "devices", "num_nodes", "strategy", "profiler", "enable_progress_bar", "enable_model_summary",
-    "log_every_n_steps", "barebones",
-}  # fmt: skip
-"""Arguments of a Trainer that may differ when a run is started again, as on another machine."""
 
 
 @dataclass(frozen=True)
@@ -53,21 +45,6 @@ class Run:
     def home(self, member: int) -> Path:
         """A member's folder."""
         return disk.member_folder(self.folder, member)
-
-
-class DriverOptions(TypedDict, total=False):
-    """What every driver takes; said on ``Driver``."""
-
-    members: int
-    seed: int
-    monitor: str | None
-    mode: Literal["min", "max"]
-    callbacks: Make | None
-    loggers: Make | None
-    resume: Literal["begin", "checkpoint"]
-    reading: EvaluationOptions | None
-    judged_rows: int
-    progress: bool
 
 
 class Driver(ABC):
@@ -143,8 +120,7 @@ class Driver(ABC):
             RuntimeError: another process is at work in the folder; or members failed, the first ones all for one
                 reason, or all of them.
         """
-        for name in set(trainer) & set(OWN):
-            raise ValueError(f"`{name}` was passed to fit, for all members. {OWN[name]}")
+        check_trainer(trainer)
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         with one_at_a_time(path):
@@ -175,7 +151,7 @@ class Driver(ABC):
     def settings(self, run: Run) -> dict[str, Any]:
         """What must be the same when a run is started again."""
         recipe = run.recipe
-        given = {name: _plain(value) for name, value in recipe.trainer.items() if name not in ELSEWHERE}
+        given = {name: plain(value) for name, value in recipe.trainer.items() if name not in ELSEWHERE}
         own = {"monitor": recipe.monitor, "mode": recipe.mode, "rows": run.rows}
         size = {"batch_size": getattr(run.data.train, "batch_size", None)}
         return {"kind": self.kind, "seed": self.seed, **own, **size, **given}
@@ -212,7 +188,8 @@ class Driver(ABC):
         """Fit one member; a failure of the fit is recorded, one of its making is raised."""
         home, seed = run.home(number), seed_of(self.seed, number)
         disk.begin(home, keep=run.recipe.resume == "checkpoint")
-        with isolated(seed):
+        said = nullcontext() if run.recipe.trainer.get("enable_progress_bar") else quiet()
+        with said, isolated(seed):
             member = Member(run.recipe, run.data, number=number, seed=seed, home=home)
             member.build()
             try:
@@ -222,6 +199,8 @@ class Driver(ABC):
                 record = MemberRecord(number, "failed", seed, reason=reason_of(error))
                 forget(error)
         disk.end(home, record)
+        if record.reason:
+            warnings.warn(f"{self.kind}: member {number} failed and is left out. {record.reason}", stacklevel=4)
         return record
 
 
@@ -238,10 +217,3 @@ def check_failures(records: Sequence[MemberRecord], wanted: int) -> None:
         first = " | ".join(dict.fromkeys(reasons))
         many = "The member" if len(records) == 1 else f"The first {len(records)} members"
         raise RuntimeError(f"{many} failed, and none was finished: {first}")
-
-
-def _plain(value: Any) -> Any:
-    """A setting as JSON has it; of objects the name of their class."""
-    if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
-    return value if isinstance(value, (bool, int, float, str, type(None))) else type(value).__name__

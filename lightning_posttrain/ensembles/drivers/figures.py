@@ -95,11 +95,11 @@ class Comparison(Counted):
         """The figures in a sentence, and whether it was worth it."""
         (low, high), (left, right) = self.interval, self.accuracy_interval
         verdict = "It pays" if self.pays else "It does not pay: take the first member alone, or try Seeds or Bagging"
+        gain = f"{self.accuracy_difference:+.3f}, {left:+.3f} to {right:+.3f}"
         return (
             f"{verdict}. On {self.rows:,} validation rows all together have log loss {self.log_loss:.3f}, the first "
             f"member {self.first_log_loss:.3f} (difference {self.difference:+.3f}, {low:+.3f} to {high:+.3f}); "
-            f"accuracy {self.accuracy:.3f} and {self.first_accuracy:.3f} ({self.accuracy_difference:+.3f}, {left:+.3f} to "
-            f"{right:+.3f})."
+            f"accuracy {self.accuracy:.3f} and {self.first_accuracy:.3f} ({gain})."
         )
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import gc
 import json
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +18,9 @@ from lightning_posttrain.core.callback.namespaces import AnyCallback
 from lightning_posttrain.core.output.result import undefined_to_none
 from lightning_posttrain.ensembles.drivers.data import Data, Remake
 from lightning_posttrain.ensembles.drivers.folder import LAST, MemberRecord, write_json
-from lightning_posttrain.ensembles.drivers.randomness import cuda_has_begun
 from lightning_posttrain.ensembles.drivers.row_scores import RowScores, ScoreCollector, read_scores
+from lightning_posttrain.ensembles.drivers.trainers import check_launcher, namespace_of
 
-NAMESPACES = ("lightning.pytorch", "pytorch_lightning")
 QUIET: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False}
 WHOLE: dict[str, Any] = {
     "limit_val_batches": None, "limit_test_batches": None, "overfit_batches": 0.0, "fast_dev_run": False,
@@ -182,54 +179,3 @@ class FitNotes(AnyCallback):
             figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
             noted = {"epochs": trainer.current_epoch, "steps": trainer.global_step, "figures": figures}
             write_json(self.path, undefined_to_none({**noted, "score": None if score is None else float(score)}))
-
-
-def namespace_of(module: Any) -> Any:
-    """The Lightning that a module is of.
-
-    Raises:
-        TypeError: it is no LightningModule.
-    """
-    for name in NAMESPACES:
-        package = sys.modules.get(name)
-        if package is not None and isinstance(module, package.LightningModule):
-            return package
-    raise TypeError(
-        f"`build` gave a {type(module).__name__}, wanted a LightningModule, new in each call: build=lambda: Net()."
-    )
-
-
-def check_launcher(trainer: Any) -> None:
-    """Raise where each rank would run the user's script, and so a driver of its own.
-
-    Raises:
-        ValueError: with the cure.
-    """
-    launcher = trainer.strategy.launcher
-    if trainer.world_size > 1 and "MultiProcessing" not in type(launcher).__name__:
-        raise ValueError(
-            f"`strategy` is {type(trainer.strategy).__name__} on {trainer.world_size} devices, whose ranks each run "
-            'this script, and would each drive all members. Pass strategy="ddp_fork", or "ddp_spawn" where the script '
-            'has an `if __name__ == "__main__":`, or devices=1.'
-        )
-
-
-def forget(error: BaseException) -> None:
-    """Let go of what a failed fit holds on to, as the memory of a device."""
-    error.__traceback__ = error.__context__ = error.__cause__ = None
-    gc.collect()
-    if cuda_has_begun():
-        torch.cuda.empty_cache()
-
-
-def reason_of(error: BaseException) -> str:
-    """Kind and message in one line; of a process that ended, what ended it.
-
-    Example:
-        >>> reason_of(ValueError("no rows"))
-        'ValueError: no rows'
-    """
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if type(error).__name__ == "ProcessRaisedException" and lines:
-        return lines[-1]
-    return f"{type(error).__name__}: {' '.join(lines)}"
