@@ -40,6 +40,10 @@ def same(one, other):
     return plain[0] == plain[1] and weights
 
 
+def names(folder):
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
 @each
 def test_a_run_gives_as_many_different_members_as_were_asked_for_and_weights_that_sum_to_one(kind):
     fits = run(kind, "run", monitor="val/loss")
@@ -76,7 +80,7 @@ def test_a_folder_can_be_moved_in_the_middle_of_a_run(kind):
     run(kind, "run", members=1, monitor="val/loss")
     shutil.move("run", "elsewhere")
     moved = run(kind, "elsewhere", monitor="val/loss")
-    assert all(path.startswith("elsewhere/") and os.path.exists(path) for path in moved.members)
+    assert all(path.startswith("elsewhere/") and Path(path).exists() for path in moved.members)
     assert same(moved, run(kind, "other", monitor="val/loss"))
 
 
@@ -226,13 +230,13 @@ def test_members_that_all_fail_for_one_reason_end_the_run():
 
     with (
         pytest.warns(UserWarning, match="failed"),
-        pytest.raises(RuntimeError, match="The first 3 members failed.*no such"),
+        pytest.raises(RuntimeError, match=r"The first 3 members failed.*no such"),
     ):
         run(Seeds, "run", members=9, build=Broken)
     assert len(tried) == 3
     with (
         pytest.warns(UserWarning, match="failed"),
-        pytest.raises(RuntimeError, match="The member failed.*no such layer"),
+        pytest.raises(RuntimeError, match=r"The member failed.*no such layer"),
     ):
         run(Boosting, "boosting", members=9, build=Broken)
 
@@ -255,7 +259,7 @@ def test_a_long_member_goes_on_from_its_last_epoch_where_that_is_asked_for():
     stop.clear()
     fits = run(Seeds, "run", **options)
     assert epochs == [0, 1, 2, 2]
-    assert sorted(os.listdir("run/member_000")) == ["best.ckpt", "member.json"]
+    assert names("run/member_000") == ["best.ckpt", "member.json"]
     assert fits.records[0].epochs == 3
 
 
@@ -277,11 +281,11 @@ def test_an_interrupted_member_begins_again_and_what_it_had_left_is_removed():
     options = {"members": 2, "monitor": "val/loss", "callbacks": lambda member: [Stopping(member)]}
     with pytest.raises(Interrupted):
         run(Bagging, "run", **options)
-    assert sorted(os.listdir("run")) == ["lock", "member_000", "member_001", "member_001.begun", "settings.json"]
+    assert names("run") == ["lock", "member_000", "member_001", "member_001.begun", "settings.json"]
     stop.clear()
     fits = run(Bagging, "run", **options)
-    assert not os.path.exists("run/member_001/left.txt")
-    assert sorted(os.listdir("run")) == ["lock", "member_000", "member_001", "result.json", "settings.json"]
+    assert not Path("run/member_001/left.txt").exists()
+    assert names("run") == ["lock", "member_000", "member_001", "result.json", "settings.json"]
     assert same(fits, run(Bagging, "other", **options))
 
 
@@ -375,8 +379,8 @@ def test_other_settings_in_the_same_folder_are_refused(options, words):
 
 
 def test_a_checkpoint_that_is_gone_is_missed():
-    os.remove(run(Seeds, "run", members=1).members[0])
-    with pytest.raises(FileNotFoundError, match="its member_000/final.ckpt is gone. Bring it back, or remove"):
+    Path(run(Seeds, "run", members=1).members[0]).unlink()
+    with pytest.raises(FileNotFoundError, match=r"its member_000/final.ckpt is gone. Bring it back, or remove"):
         run(Seeds, "run", members=1)
 
 

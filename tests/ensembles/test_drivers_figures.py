@@ -70,7 +70,7 @@ def test_out_of_bag_figures_of_many_rows_are_of_some_at_random():
 class Weighted(ClassifierMixin, BaseEstimator):
     """Says what it was told to, whatever it is fitted on; the next of ``said`` in each round."""
 
-    said: list = []
+    said = weights = ()
     rounds = 0
 
     def fit(self, x, y, sample_weight):
@@ -156,10 +156,11 @@ def test_the_effective_share_of_rows_is_one_for_equal_weights_and_that_of_the_he
     assert effective_share(torch.tensor([0.5, 0.5, 0, 0, 0, 0, 0, 0])) == pytest.approx(0.25)
 
 
-def boosted(folder, *, draw="once", members=4, build=Net, train=None, epochs=4, **options):
-    driver = Boosting(build=build, members=members, draw=draw, progress=False, **options)
+def boosted(folder, *, draw="once", members=4, build=Net, train=None, epochs=4):
+    driver = Boosting(build=build, members=members, draw=draw, progress=False)
     data = digits.train() if train is None else train
-    return driver.fit(data, digits.val(), folder=folder, **{**FAST, "max_epochs": epochs})
+    val = labels(1000, 1100) if build is Labels else digits.val()
+    return driver.fit(data, val, folder=folder, **{**FAST, "max_epochs": epochs})
 
 
 @pytest.mark.parametrize("draw", ["once", "each epoch"])
@@ -253,8 +254,7 @@ def test_boosting_of_one_class_or_of_labels_is_refused():
         pytest.warns(UserWarning, match="failed"),
         pytest.raises(RuntimeError, match="rows of one class each, and these have labels"),
     ):
-        driver = Boosting(build=Labels, members=2, progress=False)
-        driver.fit(labels(0, 200), labels(1000, 1100), folder="labels", **FAST)
+        boosted("labels", build=Labels, train=labels(0, 200))
     with pytest.raises(ValueError, match="`draw` is 'twice', wanted 'once' or 'each epoch'"):
         Boosting(build=Net, draw="twice")
 

@@ -18,7 +18,7 @@ from lightning_posttrain.core.callback.namespaces import AnyCallback
 from lightning_posttrain.core.output.result import undefined_to_none
 from lightning_posttrain.ensembles.drivers.data import Data, Remake
 from lightning_posttrain.ensembles.drivers.folder import LAST, MemberRecord, write_json
-from lightning_posttrain.ensembles.drivers.row_scores import RowScores, ScoreCollector, read_scores
+from lightning_posttrain.ensembles.drivers.row_scores import RowScores, ScoreCollector, clear_scores, read_scores
 from lightning_posttrain.ensembles.drivers.trainers import check_launcher, namespace_of
 
 QUIET: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False}
@@ -127,6 +127,7 @@ class Member:
         collector = ScoreCollector(self.home, **self.recipe.reading)
         trainer = self._trainer(**WHOLE, callbacks=[collector], logger=False)
         number = len((self.data.train if part == "train" else self.data.val).dataset) if rows is None else len(rows)
+        clear_scores(self.home)
         with self.data.for_scores(part, rows, hook) as loaders:
             run = trainer.validate if hook == "val" else trainer.test
             run(self.module, **loaders, verbose=False)

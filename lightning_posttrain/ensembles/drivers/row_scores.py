@@ -19,6 +19,9 @@ from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.stream.evaluation import Evaluation
 
 
+FILES = "scores.rank*.pt"
+
+
 @dataclass(frozen=True, eq=False)
 class RowScores:
     """Log-probabilities and targets of rows in order.
@@ -45,6 +48,8 @@ class RowScores:
         """
         each = [part for part in parts if len(part["index"])]
         index, logp, target = (torch.cat([part[name] for part in each]) for name in ("index", "logp", "target"))
+        own = index < rows  # beyond are repeats, by which ranks have as many
+        index, logp, target = index[own], logp[own], target[own]
         whole = cls(logp.new_full((rows, *logp.shape[1:]), torch.nan), target.new_full((rows, *target.shape[1:]), -1))
         whole.logp[index], whole.target[index] = logp, target
         missing = rows - len(torch.unique(index))
@@ -106,16 +111,20 @@ def log_probabilities(scores: Tensor, *, multilabel: bool) -> Tensor:
     return torch.stack([F.logsigmoid(-wide), F.logsigmoid(wide)], -1) if multilabel else wide.log_softmax(1)
 
 
+def clear_scores(folder: Path) -> None:
+    """Remove what ranks have written, as of a pass that failed."""
+    for file in folder.glob(FILES):
+        file.unlink()
+
+
 def read_scores(folder: Path, rows: int) -> RowScores:
     """What the ranks have written, whose files are removed.
 
     Raises:
         ValueError: nothing was read, or not all.
     """
-    files = sorted(folder.glob("scores.rank*.pt"))
-    parts = [torch.load(file, weights_only=True) for file in files]
-    for file in files:
-        file.unlink()
+    parts = [torch.load(file, weights_only=True) for file in sorted(folder.glob(FILES))]
+    clear_scores(folder)
     if not any(len(part["index"]) for part in parts):
         raise ValueError("no class scores were found in the step.")
     return RowScores.gathered(parts, rows)
