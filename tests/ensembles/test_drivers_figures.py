@@ -179,6 +179,9 @@ def test_weights_of_members_equal_a_slow_reference_over_saved_members(draw):
         weights = weights * np.exp(alphas[-1] * wrong)
         weights = weights / weights.sum()
     assert len(alphas) == 4
+    shares = [record.notes["effective_share"] for record in fits.records]
+    assert shares[0] == pytest.approx(1)
+    assert f"worth {shares[-1]:.0%} of them in the last round" in fits.words
     assert fits.weights == pytest.approx([alpha / sum(alphas) for alpha in alphas])
 
 
@@ -318,4 +321,4 @@ def test_members_are_there_where_no_scores_are_found_and_the_reason_is_said():
     assert len(fits.members) == 2
     assert fits.out_of_bag is None
     assert "No out-of-bag figures: " in fits.words
-    assert "reading={...} of the driver takes what StreamCallback does" in fits.words
+    assert "`reading` of the driver takes what StreamCallback does" in fits.words

@@ -31,6 +31,26 @@ class Bagging(Driver):
     they gain from ``Seeds``, which trains each on all rows; take it for weak or unstable members, or for the estimate.
     Arguments are those of ``Driver``. Rows out of bag go through the module's validation step as training data comes:
     augmented, where the training dataset augments.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from torch import nn
+        >>> from torch.utils.data import TensorDataset
+        >>> from lightning.pytorch import LightningModule
+        >>> class Net(LightningModule):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.net = nn.Linear(2, 2)
+        ...     def validation_step(self, batch, batch_idx):
+        ...         return nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+        ...     training_step = validation_step
+        ...     def configure_optimizers(self):
+        ...         return torch.optim.SGD(self.parameters(), 0.1)
+        >>> x = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+        >>> data, options = TensorDataset(x, (x[:, 0] > 0).long()), {"max_epochs": 1, "accelerator": "cpu"}
+        >>> fits = Bagging(build=Net, members=4, progress=False).fit(data, data, folder=tempfile.mkdtemp(), **options)
+        >>> len(fits.members), fits.out_of_bag.rows
+        (4, 51)
     """
 
     kind: ClassVar[str] = "Bagging"
@@ -77,8 +97,8 @@ class Bagging(Driver):
     def _judged(self, run: Run, members: Sequence[MemberRecord]) -> tuple[OutOfBag | None, tuple[str, ...]]:
         reasons = {str((record.notes or {}).get("out_of_bag")) for record in members} - {""}
         if reasons:
-            cure = "reading={...} of the driver takes what StreamCallback does, as scores_fn and task."
-            return None, (f"No out-of-bag figures: {' | '.join(sorted(reasons))} {cure}",)
+            cure = "`reading` of the driver takes what StreamCallback does, as scores_fn and task, where that helps."
+            return None, (f"No out-of-bag figures: {' | '.join(sorted(reasons)).rstrip('.')}. {cure}",)
         voted = [read_votes(run.home(record.member) / SCORES) for record in members]
         found = out_of_bag_figures(voted, min(run.rows, self.judged_rows), run.rows)
         targets = torch.unique(torch.cat([scores.target[scores.target >= 0] for _, scores in voted]))

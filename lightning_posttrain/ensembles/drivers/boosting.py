@@ -103,6 +103,8 @@ class Boosting(Driver):
         alphas = [(record.notes or {})["alpha"] for record in members]
         weights = tuple(alpha / sum(alphas) for alpha in alphas)
         comparison, remarks = _comparison(run, members, weights)
+        share = (members[-1].notes or {})["effective_share"]
+        remarks = (*remarks, f"Weights of rows were worth {share:.0%} of them in the last round.")
         stopped = self.stopped(records)
         common = (self.kind, str(run.folder), run.recipe.monitor, tuple(records), weights)
         return Fits(*common, comparison=comparison, stopped=stopped, remarks=remarks)
@@ -134,7 +136,7 @@ def _comparison(
     """All against the first, or why not."""
     reasons = {str((record.notes or {}).get("validation")) for record in members} - {""}
     if reasons:
-        missing = f"Not compared with the first member: {' | '.join(sorted(reasons))}"
+        missing = f"Not compared with the first member: {' | '.join(sorted(reasons)).rstrip('.')}."
         return None, (f"{missing} Pass `val`, a dataset or a DataLoader of one, to hear whether boosting pays.",)
     if len(members) == 1:
         return None, ("It is its first member alone; Seeds or Bagging give several.",)

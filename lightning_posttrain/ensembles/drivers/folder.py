@@ -1,6 +1,6 @@
 """What stands on disk: settings of the run, one folder a member, and a record of each that is finished.
 
-    settings.json           of all members, written once
+    settings.json           of all members
     member_000/best.ckpt    or final.ckpt, where nothing is monitored
     member_000/member.json  the record, renamed into place last: the member is finished
     member_000/failed.json  the record of one that failed; it is tried again when the run is started again
@@ -121,13 +121,13 @@ def _begun(home: Path) -> Path:
 
 
 def agree(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Write the settings of a run once, and hold later ones to them.
+    """Write the settings of a run, and hold later ones to them as soon as a member is there that goes by them.
 
     Raises:
         ValueError: one differs.
     """
     path = folder / "settings.json"
-    if not path.is_file():
+    if not path.is_file() or not any(any(folder.glob(f"member_*/{name}")) for name in (FINISHED, LAST)):
         return write_json(path, settings)
     before = json.loads(path.read_text(encoding="utf-8"))
     now = json.loads(json.dumps(settings))

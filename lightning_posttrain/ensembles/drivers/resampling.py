@@ -17,7 +17,7 @@ def bootstrap(rows: int, *, seed: int, member: int) -> Tensor:
 
     Example:
         >>> bootstrap(1000, seed=0, member=1).unique().numel() / 1000
-        0.622
+        0.626
     """
     generator = np.random.default_rng(seed_of(seed, member, BOOTSTRAP))
     return torch.from_numpy(generator.integers(rows, size=rows))

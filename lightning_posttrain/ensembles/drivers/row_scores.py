@@ -18,7 +18,6 @@ from lightning_posttrain.core.capture.loaders import RowCounter, named_loaders
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.stream.evaluation import Evaluation
 
-
 FILES = "scores.rank*.pt"
 
 

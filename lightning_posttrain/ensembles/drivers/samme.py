@@ -43,8 +43,8 @@ def samme_round(weights: Tensor, wrong: Tensor, judged: Tensor, classes: int) ->
         >>> import torch
         >>> four = torch.full((4,), 0.25, dtype=torch.float64)
         >>> done = samme_round(four, torch.tensor([True, False, False, False]), torch.ones(4).bool(), classes=2)
-        >>> done.error, round(done.alpha, 4), done.weights.tolist()
-        (0.25, 1.0986, [0.5, 0.16666666666666666, 0.16666666666666666, 0.16666666666666666])
+        >>> done.error, round(done.alpha, 4), [round(weight, 4) for weight in done.weights.tolist()]
+        (0.25, 1.0986, [0.5, 0.1667, 0.1667, 0.1667])
     """
     total = float(weights[judged].sum())
     if not total > 0:
