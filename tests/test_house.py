@@ -52,6 +52,7 @@ BACKENDS = {
         "core/stream",
         "core/callback",
         "callback",
+        "ensembles/drivers",
     },
 }
 

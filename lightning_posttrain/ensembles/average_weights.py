@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from lightning_posttrain.ensembles.functional.soups import average, greedy_soup, soup_alarm
@@ -16,6 +15,9 @@ from lightning_posttrain.ensembles.gathering import mean_loss
 from lightning_posttrain.ensembles.judging_pass import JudgingPass
 from lightning_posttrain.ensembles.members.state import MemberState, mark
 from lightning_posttrain.ensembles.soups import has_statistics, recomputed
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule
 
 FEW = 2_000
 """Rows of validation that candidates are judged on."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from typing import TYPE_CHECKING
+
 import torch
-from lightning.pytorch import LightningModule, Trainer
 
 from lightning_posttrain.classification import ClassReading, EvalBatch, StreamCallback
 from lightning_posttrain.core.capture.loaders import stage_of
@@ -13,6 +14,9 @@ from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.core.stream.ranks import any_rank, sum_over_ranks
 from lightning_posttrain.core.stream.reading import Part
 from lightning_posttrain.samples.callback import SampleCallback
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
 
 NAME = "ensemble"
 

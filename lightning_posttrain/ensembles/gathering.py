@@ -11,8 +11,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import lru_cache
 
+from typing import TYPE_CHECKING
+
 import torch
-from lightning.pytorch import LightningModule, Trainer
 
 from lightning_posttrain.classification import EvalBatch, Task
 from lightning_posttrain.core.stream.ranks import sum_over_ranks
@@ -20,6 +21,9 @@ from lightning_posttrain.ensembles.functional.rows import log_probabilities, own
 from lightning_posttrain.ensembles.kept_scores import KeptScores, RowScores
 from lightning_posttrain.ensembles.members.files import checkpoints_of
 from lightning_posttrain.ensembles.members.weights import Mark, mark
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
 
 MOST = 24
 """Validations whose scores are kept, beside those of the last two; at most 16 MiB each."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
 
 from lightning_posttrain.classification import ClassReading, EvalBatch
 from lightning_posttrain.core.stream.extra_pass import extra_pass
@@ -18,6 +17,9 @@ from lightning_posttrain.ensembles.gathering import Gathering, rows_of
 from lightning_posttrain.ensembles.kept_scores import KeptScores, RowScores
 from lightning_posttrain.ensembles.members.running import Members
 from lightning_posttrain.ensembles.members.state import MemberState
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
 
 Found = TypeVar("Found")
 

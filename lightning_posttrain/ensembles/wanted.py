@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
 from lightning_posttrain.core.callback.from_lightning import rank_zero_info
@@ -20,6 +19,9 @@ from lightning_posttrain.ensembles.members.files import checkpoints_at, checkpoi
 from lightning_posttrain.ensembles.members.running import Members
 from lightning_posttrain.ensembles.members.state import Mark, MemberState, module_member, read_members
 from lightning_posttrain.ensembles.network import EnsembleNetwork
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
 
 Said = str | Path | nn.Module
 
@@ -110,16 +112,11 @@ class Wanted:
             losses: log loss of weights that were judged, by their marks.
 
         Raises:
-            ValueError: there are none, or one does not fit the module.
+            ValueError: there are none where some were said, or one does not fit the module.
         """
         read = [state for path in self.files(trainer) for state in read_members(path, module)]
         given = [module_member(each, f"module {i}", base=module) for i, each in enumerate(self.modules, 1)]
         states = distinct([*(read if self.averages else _own(read)), *given])
-        if not states:
-            raise ValueError(
-                "there are no checkpoints to combine. Pass ModelCheckpoint(save_top_k=5, monitor=...) to the Trainer, or "
-                'members="folder/*.ckpt".'
-            )
         if len(states) > self.most:
             states = self._fewer(trainer, states, losses)
         return states
