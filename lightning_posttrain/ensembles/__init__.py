@@ -1,9 +1,9 @@
 """Ensembles: one prediction of several members, checkpoints of a run or of several, and whether it is worth it.
 
 ``functional`` has the strategies, fitted to validation rows and judged by cross-fitting, the figures of diversity, and
-averages of weights; ``network`` is the chosen combination as one module and one file. ``members`` finds checkpoints, reads
-them, and runs them on the batches of an evaluation; ``callback`` fits at the end of a fit, and judges on test. ``drivers``
-train members. A new strategy is a function and a line of ``functional/strategies``.
+averages of weights; ``network`` is the chosen combination as one module and one file. ``members`` finds checkpoints,
+reads them, and runs them on the batches of an evaluation; ``callback`` fits at the end of a fit, and judges on test.
+``drivers`` train members. A new strategy is a function and a line of ``functional/strategies``.
 """
 
 from __future__ import annotations

@@ -40,13 +40,14 @@ class CheckpointEnsemble(StreamCallback):
     """Combines the checkpoints of a run, or of several, and says whether that is worth it.
 
     At the end of a fit the members are the checkpoints that are on disk. Strategies to combine them are fitted on their
-    validation scores, which the fit itself has given, and judged by cross-fitting, beside the best member alone. ``test``
-    runs every member on each batch that it reads, in one pass, and reports all strategies with 95 % intervals of the
-    difference on the same samples. Nothing is fitted on test. Where no strategy is better by more than chance, it says so.
+    validation scores, which the fit itself has given, and judged by cross-fitting, beside the best member alone.
+    ``test`` runs every member on each batch that it reads, in one pass, and reports all strategies with 95 % intervals
+    of the difference on the same samples. Nothing is fitted on test. Where no strategy is better by more than chance,
+    it says so.
 
-    What was fitted stands in ``ensemble/fit.pt`` beside the members, for ``test`` in another process. ``network(model)``
-    is the ensemble as a module. Members that were not judged in the fit, as those of other runs, are judged by
-    ``validate``, in one pass, or at the end of the fit.
+    What was fitted stands in ``ensemble/fit.pt`` beside the members, for ``test`` in another process.
+    ``network(model)`` is the ensemble as a module. Members that were not judged in the fit, as those of other runs, are
+    judged by ``validate``, in one pass, or at the end of the fit.
 
     Args:
         members: checkpoints: a glob, a folder, a path, a module of the same architecture, or a list of these. Default:
@@ -139,6 +140,9 @@ class CheckpointEnsemble(StreamCallback):
         self.asks_again = trainer.state.fn != "fit" and self.takes(trainer)
         if self.asks_again:
             self._standing = self.wanted.standing(trainer, module, self.fit)
+            if self._standing is None:
+                EvaluationStream.of(trainer).say_once(NO_CHECKPOINTS)
+                return
             self.fit = self._standing.fit or self.fit
             self._followers.open(trainer, module, self.reading)
 
@@ -201,6 +205,9 @@ class CheckpointEnsemble(StreamCallback):
             EvaluationStream.of(trainer).say_once(NO_VALIDATION)
             return
         states = self.wanted.found(trainer, module, self._gathering.losses())
+        if not states:
+            EvaluationStream.of(trainer).say_once(NO_CHECKPOINTS)
+            return
         report = self._fit_to(trainer, module, states, len(self.names(self._last.names)))
         self._gathering.forget()
         self.write_last(trainer, self._last, report, self.show(report, self._last.label))
@@ -239,6 +246,10 @@ class CheckpointEnsemble(StreamCallback):
         super().teardown(trainer, pl_module, stage)
 
 
+NO_CHECKPOINTS = (
+    "CheckpointEnsemble: there are no checkpoints to combine. Pass ModelCheckpoint(save_top_k=5, monitor=...) to the "
+    'Trainer, or members="folder/*.ckpt".'
+)
 NO_VALIDATION = (
     "CheckpointEnsemble: there was no validation in this fit, so that nothing is fitted to the checkpoints. Pass "
     "val_dataloaders, or run validate afterwards; without a fit test reports plain means."

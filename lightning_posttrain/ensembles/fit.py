@@ -1,7 +1,7 @@
 """What was fitted to members on validation: plain values in a file beside them, frozen on test.
 
-No checkpoint holds it: all were written before it was fitted, and one that is loaded for a test would put an older fit in
-its place. The marks of the members' weights tell whether it is for the files that are there.
+No checkpoint holds it: all were written before it was fitted, and one that is loaded for a test would put an older fit
+in its place. The marks of the members' weights tell whether it is for the files that are there.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -163,7 +164,7 @@ class EnsembleFit:
             return None
         try:
             return replace(cls.from_state(torch.load(path, weights_only=True, map_location="cpu")), folder=folder)
-        except (ValueError, KeyError, TypeError, RuntimeError, OSError, EOFError) as error:
+        except (ValueError, KeyError, TypeError, RuntimeError, OSError, EOFError, UnpicklingError) as error:
             raise ValueError(f"{path} cannot be read: {error}") from error
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
 from typing import TYPE_CHECKING
 
 import torch
@@ -35,8 +34,8 @@ class Followers:
         for callback in callbacks:
             if not isinstance(callback, StreamCallback) or isinstance(callback, SampleCallback) or callback.asks_again:
                 raise ValueError(
-                    f"`then` has a {type(callback).__name__}, wanted callbacks that read class scores, as HardExamples() "
-                    "or ConfusionMatrix(). One that asks the model runs on network(model) in a LightningModule."
+                    f"`then` has a {type(callback).__name__}, wanted callbacks that read class scores, as "
+                    "HardExamples() or ConfusionMatrix(). One that asks the model runs on network(model) in a LightningModule."
                 )
         self._callbacks = tuple(callbacks)
         for callback in self._callbacks:

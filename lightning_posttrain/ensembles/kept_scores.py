@@ -47,8 +47,8 @@ class KeptScores(Counted):
 class RowScores(StreamMetric):
     """Keeps the scores of the rows of one loader, of all up to 16 MiB for each member, else of some.
 
-    That is 400 thousand rows of 10 classes, 4 thousand of 1,000; 512 at least. Which ones is told by their places in the
-    loader alone, so that they are the same for every member and in every epoch.
+    That is 400 thousand rows of 10 classes, 4 thousand of 1,000; 512 at least. Which ones is told by their places in
+    the loader alone, so that they are the same for every member and in every epoch.
 
     Args:
         members: ``K``, whose scores come together.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from lightning_posttrain.classification import ScoreKind
 from lightning_posttrain.core.callback.from_lightning import rank_zero_info
 from lightning_posttrain.core.stream.run import run_folder
 from lightning_posttrain.ensembles.fit import BEST, EnsembleFit, FittedMember, folder_of
@@ -101,9 +102,7 @@ class Wanted:
         loaded = Path(trainer.ckpt_path) if trainer.ckpt_path else None
         return found if found or loaded is None else checkpoints_at([loaded.parent])
 
-    def found(
-        self, trainer: Trainer, module: LightningModule, losses: Mapping[Mark, float]
-    ) -> list[MemberState]:
+    def found(self, trainer: Trainer, module: LightningModule, losses: Mapping[Mark, float]) -> list[MemberState]:
         """The members, at most so many; all ranks together.
 
         Args:
@@ -121,28 +120,29 @@ class Wanted:
             states = self._fewer(trainer, states, losses)
         return states
 
-    def _fewer(
-        self, trainer: Trainer, states: list[MemberState], losses: Mapping[Mark, float]
-    ) -> list[MemberState]:
+    def _fewer(self, trainer: Trainer, states: list[MemberState], losses: Mapping[Mark, float]) -> list[MemberState]:
         """Those with the lowest log loss; of those that were not judged the latest."""
         known: Mapping[Mark, float] = trainer.strategy.broadcast(dict(losses))
         order = sorted(range(len(states)), key=lambda i: (known.get(states[i].mark, float("inf")), -i))
         kept = sorted(order[: self.most])
         rank_zero_info(
-            f"CheckpointEnsemble: of {len(states)} members the {self.most} with the lowest log loss on validation, else the "
-            f"latest, are taken. most={len(states)} takes all."
+            f"CheckpointEnsemble: of {len(states)} members the {self.most} with the lowest log loss on validation are "
+            f"taken, else the latest. most={len(states)} takes all."
         )
         return [states[i] for i in kept]
 
-    def standing(self, trainer: Trainer, module: LightningModule, fit: EnsembleFit | None) -> Standing:
-        """Members that are ready: on test those of the fit, if there is one, else all; all ranks together."""
+    def standing(self, trainer: Trainer, module: LightningModule, fit: EnsembleFit | None) -> Standing | None:
+        """Members that are ready: on test those of the fit, if there is one, else all; all ranks together.
+
+        None where there are none.
+        """
         if trainer.state.fn == "test":
             fit = self._fit(trainer, fit)
             if fit is not None:
                 states = [self.of_fit(fit, member, module) for member in (*fit.members, *fit.soups)]
                 return Standing(Members(states, on=self.on), states, fit)
         states = self.found(trainer, module, {})
-        return Standing(Members(states, on=self.on), states, None)
+        return Standing(Members(states, on=self.on), states, None) if states else None
 
     def folder(self, trainer: Trainer, states: Sequence[MemberState]) -> Path:
         """Where a fit of members lies; all ranks together."""
@@ -202,10 +202,8 @@ class Wanted:
             states[place] = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
         names = [member.name for member in known[: len(how.weights)]]
         task: Any = fit.task
-        return EnsembleNetwork(
-            model.get_submodule(fit.entry), states, how, task=task, scores="probabilities" if fit.squashed else "logits",
-            names=names,
-        )  # fmt: skip
+        scores: ScoreKind = "probabilities" if fit.squashed else "logits"
+        return EnsembleNetwork(model.get_submodule(fit.entry), states, how, task=task, scores=scores, names=names)
 
 
 ANEW = "Run validate with the same CheckpointEnsemble, which fits anew to the members that are there."

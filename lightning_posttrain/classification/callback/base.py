@@ -12,8 +12,8 @@ from lightning_posttrain.classification.batch import EvalBatch
 from lightning_posttrain.classification.reading import ClassReading
 from lightning_posttrain.classification.tasks import TASKS, ScoreKind, Task
 from lightning_posttrain.core.callback.callback import EvaluationCallback
-from lightning_posttrain.core.callback.reporting import Reporter
 from lightning_posttrain.core.callback.options import hashable, one_of
+from lightning_posttrain.core.callback.reporting import Reporter
 from lightning_posttrain.core.capture.class_names import naming_of
 from lightning_posttrain.core.capture.foreign import attribute
 from lightning_posttrain.core.capture.loaders import Stage, named_loaders

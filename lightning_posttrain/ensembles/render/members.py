@@ -10,14 +10,14 @@ from torch import Tensor
 
 from lightning_posttrain.core.drawing.canvas import PALE, WIDTH, Canvas, colored, ink_on, shorten, wrapped
 from lightning_posttrain.core.drawing.table_notes import sentences
-from lightning_posttrain.core.output.artifacts import Cell, Image, Table
+from lightning_posttrain.core.output.artifacts import Image, Table
 from lightning_posttrain.ensembles.result import EnsembleReport
 
 LEFT, TOP, SMALL = 190, 96, 20
 MOST = 24
 READ = (
-    "How far errors go together (phi): 1 where two members err on the same rows, 0 where on rows of their own. The less, "
-    "the more an ensemble gains"
+    "How far errors go together (phi): 1 where two members err on the same rows, 0 where on rows of their own. The "
+    "less, the more an ensemble gains"
 )
 
 
@@ -37,8 +37,11 @@ def members_image(report: EnsembleReport, title: str = "") -> Image:
     canvas = Canvas(foot + 27 * len(said) + 10)
     canvas.text(12, 10, shorten(f"{title} · errors that members share", WIDTH - 24))
     colors = colored(np.nan_to_num(np.clip(values, 0, 1)) * 0.85, "Blues")
+    most = 1 if cell < 44 else 2
     for row, name in enumerate(names):
-        canvas.name(LEFT - 12, TOP + cell * (row + 0.5), f"{row + 1} · {name}", LEFT - 24, size=18, most=1 if cell < 44 else 2)
+        canvas.name(
+            LEFT - 12, TOP + cell * (row + 0.5), f"{row + 1} · {name}", LEFT - 24, size=18, most=most
+        )
         canvas.text(LEFT + cell * (row + 0.5), TOP - 10, str(row + 1), size=18, anchor="ms", color=PALE)
         for column in range(len(names)):
             value, color = float(values[row, column]), tuple(map(int, colors[row, column]))
@@ -65,26 +68,21 @@ def _notes(report: EnsembleReport) -> list[str]:
 
 def members_table(report: EnsembleReport) -> Table:
     """Each member alone, and how far it errs and disagrees with the others."""
-    found = report.diversity
-    return Table(
-        ("member", "weights", "log loss", "accuracy", "ECE", "errors shared, mean phi", "disagrees, mean share"),
-        tuple(
-            (
-                member.name, member.kind, _cell(member.log_loss), _cell(member.accuracy), _cell(member.ece),
-                _cell(_mean_of_others(found and found.error_correlation, row)), _cell(_mean_of_others(found and found.disagreement, row)),
-            )
-            for row, member in enumerate(report.members)
-        ),
-        note=sentences("", _notes(report)).strip(),
-    )  # fmt: skip
+    found, rows = report.diversity, []
+    for row, member in enumerate(report.members):
+        shared = None if found is None else _mean_of_others(found.error_correlation, row)
+        differs = None if found is None else _mean_of_others(found.disagreement, row)
+        figures = (member.log_loss, member.accuracy, member.ece)
+        rows.append((member.name, member.kind, *map(_cell, figures), shared, differs))
+    columns = ("member", "weights", "log loss", "accuracy", "ECE", "errors shared, mean phi", "disagrees, mean share")
+    return Table(columns, tuple(rows), note=sentences("", _notes(report)).strip())
 
 
-def _mean_of_others(values: Tensor | None, row: int) -> float:
-    if values is None or len(values) < 2:
-        return math.nan
+def _mean_of_others(values: Tensor, row: int) -> float | None:
+    """The mean over pairs with other members; None where there is none, or none is defined."""
     others = torch.cat([values[row, :row], values[row, row + 1 :]])
-    return float(others.nanmean())
+    return _cell(float(others.nanmean()))
 
 
-def _cell(value: float) -> Cell:
+def _cell(value: float) -> float | None:
     return None if math.isnan(value) else value
