@@ -84,21 +84,31 @@ class Members:
         return size * SHARE <= torch.cuda.mem_get_info(device)[0]
 
 
+def placed(state: MemberState, module: nn.Module, device: torch.device | None = None) -> dict[str, Tensor]:
+    """A member's tensors as a module has its own; those that a forward may write into are copies.
+
+    Args:
+        state: the member.
+        module: of the architecture.
+        device: where parameters lie that a forward only reads. Default: where the module's own are.
+    """
+    own, changed = live_tensors(module), _written(module)
+    made: dict[int, Tensor] = {}
+    with torch.inference_mode(False), torch.no_grad():
+        for name, live in own.items():
+            if id(live) not in made:
+                copies = name in changed or not isinstance(live, nn.Parameter)
+                where = live.device if copies or device is None else device
+                made[id(live)] = _as(live, state.tensors[name].to(where, copy=copies))
+    return {name: made[id(live)] for name, live in own.items()}
+
+
 class _Placed:
-    """One member's tensors where they are run from, as the module has its own."""
+    """One member's tensors where they are run from."""
 
     def __init__(self, state: MemberState, module: nn.Module, device: torch.device) -> None:
-        own, kept = live_tensors(module), _written(module)
-        made: dict[int, Tensor] = {}
-        with torch.inference_mode(False), torch.no_grad():
-            for name, live in own.items():
-                if id(live) not in made:
-                    changes = name in kept or not isinstance(live, nn.Parameter)
-                    tensor = state.tensors[name]
-                    moved = tensor.to(live.device, copy=True) if changes else tensor.to(device)
-                    made[id(live)] = _as(live, moved)
-        self._own = own
-        self._tensors = {name: made[id(live)] for name, live in own.items()}
+        self._own = live_tensors(module)
+        self._tensors = placed(state, module, device)
 
     def run(self, ask: _Asked) -> EvalBatch:
         """The batch as it predicts it."""
