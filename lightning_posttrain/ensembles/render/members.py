@@ -39,9 +39,7 @@ def members_image(report: EnsembleReport, title: str = "") -> Image:
     colors = colored(np.nan_to_num(np.clip(values, 0, 1)) * 0.85, "Blues")
     most = 1 if cell < 44 else 2
     for row, name in enumerate(names):
-        canvas.name(
-            LEFT - 12, TOP + cell * (row + 0.5), f"{row + 1} · {name}", LEFT - 24, size=18, most=most
-        )
+        canvas.name(LEFT - 12, TOP + cell * (row + 0.5), f"{row + 1} · {name}", LEFT - 24, size=18, most=most)
         canvas.text(LEFT + cell * (row + 0.5), TOP - 10, str(row + 1), size=18, anchor="ms", color=PALE)
         for column in range(len(names)):
             value, color = float(values[row, column]), tuple(map(int, colors[row, column]))
