@@ -199,7 +199,10 @@ def test_all_members_are_compared_with_the_first_by_pairs_of_rows():
     half = 1.959964 * difference.std(ddof=1) / math.sqrt(len(y))
     assert found.interval == pytest.approx((difference.mean() - half, difference.mean() + half), rel=1e-4)
     assert found.words in fits.words
-    assert found.pays == (found.interval[1] < 0)
+    assert found.pays == (found.interval[1] < 0 or found.accuracy_interval[0] > 0)
+    gain = right[1] - right[0]
+    half = 1.959964 * gain.std(ddof=1) / math.sqrt(len(y))
+    assert found.accuracy_interval == pytest.approx((gain.mean() - half, gain.mean() + half))
 
 
 def test_boosting_says_whether_it_pays():
@@ -211,6 +214,10 @@ def test_boosting_says_whether_it_pays():
     better, worse = compared(scores, [1, 3]), compared(scores[::-1], [1, 3])
     assert better.pays
     assert better.words.startswith("It pays. On 500 validation rows")
+    flat = RowScores((good * 0.01).double().log_softmax(1), target)
+    in_accuracy = compared([RowScores((good + poor).double().log_softmax(1), target), flat], [1, 1000])
+    assert in_accuracy.pays
+    assert in_accuracy.words.startswith("It pays in accuracy alone: fit a temperature")
     assert not worse.pays
     assert worse.words.startswith("It does not pay: take the first member alone, or try Seeds or Bagging.")
 

@@ -87,14 +87,18 @@ class Comparison(Counted):
 
     @property
     def pays(self) -> bool:
-        """Whether the log loss of all is lower, beyond chance."""
-        return self.interval[1] < 0
+        """Whether the log loss of all is lower, or their accuracy higher, beyond chance."""
+        return self.interval[1] < 0 or self.accuracy_interval[0] > 0
 
     @property
     def words(self) -> str:
         """The figures in a sentence, and whether it was worth it."""
         (low, high), (left, right) = self.interval, self.accuracy_interval
         verdict = "It pays" if self.pays else "It does not pay: take the first member alone, or try Seeds or Bagging"
+        if self.pays and self.interval[1] >= 0:
+            verdict = (
+                "It pays in accuracy alone: fit a temperature to the mean of the probabilities before they are used"
+            )
         gain = f"{self.accuracy_difference:+.3f}, {left:+.3f} to {right:+.3f}"
         return (
             f"{verdict}. On {self.rows:,} validation rows all together have log loss {self.log_loss:.3f}, the first "
