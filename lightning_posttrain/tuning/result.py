@@ -136,7 +136,8 @@ class Study:
             ValueError: no trial is complete.
         """
         if not self.ranked:
-            raise ValueError(f"study {self.name!r} has none that is best: {self.words} `notes` has the reasons of failures.")
+            why = f"{self.words} See `notes` for the reasons of failures."
+            raise ValueError(f"study {self.name!r} has no best trial: {why}")
         return self.ranked[0]
 
     @property

@@ -7,6 +7,9 @@ import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from lightning_posttrain.core.drawing.table_notes import sentences
+from lightning_posttrain.core.output.artifacts import Cell, Table
+
 if TYPE_CHECKING:
     from lightning_posttrain.tuning.result import Study
 
@@ -28,20 +31,31 @@ def named_rows(study: Study) -> Iterator[tuple[list[str], list[Any]]]:
         yield names, [trial.number, trial.status, trial.shown, *values, *ends]
 
 
+def ranked_table(study: Study) -> Table:
+    """The best trials and then the others; columns without any value are left out."""
+    place = {trial.number: number for number, trial in enumerate(study.ranked)}
+    found = sorted(study.table, key=lambda row: (place.get(row["trial"], len(place)), row["trial"]))
+    columns = tuple(name for name in (found[0] if found else ()) if any(row[name] not in (None, "") for row in found))
+    note = sentences(f"{study.words[0].upper()}{study.words[1:]}", study.notes)
+    return Table(columns, tuple(tuple(_plain(row[name]) for name in columns) for row in found), note=note)
+
+
+def _plain(value: Any) -> Cell:
+    return value if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)) else str(value)
+
+
 def text_table(study: Study, rows: int = ROWS) -> str:
-    """The best trials and then the others, in columns; columns without any value are left out.
+    """``ranked_table`` in columns of text.
 
     Args:
         study: of which.
         rows: at most, the rest is counted.
     """
-    place = {trial.number: number for number, trial in enumerate(study.ranked)}
-    found = sorted(study.table, key=lambda row: (place.get(row["trial"], len(place)), row["trial"]))
-    columns = [name for name in (found[0] if found else ()) if any(row[name] not in (None, "") for row in found)]
-    cells = [columns, *([_cell(row[name]) for name in columns] for row in found[:rows])]
-    widths = [max(len(line[place]) for line in cells) for place in range(len(columns))]
+    table = ranked_table(study)
+    cells = [table.columns, *(tuple(map(_cell, row)) for row in table.rows[:rows])]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
-    rest = len(found) - rows
+    rest = len(table.rows) - rows
     return "\n".join([*lines, *([f"and {rest} more"] if rest > 0 else [])])
 
 

@@ -31,7 +31,7 @@ def best_yaml(study: Study, prefix: str = "model") -> bytes:
     best = study.best
     head = f"# study {study.name}, trial {best.number}: {study.monitor} {figure(best.value or 0.0)}\n"
     plain = {name: _plain(value) for name, value in best.params.items()}
-    body = yaml.safe_dump(nested(plain, prefix), sort_keys=False, allow_unicode=True)
+    body: str = yaml.safe_dump(nested(plain, prefix), sort_keys=False, allow_unicode=True)
     return ("".join(c if c.isprintable() or c == "\n" else " " for c in head) + body).encode()
 
 

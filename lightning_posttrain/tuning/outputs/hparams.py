@@ -1,15 +1,14 @@
 """A study in TensorBoard's HParams tab: a table of trials and parallel coordinates. Needs no TensorFlow.
 
-``tensorboard.plugins.hparams.summary`` imports TensorFlow; the protocol buffers behind it do not. The tab joins sessions
-of one name and averages their figures, and leaves out of its parallel coordinates each trial that lacks a value: so each
-trial has a name of its own, and a parameter that it does not have is "-".
+``tensorboard.plugins.hparams.summary`` imports TensorFlow; the protocol buffers behind it do not. The tab joins
+sessions of one name and averages their figures, and leaves out of its parallel coordinates each trial that lacks a
+value: so each trial has a name of its own, and a parameter that it does not have is "-".
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lightning_posttrain.tuning.outputs.events import scalar
@@ -118,7 +117,8 @@ def experiment(study: Study) -> tuple[str, Any]:
     content = api_pb2.Experiment(
         hparam_infos=[_info(name, choices[name], text=text[name]) for name in names],
         metric_infos=[
-            api_pb2.MetricInfo(name=api_pb2.MetricName(tag=f"{OWN}{tag}"), display_name=tag) for tag in dict.fromkeys(tags)
+            api_pb2.MetricInfo(name=api_pb2.MetricName(tag=f"{OWN}{tag}"), display_name=tag)
+            for tag in dict.fromkeys(tags)
         ],
         time_created_secs=time.time(),
     )
