@@ -6,9 +6,16 @@ HParams tab, ``render`` its pictures; ``knobs`` chooses calibrators and threshol
 
 from __future__ import annotations
 
+from lightning_posttrain.tuning.knobs import tune_knobs
+from lightning_posttrain.tuning.knobs_result import Knobs, KnobSetting
+from lightning_posttrain.tuning.outputs import write_outputs
 from lightning_posttrain.tuning.result import Study, Trial
 
 __all__ = [
+    "KnobSetting",
+    "Knobs",
     "Study",
     "Trial",
+    "tune_knobs",
+    "write_outputs",
 ]

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from lightning_posttrain.core.drawing.table_notes import sentences
-from lightning_posttrain.core.output.artifacts import Cell, Table
+from lightning_posttrain.core.output.artifacts import Table
+from lightning_posttrain.tuning.wording import said
 
 if TYPE_CHECKING:
     from lightning_posttrain.tuning.result import Study
@@ -40,8 +41,8 @@ def ranked_table(study: Study) -> Table:
     return Table(columns, tuple(tuple(_plain(row[name]) for name in columns) for row in found), note=note)
 
 
-def _plain(value: Any) -> Cell:
-    return value if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)) else str(value)
+def _plain(value: Any) -> str | None:
+    return value if value is None else said(value)
 
 
 def text_table(study: Study, rows: int = ROWS) -> str:
@@ -60,8 +61,7 @@ def text_table(study: Study, rows: int = ROWS) -> str:
 
 
 def _cell(value: Any) -> str:
-    text = "-" if value in (None, "") else f"{value:.4g}" if isinstance(value, float) else str(value)
-    text = " ".join(text.split())
+    text = " ".join((value or "-").split())
     return text if len(text) <= CELL else f"{text[: CELL - 1]}…"
 
 

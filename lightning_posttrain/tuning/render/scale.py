@@ -218,8 +218,8 @@ def short(value: Any) -> str:
     """A value of a parameter as a tick.
 
     Example:
-        >>> short(0.0001), short(64), short("adam"), short(True)
-        ('1e-4', '64', 'adam', 'True')
+        >>> short(0.00001), short(64), short("adam"), short(True)
+        ('1e-5', '64', 'adam', 'True')
     """
     if not _is_number(value):
         return str(value)
