@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -37,10 +38,17 @@ def importance_of(study: Study) -> Importance:
     if len(varied) < 2:
         only = f"{varied[0]!r} alone varies" if varied else "none varies"
         return Importance(None, f"importance compares parameters that vary, and {only}")
+    if done[math.ceil(_top(len(done)) * len(done)) - 1].value == done[-1].value:
+        return Importance(None, "importance sets the best trials against all, and the values of all are the best")
     try:
         return Importance(_shares(study, done, varied), "")
     except ImportError:
         return Importance(None, "importance needs Optuna: pip install 'lightning-posttrain[tuning]'")
+
+
+def _top(count: int) -> float:
+    """The share of trials that are the best."""
+    return max(0.1, TOP / count)
 
 
 def _varies(name: str, trials: tuple[Trial, ...]) -> bool:
@@ -62,7 +70,7 @@ def _shares(study: Study, done: tuple[Trial, ...], varied: list[str]) -> dict[st
     for trial in done:
         params = {name: _plain(domains[name], trial.params[name]) for name in varied}
         found.add_trial(optuna.trial.create_trial(params=params, distributions=domains, value=trial.value))
-    evaluator = PedAnovaImportanceEvaluator(target_quantile=max(0.1, TOP / len(done)))
+    evaluator = PedAnovaImportanceEvaluator(target_quantile=_top(len(done)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         shares = get_param_importances(found, evaluator=evaluator, params=varied)
