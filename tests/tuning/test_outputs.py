@@ -1,10 +1,8 @@
 import csv
 import json
 import math
-import multiprocessing
 import subprocess
 import sys
-import warnings
 from dataclasses import replace
 
 import optuna
@@ -192,7 +190,7 @@ def test_written_again_it_changes_nothing_and_after_a_trial_what_changed(tmp_pat
     write_outputs(found, tmp_path)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("events*")} == before
     more = replace(found, trials=(*found.trials, Trial(12, found.trials[0].params, "complete", 0.1)))
-    write_outputs(more, tmp_path, changed=[12])
+    write_outputs(more, tmp_path, changed=more.trials[12])
     after = {path for path in tmp_path.rglob("events*") if path.parent.name != "overview"}
     assert {path.parent.name for path in after - set(before)} == {"0012"}
     assert len(list((tmp_path / "overview").iterdir())) == 1
@@ -223,27 +221,6 @@ def test_of_no_trials_and_of_failed_ones_there_are_files_too(tmp_path):
         write_outputs(found, tmp_path)
     assert not (tmp_path / "best.yaml").exists()
     assert (tmp_path / "history.png").exists()
-
-
-def _write(folder, number):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for done in range(6, 12):
-            write_outputs(lambda done=done: study(done, seed=number), folder)
-
-
-@pytest.mark.slow
-def test_processes_that_write_at_once_take_turns(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_write, args=(tmp_path, number)) for number in range(3)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(120)
-    assert [worker.exitcode for worker in workers] == [0, 0, 0]
-    write_outputs(study(12), tmp_path)
-    assert Study.from_dict(json.loads((tmp_path / "study.json").read_text())) == study(12)
-    assert {path.name for path in tmp_path.rglob(".*")} == {".outputs.lock", ".written.jsonl"}
 
 
 def test_names_are_nested_by_their_dots_and_those_without_go_below_a_prefix():

@@ -137,12 +137,12 @@ def test_a_trial_that_ends_takes_the_place_of_itself_in_an_open_tensorboard(tmp_
     write_outputs(found, tmp_path)
     open_ = read(tmp_path)
     assert set(open_.Runs()) == {f"hparams/{n:04d}.running" for n in range(3)} | {"overview"}
-    ended = tuple(replace(t, status="pruned", curve={1: 0.5}) for t in found.trials[:2])
-    write_outputs(replace(found, trials=(*ended, found.trials[2])), tmp_path, changed=[0, 1])
+    ended = replace(found.trials[0], status="pruned", curve={1: 0.5})
+    write_outputs(replace(found, trials=(ended, *found.trials[1:])), tmp_path, changed=ended)
     open_.AddRunsFromDirectory(str(tmp_path))
     open_.Reload()
     after = contents(open_)
-    assert set(after) == {"hparams/0000", "hparams/0001", "hparams/0002.running", "overview"}
+    assert set(after) == {"hparams/0000", "hparams/0001.running", "hparams/0002.running", "overview"}
     assert started(after["hparams/0000"]).group_name == "digits 0 (pruned)"
 
 

@@ -8,25 +8,24 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Collection
 from pathlib import Path
 
 from lightning_posttrain.core.output.sinks.stores import LocalStore
 from lightning_posttrain.tuning.outputs.events import digest, event_file, event_name
 from lightning_posttrain.tuning.outputs.hparams import Session, sessions, summaries
-from lightning_posttrain.tuning.result import Study
+from lightning_posttrain.tuning.result import Study, Trial
 
 HOME = "hparams"
 
 
-def write_sessions(study: Study, store: LocalStore, folder: Path, changed: Collection[int] | None = None) -> None:
+def write_sessions(study: Study, store: LocalStore, folder: Path, changed: Trial | None = None) -> None:
     """Bring the event files to what the study says; what says the same stays.
 
     Args:
         study: of which.
         store: keeps files of ``folder``.
         folder: of the study.
-        changed: trials that are looked at, where not all are.
+        changed: the trial that is written, where not all are.
     """
     there = _written(store)
     found = sessions(study)
@@ -37,7 +36,7 @@ def write_sessions(study: Study, store: LocalStore, folder: Path, changed: Colle
         with contextlib.suppress(OSError):  # an event file of somebody else keeps it
             (folder / home).rmdir()
     for home, (number, session) in wanted.items():
-        if changed is None or number in changed:
+        if changed is None or number == changed.number:
             _write(store, home, session, there[home])
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lightning_posttrain.core.output.result import undefined_to_none
@@ -14,19 +13,11 @@ from lightning_posttrain.core.output.sinks.stores import LocalStore, NotOurs
 from lightning_posttrain.tuning.outputs.best_yaml import best_yaml
 from lightning_posttrain.tuning.outputs.sessions import write_sessions
 from lightning_posttrain.tuning.outputs.views import write_views
-from lightning_posttrain.tuning.result import Study
+from lightning_posttrain.tuning.result import Study, Trial
 from lightning_posttrain.tuning.table import csv_table
 
-LOCK = ".outputs.lock"
 
-
-def write_outputs(
-    study: Study | Callable[[], Study],
-    folder: str | Path,
-    *,
-    changed: Collection[int] | None = None,
-    prefix: str = "model",
-) -> None:
+def write_outputs(study: Study, folder: str | Path, *, changed: Trial | None = None, prefix: str = "model") -> None:
     """Write what a study has found so far into its folder; cheap enough to be called after each trial.
 
     - ``trials.csv``: a row for each trial;
@@ -36,29 +27,28 @@ def write_outputs(
     - ``overview`` and ``hparams``: event files; ``tensorboard --logdir`` of the folder fills the HParams tab.
 
     Called again it replaces its own files, each whole or not at all, and nobody else's. What cannot be written is said
-    in a warning, as a study must not be lost for its table. Several processes on one study take turns.
+    in a warning, as a study must not be lost for its table. Of several processes on one study, one at a time may read
+    and write it: ``tune`` sees to that.
 
     Args:
-        study: what to write; where several processes write, a function that reads it, called in this one's turn.
+        study: what to write.
         folder: of the study, a log folder of TensorBoard.
-        changed: numbers of the trials that changed since the last call; without it all are looked at.
-        prefix: what stands before parameters without a dot in ``best.yaml``, see ``best_yaml``.
+        changed: the trial that changed since the last call, whose session alone is written; without it all that differ.
+        prefix: what stands before parameters without a dot in ``best.yaml``: ``"model"`` for the arguments of the
+            module, ``"model.init_args"`` with ``subclass_mode_model``, an empty one for none.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with _turn(folder):
-        found = study() if callable(study) else study
-        store, run = LocalStore(str(folder)), Run(f"study {found.name}")
-        store.begin(run)
-        try:
-            for part in _parts(found, store, folder, changed=changed, prefix=prefix):
-                _careful(part, folder)
-        finally:
-            store.end(run)
+    store, run = LocalStore(str(folder)), Run(f"study {study.name}")
+    store.begin(run)
+    try:
+        for part in _parts(study, store, folder, changed=changed, prefix=prefix):
+            _careful(part, folder)
+    finally:
+        store.end(run)
 
 
 def _parts(
-    study: Study, store: LocalStore, folder: Path, *, changed: Collection[int] | None, prefix: str
+    study: Study, store: LocalStore, folder: Path, *, changed: Trial | None, prefix: str
 ) -> Iterator[Callable[[], None]]:
     """Each alone, so that one that fails does not cost the others."""
     yield lambda: store.put("trials.csv", csv_table(study))
@@ -83,16 +73,3 @@ def _careful(part: Callable[[], None], folder: Path) -> None:
     except Exception as error:
         said = f"{type(error).__name__}: {error}"
         warnings.warn(f"{folder}: an output of the study was not written: {said}", stacklevel=3)
-
-
-@contextlib.contextmanager
-def _turn(folder: Path) -> Iterator[None]:
-    """Wait until no other process writes outputs to the folder; without file locks, as on Windows, do not wait."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with (folder / LOCK).open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
