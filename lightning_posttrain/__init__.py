@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         ScoreCurves,
         StreamCallback,
     )
+    from lightning_posttrain.ensembles import CheckpointEnsemble
     from lightning_posttrain.explanations import Explanations, Surrogate
     from lightning_posttrain.hard_examples import HardExampleMining, HardExamples, HardExampleSampler
     from lightning_posttrain.label_errors import LabelErrors
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Calibration",
+    "CheckpointEnsemble",
     "ClassificationMetrics",
     "ConfusionMatrix",
     "DecisionThresholds",
@@ -67,6 +69,9 @@ __getattr__ = lazily(
             "GeneralizationGap",
             "ScoreCurves",
             "StreamCallback",
+        ],
+        "lightning_posttrain.ensembles": [
+            "CheckpointEnsemble",
         ],
         "lightning_posttrain.explanations": [
             "Explanations",

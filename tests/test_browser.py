@@ -26,7 +26,8 @@ ARGUMENTS = [
 
 
 @contextlib.contextmanager
-def tensorboard(folder):
+def tensorboard(folder, shown="test/saliency"):
+    """A TensorBoard that has loaded an image whose tag has ``shown`` in it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -35,18 +36,18 @@ def tensorboard(folder):
     command += ["--port", str(port), "--samples_per_plugin", "images=100", "--load_fast=false"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        _until_loaded(url)
+        _until_loaded(url, shown)
         yield url
     finally:
         process.terminate()
         process.wait(30)
 
 
-def _until_loaded(url):
+def _until_loaded(url, shown):
     for _ in range(240):
         with contextlib.suppress(OSError):
             tags = json.load(urllib.request.urlopen(f"{url}/data/plugin/images/tags", timeout=5))
-            if any("test/saliency" in run for run in tags.values()):
+            if any(shown in run for run in tags.values()):
                 return
         time.sleep(0.5)
     raise TimeoutError("TensorBoard did not load the run")

@@ -16,6 +16,7 @@ from torch import nn
 import lightning_posttrain
 from lightning_posttrain import (
     Calibration,
+    CheckpointEnsemble,
     ClassificationMetrics,
     ConfusionMatrix,
     DecisionThresholds,
@@ -47,6 +48,7 @@ SUITE = [
 CALLBACKS = [*SUITE, Explanations, Surrogate]
 QUICK = {Explanations: {"samples": 2, "perturbations": 32}, Surrogate: {"repeats": 1}}
 OTHERS = [
+    CheckpointEnsemble,
     GeneralizationGap,
     HardExampleMining,
     LabelErrors,

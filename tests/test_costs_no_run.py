@@ -12,7 +12,7 @@ from tests.test_contract import CALLBACKS, OTHERS, made
 
 ASKED = (
     "metrics", "check", "observe", "summarize", "scalars", "show", "takes", "start", "finish", "hears", "open", "see",
-    "evaluations", "names", "place", "kept", "take_up", "shown_by_others", "counts_open_epoch", "columns",
+    "evaluations", "names", "place", "kept", "take_up", "shown_by_others", "counts_open_epoch", "columns", "replay",
 )  # fmt: skip
 """What the base asks of a final callback."""
 SAYS_WHAT_IS_WRONG = {"check", "names", "start", "open", "see", "evaluations"}
@@ -27,6 +27,9 @@ NOT_ASKED = {
     "parts",
     "state_dict",
     "load_state_dict",
+    "rename",
+    "of_members",
+    "report_one",
 }
 """Public methods that are the base's own."""
 
@@ -71,6 +74,7 @@ def test_all_that_the_base_asks_of_a_callback_is_in_the_table():
         "fits",
         "say_not_fitted",
         "keep",
+        "network",
     }
     assert public - hooks - of_lightning - own - NOT_ASKED - set(ASKED) == set()
 

@@ -35,6 +35,7 @@ USES = {
     "explanations": {"attribution", "classification"},
     "torchmetrics": {"classification"},
     "ensembles": {"classification", "calibration", "thresholds", "hard_examples"},
+    "tuning": {"classification", "calibration", "thresholds", "ensembles"},
 }
 FLOORS = {"core": set(), "samples": {"attribution"}}
 DOORS = {"__about__", "__init__", "__main__", "calibrators", "functional", "suite"}

@@ -19,7 +19,7 @@ from lightning_posttrain.calibration.calibrators.scaling import (
     TemperatureScaling,
     VectorScaling,
 )
-from lightning_posttrain.calibration.functional.cross_fit import cross_fit
+from lightning_posttrain.calibration.functional.cross_fit import cross_fit, folds_of, possible_methods, row_losses
 from lightning_posttrain.calibration.functional.errors import calibration_figures
 from lightning_posttrain.calibration.functional.fits import fit as fit_calibrator
 from lightning_posttrain.core.lazy import lazily
@@ -41,7 +41,10 @@ __all__ = [
     "check_method",
     "cross_fit",
     "fit_calibrator",
+    "folds_of",
     "from_state",
+    "possible_methods",
+    "row_losses",
 ]
 
 __getattr__ = lazily(

@@ -35,7 +35,8 @@ class Followers:
             if not isinstance(callback, StreamCallback) or isinstance(callback, SampleCallback) or callback.asks_again:
                 raise ValueError(
                     f"`then` has a {type(callback).__name__}, wanted callbacks that read class scores, as "
-                    "HardExamples() or ConfusionMatrix(). One that asks the model runs on network(model) in a LightningModule."
+                    "HardExamples() or ConfusionMatrix(). One that asks the model runs on network(model) in a "
+                    "LightningModule."
                 )
         self._callbacks = tuple(callbacks)
         for callback in self._callbacks:

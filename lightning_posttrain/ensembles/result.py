@@ -130,8 +130,8 @@ class EnsembleReport:
         if not self.kept:
             return self.reason or f"no ensemble: {self.best.words}"
         used, apart = self.used, self.used.loss
-        way = "below" if apart.value <= 0 else "above"
-        low, high = sorted((abs(apart.low), abs(apart.high))) if apart.sign else (apart.low, apart.high)
+        way, sign = ("below", -1) if apart.value <= 0 else ("above", 1)
+        low, high = sorted((sign * apart.low, sign * apart.high))
         within = f" ({low:.3g} to {high:.3g})" if math.isfinite(apart.low) else ""
         return (
             f"{used.words}: log loss {used.log_loss:.4f}, {abs(apart.value):.3g}{within} {way} the best alone, "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lightning_posttrain.core.lazy import lazily
 from lightning_posttrain.thresholds.functional.abstention import risk_coverage
 from lightning_posttrain.thresholds.functional.choose import choose_thresholds, operating
+from lightning_posttrain.thresholds.functional.gain import paired_gain
 from lightning_posttrain.thresholds.functional.objectives import Objective
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ __all__ = [
     "Objective",
     "choose_thresholds",
     "operating",
+    "paired_gain",
     "risk_coverage",
 ]
 

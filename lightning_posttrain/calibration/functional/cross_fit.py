@@ -78,9 +78,9 @@ def cross_fit(methods: Sequence[str], logits: Tensor, target: Tensor, task: Task
         raise ValueError(f"`methods` is {methods!r} and `folds` {folds}, wanted a method and two folds at least.")
     with torch.inference_mode(False), torch.no_grad():
         logits, target = logits.to(torch.float64, copy=True), target.clone()
-        fold = _folds(len(logits), folds)
+        fold = folds_of(len(logits), folds)
         losses = {NONE: log_loss(logits, target, task)}
-        tried, said = _possible(methods, logits, target, task, fold, folds)
+        tried, said = possible_methods(methods, logits, target, task, fold, folds)
         fits = {method: fit(method, logits, target, task) for method in tried}
         adjusted = {method: _held_out(method, fits[method], logits, target, task, fold) for method in tried}
         losses.update({method: log_loss(values, target, task) for method, values in adjusted.items()})
@@ -104,6 +104,23 @@ def log_loss(logits: Tensor, target: Tensor, task: Task) -> float:
         >>> round(log_loss(torch.zeros(4, 2), torch.tensor([0, 1, 1, 1]), "binary"), 4)
         0.6931
     """
+    return float(row_losses(logits, target, task).nanmean(dim=0).nanmean())
+
+
+def row_losses(logits: Tensor, target: Tensor, task: Task) -> Tensor:
+    """Minus the log of the probability of what came true, float64: ``(N, 1)``, of labels ``(N, L)``.
+
+    Of a probability of 0 it is 36; of a label that is not to be counted NaN.
+
+    Args:
+        logits: ``(N, C)``; of a binary task also ``(N, 1)``.
+        target: class ``(N,)``; for labels ``(N, L)``, and -1 where one is not to be counted.
+        task: what they mean.
+
+    Example:
+        >>> row_losses(torch.zeros(1, 2), torch.tensor([[1, -1]]), "multilabel").round(decimals=4).tolist()
+        [[0.6931, nan]]
+    """
     if task == "multiclass":
         own = logits.double().log_softmax(dim=1).gather(1, target[:, None])
         loss, counted = -own, torch.ones_like(own, dtype=torch.bool)
@@ -111,12 +128,11 @@ def log_loss(logits: Tensor, target: Tensor, task: Task) -> float:
         margin = margin_of(logits, task).double()
         label = target.reshape(margin.shape)
         loss, counted = -F.logsigmoid(torch.where(label == 1, margin, -margin)), label >= 0
-    loss = loss.masked_fill(loss == torch.inf, LARGEST_LOSS).where(counted, torch.nan)
-    return float(loss.nanmean(dim=0).nanmean())
+    return loss.masked_fill(loss == torch.inf, LARGEST_LOSS).where(counted, torch.nan)
 
 
-def _folds(rows: int, folds: int) -> Tensor:
-    """Which fold each row is in ``(N,)``."""
+def folds_of(rows: int, folds: int) -> Tensor:
+    """Which fold each row is in ``(N,)``, at random, always in the same way."""
     order = torch.randperm(rows, generator=torch.Generator().manual_seed(0))
     return order % folds
 
@@ -130,7 +146,7 @@ def _held_out(method: str, whole: Calibrator, logits: Tensor, target: Tensor, ta
     return adjusted
 
 
-def _possible(
+def possible_methods(
     methods: Sequence[str], logits: Tensor, target: Tensor, task: Task, fold: Tensor, folds: int
 ) -> tuple[list[str], str]:
     """The methods that every fit has enough rows for, and why the others were left out."""

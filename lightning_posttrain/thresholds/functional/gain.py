@@ -44,9 +44,30 @@ def gain(
         >>> gain(p, y, torch.tensor([0.25]), Objective("f_beta"))[0]
         1.0
     """
-    known = (target >= 0) & ~probabilities.isnan()
     tuned, half = (probabilities >= t for t in (thresholds.double().nan_to_num(0.5), 0.5))
-    codes = known * (1 + (target > 0) + 2 * tuned + 4 * half)
+    known = target.where(~probabilities.isnan(), -1)
+    return paired_gain(tuned, half, known, objective, replicates=replicates, seed=seed)
+
+
+def paired_gain(
+    decisions: Tensor, others: Tensor, target: Tensor, objective: Objective, *, replicates: int = 1000, seed: int = 0
+) -> tuple[float, float, float]:
+    """What the objective wins by decisions over others on the same rows, as ``gain``: point, low, high.
+
+    Args:
+        decisions: ``(N, L)`` bool, whether each label is said to be there.
+        others: ``(N, L)`` bool, what they are compared with.
+        target: ``(N, L)``, 0 or 1; -1 is not counted.
+        objective: what is won.
+        replicates: of the bootstrap at most.
+        seed: of random numbers of its own.
+
+    Example:
+        >>> said, y = torch.tensor([[False], [True], [True]]), torch.tensor([[0], [1], [1]])
+        >>> paired_gain(said, ~said, y, Objective("f_beta"))[0]
+        1.0
+    """
+    codes = (target >= 0) * (1 + (target > 0) + 2 * decisions + 4 * others)
     kinds, rows = _kinds(codes)
     point = _won(_sides(kinds, rows[None].double()), objective)
     if not len(rows):

@@ -1,0 +1,1 @@
+"""Mathematics of this wing: tensors in, tensors out."""
