@@ -130,7 +130,9 @@ def test_each_position_of_a_segmentation_is_a_row(kind):
 
 def stacked(members=3, classes=3):
     coefficients = torch.randn(members * classes, classes, generator=torch.Generator().manual_seed(0)).double() / 7
-    return Combination("stacked", torch.full((members,), 1 / members).double(), 1.0, coefficients, torch.rand(classes))
+    return Combination(
+        "stacked", torch.full((members,), 1 / members).double(), 1.0, coefficients, torch.linspace(0, 1, classes)
+    )
 
 
 @pytest.mark.parametrize("combination", [SOME, stacked()], ids=["weights", "stacked"])
