@@ -107,7 +107,8 @@ def test_a_candidate_without_a_loss_is_not_kept():
     assert soup.kept == (0, 2)
 
 
-def test_the_alarm_rings_where_the_average_is_worse_than_every_member():
+def test_the_alarm_rings_where_the_average_is_worse_than_members_are_on_average():
     assert soup_alarm(1.999, [0.661, 0.70, 0.72]).startswith("no soup: the average of all weights has log loss 1.999")
+    assert soup_alarm(1.775, [0.9] * 6 + [2.2] * 3) != ""
     assert soup_alarm(0.787, [0.744, 0.9]) == ""
     assert soup_alarm(math.nan, [0.7]) != ""

@@ -122,8 +122,9 @@ def sample_of(rows: int, scores: int, groups: Tensor | None = None) -> Tensor:
     most = max(FITTED // scores, min(FEWEST, MOST // scores), 1)
     if rows <= most:
         return torch.arange(rows)
-    part = fold_of(rows, -(-rows // most), groups=groups, seed=2)
-    return (part == 0).nonzero()[:, 0]
+    rank = fold_of(rows, rows, groups=groups, seed=2)  # of each group in a permutation
+    drawn = max(1, (int(rank.max()) + 1) * most // rows)
+    return (rank < drawn).nonzero()[:, 0]
 
 
 class _Rows(NamedTuple):

@@ -9,6 +9,8 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
+from lightning_posttrain.core.statistics.precision import wide
+
 
 class Entropy(NamedTuple):
     """Entropy by row in nats ``(R,)``: ``total = members + information``."""
@@ -70,7 +72,9 @@ class DiversitySums:
         wrong = (predicted != target[:, None]).to(logp.dtype)
         differ = torch.stack([(predicted != other[:, None]).sum(dim=0) for other in predicted.unbind(1)])
         rows = torch.tensor(len(target), device=logp.device)
-        return cls(rows, entropy.total.sum(), entropy.members.sum(), differ, (wrong.T @ wrong).round().long())
+        return cls(
+            rows, wide(entropy.total).sum(), wide(entropy.members).sum(), differ, (wrong.T @ wrong).round().long()
+        )
 
     def __add__(self, other: DiversitySums) -> DiversitySums:
         return DiversitySums(*(getattr(self, part.name) + getattr(other, part.name) for part in fields(self)))

@@ -12,7 +12,7 @@ from torch import Tensor
 State: TypeAlias = Mapping[str, Tensor]
 
 LEAP = 1.1
-"""How many times the worst member's log loss that of the average of all may be, before no soup is tried."""
+"""How many times members' mean log loss that of the average of all may be, before no soup is tried."""
 
 
 class Soup(NamedTuple):
@@ -58,6 +58,8 @@ def greedy_soup(states: Sequence[State], judge: Callable[[dict[str, Tensor]], fl
     """Add one member after another to the average, and keep it where that lowers the validation log loss.
 
     Never worse than the first member on what ``judge`` looks at, so that it is the test of whether an average helps.
+    An average is less sure than its members. Where these are too sure, that alone lowers the log loss: judge it behind
+    a temperature that is fitted to each candidate.
 
     Args:
         states: as ``average`` takes them, the best by validation first.
@@ -86,7 +88,8 @@ def greedy_soup(states: Sequence[State], judge: Callable[[dict[str, Tensor]], fl
 def soup_alarm(uniform: float, losses: Sequence[float]) -> str:
     """Why no soup should be tried, by the validation log loss of the average of all members; empty where it should.
 
-    Weights of members that began from different ones have no average worth having: its loss leaps.
+    Where weights lie in one basin, the loss of their average is about their mean loss at most. Weights of members that
+    began from different ones do not, and it leaps.
 
     Args:
         uniform: validation log loss of the average of all members.
@@ -94,16 +97,16 @@ def soup_alarm(uniform: float, losses: Sequence[float]) -> str:
 
     Example:
         >>> print(soup_alarm(1.6, [0.66, 0.7]))
-        no soup: the average of all weights has log loss 1.6, the worst member 0.7; of different seeds there is none
+        no soup: the average of all weights has log loss 1.6, members 0.68 on average; of different seeds there is none
         >>> soup_alarm(0.65, [0.66, 0.7])
         ''
     """
-    worst = max(losses)
-    if uniform <= LEAP * worst:
+    mean = sum(losses) / len(losses)
+    if uniform <= LEAP * mean:
         return ""
     return (
-        f"no soup: the average of all weights has log loss {uniform:.4g}, the worst member {worst:.4g}; of different "
-        "seeds there is none"
+        f"no soup: the average of all weights has log loss {uniform:.4g}, members {mean:.4g} on average; of "
+        "different seeds there is none"
     )
 
 

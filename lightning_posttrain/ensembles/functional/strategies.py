@@ -33,7 +33,7 @@ def best(logp: Tensor, target: Tensor) -> Combination:
     """
     losses = -own_log_probability(logp, target).mean(dim=0)
     weights = torch.zeros(logp.shape[1], dtype=torch.float64)
-    weights[int(losses.argmin()) if len(target) else 0] = 1.0
+    weights[int((losses <= losses.min()).nonzero()[0, 0]) if len(target) else 0] = 1.0
     return Combination("probabilities", weights)
 
 
