@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_posttrain.ensembles.functional.soups import average, greedy_soup, soup_alarm
-from lightning_posttrain.ensembles.gathering import mean_loss
+from lightning_posttrain.ensembles.gathering import tempered_losses
 from lightning_posttrain.ensembles.judging_pass import JudgingPass
 from lightning_posttrain.ensembles.members.state import MemberState, mark
 from lightning_posttrain.ensembles.soups import has_statistics, recomputed
@@ -30,20 +30,20 @@ def soups_of(
 
     Args:
         states: the members.
-        losses: of each on validation.
-        judging: judges candidates.
+        losses: of each on validation, with a temperature of its own.
+        judging: judges candidates, each with the temperature that suits it: averaging makes a network less sure, which
+            plain log loss would take for a better one.
     """
 
     def judge(tensors: Mapping[str, Tensor]) -> float:
-        return mean_loss(judging.scores([_soup("candidate", tensors)], rows=FEW), judging.reading.task)
+        return tempered_losses(judging.scores([_soup("candidate", tensors)], rows=FEW), judging.reading.task)[0]
 
     if len(states) < 2:
         return [], ""
     order = sorted(range(len(states)), key=losses.__getitem__)
     tensors = [states[place].tensors for place in order]
     whole, loss = _settled(average(tensors), judge, judging)
-    alarm = soup_alarm(loss, losses)
-    if alarm:
+    if alarm := soup_alarm(loss, losses):
         return [], alarm
     greedy = greedy_soup(tensors, judge)
     found = [_soup("uniform soup", whole)]

@@ -22,7 +22,7 @@ from lightning_posttrain.ensembles.fit import EnsembleFit
 from lightning_posttrain.ensembles.fitting import Fitting, fit_together
 from lightning_posttrain.ensembles.followers import Followers
 from lightning_posttrain.ensembles.functional.strategies import STRATEGIES, check_strategies
-from lightning_posttrain.ensembles.gathering import Gathering, rows_of, saved_steps
+from lightning_posttrain.ensembles.gathering import NO_VALIDATION, Gathering, rows_of, saved_steps
 from lightning_posttrain.ensembles.judging import Judge
 from lightning_posttrain.ensembles.judging_pass import JudgingPass, entry_of, table_of, table_of_pass
 from lightning_posttrain.ensembles.kept_scores import RowScores
@@ -30,7 +30,7 @@ from lightning_posttrain.ensembles.members.state import MemberState
 from lightning_posttrain.ensembles.network import EnsembleNetwork
 from lightning_posttrain.ensembles.reporting import report_judged
 from lightning_posttrain.ensembles.result import EnsembleReport
-from lightning_posttrain.ensembles.wanted import Standing, Wanted
+from lightning_posttrain.ensembles.wanted import NO_CHECKPOINTS, Standing, Wanted
 
 Said = str | Path | nn.Module
 
@@ -244,13 +244,3 @@ class CheckpointEnsemble(StreamCallback):
         """Let go of the members' weights."""
         self._standing = self._fits = None
         super().teardown(trainer, pl_module, stage)
-
-
-NO_CHECKPOINTS = (
-    "CheckpointEnsemble: there are no checkpoints to combine. Pass ModelCheckpoint(save_top_k=5, monitor=...) to the "
-    'Trainer, or members="folder/*.ckpt".'
-)
-NO_VALIDATION = (
-    "CheckpointEnsemble: there was no validation in this fit, so that nothing is fitted to the checkpoints. Pass "
-    "val_dataloaders, or run validate afterwards; without a fit test reports plain means."
-)

@@ -19,6 +19,7 @@ from lightning_posttrain.ensembles.functional.cross_fit import CrossFit, cross_f
 from lightning_posttrain.ensembles.functional.paired import paired_interval
 from lightning_posttrain.ensembles.functional.rows import log_probabilities, own_log_probability, row_of
 from lightning_posttrain.ensembles.functional.strategies import SINGLE_WEIGHTS, TITLES
+from lightning_posttrain.ensembles.gathering import tempered_losses
 from lightning_posttrain.ensembles.judging import Judge
 from lightning_posttrain.ensembles.judging_pass import JudgingPass
 from lightning_posttrain.ensembles.kept_scores import KeptScores
@@ -121,7 +122,8 @@ def fit_together(
     """
     trainer, averages, said = judging.trainer, list[MemberState](), ""
     if soups:
-        losses: list[float] = trainer.strategy.broadcast(_losses(table, fitting.reading) if table is not None else [])
+        own = [] if table is None else tempered_losses(table, fitting.reading.task)
+        losses: list[float] = trainer.strategy.broadcast(own)
         averages, said = soups_of(states, losses, judging)
         averages = [written(soup, fitting.folder, states[0].source, judging.module) for soup in averages]
         table = _with(table, judging.scores(averages)) if averages else table
@@ -133,12 +135,6 @@ def fit_together(
     shared = of_first_rank(trainer, found)
     assert shared is not None
     return shared
-
-
-def _losses(table: KeptScores, reading: ClassReading) -> list[float]:
-    logp, target = log_probabilities(table.scores, table.target, reading.task)
-    losses: list[float] = (-own_log_probability(logp, target).mean(0)).tolist()
-    return losses
 
 
 def _with(table: KeptScores | None, more: KeptScores) -> KeptScores | None:

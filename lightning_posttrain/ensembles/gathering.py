@@ -17,6 +17,7 @@ import torch
 from lightning_posttrain.classification import EvalBatch, Task
 from lightning_posttrain.core.stream.ranks import sum_over_ranks
 from lightning_posttrain.ensembles.functional.rows import log_probabilities, own_log_probability
+from lightning_posttrain.ensembles.functional.strategies import fit_strategies
 from lightning_posttrain.ensembles.kept_scores import KeptScores, RowScores
 from lightning_posttrain.ensembles.members.files import checkpoints_of
 from lightning_posttrain.ensembles.members.weights import Mark, mark
@@ -24,6 +25,10 @@ from lightning_posttrain.ensembles.members.weights import Mark, mark
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
+NO_VALIDATION = (
+    "CheckpointEnsemble: there was no validation in this fit, so that nothing is fitted to the checkpoints. Pass "
+    "val_dataloaders, or run validate afterwards; without a fit test reports plain means."
+)
 MOST = 24
 """Validations whose scores are kept, beside those of the last two; at most 16 MiB each."""
 LATEST = 2
@@ -120,6 +125,16 @@ def mean_loss(kept: KeptScores, task: Task) -> float:
     """Log loss of the one member."""
     logp, target = log_probabilities(kept.scores, kept.target, task)
     return -float(own_log_probability(logp[:, 0], target).mean())
+
+
+def tempered_losses(kept: KeptScores, task: Task) -> list[float]:
+    """Log loss of each member, with a temperature that is fitted to it."""
+    logp, target = log_probabilities(kept.scores, kept.target, task)
+    found = []
+    for member in torch.split(logp, 1, 1):
+        how = fit_strategies(["best_temperature"], member, target)["best_temperature"]
+        found.append(-float(own_log_probability(how(member), target).mean()))
+    return found
 
 
 def saved_steps(trainer: Trainer) -> set[int]:

@@ -206,6 +206,10 @@ class Wanted:
         return EnsembleNetwork(model.get_submodule(fit.entry), states, how, task=task, scores=scores, names=names)
 
 
+NO_CHECKPOINTS = (
+    "CheckpointEnsemble: there are no checkpoints to combine. Pass ModelCheckpoint(save_top_k=5, monitor=...) to the "
+    'Trainer, or members="folder/*.ckpt".'
+)
 ANEW = "Run validate with the same CheckpointEnsemble, which fits anew to the members that are there."
 """How an ensemble is had again."""
 

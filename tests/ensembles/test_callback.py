@@ -241,7 +241,7 @@ def test_a_member_that_was_overwritten_is_noticed(tmp_path):
     saved = torch.load(path, weights_only=True)
     saved["state_dict"]["model.0.weight"] += 1
     torch.save(saved, path)
-    with pytest.raises(ValueError, match="has other weights than when the ensemble was fitted to it. Run validate"):
+    with pytest.raises(ValueError, match="has other weights than when the ensemble was fitted to it"):
         trainer.test(module, toys.loader(TEST), verbose=False)
 
 
