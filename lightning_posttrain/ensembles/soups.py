@@ -31,8 +31,8 @@ def recomputed(state: MemberState, trainer: Trainer, module: LightningModule, ro
     """Averaged weights with statistics of BatchNorm worked out anew on training data.
 
     As ``torch.optim.swa_utils.update_bn``: the plain mean over batches of the training loader, through the validation
-    step, but with dropout off. The module is not touched. All ranks together: each reads rows of its own, and the first
-    one's statistics are taken.
+    step, but with dropout off. The module is not touched. All ranks together: each reads rows of its own, and the
+    statistics of the first are taken.
 
     Args:
         state: averaged weights.

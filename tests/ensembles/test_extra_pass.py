@@ -174,6 +174,7 @@ def same(a, b):
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*sampler has shuffling enabled:UserWarning")
 def test_it_leaves_no_trace(workers, tmp_path):
     def after(callback):
         seed_everything(6, verbose=False)
@@ -194,6 +195,7 @@ def test_it_leaves_no_trace(workers, tmp_path):
     assert logged == wanted_log
 
 
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no:UserWarning")
 def test_no_validation_data_is_said():
     passing = Passing()
     with pytest.raises(ValueError, match="there is no validation data for a further pass: pass a validation loader"):
