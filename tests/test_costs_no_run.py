@@ -28,7 +28,6 @@ NOT_ASKED = {
     "state_dict",
     "load_state_dict",
     "rename",
-    "of_members",
     "report_one",
 }
 """Public methods that are the base's own."""

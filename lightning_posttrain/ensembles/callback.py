@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
-from pathlib import Path
 from typing import Any, Literal, final
 
 from lightning.pytorch import LightningModule, Trainer
@@ -12,27 +10,16 @@ from torch import nn
 from typing_extensions import Unpack
 
 from lightning_posttrain.classification import EvalBatch, EvaluationOptions, StreamCallback
-from lightning_posttrain.core.callback.options import at_least, one_of
+from lightning_posttrain.core.callback.options import at_least
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.stream.evaluation import Evaluation
-from lightning_posttrain.core.stream.ranks import sum_over_ranks
 from lightning_posttrain.core.stream.replay import Replay
-from lightning_posttrain.core.stream.stream import EvaluationStream
+from lightning_posttrain.ensembles.ensemble_run import EnsembleRun
 from lightning_posttrain.ensembles.fit import EnsembleFit
-from lightning_posttrain.ensembles.fitting import Fitting, fit_together
 from lightning_posttrain.ensembles.followers import Followers
-from lightning_posttrain.ensembles.functional.strategies import STRATEGIES, check_strategies
-from lightning_posttrain.ensembles.gathering import NO_VALIDATION, Gathering, rows_of, saved_steps
-from lightning_posttrain.ensembles.judging import Judge
-from lightning_posttrain.ensembles.judging_pass import JudgingPass, entry_of, table_of, table_of_pass
-from lightning_posttrain.ensembles.kept_scores import RowScores
-from lightning_posttrain.ensembles.members.state import MemberState
 from lightning_posttrain.ensembles.network import EnsembleNetwork
-from lightning_posttrain.ensembles.reporting import report_judged
 from lightning_posttrain.ensembles.result import EnsembleReport
-from lightning_posttrain.ensembles.wanted import NO_CHECKPOINTS, Standing, Wanted
-
-Said = str | Path | nn.Module
+from lightning_posttrain.ensembles.wanted import Said, Wanted
 
 
 @final
@@ -92,24 +79,17 @@ class CheckpointEnsemble(StreamCallback):
         **options: Unpack[EvaluationOptions],
     ) -> None:
         super().__init__(**options)
-        if strategies is not None:
-            check_strategies(strategies)
-        at_least("most", most, 2)
         at_least("folds", folds, 2)
-        one_of("on", on, ("auto", "device", "cpu"))
-        self.wanted = Wanted(members, averages=averages, most=most, on=on)
-        self.strategies = tuple(STRATEGIES) if strategies is None else tuple(strategies)
-        self.soups, self.folds = soups, folds
-        self.forward_fn = forward_fn
-        self._followers = Followers(then)
-        self.names_samples = self._followers.names_samples
-        self.fit: EnsembleFit | None = None
-        self._gathering = Gathering()
-        self._standing: Standing | None = None
-        self._rows: RowScores | None = None
-        self._judges: dict[str, Judge] = {}
-        self._last: Evaluation | None = None
-        self._fits: Trainer | None = None
+        wanted = Wanted(members, averages=averages, most=most, on=on)
+        self._run = EnsembleRun(
+            wanted, Followers(then), strategies=strategies, soups=soups, folds=folds, forward_fn=forward_fn
+        )
+        self.names_samples = self._run.followers.names_samples
+
+    @property
+    def fit(self) -> EnsembleFit | None:
+        """What was fitted, in this process or beside the checkpoint that was tested last."""
+        return self._run.fit
 
     def network(self, model: nn.Module, strategy: str | None = None) -> EnsembleNetwork:
         """The ensemble as one module, from inputs to log-probabilities; that of multilabel tasks to log-odds.
@@ -121,118 +101,42 @@ class CheckpointEnsemble(StreamCallback):
         Raises:
             ValueError: nothing was fitted, or there is no such strategy.
         """
-        if self.fit is None:
-            raise ValueError("nothing was fitted. Run fit or validate before, or read EnsembleFit.read(folder).")
-        return self.wanted.network(self.fit, model, strategy)
+        return self._run.network(model, strategy)
 
     def start(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         """Begin a run."""
-        self._standing = None
-        if stage == "fit":
-            self._gathering, self.fit, self._last = Gathering(), None, None
-        self._followers.start(trainer, module, stage)
+        self._run.start(trainer, module, stage)
 
     def open(self, trainer: Trainer, module: LightningModule) -> None:
         """Begin an epoch, with members where it is no fit's."""
-        self._gathering.abandon()
-        self._rows, self._judges, self._standing = None, {}, None
-        self._fits = trainer if trainer.state.fn == "fit" and self.takes(trainer) else None
-        self.asks_again = trainer.state.fn != "fit" and self.takes(trainer)
-        if self.asks_again:
-            self._standing = self.wanted.standing(trainer, module, self.fit)
-            if self._standing is None:
-                EvaluationStream.of(trainer).say_once(NO_CHECKPOINTS)
-                return
-            self.fit = self._standing.fit or self.fit
-            self._followers.open(trainer, module, self.reading)
+        self.asks_again = self._run.open(trainer, module, self.reading) if self.takes(trainer) else False
 
     def observe(self, key: str, batch: EvalBatch) -> None:
         """Keep the scores of a validation in a fit."""
-        if self._fits is not None and key == "val":
-            self._gathering.add(self._fits, batch)
+        self._run.observe(key, batch)
 
     def see(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, loader: int) -> None:
         """Note which weights a validation in a fit judges."""
-        if self._fits is not None and not trainer.sanity_checking:
-            self._gathering.note(module)
+        self._run.see(trainer, module)
 
     def replay(self, key: str, batch: EvalBatch, again: Replay) -> None:
         """Run the members on a batch."""
-        trainer, standing = again.module.trainer, self._standing
-        if standing is None or key.startswith("val/"):
-            return
-        batches = standing.members.scores(trainer, again.module, again, batch, forward_fn=self.forward_fn)
-        if key == "val":
-            self._rows = self._rows or rows_of(trainer, len(batches), batch.num_classes, labels=batch.multilabel)
-            self._rows.update(batches)
-        else:
-            found = self._judge(trainer, key, self.reading.likeness(batch)).add(batches)
-            self._followers.add(trainer, key, found[standing.shipped])
-
-    def _judge(self, trainer: Trainer, key: str, likeness: tuple[int, ...]) -> Judge:
-        assert self._standing is not None
-        if key not in self._judges:
-            strategies, members = self._standing.strategies, len(self._standing.states)
-            device = trainer.strategy.root_device
-            self._judges[key] = Judge(self.reading, likeness, strategies=strategies, members=members, device=device)
-        return self._judges[key]
+        self.asks_again = False  # not again after an error
+        self._run.replay(key, batch, again, self.reading)
+        self.asks_again = True
 
     def summarize(
         self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]
     ) -> EnsembleReport | None:
         """What members and strategies amount to; of the validations of a fit nothing, before it ends."""
-        trainer, standing = module.trainer, self._standing
-        if trainer.state.fn == "fit":
-            self._last = evaluation if evaluation.key == "val" else self._last
-            if evaluation.key == "val":
-                saved = partial(saved_steps, trainer)
-                self._gathering.end(trainer, len(names), task=self.reading.task, saved=saved)
-            return None
-        if standing is None or evaluation.key.startswith("val/"):
-            return None
-        if evaluation.stage == "val":
-            return self._fit_to(trainer, module, standing.states, len(names))
-        judge = self._judge(trainer, evaluation.key, (len(names), 0))
-        sum_over_ranks(trainer, judge.metrics)
-        self._followers.report(trainer, module, evaluation)
-        return report_judged(judge, standing.strategies, standing.states, standing.fit)
+        return self._run.summarize(module, evaluation, self.reading)
 
     def finish(self, trainer: Trainer, module: LightningModule) -> None:
         """Fit the strategies at the end of a fit; all ranks together."""
-        if trainer.fast_dev_run or "val" not in self.stages:  # type: ignore[attr-defined]
-            return
-        if self._last is None:
-            EvaluationStream.of(trainer).say_once(NO_VALIDATION)
-            return
-        states = self.wanted.found(trainer, module, self._gathering.losses())
-        if not states:
-            EvaluationStream.of(trainer).say_once(NO_CHECKPOINTS)
-            return
-        report = self._fit_to(trainer, module, states, len(self.names(self._last.names)))
-        self._gathering.forget()
-        self.write_last(trainer, self._last, report, self.show(report, self._last.label))
-
-    def _fit_to(
-        self, trainer: Trainer, module: LightningModule, states: Sequence[MemberState], columns: int
-    ) -> EnsembleReport:
-        """Fit the strategies to members, and keep that; all ranks together."""
-        judging = JudgingPass(
-            trainer, module, self.reading, columns=columns, on=self.wanted.on, forward_fn=self.forward_fn
-        )
-        labels = self.reading.task == "multilabel"
-        if trainer.state.fn == "fit":
-            table = table_of(trainer, states, self._gathering, judging)
-        else:
-            table = table_of_pass(trainer, self._rows, members=len(states), columns=columns, labels=labels)
-        fitting = Fitting(
-            self.reading, self.strategies, folds=self.folds, folder=self.wanted.folder(trainer, states),
-            entry=entry_of(trainer, self.reading),
-        )  # fmt: skip
-        self.fit, report = fit_together(fitting, states, table, judging, soups=self.soups)
-        if trainer.is_global_zero:
-            with self.guarded(trainer, "write its fit", "A test in another process has no fit then."):
-                self.fit.write(fitting.folder)
-        return report
+        if "val" in self.stages and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            found = self._run.finish(trainer, module, self.reading)
+            if found is not None:
+                self.write_last(trainer, *found, self.show(found[1], found[0].label))
 
     def show(self, result: EnsembleReport, title: str) -> Iterator[Tagged]:
         """The strategies, the members, and what they share."""
@@ -242,5 +146,5 @@ class CheckpointEnsemble(StreamCallback):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Let go of the members' weights."""
-        self._standing = self._fits = None
+        self._run.end()
         super().teardown(trainer, pl_module, stage)

@@ -41,7 +41,7 @@ class Followers:
         self._callbacks = tuple(callbacks)
         for callback in self._callbacks:
             callback.rename(f"{NAME}/{callback.name}" if callback.name else NAME)
-            callback.of_members()
+            callback.reads_members = True
         self._parts: dict[str, Part] = {}
         self._checked = False
 

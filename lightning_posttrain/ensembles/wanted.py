@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_posttrain.classification import ScoreKind
-from lightning_posttrain.core.callback.from_lightning import rank_zero_info
+from lightning_posttrain.core.callback.from_lightning import rank_zero_info, rank_zero_warn
+from lightning_posttrain.core.callback.options import at_least, one_of
 from lightning_posttrain.core.stream.run import run_folder
 from lightning_posttrain.ensembles.fit import BEST, EnsembleFit, FittedMember, folder_of
 from lightning_posttrain.ensembles.functional.combination import Combination
@@ -75,6 +76,10 @@ class Wanted:
     most: int
     on: Literal["auto", "device", "cpu"]
 
+    def __post_init__(self) -> None:
+        at_least("most", self.most, 2)
+        one_of("on", self.on, ("auto", "device", "cpu"))
+
     @property
     def modules(self) -> list[nn.Module]:
         """Members that were given as modules."""
@@ -113,12 +118,22 @@ class Wanted:
         Raises:
             ValueError: there are none where some were said, or one does not fit the module.
         """
-        read = [state for path in self.files(trainer) for state in read_members(path, module)]
+        read = [state for path in self.files(trainer) for state in self._read(path, module)]
         given = [module_member(each, f"module {i}", base=module) for i, each in enumerate(self.modules, 1)]
         states = distinct([*(read if self.averages else _own(read)), *given])
         if len(states) > self.most:
             states = self._fewer(trainer, states, losses)
         return states
+
+    def _read(self, path: Path, module: LightningModule) -> list[MemberState]:
+        """The members in a file; one that merely lies beside others may be of another model."""
+        try:
+            return read_members(path, module)
+        except ValueError as error:
+            if self._listed:
+                raise
+            rank_zero_warn(f"CheckpointEnsemble leaves out a file beside the checkpoints of the run: {error}")
+        return []
 
     def _fewer(self, trainer: Trainer, states: list[MemberState], losses: Mapping[Mark, float]) -> list[MemberState]:
         """Those with the lowest log loss; of those that were not judged the latest."""

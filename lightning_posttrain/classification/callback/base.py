@@ -85,6 +85,8 @@ class StreamCallback(EvaluationCallback):
     """
 
     reading: ClassReading
+    reads_members: bool = False
+    """Whether it reads the scores of an ensemble, whose batches say how much members disagree."""
 
     def __init__(
         self,
@@ -123,9 +125,6 @@ class StreamCallback(EvaluationCallback):
         """Take another name, which goes before the quantity in tags."""
         self.name = name
         self._reporter = Reporter(type(self), name, self.on_error, self.pictures_every)
-
-    def of_members(self) -> None:
-        """Read the scores of an ensemble from here on, whose batches say how much members disagree."""
 
     def check(self, module: LightningModule, batch: EvalBatch) -> None:
         """Raise where the arguments do not go with the first batch."""

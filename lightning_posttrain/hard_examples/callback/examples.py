@@ -70,7 +70,6 @@ class HardExamples(StreamCallback):
         self.per_pair = per_pair
         self._display = Inputs(**shown)
         self._keeping: dict[str, Keeping] = {}
-        self._rules = tuple(RULES)
 
     def open(self, trainer: Trainer, module: LightningModule) -> None:
         """Keep nothing of an epoch that was broken off."""
@@ -101,12 +100,8 @@ class HardExamples(StreamCallback):
         return keeping.report(names, module.trainer, confused)
 
     def _new(self) -> Keeping:
-        shown = (self._display, self.reading.captions)
-        return Keeping(self.k, self.pairs, self.per_pair, *shown, rules=self._rules)
-
-    def of_members(self) -> None:
-        """Keep samples on which members disagree, too."""
-        self._rules = (*RULES, *OF_MEMBERS)
+        rules = (*RULES, *(OF_MEMBERS if self.reads_members else ()))
+        return Keeping(self.k, self.pairs, self.per_pair, self._display, self.reading.captions, rules=rules)
 
     def show(self, result: HardReport, title: str) -> Iterator[Tagged]:
         """Galleries, tables, and each picture as a file."""
