@@ -34,6 +34,7 @@ USES = {
     "saliency": {"attribution", "classification"},
     "explanations": {"attribution", "classification"},
     "torchmetrics": {"classification"},
+    "tuning": {"classification", "calibration", "thresholds", "ensembles"},
 }
 FLOORS = {"core": set(), "samples": {"attribution"}}
 DOORS = {"__about__", "__init__", "__main__", "calibrators", "functional", "suite"}

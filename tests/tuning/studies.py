@@ -1,0 +1,103 @@
+"""Small modules and studies, and workers in processes of their own: ``python -m tests.tuning.studies OPTIONS``."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_posttrain.tuning import tune
+
+ROOT = Path(__file__).parents[2]
+QUIET = {"accelerator": "cpu", "max_epochs": 2, "logger": False, "log_every_n_steps": 1}
+SPACE = {"lr": (1e-3, 1.0, "log"), "width": [2, 4]}
+
+
+def loader(rows=24, batch_size=8):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(rows, 3, generator=generator)
+    return DataLoader(TensorDataset(x, (x.sum(1, keepdim=True) > 0).float()), batch_size=batch_size)
+
+
+def net(params, namespace="lightning.pytorch"):
+    """A module of a namespace whose validation logs ``val_loss``; what is set on it says how a trial goes."""
+    pl = importlib.import_module(namespace)
+
+    class Net(pl.LightningModule):
+        def __init__(self, lr=0.1, width=2, **_):
+            super().__init__()
+            self.lr = lr
+            self.model = nn.Sequential(nn.Linear(3, width), nn.Tanh(), nn.Linear(width, 1))
+
+        def training_step(self, batch, _):
+            loss = nn.functional.binary_cross_entropy_with_logits(self.model(batch[0]), batch[1])
+            self.log("train_loss", loss, on_step=False, on_epoch=True)
+            return loss
+
+        def validation_step(self, batch, _):
+            loss = nn.functional.binary_cross_entropy_with_logits(self.model(batch[0]), batch[1])
+            self.log("val_loss", loss, sync_dist=True)
+            return loss
+
+        def test_step(self, batch, batch_idx):
+            self.log("test_loss", nn.functional.binary_cross_entropy_with_logits(self.model(batch[0]), batch[1]))
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+    return Net(**params)
+
+
+def run(folder, build=net, space=None, **options):
+    """A study of the small module."""
+    data = (loader(), loader(16), loader(32))
+    trainer = {**QUIET, **options.pop("trainer", {})}
+    settings = {"monitor": "val_loss", "trials": 3, "sampler": "random", "pruner": None, "data": data, **options}
+    return tune(build, SPACE if space is None else space, folder=folder, trainer=trainer, **settings)
+
+
+def settled(study):
+    """What must be the same in two studies: parameters, values and curves of all that were not broken off."""
+    repeated = {trial.again for trial in study.trials}
+    kept = [trial for trial in study.trials if trial.number not in repeated]
+    return [(dict(trial.params), trial.status, trial.value, dict(trial.curve), dict(trial.figures)) for trial in kept]
+
+
+def worker(folder, **options):
+    """A process that works on a study; each of its trials leaves a line in ``runs.txt`` when its fit has ended."""
+    said = json.dumps({"folder": str(folder), **options})
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    command = [sys.executable, "-W", "ignore", "-m", "tests.tuning.studies", said]
+    environment["OMP_NUM_THREADS"] = "1"
+    with (Path(folder) / f"worker{time.time_ns()}.txt").open("w") as output:
+        return subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+
+
+def ended(processes, folder):
+    """Wait for workers; what they said where one failed."""
+    codes = [process.wait(timeout=240) for process in processes]
+    said = "\n".join(path.read_text()[-2000:] for path in sorted(Path(folder).glob("worker*.txt")))
+    assert not any(codes), said
+
+
+def main(folder, seconds=0.0, **options):
+    """Run a worker, a trial of it some seconds longer."""
+
+    def build(params):
+        time.sleep(seconds)
+        return net(params)
+
+    torch.set_num_threads(1)
+    run(folder, build, **options)
+
+
+if __name__ == "__main__":
+    main(**json.loads(sys.argv[1]))
