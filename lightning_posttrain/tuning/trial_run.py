@@ -117,10 +117,11 @@ def figures_of(trainer: Any) -> dict[str, float]:
 
 def said(error: BaseException) -> str:
     """An error in a line, out of memory told apart from others."""
-    short = f"{type(error).__name__}: {error}".strip()
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "out of memory" in short.lower():
-        short = f"out of memory: {short}"
-    return short[-LONGEST:] if type(error).__name__.startswith("ProcessRaised") else short[:LONGEST]
+    lines = [line.strip() for line in f"{type(error).__name__}: {error}".splitlines() if line.strip()]
+    # of an error in another process the last line of its traceback says what it was
+    short = lines[-1 if "Traceback" in str(error) else 0][:LONGEST]
+    is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "out of memory" in short.lower()
+    return f"out of memory: {short}" if is_memory else short
 
 
 def free_memory() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import random
 import subprocess
 import sys
 import time
@@ -56,6 +57,17 @@ def net(params, namespace="lightning.pytorch"):
     return Net(**params)
 
 
+def scored(score):
+    """A module whose ``val_loss`` is a function of its parameters and the epoch, and which trains nothing."""
+
+    def build(params):
+        one = net({})
+        one.validation_step = lambda batch, batch_idx: one.log("val_loss", score(params, one.current_epoch))
+        return one
+
+    return build
+
+
 def run(folder, build=net, space=None, **options):
     """A study of the small module."""
     data = (loader(), loader(16), loader(32))
@@ -72,13 +84,32 @@ def settled(study):
 
 
 def worker(folder, **options):
-    """A process that works on a study; each of its trials leaves a line in ``runs.txt`` when its fit has ended."""
+    """A process that works on a study."""
+    Path(folder).mkdir(exist_ok=True)
     said = json.dumps({"folder": str(folder), **options})
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
     command = [sys.executable, "-W", "ignore", "-m", "tests.tuning.studies", said]
     environment["OMP_NUM_THREADS"] = "1"
     with (Path(folder) / f"worker{time.time_ns()}.txt").open("w") as output:
         return subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+
+
+def killed_while_working(folders, kills, **options):
+    """Two workers, of which one after the other is killed at a random moment of its work, and replaced."""
+    draw = random.Random(0)
+    workers = [worker(folder, **options) for folder in folders]
+    for kill in range(kills):
+        place = kill % len(workers)
+        victim, folder = workers[place], folders[place]
+        begun = Path(folder) / "begun.txt"
+        while victim.poll() is None and not (begun.exists() and f"{victim.pid}\n" in begun.read_text()):
+            time.sleep(0.01)
+        time.sleep(draw.uniform(0.0, 1.2) * options["seconds"])
+        assert victim.poll() is None, "the study ended before the worker could be killed"
+        victim.kill()
+        victim.wait()
+        workers[place] = worker(folder, **options)
+    ended(workers, folders[0])
 
 
 def ended(processes, folder):
@@ -88,15 +119,47 @@ def ended(processes, folder):
     assert not any(codes), said
 
 
-def main(folder, seconds=0.0, **options):
-    """Run a worker, a trial of it some seconds longer."""
+def falling_behind(params):
+    """A trial that is worse than the others from its first validation on, where ``lr`` is above 0.5.
 
-    def build(params):
+    Each rank says at the end of its fit how far it came.
+    """
+    one = scored(lambda params, epoch: 1.0 + (params["lr"] > 0.5))(params)
+
+    def on_fit_end():
+        home = Path(one.trainer.default_root_dir)
+        (home / f"rank{one.global_rank}.txt").write_text(str(one.trainer.global_step))
+
+    one.on_fit_end = on_fit_end
+    return one
+
+
+def failing(params):
+    """A trial whose validation raises on all ranks."""
+
+    def validation_step(batch, batch_idx):
+        raise RuntimeError("no validation")
+
+    one = net(params)
+    one.validation_step = validation_step
+    return one
+
+
+BUILDS = {"net": net, "falling_behind": falling_behind, "failing": failing}
+
+
+def main(folder, build="net", seconds=0.0, **options):
+    """Run a worker; each of its trials takes some seconds longer and leaves the process's number as it begins."""
+
+    def slowly(params):
+        with (Path(folder) / "begun.txt").open("a") as file:
+            file.write(f"{os.getpid()}\n")
         time.sleep(seconds)
-        return net(params)
+        return BUILDS[build](params)
 
     torch.set_num_threads(1)
-    run(folder, build, **options)
+    space = {name: tuple(wanted) if "log" in wanted else wanted for name, wanted in options.pop("space", SPACE).items()}
+    run(folder, slowly, space, **options)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_posttrain.tuning import StudyRefused
+from lightning_posttrain.tuning.building import built, trainer_for
 from tests.tuning import studies
+from tests.tuning.studies import scored
 
 WIDE = {
     "lr": (1e-4, 1.0, "log"),
@@ -20,17 +22,6 @@ WIDE = {
     "drop": (0.0, 0.5),
     "act": ["relu", None, 2],
 }
-
-
-def scored(score):
-    """A module whose ``val_loss`` is a function of its parameters and the epoch, and which trains nothing."""
-
-    def build(params):
-        net = studies.net({})
-        net.validation_step = lambda batch, batch_idx: net.log("val_loss", score(params, net.current_epoch))
-        return net
-
-    return build
 
 
 def smooth(params, epoch):
@@ -143,9 +134,9 @@ def test_a_pruned_trial_ends_at_its_validation_with_everything_closed(tmp_path):
     ends = []
 
     def build(params):
-        net = scored(lambda p, epoch: 1.0 + epoch * (p["lr"] > 0.5))(params)
+        net = scored(lambda p, epoch: 1.0 + (p["lr"] > 0.5))(params)
         net.on_fit_end = lambda: ends.append("in peace")
-        net.on_exception = lambda error: ends.append(error)
+        net.on_exception = ends.append
         return net
 
     space = {"lr": [0.1, 0.2, 0.3, 0.4, 0.45, 0.9]}
@@ -154,7 +145,7 @@ def test_a_pruned_trial_ends_at_its_validation_with_everything_closed(tmp_path):
     )
     assert [trial.status for trial in study.trials] == ["complete"] * 5 + ["pruned"]
     worst = study.trials[5]
-    assert worst.curve == {3: 1.0, 6: 2.0}
+    assert worst.curve == {3: 2.0, 6: 2.0}
     assert (worst.reason, worst.value, worst.step) == ("ended by `pruner='median'` at step 6", None, 6)
     assert ends == ["in peace"] * 6
 
@@ -312,11 +303,12 @@ def test_a_winner_without_a_checkpoint_is_not_tested_and_that_is_said(tmp_path):
     assert not study.best.test
 
 
-def test_a_compiled_module_is_tried_as_it_is(tmp_path):
-    def build(params):
-        return torch.compile(studies.net(params), backend="eager")
-
-    assert studies.run(tmp_path / "s", build, trials=1).trials[0].status == "complete"
+@pytest.mark.parametrize("namespace", ["lightning.pytorch", "pytorch_lightning"])
+def test_a_compiled_module_has_a_trainer_of_its_own_namespace(tmp_path, namespace):
+    compiled = torch.compile(studies.net({}, namespace), backend="eager")
+    one = built(lambda params: compiled, {}, data=None, options=studies.QUIET)
+    trainer = trainer_for(one, tmp_path, monitor="val_loss", mode="min", callback=None)
+    assert isinstance(trainer, importlib.import_module(namespace).Trainer)
 
 
 def test_a_datamodule_serves_fit_and_test(tmp_path):
