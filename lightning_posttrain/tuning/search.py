@@ -17,7 +17,7 @@ from lightning_posttrain.tuning.refusal import StudyRefused
 from lightning_posttrain.tuning.reports import Reports
 from lightning_posttrain.tuning.result import Study, Trial
 from lightning_posttrain.tuning.trial_queue import Taken, TrialQueue
-from lightning_posttrain.tuning.trial_run import TrialRun, folder_of
+from lightning_posttrain.tuning.trial_run import TrialRun, folder_of, said
 
 ALIKE = 3
 """Failures for one reason, and nothing else, that end a study."""
@@ -83,41 +83,47 @@ class Search:
             try:
                 write_outputs(study, self.asked.folder, changed=None if number is None else study.trials[number])
             except Exception as error:
-                said = f"{type(error).__name__}: {error}"
-                warnings.warn(f"the study's files are not up to date, but its trials are kept: {said}", stacklevel=2)
+                why = said(error)
+                warnings.warn(f"the study's files are not up to date, but its trials are kept: {why}", stacklevel=2)
         return study
 
     def _end_if_alike(self, study: Study) -> None:
-        reasons = failures_alike(study)
-        if len(reasons) >= ALIKE:
+        failed = failures_alike(study)
+        if len(failed) >= ALIKE:
+            file = self.asked.folder / folder_of(failed[-1].number) / "error.txt"
             raise StudyRefused(
-                f"the study ended: {len(reasons)} trials failed and none gave a value, the last {ALIKE} for one "
-                f"reason: {reasons[-1]}. It is of `build` or the data rather than of the parameters; see error.txt in "
-                f"{str(self.asked.folder / folder_of(study.trials[-1].number))!r}, and run it again."
+                f"the study ended: {len(failed)} trials failed and none gave a value, the last {ALIKE} for one reason: "
+                f"{failed[-1].reason}. It is of `build` or the data rather than of the parameters: correct it and call "
+                f"`tune` again, which goes on.{f' All of the error is in {str(file)!r}.' if file.exists() else ''}"
             )
 
     def _test_best(self) -> None:
-        """Once all trials have ended, whichever worker comes to it."""
+        """Once all trials have ended, whichever worker comes to it; a test that cannot be run costs no study."""
         study = self.study()
-        open_ = any(trial.status in ("running", "waiting") for trial in study.trials)
-        if open_ or not study.ranked or study.best.test:
+        waits = any(trial.status in ("running", "waiting") for trial in study.trials)
+        if waits or not study.ranked or study.best.test:
             return
         best = self.queue.taken(study.best.number)
         checkpoint = self.queue.checkpoint(best.number)
-        if not checkpoint:
-            warnings.warn(f"trial {best.number} is the best and has no checkpoint, so it was not tested", stacklevel=2)
+        if not checkpoint or not (self.asked.folder / checkpoint).exists():
+            why = f"has no checkpoint in {str(self.asked.folder)!r}: call `tune` again where it ran"
+            why = why if checkpoint else "kept no checkpoint"
+            warnings.warn(f"trial {best.number} is the best and was not tested, as it {why}", stacklevel=2)
             return
-        self.queue.keep_test(best.number, self.run.test(best, checkpoint))
+        try:
+            self.queue.keep_test(best.number, self.run.test(best, checkpoint))
+        except Exception as error:
+            warnings.warn(f"trial {best.number} is the best and was not tested: {said(error)}", stacklevel=2)
 
 
-def failures_alike(study: Study) -> list[str]:
-    """Reasons of all trials that failed or gave NaN, where none gave a value and the last three are alike."""
+def failures_alike(study: Study) -> list[Trial]:
+    """Trials that failed or gave NaN, where none gave a value and the last three did for one reason."""
     repeated = {trial.again for trial in study.trials}
     ended = [trial for trial in study.trials if trial.status not in ("running", "waiting")]
     if any(trial.curve or trial.status == "complete" for trial in ended):
         return []
-    reasons = [trial.reason for trial in ended if trial.number not in repeated]
-    return reasons if len({re.sub(r"\d+", "#", reason) for reason in reasons[-ALIKE:]}) == 1 else []
+    failed = [trial for trial in ended if trial.number not in repeated]
+    return failed if len({re.sub(r"\d+", "#", trial.reason) for trial in failed[-ALIKE:]}) == 1 else []
 
 
 def line_of(study: Study, trial: Trial, asked: int) -> str:

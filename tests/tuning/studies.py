@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import lightning.pytorch as lightning
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -119,19 +120,29 @@ def ended(processes, folder):
     assert not any(codes), said
 
 
-def falling_behind(params):
-    """A trial that is worse than the others from its first validation on, where ``lr`` is above 0.5.
+class FallingBehind(lightning.LightningModule):
+    """A module that is worse than the others from its first validation on, where ``lr`` is above 0.5.
 
-    Each rank says at the end of its fit how far it came.
+    Each rank says at the end of its fit how far it came. It can be sent to a spawned rank.
     """
-    one = scored(lambda params, epoch: 1.0 + (params["lr"] > 0.5))(params)
 
-    def on_fit_end():
-        home = Path(one.trainer.default_root_dir)
-        (home / f"rank{one.global_rank}.txt").write_text(str(one.trainer.global_step))
+    def __init__(self, params):
+        super().__init__()
+        self.lr = params["lr"]
+        self.model = nn.Linear(3, 1)
 
-    one.on_fit_end = on_fit_end
-    return one
+    def training_step(self, batch, _):
+        return nn.functional.binary_cross_entropy_with_logits(self.model(batch[0]), batch[1])
+
+    def validation_step(self, batch, _):
+        self.log("val_loss", 1.0 + (self.lr > 0.5), sync_dist=True)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+    def on_fit_end(self):
+        home = Path(self.trainer.default_root_dir)
+        (home / f"rank{self.global_rank}.txt").write_text(str(self.trainer.global_step))
 
 
 def failing(params):
@@ -145,7 +156,7 @@ def failing(params):
     return one
 
 
-BUILDS = {"net": net, "falling_behind": falling_behind, "failing": failing}
+BUILDS = {"net": net, "falling_behind": FallingBehind, "failing": failing}
 
 
 def main(folder, build="net", seconds=0.0, **options):

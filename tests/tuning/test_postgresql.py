@@ -70,9 +70,14 @@ def wait_for(url):
 
 def test_a_study_in_a_database_equals_one_in_a_journal_and_goes_on(tmp_path, server):
     studies.run(tmp_path / "a", storage=server, name="equal", sampler="tpe", trials=5)
-    there = studies.run(tmp_path / "b", storage=server, name="equal", sampler="tpe", trials=12, test=True)
+    there = studies.run(tmp_path / "b", storage=server, name="equal", sampler="tpe", trials=12)
     here = studies.run(tmp_path / "c", sampler="tpe", trials=12, test=True)
     assert studies.settled(there) == studies.settled(here)
+    assert here.best.number < 5  # so its checkpoint is in the folder of the first call
+    with pytest.warns(UserWarning, match=r"has no checkpoint in .*call `tune` again where it ran"):
+        studies.run(tmp_path / "b", storage=server, name="equal", sampler="tpe", trials=12, test=True)
+    tested = studies.run(tmp_path / "a", storage=server, name="equal", sampler="tpe", trials=12, test=True)
+    assert tested.best.test == here.best.test
 
 
 def test_processes_that_create_a_study_at_once_all_work_on_it(tmp_path, server):
@@ -123,11 +128,12 @@ def test_a_trial_of_another_machine_is_repeated_after_its_silence_alone(tmp_path
 
     elsewhere = {**this_process(), "host": "another machine"}
     options = {"storage": server, "name": "elsewhere", "trials": 2}
-    with monkeypatch.context() as patch, pytest.raises(Gone):
+    with monkeypatch.context() as patch:
         patch.setattr("lightning_posttrain.tuning.trial_queue.this_process", lambda: elsewhere)
         patch.setattr("lightning_posttrain.tuning.search.TrialRun.run", goes)
         patch.setattr(TrialQueue, "leave", lambda *_: None)
-        studies.run(tmp_path / "a", **options)
+        with pytest.raises(Gone):
+            studies.run(tmp_path / "a", **options)
     waits = studies.run(tmp_path / "b", grace=3600.0, **options)
     assert [trial.status for trial in waits.trials] == ["running", "complete"]
     time.sleep(0.2)

@@ -46,22 +46,18 @@ def test_two_processes_try_a_grid_each_setting_once(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp_fork", "ddp_spawn"])
 def test_a_trial_on_two_ranks_is_pruned_on_both(tmp_path, strategy):
-    folder = tmp_path / "s"
-    space = {"lr": [0.1, 0.2, 0.3, 0.4, 0.45, 0.9]}
-    options = {"build": "falling_behind" if strategy == "ddp_fork" else "net", "pruner": "median", "sampler": "grid"}
-    trainer = {**RANKS, "strategy": strategy}
-    if strategy == "ddp_spawn":  # a module made in a function cannot be sent to another process
-        pytest.importorskip("lightning.pytorch.demos.boring_classes")
-        options["build"] = "spawned"
-    studies.ended([studies.worker(folder, space=space, trials=None, trainer=trainer, **options)], folder)
-    study = json.loads((folder / "study.json").read_text())
-    assert [trial["status"] for trial in study["trials"]] == ["complete"] * 5 + ["pruned"]
-    assert study["trials"][0]["figures"]["val_loss"] == 1.0
-    steps = [[(folder / f"trial_{n:04d}" / f"rank{rank}.txt").read_text() for rank in (0, 1)] for n in range(6)]
-    whole = str(max(map(int, study["trials"][0]["curve"])))
-    stopped = str(max(map(int, study["trials"][5]["curve"])))
-    assert steps == [[whole, whole]] * 5 + [[stopped, stopped]]
-    assert int(stopped) == int(whole) // 2
+    folder, space = tmp_path / "s", {"lr": [0.1, 0.2, 0.3, 0.4, 0.45, 0.9]}
+    options = {"sampler": "grid", "pruner": "median", "space": space}
+    studies.run(folder, studies.FallingBehind, trials=5, trainer={"max_epochs": 4}, **options)
+    # each rank takes all rows, and so as many steps as the trials before
+    trainer = {**RANKS, "strategy": strategy, "use_distributed_sampler": False}
+    worker = studies.worker(folder, build="falling_behind", trials=6, trainer=trainer, **options)
+    studies.ended([worker], folder)
+    study = studies.run(folder, studies.FallingBehind, trials=6, **options)
+    assert [trial.status for trial in study.trials] == ["complete"] * 5 + ["pruned"]
+    assert study.trials[5].curve == {3: 2.0, 6: 2.0}
+    assert study.trials[5].figures == {"val_loss": 2.0}
+    assert [(folder / "trial_0005" / f"rank{rank}.txt").read_text() for rank in (0, 1)] == ["6", "6"]
 
 
 @pytest.mark.slow

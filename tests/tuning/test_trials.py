@@ -265,7 +265,9 @@ def test_three_trials_that_fail_alike_end_the_study_and_a_better_build_goes_on(t
             raise RuntimeError(f"shapes {params['lr']} differ")
         return scored(lambda params, epoch: math.nan)(params)
 
-    with pytest.raises(StudyRefused, match=r"3 trials failed and none gave a value, .* for one reason: .*error.txt in"):
+    with pytest.raises(
+        StudyRefused, match=r"3 trials failed and none gave a value, .* for one reason: .*call `tune` again"
+    ):
         studies.run(tmp_path / "s", build, trials=9)
     study = studies.run(tmp_path / "s", trials=9)
     assert Counter(trial.status for trial in study.trials) == {
@@ -298,9 +300,19 @@ def test_a_trial_without_a_figure_says_so(tmp_path):
 
 
 def test_a_winner_without_a_checkpoint_is_not_tested_and_that_is_said(tmp_path):
-    with pytest.warns(UserWarning, match="trial . is the best and has no checkpoint"):
+    with pytest.warns(UserWarning, match="is the best and was not tested, as it kept no checkpoint"):
         study = studies.run(tmp_path / "s", test=True, trainer={"enable_checkpointing": False})
     assert not study.best.test
+
+
+def test_a_test_that_raises_costs_no_study(tmp_path):
+    def build(params):
+        net = studies.net(params)
+        del type(net).test_step
+        return net
+
+    with pytest.warns(UserWarning, match="is the best and was not tested: MisconfigurationException: No `test_step"):
+        assert studies.run(tmp_path / "s", build, test=True).best.status == "complete"
 
 
 @pytest.mark.parametrize("namespace", ["lightning.pytorch", "pytorch_lightning"])
