@@ -12,7 +12,7 @@ import torch
 
 from lightning_posttrain.tuning import StudyRefused
 from lightning_posttrain.tuning.trial_queue import TrialQueue
-from tests.tuning import studies
+from tests.tuning import searches
 
 
 def never(params):
@@ -38,23 +38,23 @@ def never(params):
 )
 def test_an_argument_that_cannot_be_used_is_refused_before_any_trial(tmp_path, options, words):
     with pytest.raises(StudyRefused, match=words):
-        studies.run(tmp_path / "s", **{"build": never, **options})
+        searches.run(tmp_path / "s", **{"build": never, **options})
     assert not (tmp_path / "s").exists()
 
 
 @pytest.mark.parametrize(
-    "given", [3, (1, 2), lambda: (studies.net({}), None, 5), lambda: (studies.net({}), None, {}, 1)]
+    "given", [3, (1, 2), lambda: (searches.net({}), None, 5), lambda: (searches.net({}), None, {}, 1)]
 )
 def test_build_that_gives_something_else_ends_the_study_in_words(tmp_path, given):
     with pytest.raises(StudyRefused, match=r"`build` gave .*wanted a LightningModule"):
-        studies.run(tmp_path / "s", lambda params: given() if callable(given) else given)
+        searches.run(tmp_path / "s", lambda params: given() if callable(given) else given)
 
 
 def test_a_wrong_monitor_names_the_figures_and_may_be_corrected_in_the_same_folder(tmp_path):
     with pytest.raises(StudyRefused, match=r"`monitor` is 'val_los', wanted .*\['val_loss'\]"):
-        studies.run(tmp_path / "s", monitor="val_los")
-    corrected = studies.run(tmp_path / "s")
-    assert studies.settled(corrected) == studies.settled(studies.run(tmp_path / "right"))
+        searches.run(tmp_path / "s", monitor="val_los")
+    corrected = searches.run(tmp_path / "s")
+    assert searches.settled(corrected) == searches.settled(searches.run(tmp_path / "right"))
     assert "broken off" in corrected.trials[0].reason
 
 
@@ -68,9 +68,9 @@ def test_a_wrong_monitor_names_the_figures_and_may_be_corrected_in_the_same_fold
     ],
 )
 def test_a_folder_goes_on_with_its_own_study_alone(tmp_path, options, words):
-    studies.run(tmp_path / "s", trials=1)
+    searches.run(tmp_path / "s", trials=1)
     with pytest.raises(StudyRefused, match=words):
-        studies.run(tmp_path / "s", never, **options)
+        searches.run(tmp_path / "s", never, **options)
 
 
 @pytest.mark.parametrize("names", [{"LOCAL_RANK": "1"}, {"WORLD_SIZE": "2"}])
@@ -78,12 +78,12 @@ def test_a_rank_of_several_scripts_is_refused_with_the_cure(tmp_path, monkeypatc
     for name, value in names.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(StudyRefused, match=r'in one rank of several.*"ddp_spawn"'):
-        studies.run(tmp_path / "s", never)
+        searches.run(tmp_path / "s", never)
 
 
 def test_a_strategy_of_scripts_is_refused_with_the_cure(tmp_path):
     with pytest.raises(StudyRefused, match=r'DDPStrategy with scripts.*"ddp_spawn"'):
-        studies.run(tmp_path / "s", trainer={"strategy": "ddp", "devices": 2})
+        searches.run(tmp_path / "s", trainer={"strategy": "ddp", "devices": 2})
 
 
 def test_random_numbers_environment_and_signals_are_as_before(tmp_path, monkeypatch):
@@ -94,7 +94,7 @@ def test_random_numbers_environment_and_signals_are_as_before(tmp_path, monkeypa
         return torch.get_rng_state().tolist(), random.getstate(), str(np.random.get_state())
 
     before, environment, handler = draws(), dict(os.environ), signal.getsignal(signal.SIGINT)
-    studies.run(tmp_path / "s", trials=2, test=True)
+    searches.run(tmp_path / "s", trials=2, test=True)
     assert draws() == before
     assert dict(os.environ) == environment
     assert signal.getsignal(signal.SIGINT) is handler
@@ -102,7 +102,7 @@ def test_random_numbers_environment_and_signals_are_as_before(tmp_path, monkeypa
 
 def test_an_interrupt_ends_the_loop_and_the_next_call_repeats_the_trial(tmp_path):
     def build(params):
-        net = studies.net(params)
+        net = searches.net(params)
         if not list(tmp_path.glob("s/interrupted")):
             net.on_train_epoch_start = interrupt
         return net
@@ -112,12 +112,12 @@ def test_an_interrupt_ends_the_loop_and_the_next_call_repeats_the_trial(tmp_path
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        studies.run(tmp_path / "s", build)
+        searches.run(tmp_path / "s", build)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    study = studies.run(tmp_path / "s", build)
+    study = searches.run(tmp_path / "s", build)
     assert [trial.again for trial in study.trials] == [None, 0, None, None]
     assert study.trials[0].reason == "it was broken off before it did; trial 1 repeats it"
-    assert studies.settled(study) == studies.settled(studies.run(tmp_path / "whole"))
+    assert searches.settled(study) == searches.settled(searches.run(tmp_path / "whole"))
 
 
 def test_without_optuna_the_error_says_what_to_install():
@@ -136,7 +136,7 @@ def test_without_optuna_the_error_says_what_to_install():
 def test_a_few_trials_are_said_to_be_random(tmp_path, monkeypatch):
     said = []
     monkeypatch.setattr("lightning_posttrain.tuning.door.rank_zero_info", said.append)
-    studies.run(tmp_path / "s", sampler="tpe", trials=2, storage=f"sqlite:///{tmp_path}/a.db")
+    searches.run(tmp_path / "s", sampler="tpe", trials=2, storage=f"sqlite:///{tmp_path}/a.db")
     assert "the first 2 of 2 trials are random" in said[0]
     assert "Leave `storage` out" in said[1]
 
@@ -154,6 +154,6 @@ def test_an_order_that_is_taken_over_is_not_recorded_twice(tmp_path, monkeypatch
         return finish(queue, one, outcome)
 
     monkeypatch.setattr(TrialQueue, "finish", slow)
-    study = studies.run(tmp_path / "s", trials=2)
+    study = searches.run(tmp_path / "s", trials=2)
     assert [trial.status for trial in study.trials] == ["failed", "running", "complete"]
     assert study.trials[1].again == 0

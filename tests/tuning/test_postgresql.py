@@ -16,7 +16,7 @@ import pytest
 from lightning_posttrain.tuning.owners import this_process
 from lightning_posttrain.tuning.storage import check_url
 from lightning_posttrain.tuning.trial_queue import TrialQueue
-from tests.tuning import studies
+from tests.tuning import searches
 from tests.tuning.test_processes import RANKS, once_each
 from tests.tuning.test_storage import hold
 
@@ -69,31 +69,31 @@ def wait_for(url):
 
 
 def test_a_study_in_a_database_equals_one_in_a_journal_and_goes_on(tmp_path, server):
-    studies.run(tmp_path / "a", storage=server, name="equal", sampler="tpe", trials=5)
-    there = studies.run(tmp_path / "b", storage=server, name="equal", sampler="tpe", trials=12)
-    here = studies.run(tmp_path / "c", sampler="tpe", trials=12, test=True)
-    assert studies.settled(there) == studies.settled(here)
+    searches.run(tmp_path / "a", storage=server, name="equal", sampler="tpe", trials=5)
+    there = searches.run(tmp_path / "b", storage=server, name="equal", sampler="tpe", trials=12)
+    here = searches.run(tmp_path / "c", sampler="tpe", trials=12, test=True)
+    assert searches.settled(there) == searches.settled(here)
     assert here.best.number < 5  # so its checkpoint is in the folder of the first call
     with pytest.warns(UserWarning, match=r"has no checkpoint in .*call `tune` again where it ran"):
-        studies.run(tmp_path / "b", storage=server, name="equal", sampler="tpe", trials=12, test=True)
-    tested = studies.run(tmp_path / "a", storage=server, name="equal", sampler="tpe", trials=12, test=True)
+        searches.run(tmp_path / "b", storage=server, name="equal", sampler="tpe", trials=12, test=True)
+    tested = searches.run(tmp_path / "a", storage=server, name="equal", sampler="tpe", trials=12, test=True)
     assert tested.best.test == here.best.test
 
 
 def test_processes_that_create_a_study_at_once_all_work_on_it(tmp_path, server):
     folders = [tmp_path / str(number) for number in range(4)]
-    workers = [studies.worker(one, storage=server, name="at once", trials=12, seconds=0.2) for one in folders]
-    studies.ended(workers, folders[0])
-    once_each(studies.run(tmp_path / "end", storage=server, name="at once", trials=12), 12)
+    workers = [searches.worker(one, storage=server, name="at once", trials=12, seconds=0.2) for one in folders]
+    searches.ended(workers, folders[0])
+    once_each(searches.run(tmp_path / "end", storage=server, name="at once", trials=12), 12)
 
 
 def test_workers_without_a_shared_folder_that_are_killed_lose_no_trial(tmp_path, server):
     folders = [tmp_path / "a", tmp_path / "b"]
-    studies.killed_while_working(folders, 4, storage=server, name="killed", trials=36, seconds=0.5)
-    study = studies.run(tmp_path / "end", storage=server, name="killed", trials=36)
+    searches.killed_while_working(folders, 4, storage=server, name="killed", trials=36, seconds=0.5)
+    study = searches.run(tmp_path / "end", storage=server, name="killed", trials=36)
     once_each(study, 36)
-    whole = studies.run(tmp_path / "whole", trials=36)
-    assert sorted(map(repr, studies.settled(study))) == sorted(map(repr, studies.settled(whole)))
+    whole = searches.run(tmp_path / "whole", trials=36)
+    assert sorted(map(repr, searches.settled(study))) == sorted(map(repr, searches.settled(whole)))
 
 
 def test_a_lock_on_a_database_ends_with_its_process_and_keeps_others_out(tmp_path, server):
@@ -114,8 +114,8 @@ def test_a_lock_on_a_database_ends_with_its_process_and_keeps_others_out(tmp_pat
 
 def test_ranks_of_a_trial_report_to_a_database(tmp_path, server):
     options = {"build": "falling_behind", "trainer": RANKS, "trials": 2, "storage": server, "name": "ranks"}
-    studies.ended([studies.worker(tmp_path / "s", **options)], tmp_path / "s")
-    study = studies.run(tmp_path / "s", storage=server, name="ranks", trials=2)
+    searches.ended([searches.worker(tmp_path / "s", **options)], tmp_path / "s")
+    study = searches.run(tmp_path / "s", storage=server, name="ranks", trials=2)
     assert [(trial.status, len(trial.curve)) for trial in study.trials] == [("complete", 4)] * 2
 
 
@@ -133,10 +133,10 @@ def test_a_trial_of_another_machine_is_repeated_after_its_silence_alone(tmp_path
         patch.setattr("lightning_posttrain.tuning.search.TrialRun.run", goes)
         patch.setattr(TrialQueue, "leave", lambda *_: None)
         with pytest.raises(Gone):
-            studies.run(tmp_path / "a", **options)
-    waits = studies.run(tmp_path / "b", grace=3600.0, **options)
+            searches.run(tmp_path / "a", **options)
+    waits = searches.run(tmp_path / "b", grace=3600.0, **options)
     assert [trial.status for trial in waits.trials] == ["running", "complete"]
     time.sleep(0.2)
-    taken = studies.run(tmp_path / "b", grace=0.1, **options)
+    taken = searches.run(tmp_path / "b", grace=0.1, **options)
     assert [trial.status for trial in taken.trials] == ["failed", "complete", "complete"]
     assert "on another machine ended" in taken.trials[0].reason

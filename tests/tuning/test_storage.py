@@ -8,7 +8,7 @@ import pytest
 from lightning_posttrain.tuning import StudyRefused
 from lightning_posttrain.tuning.backend import optuna, quiet
 from lightning_posttrain.tuning.storage import StudyStore, check_url, drop_torn_line
-from tests.tuning import studies
+from tests.tuning import searches
 
 
 def store(folder, url=None):
@@ -56,7 +56,7 @@ def test_a_lock_ends_with_the_process_that_holds_it(tmp_path, url):
 
 
 def test_a_journal_is_read_by_optuna_itself(tmp_path):
-    studies.run(tmp_path / "s")
+    searches.run(tmp_path / "s")
     with quiet():
         backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "s" / "study.journal"))
         found = optuna.load_study(study_name="s", storage=optuna.storages.JournalStorage(backend))
@@ -65,10 +65,10 @@ def test_a_journal_is_read_by_optuna_itself(tmp_path):
 
 def test_a_database_in_a_file_holds_a_study_that_goes_on(tmp_path):
     url = f"sqlite:///{tmp_path}/study.db"
-    first = studies.run(tmp_path / "s", storage=url, trials=2)
-    both = studies.run(tmp_path / "s", storage=url, trials=4)
-    assert studies.settled(both)[:2] == studies.settled(first)
-    assert studies.settled(both) == studies.settled(studies.run(tmp_path / "one", trials=4))
+    first = searches.run(tmp_path / "s", storage=url, trials=2)
+    both = searches.run(tmp_path / "s", storage=url, trials=4)
+    assert searches.settled(both)[:2] == searches.settled(first)
+    assert searches.settled(both) == searches.settled(searches.run(tmp_path / "one", trials=4))
 
 
 @pytest.mark.parametrize(

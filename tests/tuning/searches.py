@@ -1,4 +1,4 @@
-"""Small modules and studies, and workers in processes of their own: ``python -m tests.tuning.studies OPTIONS``."""
+"""Small modules and studies, and workers in processes of their own: ``python -m tests.tuning.searches OPTIONS``."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def worker(folder, **options):
     Path(folder).mkdir(exist_ok=True)
     said = json.dumps({"folder": str(folder), **options})
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
-    command = [sys.executable, "-W", "ignore", "-m", "tests.tuning.studies", said]
+    command = [sys.executable, "-W", "ignore", "-m", "tests.tuning.searches", said]
     environment["OMP_NUM_THREADS"] = "1"
     with (Path(folder) / f"worker{time.time_ns()}.txt").open("w") as output:
         return subprocess.Popen(command, env=environment, stdout=output, stderr=output)
