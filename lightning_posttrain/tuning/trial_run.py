@@ -1,0 +1,149 @@
+"""Runs one trial, and says how it ended."""
+
+from __future__ import annotations
+
+import gc
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+
+from lightning_posttrain.tuning.asked import Asked
+from lightning_posttrain.tuning.building import Build, Built, built, trainer_for
+from lightning_posttrain.tuning.outcome import Outcome
+from lightning_posttrain.tuning.pruning import TrialPruning
+from lightning_posttrain.tuning.refusal import StudyRefused
+from lightning_posttrain.tuning.reports import Reports
+from lightning_posttrain.tuning.seeds import seed_of
+from lightning_posttrain.tuning.trial_queue import Taken
+from lightning_posttrain.tuning.untouched import seeded
+
+LONGEST = 500
+"""Letters of a reason; all of an error is in ``error.txt`` of the trial's folder."""
+
+
+@final
+@dataclass(frozen=True)
+class TrialRun:
+    """How trials of a study are run.
+
+    Args:
+        build: from parameters to a module.
+        asked: what the study is for.
+        data: of all trials.
+        options: of all Trainers.
+    """
+
+    build: Build
+    asked: Asked
+    data: Any
+    options: Mapping[str, Any]
+
+    def run(self, taken: Taken, reports: Reports) -> Outcome:
+        """Build and fit; an error of the trial is its outcome.
+
+        Raises:
+            StudyRefused: no trial could run so.
+        """
+        home = self.asked.folder / folder_of(taken.number)
+        try:
+            with seeded(seed_of(self.asked.seed, taken.order, "trial")):
+                return self._fit(taken, reports, home)
+        except StudyRefused:
+            raise
+        except Exception as error:
+            home.mkdir(parents=True, exist_ok=True)
+            (home / "error.txt").write_text("".join(traceback.format_exception(error)))
+            reason = said(error)
+        # the error is gone here, and with it the frames that held the module and its activations
+        free_memory()
+        return Outcome("failed", reason=reason, folder=home.name)
+
+    def test(self, taken: Taken, checkpoint: str) -> dict[str, float]:
+        """Figures on test of a trial, from the checkpoint of its best epoch."""
+        # of the same folder as its fit, or its checkpoint callback warns that it has moved
+        home = self.asked.folder / folder_of(taken.number)
+        with seeded(seed_of(self.asked.seed, taken.order, "trial")):
+            one = built(self.build, taken.params, data=self.data, options={**self.options, "logger": False})
+            trainer = self._trainer(one, home, None)
+            trainer.test(one.module, *one.loaders("test"), ckpt_path=self.asked.folder / checkpoint, verbose=False)
+            return figures_of(trainer)
+
+    def _fit(self, taken: Taken, reports: Reports, home: Path) -> Outcome:
+        one = built(self.build, taken.params, data=self.data, options=self.options)
+        trainer = self._trainer(one, home, TrialPruning(reports))
+        try:
+            trainer.fit(one.module, *one.loaders("fit"))
+        except SystemExit as end:
+            if trainer.interrupted:
+                raise KeyboardInterrupt from end
+            raise
+        return self._outcome(trainer, reports, home)
+
+    def _trainer(self, one: Built, home: Path, callback: Any) -> Any:
+        return trainer_for(one, home, monitor=self.asked.monitor, mode=self.asked.mode, callback=callback)
+
+    def _outcome(self, trainer: Any, reports: Reports, home: Path) -> Outcome:
+        figures, stopped, curve = figures_of(trainer), reports.stopped(), reports.curve()
+        if stopped is not None:
+            return Outcome("pruned", None, stopped[1], _stop_reason(stopped, trainer), figures, folder=home.name)
+        if not curve:
+            reason = f"`monitor={self.asked.monitor!r}` was never reported: the fit ended before it was logged"
+            return Outcome("failed", reason=reason, figures=figures, folder=home.name)
+        step = self._step(curve)
+        saved = _checkpoint(trainer, self.asked.folder, self.asked.monitor)
+        return Outcome("complete", curve[step], step, "", figures, saved, home.name)
+
+    def _step(self, curve: Mapping[int, float]) -> int:
+        """The step whose value counts; of equal ones the earlier."""
+        if self.asked.value == "last":
+            return max(curve)
+        best = min(curve.values()) if self.asked.mode == "min" else max(curve.values())
+        return min(step for step, value in curve.items() if value == best)
+
+
+def folder_of(number: int) -> str:
+    """The folder of a trial, in the study's."""
+    return f"trial_{number:04d}"
+
+
+def figures_of(trainer: Any) -> dict[str, float]:
+    """All figures that were logged last. Lightning brings them back from ranks that it started."""
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def said(error: BaseException) -> str:
+    """An error in a line, out of memory told apart from others."""
+    lines = [line.strip() for line in f"{type(error).__name__}: {error}".splitlines() if line.strip()]
+    # of an error in another process the last line of its traceback says what it was
+    short = lines[-1 if "Traceback" in str(error) else 0][:LONGEST]
+    is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "out of memory" in short.lower()
+    return f"out of memory: {short}" if is_memory else short
+
+
+def free_memory() -> None:
+    """Give back what a trial held, also on the device."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _stop_reason(stopped: tuple[str, int], trainer: Any) -> str:
+    reason, step = stopped
+    if trainer.global_step == step or not (trainer.min_epochs or trainer.min_steps):
+        return reason
+    least = f"min_epochs={trainer.min_epochs}" if trainer.min_epochs else f"min_steps={trainer.min_steps}"
+    return f"{reason}; `{least}` kept it going to step {trainer.global_step}"
+
+
+def _checkpoint(trainer: Any, folder: Path, monitor: str) -> str:
+    """The best epoch's file, from the study's folder on; empty where there is none."""
+    for one in trainer.checkpoint_callbacks:
+        if getattr(one, "monitor", None) == monitor and one.best_model_path:
+            path = Path(one.best_model_path)
+            inside = path.is_relative_to(folder.resolve())
+            return path.relative_to(folder.resolve()).as_posix() if inside else str(path)
+    return ""
