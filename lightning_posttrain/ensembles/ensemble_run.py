@@ -122,6 +122,7 @@ class EnsembleRun:
         trainer, standing = again.module.trainer, self._standing
         if standing is None or key.startswith("val/"):
             return
+        _check_fit(standing.fit, batch.num_classes, key)
         batches = standing.members.scores(trainer, again.module, again, batch, forward_fn=self._forward_fn)
         if key == "val":
             self._rows = self._rows or rows_of(trainer, len(batches), batch.num_classes, labels=batch.multilabel)
@@ -204,3 +205,12 @@ class EnsembleRun:
                 "process will not.",
                 stacklevel=2,
             )
+
+
+def _check_fit(fit: EnsembleFit | None, columns: int, key: str) -> None:
+    """Raise where a fit is for another number of classes."""
+    if fit is not None and fit.columns != columns:
+        raise ValueError(
+            f"the ensemble was fitted to {fit.columns} classes and {key} has {columns}. Run validate on the same task, "
+            "which fits anew."
+        )

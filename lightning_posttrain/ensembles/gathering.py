@@ -84,14 +84,16 @@ class Gathering:
         """
         rows = self._open or rows_of(trainer, 1, columns, labels=task == "multilabel")
         sum_over_ranks(trainer, [rows])
-        kept = rows.kept()
-        if trainer.is_global_zero and len(kept.target) and self._mark is not None:
-            judged = Judgement(self._mark, trainer.global_step, kept, mean_loss(kept, task))
-            # of a loader that shuffles, rows of two epochs are not the same
-            self._judged = [each for each in self._judged if each.mark != judged.mark and each.kept.same_rows(kept)]
-            self._judged.append(judged)
+        if trainer.is_global_zero and self._mark is not None:
+            self._keep(rows.kept(), self._mark, trainer.global_step, task)
             self._make_room(saved)
         self.abandon()
+
+    def _keep(self, kept: KeptScores, of: Mark, step: int, task: Task) -> None:
+        if len(kept.target):
+            # of a loader that shuffles, rows of two epochs are not the same
+            self._judged = [each for each in self._judged if each.mark != of and each.kept.same_rows(kept)]
+            self._judged.append(Judgement(of, step, kept, mean_loss(kept, task)))
 
     def of(self, wanted: Mark) -> KeptScores | None:
         """The scores of weights with a mark, where these were judged."""
