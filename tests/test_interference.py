@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningModule, seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import CatMetric, MeanMetric
 
 from lightning_posttrain import (
+    CheckpointEnsemble,
     ConfusionMatrix,
     Explanations,
     GeneralizationGap,
@@ -227,6 +229,7 @@ COLUMNS = {
     **{one.__name__: one for one in test_contract.CALLBACKS},
     "Explanations": lambda: Explanations(samples=2, perturbations=16, every_n_epochs=1),
     "Surrogate": lambda: Surrogate(repeats=1, every_n_epochs=1),
+    "CheckpointEnsemble": lambda: [CheckpointEnsemble(soups=True), ModelCheckpoint(save_top_k=-1)],
     "GeneralizationGap": GeneralizationGap,
     "HardExampleMining": HardExampleMining,
     "LabelErrors": lambda: LabelErrors(stages=["train", "val"]),
@@ -239,7 +242,8 @@ def outcome(row, way, made):
     """All that a fit and a test leave behind."""
     seed_everything(3)
     data = TensorDataset(*features())
-    net, trainer = Net(KEPT[row], way), toys.quiet(made, max_epochs=2)
+    keeps = any(isinstance(one, ModelCheckpoint) for one in (made if isinstance(made, list) else [made]))
+    net, trainer = Net(KEPT[row], way), toys.quiet(made, max_epochs=2, enable_checkpointing=keeps)
     sampler = HardExampleSampler(data, floor=1.0, seed=3)  # with a floor of 1 it draws the same whatever it is told
     trainer.fit(net, DataLoader(data, batch_size=8, sampler=sampler), DataLoader(data, batch_size=8))
     optimizer = trainer.optimizers[0].state_dict()

@@ -8,6 +8,7 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_posttrain import (
+    CheckpointEnsemble,
     HardExampleMining,
     HardExampleSampler,
     TorchMetrics,
@@ -38,10 +39,13 @@ def tensors_in(value, seen=None):
 
 
 def every_callback(how):
-    kinds = [kind for kind in (*CALLBACKS, *OTHERS) if kind not in (TorchMetrics, HardExampleMining)]
+    kinds = [
+        kind for kind in (*CALLBACKS, *OTHERS) if kind not in (TorchMetrics, HardExampleMining, CheckpointEnsemble)
+    ]
+    ensemble = CheckpointEnsemble(members=[toys.Net("dict"), toys.Net("dict")], on_error="raise")
     mining = [HardExampleMining()] if how == "fit" else []
     accuracy = TorchMetrics(MulticlassAccuracy(toys.CLASSES, average=None), on_error="raise")
-    return [*(made(kind, on_error="raise") for kind in kinds), *mining, accuracy]
+    return [*(made(kind, on_error="raise") for kind in kinds), *mining, ensemble, accuracy]
 
 
 def run(how, callbacks):
@@ -76,4 +80,6 @@ def test_every_tensor_of_every_result_can_be_changed_and_trained_with(how):
             assert not tensor.is_inference(), type(callback).__name__
             use(tensor)
     wanted = {"ClassificationMetrics", "ConfusionMatrix", "ScoreCurves", "Calibration", "DecisionThresholds"}
-    assert wanted | {"HardExamples", "SaliencyMaps", "Explanations", "LabelErrors"} <= set(with_tensors)
+    assert wanted | {"HardExamples", "SaliencyMaps", "Explanations", "LabelErrors", "CheckpointEnsemble"} <= set(
+        with_tensors
+    )
