@@ -76,6 +76,7 @@ class CheckpointEnsemble(StreamCallback):
 
     tag = "ensemble"
     several_targets = False
+    stays = ("_followers", "_gathering", "_judges")
 
     def __init__(
         self,
@@ -240,7 +241,7 @@ class CheckpointEnsemble(StreamCallback):
 
         yield from ensemble_artifacts(result, tag=self.tag, title=title)
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def release(self, trainer: Trainer) -> None:
         """Let go of the members' weights."""
-        self._standing = self._fits = None
-        super().teardown(trainer, pl_module, stage)
+        self._standing = self._fits = self._rows = None
+        self._followers.go_home(trainer)

@@ -117,7 +117,7 @@ class PairSums(StreamMetric):
         """The sums."""
         samples, rows, rows_squared, of_members = states["number"].clone()
         loss, hits = (
-            GroupedMoments(total, squares, products, int(samples), int(rows), int(rows_squared))
+            GroupedMoments(total, squares.double(), products.double(), int(samples), int(rows), int(rows_squared))
             for total, (squares, products) in zip(
                 states["sums"].double() / FINE, states["spread"].double(), strict=True
             )
