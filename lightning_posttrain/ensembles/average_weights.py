@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from pickle import UnpicklingError
+from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from torch import Tensor
 
+from lightning_posttrain.core.stream.ranks import worked_out_first
 from lightning_posttrain.ensembles.functional.soups import average, greedy_soup, soup_alarm
 from lightning_posttrain.ensembles.gathering import tempered_losses
 from lightning_posttrain.ensembles.judging_pass import JudgingPass
 from lightning_posttrain.ensembles.members.state import MemberState, mark
 from lightning_posttrain.ensembles.soups import has_statistics, recomputed
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule
 
 FEW = 2_000
 """Rows of validation that candidates are judged on."""
@@ -67,25 +67,45 @@ def _soup(name: str, tensors: Mapping[str, Tensor]) -> MemberState:
     return MemberState(name, "soup", tensors, "", mark(tensors))
 
 
-def written(soup: MemberState, folder: Path, like: str, module: LightningModule) -> MemberState:
-    """A soup as a checkpoint in ``folder``, in Lightning's own form.
+def written(soup: MemberState, folder: Path, like: str, judging: JudgingPass) -> MemberState:
+    """A soup as a checkpoint in ``folder``, in Lightning's own form, which the first rank writes; all ranks together.
 
     Args:
         soup: averaged weights.
         folder: that of the fit.
         like: the file of a member, of which it has the hyper-parameters.
-        module: of the architecture.
+        judging: of the run.
+
+    Raises:
+        Exception: it cannot be written.
     """
-    path = folder / f"{soup.name.replace(' ', '_')}.ckpt"
-    names = module.state_dict().keys()
+    names = judging.module.state_dict().keys()
     tensors = {name: tensor for name, tensor in soup.tensors.items() if name in names}
-    saved = torch.load(like, weights_only=True, map_location="cpu", mmap=True) if like else {}
-    kept = {name: saved[name] for name in _KEPT if name in saved}
+    path = worked_out_first(judging.trainer, lambda: _write(tensors, folder, soup.name, like))
+    return replace(soup, source=str(path))
+
+
+def _write(tensors: Mapping[str, Tensor], folder: Path, name: str, like: str) -> Path:
+    """Write weights, whole or not at all."""
+    path = folder / f"{name.replace(' ', '_')}.ckpt"
+    kept = _kept_of(Path(like)) if Path(like).is_file() else {}
     folder.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".part")
-    torch.save({"epoch": 0, "global_step": 0, **kept, "state_dict": tensors}, beside)
-    beside.replace(path)
-    return replace(soup, source=str(path))
+    try:
+        torch.save({"epoch": 0, "global_step": 0, **kept, "state_dict": tensors}, beside)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def _kept_of(file: Path) -> dict[str, Any]:
+    """What a checkpoint says beside its weights; nothing where it holds more than plain values."""
+    try:
+        saved = torch.load(file, weights_only=True, map_location="cpu", mmap=is_zipfile(file))
+    except UnpicklingError:
+        return {}
+    return {name: saved[name] for name in _KEPT if name in saved}
 
 
 _KEPT = (

@@ -54,6 +54,9 @@ class CheckpointEnsemble(StreamCallback):
             their tags begin with ``ensemble/``. ``HardExamples`` also shows where members disagree most.
         **options: what every callback takes, see ``StreamCallback``.
 
+    Attributes:
+        fit: what was fitted when the last run ended, or was found beside the checkpoint that it tested; else None.
+
     Example:
         >>> from lightning.pytorch import Trainer
         >>> from lightning.pytorch.callbacks import ModelCheckpoint
@@ -63,6 +66,7 @@ class CheckpointEnsemble(StreamCallback):
 
     tag = "ensemble"
     several_targets = False
+    stays = ("_run",)
 
     def __init__(
         self,
@@ -85,11 +89,7 @@ class CheckpointEnsemble(StreamCallback):
             wanted, Followers(then), strategies=strategies, soups=soups, folds=folds, forward_fn=forward_fn
         )
         self.names_samples = self._run.followers.names_samples
-
-    @property
-    def fit(self) -> EnsembleFit | None:
-        """What was fitted, in this process or beside the checkpoint that was tested last."""
-        return self._run.fit
+        self.fit: EnsembleFit | None = None
 
     def network(self, model: nn.Module, strategy: str | None = None) -> EnsembleNetwork:
         """The ensemble as one module, from inputs to log-probabilities; that of multilabel tasks to log-odds.
@@ -101,11 +101,13 @@ class CheckpointEnsemble(StreamCallback):
         Raises:
             ValueError: nothing was fitted, or there is no such strategy.
         """
-        return self._run.network(model, strategy)
+        if self.fit is None:
+            raise ValueError("nothing was fitted. Run fit or validate before, or test with the ckpt_path of a member.")
+        return self._run.wanted.network(self.fit, model, strategy)
 
     def start(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         """Begin a run."""
-        self._run.start(trainer, module, stage)
+        self._run.start(trainer, module, stage, self.fit)
 
     def open(self, trainer: Trainer, module: LightningModule) -> None:
         """Begin an epoch, with members where it is no fit's."""
@@ -144,7 +146,8 @@ class CheckpointEnsemble(StreamCallback):
 
         yield from ensemble_artifacts(result, tag=self.tag, title=title)
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def release(self, trainer: Trainer) -> None:
         """Let go of the members' weights."""
+        self.fit = self._run.fit
         self._run.end()
-        super().teardown(trainer, pl_module, stage)
+        self._run.followers.go_home(trainer)

@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
 from lightning_posttrain.classification import ClassReading, EvalBatch
 from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.core.stream.ranks import sum_over_ranks
@@ -23,7 +21,6 @@ from lightning_posttrain.ensembles.judging import Judge
 from lightning_posttrain.ensembles.judging_pass import JudgingPass, entry_of, table_of, table_of_pass
 from lightning_posttrain.ensembles.kept_scores import RowScores
 from lightning_posttrain.ensembles.members.state import MemberState
-from lightning_posttrain.ensembles.network import EnsembleNetwork
 from lightning_posttrain.ensembles.reporting import report_judged
 from lightning_posttrain.ensembles.result import EnsembleReport
 from lightning_posttrain.ensembles.wanted import NO_CHECKPOINTS, Standing, Wanted
@@ -59,7 +56,7 @@ class EnsembleRun:
     ) -> None:
         if strategies is not None:
             check_strategies(strategies)
-        self._wanted = wanted
+        self.wanted = wanted
         self.followers = followers
         self._strategies = tuple(STRATEGIES) if strategies is None else tuple(strategies)
         self._soups, self._folds, self._forward_fn = soups, folds, forward_fn
@@ -76,21 +73,12 @@ class EnsembleRun:
         self._judges: dict[str, Judge] = {}
         self._gathering.abandon()
 
-    def network(self, model: nn.Module, strategy: str | None) -> EnsembleNetwork:
-        """The ensemble as one module.
-
-        Raises:
-            ValueError: nothing was fitted, or there is no such strategy.
-        """
-        if self.fit is None:
-            raise ValueError("nothing was fitted. Run fit or validate before, or test with the ckpt_path of a member.")
-        return self._wanted.network(self.fit, model, strategy)
-
-    def start(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
-        """Begin a run."""
+    def start(self, trainer: Trainer, module: LightningModule, stage: str, fit: EnsembleFit | None) -> None:
+        """Begin a run, with what was fitted in another one."""
         self.end()
+        self.fit = None if stage == "fit" else fit
         if stage == "fit":
-            self._gathering, self.fit, self._last = Gathering(), None, None
+            self._gathering, self._last = Gathering(), None
         self.followers.start(trainer, module, stage)
 
     def open(self, trainer: Trainer, module: LightningModule, reading: ClassReading) -> bool:
@@ -99,7 +87,7 @@ class EnsembleRun:
         if trainer.state.fn == "fit":
             self._fits = trainer
             return False
-        self._standing = self._wanted.standing(trainer, module, self.fit)
+        self._standing = self.wanted.standing(trainer, module, self.fit)
         if self._standing is None:
             EvaluationStream.of(trainer).say_once(NO_CHECKPOINTS)
             return False
@@ -163,7 +151,7 @@ class EnsembleRun:
         if self._last is None:
             EvaluationStream.of(trainer).say_once(NO_VALIDATION)
             return None
-        states = self._wanted.found(trainer, module, self._gathering.losses())
+        states = self.wanted.found(trainer, module, self._gathering.losses())
         if not states:
             EvaluationStream.of(trainer).say_once(NO_CHECKPOINTS)
             return None
@@ -180,13 +168,13 @@ class EnsembleRun:
         columns: int,
     ) -> EnsembleReport:
         """Fit the strategies to members, and keep that; all ranks together."""
-        on, labels = self._wanted.on, reading.task == "multilabel"
+        on, labels = self.wanted.on, reading.task == "multilabel"
         judging = JudgingPass(trainer, module, reading, columns=columns, on=on, forward_fn=self._forward_fn)
         if trainer.state.fn == "fit":
             table = table_of(trainer, states, self._gathering, judging)
         else:
             table = table_of_pass(trainer, self._rows, members=len(states), columns=columns, labels=labels)
-        folder, entry = self._wanted.folder(trainer, states), entry_of(trainer, reading)
+        folder, entry = self.wanted.folder(trainer, states), entry_of(trainer, reading)
         fitting = Fitting(reading, self._strategies, folds=self._folds, folder=folder, entry=entry)
         self.fit, report = fit_together(fitting, states, table, judging, soups=self._soups)
         if trainer.is_global_zero:

@@ -165,7 +165,11 @@ class EnsembleFit:
         try:
             return replace(cls.from_state(torch.load(path, weights_only=True, map_location="cpu")), folder=folder)
         except (ValueError, KeyError, TypeError, RuntimeError, OSError, EOFError, UnpicklingError) as error:
-            raise ValueError(f"{path} cannot be read: {error}") from error
+            reason = (str(error).splitlines() or [""])[0][:120]
+            raise ValueError(
+                f"{path} cannot be read as the fit of an ensemble ({type(error).__name__}: {reason}). Move it away: "
+                "test reports plain means then, and validate fits anew."
+            ) from error
 
 
 BEST = "best"

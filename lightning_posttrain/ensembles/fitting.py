@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_posttrain.classification import ClassReading, EvalBatch
-from lightning_posttrain.core.stream.ranks import of_first_rank
+from lightning_posttrain.core.stream.ranks import worked_out_first
 from lightning_posttrain.ensembles.average_weights import soups_of, written
 from lightning_posttrain.ensembles.fit import BEST, EnsembleFit, FittedMember, OnValidation, relative
 from lightning_posttrain.ensembles.functional.choice import ALONE, Choice, choose
@@ -21,7 +21,7 @@ from lightning_posttrain.ensembles.functional.rows import log_probabilities, own
 from lightning_posttrain.ensembles.functional.strategies import SINGLE_WEIGHTS, TITLES
 from lightning_posttrain.ensembles.gathering import tempered_losses
 from lightning_posttrain.ensembles.judging import Judge
-from lightning_posttrain.ensembles.judging_pass import JudgingPass
+from lightning_posttrain.ensembles.judging_pass import JudgingPass, table_with
 from lightning_posttrain.ensembles.kept_scores import KeptScores
 from lightning_posttrain.ensembles.members.state import MemberState
 from lightning_posttrain.ensembles.reporting import report_fitted
@@ -68,8 +68,10 @@ class Fitting:
         logp, target = log_probabilities(table.scores, table.target, task)
         sample = table.sample[row_of(table.target, task)]
         found = cross_fit(self.strategies, logp[:, : len(states)], target, groups=sample, folds=self.folds)
+        logp, target, sample = logp[found.rows], target[found.rows], sample[found.rows]
         alone = _alone(states, soups, logp, target)
         judged = _with_single_weights(found, alone, logp, target)
+        rows = len(torch.unique(sample)) if task == "multilabel" else len(sample)
         choice = judged.choice(found, sample)
         fit = EnsembleFit(
             members=tuple(_known(state, self.folder) for state in states),
@@ -82,7 +84,7 @@ class Fitting:
             reason=choice.reason,
             task=task,
             columns=table.scores.shape[2],
-            rows=len(table.target),
+            rows=rows,
             total=table.total,
             entry=self.entry,
             squashed=self.reading.scores == "probabilities",
@@ -102,7 +104,8 @@ class Fitting:
             marked = table.target[rows]
             judge.add([EvalBatch(scores, marked, marked >= 0) for scores in table.scores[rows].unbind(1)])
         _, singles, pairs = judge.results()
-        return report_fitted(fit, states, singles, pairs)
+        samples = len(torch.unique(table.sample))
+        return replace(report_fitted(fit, states, singles, pairs), samples=samples)
 
 
 def fit_together(
@@ -125,25 +128,18 @@ def fit_together(
         own = [] if table is None else tempered_losses(table, fitting.reading.task)
         losses: list[float] = trainer.strategy.broadcast(own)
         averages, said = soups_of(states, losses, judging)
-        averages = [written(soup, fitting.folder, states[0].source, judging.module) for soup in averages]
-        table = _with(table, judging.scores(averages)) if averages else table
-    found = None
-    if trainer.is_global_zero:
+        try:
+            averages = [written(soup, fitting.folder, states[0].source, judging) for soup in averages]
+        except Exception as error:  # whatever a disk or a file says
+            averages, said = [], f"the soups are left out, as they cannot be written ({type(error).__name__}: {error})"
+        table = table_with(table, states, averages, judging) if averages else table
+    noted = replace(fitting, notes=tuple(filter(None, (*fitting.notes, said))))
+
+    def fit() -> tuple[EnsembleFit, EnsembleReport]:
         assert table is not None
-        noted = replace(fitting, notes=tuple(filter(None, (*fitting.notes, said))))
-        found = noted.fitted(states, averages, table)
-    shared = of_first_rank(trainer, found)
-    assert shared is not None
-    return shared
+        return noted.fitted(states, averages, table)
 
-
-def _with(table: KeptScores | None, more: KeptScores) -> KeptScores | None:
-    """Scores of members, and of others on the same rows."""
-    if table is None:
-        return None
-    if not table.same_rows(more):
-        raise ValueError("the validation loader gave other rows when soups were judged. Give it no shuffle=True.")
-    return replace(table, scores=torch.cat([table.scores, more.scores], 1))
+    return worked_out_first(trainer, fit)
 
 
 class _Judged(NamedTuple):

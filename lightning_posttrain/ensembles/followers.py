@@ -93,6 +93,11 @@ class Followers:
             if not out:
                 callback.report_one(trainer, module, found)
 
+    def go_home(self, trainer: Trainer) -> None:
+        """Let callbacks of the main process know what those of a forked one have found."""
+        for callback in self._callbacks:
+            callback.go_home(trainer)
+
     def _part(self, trainer: Trainer, likeness: tuple[int, ...]) -> Part:
         needs = [callback.attempt(trainer, "name its metrics", callback.metrics) or () for callback in self._callbacks]
         kinds = [kind for kinds in needs for kind in kinds]

@@ -59,7 +59,8 @@ class Judge:
         self._parts: dict[str, Part] = {name: reading.part(likeness, KINDS, device) for name in strategies}
         self._members = [reading.part(likeness, KINDS, device) for _ in range(members)]
         with torch.inference_mode(False):
-            self._pairs = PairSums(len(strategies), members).to(device)
+            spread = torch.float32 if device.type == "mps" else torch.float64
+            self._pairs = PairSums(len(strategies), members, spread=spread).to(device)
 
     @property
     def metrics(self) -> list[StreamMetric]:
@@ -83,8 +84,7 @@ class Judge:
         for part, batch in zip(self._members, batches, strict=True):
             part.add(batch)
         entropy = entropy_parts(logp)
-        if len(batches[0].target):
-            self._pairs.update(Judged(list(found.values()), batches, torch.stack(entropy[:2])))
+        self._pairs.update(Judged(list(found.values()), batches, torch.stack(entropy[:2])))
         apart = entropy.information.view(batches[0].size, -1).mean(1) if batches[0].size else None
         return {name: replace(batch, disagreement=apart) for name, batch in found.items()}
 
@@ -109,10 +109,12 @@ class Judge:
     def _figures(self, part: Part) -> Figures:
         part.flush()
         found: Mapping[type[StreamMetric], Any] = part.results()
-        losses, bins = found[LossSums], found[ReliabilityBins]
+        bins, sums = found[ReliabilityBins], part.metrics[LossSums]
+        # over all rows, so that labels weigh by how many of them are known, as in what is fitted
+        losses: Any = sums.report({"sums": sums.states()["sums"].sum(1, keepdim=True)})
         right, wrong = int(bins.right.sum()), int(bins.wrong.sum())
         accuracy = right / (right + wrong) if right + wrong else float("nan")
-        loss, brier = (float(each.nanmean()) for each in (losses.log_loss, losses.brier))
+        loss, brier = float(losses.log_loss), float(losses.brier)
         return Figures(accuracy, loss, brier, bins.ece if self._reading.task == "multiclass" else bins.ece_of_one)
 
 

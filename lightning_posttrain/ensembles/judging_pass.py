@@ -10,7 +10,7 @@ import torch
 
 from lightning_posttrain.classification import ClassReading, EvalBatch
 from lightning_posttrain.core.stream.extra_pass import extra_pass
-from lightning_posttrain.core.stream.ranks import sum_over_ranks
+from lightning_posttrain.core.stream.ranks import on_each_rank, sum_over_ranks
 from lightning_posttrain.core.stream.replay import Replay
 from lightning_posttrain.core.stream.stream import EvaluationStream
 from lightning_posttrain.ensembles.gathering import Gathering, rows_of
@@ -62,7 +62,7 @@ class JudgingPass:
                 found.append(self._table(len(states), batch.num_classes))
             found[0].update(batches)
 
-        extra_pass(self.trainer, self.module, self.reading, see, rows=rows)
+        on_each_rank(self.trainer, lambda: extra_pass(self.trainer, self.module, self.reading, see, rows=rows))
         table = found[0] if found else self._table(len(states), self.columns)
         sum_over_ranks(self.trainer, [table])
         return table.kept()
@@ -94,6 +94,17 @@ def table_of(
     if not trainer.is_global_zero:
         return None
     return replace(tables[0], scores=torch.cat([table.scores for table in tables], 1))
+
+
+def table_with(
+    table: KeptScores | None, states: Sequence[MemberState], soups: Sequence[MemberState], judging: JudgingPass
+) -> KeptScores | None:
+    """Scores of members, and of averages of them on the same rows; all ranks together, None on all but the first."""
+    more = judging.scores(soups)
+    if not _of_first(judging.trainer, True if table is None else table.same_rows(more)):
+        more = judging.scores([*states, *soups])
+        return None if table is None else more
+    return None if table is None else replace(table, scores=torch.cat([table.scores, more.scores], 1))
 
 
 def _of_first(trainer: Trainer, found: Found) -> Found:

@@ -19,6 +19,8 @@ FEWEST = 512
 """Rows that are kept whatever the number of classes."""
 GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
 """By its multiples, as whole numbers wrap around, positions are spread evenly (Knuth, 1998, vol. 3, section 6.4)."""
+POSITIONS = (1 << 31) - 1
+"""More than a sample has rows, so that no two rows have one number."""
 POSITIVE = torch.iinfo(torch.int64).max
 
 
@@ -79,7 +81,7 @@ class RowScores(StreamMetric):
         batches = batch if isinstance(batch, list) else [batch]
         first = batches[0]
         # not whether a score is finite, which differs between members
-        counted = (first.real & first.in_range).view(len(first.target), -1)
+        counted = (first.real & first.in_range).view(len(first.target), self.num_classes if self.labels else 1)
         marks = (first.target.view(counted.shape).clamp(min=0) + 1) * counted
         scores = torch.stack([each.scores.to(torch.float32) for each in batches], 1).flatten(1)
         self._keep(scores, marks, self._places(first))
@@ -104,7 +106,7 @@ class RowScores(StreamMetric):
 
     def _least(self, states: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The rows that are kept, in no order; those that do not count are the last to be."""
-        key = ((states["places"][:, 0] * 0x10001 + states["places"][:, 1]) * GOLDEN) & POSITIVE
+        key = ((states["places"][:, 0] * POSITIONS + states["places"][:, 1]) * GOLDEN) & POSITIVE
         key = key.masked_fill(~(states["marks"] > 0).any(1), POSITIVE)
         chosen = key.argsort(stable=True)[: self.capacity]
         return {name: states[name][chosen] for name in ("scores", "marks", "places")}

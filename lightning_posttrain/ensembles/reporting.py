@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from lightning_posttrain.ensembles.fit import BEST, EnsembleFit
-from lightning_posttrain.ensembles.functional.paired import PairedMoments
+from lightning_posttrain.ensembles.functional.paired import GroupedMoments
 from lightning_posttrain.ensembles.functional.strategies import TITLES
 from lightning_posttrain.ensembles.judging import Figures, Judge, Strategy
 from lightning_posttrain.ensembles.members.state import MemberState
@@ -54,7 +54,7 @@ def report_judged(
         kept=fit.kept if fit else False,
         reason=fit.reason if fit else "",
         limits=fit.notes if fit else (),
-        samples=pairs.loss.rows,
+        samples=pairs.loss.samples,
         diversity=pairs.diversity,
     )
 
@@ -92,7 +92,7 @@ def report_fitted(
         reason=fit.reason,
         held_out=True,
         limits=tuple(note for note in (*fit.notes, sampled) if note),
-        samples=pairs.loss.rows,
+        samples=pairs.loss.samples,
         diversity=pairs.diversity,
     )
 
@@ -111,7 +111,7 @@ def _member(state: MemberState, found: Figures) -> MemberReport:
     return MemberReport(state.name, state.kind, found.accuracy, found.log_loss, found.ece)
 
 
-def _difference(moments: PairedMoments, place: int) -> Difference:
+def _difference(moments: GroupedMoments, place: int) -> Difference:
     ends = moments.interval()
     low, high = (math.nan, math.nan) if ends is None else ends[place].tolist()
     return Difference(float(moments.mean[place]), low, high)

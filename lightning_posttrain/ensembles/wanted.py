@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from lightning_posttrain.classification import ScoreKind
-from lightning_posttrain.core.callback.from_lightning import rank_zero_info, rank_zero_warn
+from lightning_posttrain.core.callback.from_lightning import rank_zero_info
 from lightning_posttrain.core.callback.options import at_least, one_of
+from lightning_posttrain.core.stream.ranks import on_each_rank, worked_out_first
 from lightning_posttrain.core.stream.run import run_folder
+from lightning_posttrain.core.stream.stream import EvaluationStream
 from lightning_posttrain.ensembles.fit import BEST, EnsembleFit, FittedMember, folder_of
 from lightning_posttrain.ensembles.functional.combination import Combination
 from lightning_posttrain.ensembles.judging import Strategy
@@ -96,8 +98,7 @@ class Wanted:
 
         The first rank looks; all ranks together.
         """
-        found = self._look(trainer) if trainer.is_global_zero else []
-        return [Path(path) for path in trainer.strategy.broadcast([str(path) for path in found])]
+        return worked_out_first(trainer, lambda: self._look(trainer))
 
     def _look(self, trainer: Trainer) -> list[Path]:
         paths = [each for each in self._listed if not isinstance(each, nn.Module)]
@@ -118,22 +119,29 @@ class Wanted:
         Raises:
             ValueError: there are none where some were said, or one does not fit the module.
         """
-        read = [state for path in self.files(trainer) for state in self._read(path, module)]
-        given = [module_member(each, f"module {i}", base=module) for i, each in enumerate(self.modules, 1)]
-        states = distinct([*(read if self.averages else _own(read)), *given])
+        files = self.files(trainer)
+        states = on_each_rank(trainer, lambda: self._read(trainer, files, module))
         if len(states) > self.most:
             states = self._fewer(trainer, states, losses)
         return states
 
-    def _read(self, path: Path, module: LightningModule) -> list[MemberState]:
-        """The members in a file; one that merely lies beside others may be of another model."""
-        try:
-            return read_members(path, module)
-        except ValueError as error:
-            if self._listed:
-                raise
-            rank_zero_warn(f"CheckpointEnsemble leaves out a file beside the checkpoints of the run: {error}")
-        return []
+    def _read(self, trainer: Trainer, files: Sequence[Path], module: LightningModule) -> list[MemberState]:
+        """The members in files, and those that were given as modules."""
+        read, apart = list[MemberState](), list[str]()
+        for path in files:
+            try:
+                read += read_members(path, module)
+            except ValueError as error:
+                if self._listed:
+                    raise
+                apart.append(f"{path.name} ({error})")
+        if apart and trainer.is_global_zero:
+            EvaluationStream.of(trainer).say_once(
+                f"CheckpointEnsemble leaves out {len(apart)} of {len(files)} files that are in the folder of the run's "
+                f"checkpoints: {apart[0]}"
+            )
+        given = [module_member(each, f"module {i}", base=module) for i, each in enumerate(self.modules, 1)]
+        return distinct([*(read if self.averages else _own(read)), *given])
 
     def _fewer(self, trainer: Trainer, states: list[MemberState], losses: Mapping[Mark, float]) -> list[MemberState]:
         """Those with the lowest log loss; of those that were not judged the latest."""
@@ -154,7 +162,8 @@ class Wanted:
         if trainer.state.fn == "test":
             fit = self._fit(trainer, fit)
             if fit is not None:
-                states = [self.of_fit(fit, member, module) for member in (*fit.members, *fit.soups)]
+                known = (*fit.members, *fit.soups)
+                states = on_each_rank(trainer, lambda: [self.of_fit(fit, member, module) for member in known])
                 return Standing(Members(states, on=self.on), states, fit)
         states = self.found(trainer, module, {})
         return Standing(Members(states, on=self.on), states, None) if states else None
@@ -169,9 +178,7 @@ class Wanted:
             return fit
         files = [str(path) for path in self.files(trainer)]
         folder = folder_of(files, run_folder(trainer))
-        found = EnsembleFit.read(folder) if trainer.is_global_zero else None
-        state = trainer.strategy.broadcast(None if found is None else found.to_state())
-        return None if state is None else replace(EnsembleFit.from_state(state), folder=folder)
+        return worked_out_first(trainer, lambda: EnsembleFit.read(folder))
 
     def of_fit(self, fit: EnsembleFit, member: FittedMember, module: nn.Module) -> MemberState:
         """The weights of a member that a fit knows.

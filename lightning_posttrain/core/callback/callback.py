@@ -108,6 +108,9 @@ class EvaluationCallback(CarriesOpenEpoch, Reports, Returns, TargetCopies, AnyCa
     def finish(self, trainer: Trainer, module: LightningModule) -> None:
         """End a fit; all ranks together."""
 
+    def release(self, trainer: Trainer) -> None:
+        """Let go of what was held for a run, which has ended or failed."""
+
     def hears(self, trainer: Trainer) -> bool:
         """Whether what reaches losses and metrics in the present stage is wanted; for what reads no scores."""
         return False
@@ -138,11 +141,13 @@ class EvaluationCallback(CarriesOpenEpoch, Reports, Returns, TargetCopies, AnyCa
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave the stream. All is written when the first callback leaves, before the loggers are closed."""
+        self.release(trainer)
         EvaluationStream.of(trainer).leave(self)
         self.go_home(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave the stream; Lightning calls no ``teardown`` then, and closes the loggers after this."""
+        self.release(trainer)
         EvaluationStream.of(trainer).leave(self, failed=True)
 
     def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:

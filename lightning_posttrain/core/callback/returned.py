@@ -11,7 +11,7 @@ import secrets
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
 from lightning.pytorch import Trainer
@@ -21,6 +21,9 @@ _alive: WeakValueDictionary[str, Returns] = WeakValueDictionary()
 
 class Returns:
     """For a callback that shall know in the main process what it found in another."""
+
+    stays: ClassVar[tuple[str, ...]] = ()
+    """Attributes that do not go home, as callbacks that go by themselves."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +49,7 @@ class Luggage:
         return self
 
     def __reduce__(self) -> Any:
-        found = {callback._home: _pickled(vars(callback)) for callback in self.callbacks}
+        found = {callback._home: _pickled(callback) for callback in self.callbacks}
         path = Path(tempfile.mkdtemp()) / "callbacks"
         path.write_bytes(pickle.dumps(found))
         return unpacked, (str(path),)
@@ -62,10 +65,12 @@ def unpacked(path: str) -> None:
             vars(callback).update({name: pickle.loads(value) for name, value in state.items()})
 
 
-def _pickled(state: dict[str, Any]) -> dict[str, bytes]:
+def _pickled(callback: Returns) -> dict[str, bytes]:
     """Each attribute by itself, without those that cannot be, as a user's lambda, and are as they were."""
     found = {}
-    for name, value in state.items():
+    for name, value in vars(callback).items():
+        if name in callback.stays:
+            continue
         try:
             found[name] = pickle.dumps(value)
         except (pickle.PicklingError, AttributeError, TypeError):

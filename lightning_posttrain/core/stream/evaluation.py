@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -23,6 +23,10 @@ class Member(Protocol):
     @property
     def on_error(self) -> str:
         """``"warn"`` or ``"raise"``."""
+
+    @property
+    def out(self) -> Collection[str]:
+        """Stages in whose present epoch something of its own went wrong."""
 
     def attempt(
         self, trainer: Trainer, what: str, call: Callable[..., Value], *args: Any, configures: bool = False

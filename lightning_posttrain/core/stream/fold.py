@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from lightning_posttrain.core.capture.batch_parts import parts_of
-from lightning_posttrain.core.capture.loaders import Rows, sharding
+from lightning_posttrain.core.capture.loaders import Rows, sharding, stage_of
 from lightning_posttrain.core.capture.positions import Positions
 from lightning_posttrain.core.stream.epoch import Epoch, Source
 from lightning_posttrain.core.stream.evaluation import Member
@@ -60,8 +60,9 @@ class BatchFolder:
                 known = NO_ROWS if given.selected or rows is None else rows
                 batch = reading.batch(scores, given, known)
                 self._fold(trainer, epoch, source, reading, readers, Read(batch, scores, given))
-                asking = [] if trainer.sanity_checking else [member for member in readers if member.asks_again]
-                for member in asking:
+                stage = stage_of(trainer)
+                asking = [member for member in readers if member.asks_again and stage not in member.out]
+                for member in () if trainer.sanity_checking else asking:
                     inputs = self._reader.as_given(given.inputs)
                     again = Replay(reading, found, known, trainer.lightning_module, inputs)
                     member.attempt(trainer, "ask for a batch again", _replay, trainer, member, source.key, batch, again)

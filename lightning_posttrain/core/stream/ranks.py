@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -90,6 +90,49 @@ def of_first_rank(trainer: Trainer, found: Found | None) -> Found | None:
     _meet(first=trainer.is_global_zero)
     shared: Found | None = trainer.strategy.broadcast(found, 0)
     return shared
+
+
+def worked_out_first(trainer: Trainer, call: Callable[[], Found]) -> Found:
+    """What a call gives on the first rank, which alone makes it; all ranks together.
+
+    Raises:
+        Exception: what it raises there; on the others a ``ValueError`` or ``RuntimeError`` in the same words.
+    """
+    if trainer.world_size == 1:
+        return call()
+    found: Found | None = None
+    problem: Exception | None = None
+    if trainer.is_global_zero:
+        try:
+            found = call()
+        except Exception as error:  # the others wait for it
+            problem = error
+    said = None if problem is None else (isinstance(problem, ValueError), f"{type(problem).__name__}: {problem}")
+    shared, said = cast("tuple[Found, Any]", of_first_rank(trainer, (found, said)))
+    if problem is not None:
+        raise problem
+    if said is not None:
+        raise (ValueError if said[0] else RuntimeError)(f"on the first rank: {said[1]}")
+    return shared
+
+
+def on_each_rank(trainer: Trainer, call: Callable[[], Found]) -> Found:
+    """What a call without collectives gives on this rank; where one fails on any, all raise; all ranks together.
+
+    Raises:
+        Exception: what it raises here; a ``RuntimeError`` where it raised on another rank alone.
+    """
+    problem, found = None, None
+    try:
+        found = call()
+    except Exception as error:  # the others wait in a collective
+        problem = error
+    (failed,) = any_rank(trainer, [problem is not None])
+    if problem is not None:
+        raise problem
+    if failed:
+        raise RuntimeError("it failed on another rank, which says why.")
+    return cast("Found", found)
 
 
 def _meet(*, first: bool) -> None:

@@ -73,7 +73,7 @@ class StepReader:
         readings = list(self.readers(stage_of(trainer), taking))
         self._given = {reading: reading.given(batch) for reading in readings}
         self.parts = parts_of(batch)
-        asks = any(member.asks_again for member in taking)
+        asks = any(member.asks_again and stage_of(trainer) not in member.out for member in taking)
         if asks:
             self._before = {path: part.clone() for path, part in self.parts.items()}
         finders = self.told.finders(place, readings)

@@ -76,6 +76,51 @@ class PairedMoments:
         return torch.stack([self.mean - half, self.mean + half], dim=1)
 
 
+@final
+@dataclass(frozen=True, eq=False)
+class GroupedMoments:
+    """Sums of differences by sample, where a sample has some rows, as an image has pixels; they add over batches.
+
+    The mean is over rows, so that it is the difference of two figures over rows; its error is of samples, as
+    ``paired_error`` of their groups.
+
+    Args:
+        total: sum over rows of differences ``(S,)`` float64, one for each strategy.
+        squares: sum over samples of the square of their own sums ``(S,)``.
+        products: sum over samples of their own sums, times their rows ``(S,)``.
+        samples: how many.
+        rows: how many.
+        rows_squared: sum over samples of the square of their rows.
+    """
+
+    total: Tensor
+    squares: Tensor
+    products: Tensor
+    samples: int
+    rows: int
+    rows_squared: int
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean difference over rows ``(S,)``; NaN without rows."""
+        return self.total / self.rows if self.rows else torch.full_like(self.total, torch.nan)
+
+    @property
+    def error(self) -> Tensor:
+        """The standard error of the mean difference ``(S,)``; NaN for fewer than two samples."""
+        if self.samples < 2:
+            return torch.full_like(self.total, torch.nan)
+        about = self.squares - 2 * self.mean * self.products + self.mean.square() * self.rows_squared
+        return (about.clamp(min=0) * self.samples / (self.samples - 1)).sqrt() / self.rows
+
+    def interval(self) -> Tensor | None:
+        """Both ends ``(S, 2)`` of a 95 % interval of the mean difference, by the normal distribution."""
+        if self.samples < 2:
+            return None
+        half = _QUANTILE * self.error
+        return torch.stack([self.mean - half, self.mean + half], dim=1)
+
+
 def paired_error(difference: Tensor, groups: Tensor | None = None) -> Tensor:
     """The standard error ``(S,)`` of the mean of differences by row ``(R, S)``, rows of a group not independent.
 

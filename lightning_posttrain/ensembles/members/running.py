@@ -166,8 +166,9 @@ def _compare(ask: _Asked, batch: EvalBatch) -> None:
     try:
         found: EvalBatch = functional_call(ask, given, (), tie_weights=False)
     except Exception as error:  # whatever the user's forward raises
+        cure = "" if "forward_fn" in str(error) else f" {CURE}"
         raise ValueError(
-            f"the module cannot be asked for the scores of a batch again: {type(error).__name__}: {error} {CURE}"
+            f"the module cannot be asked for the scores of a batch again: {type(error).__name__}: {error}{cure}"
         ) from error
     apart, spread = _apart(found.scores, batch.scores)
     if apart > NEAR * spread + 1e-3:
