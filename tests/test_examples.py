@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parent.parent
 
@@ -67,3 +68,25 @@ def test_diagnoses_have_rules_and_a_tree_that_agrees(tmp_path):
     folder = tmp_path / "tumours/version_0/posttrain/test"
     for name in ("surrogate.png", "explanations.png", "explanations/rules.png", "explanations/importance.png"):
         assert (folder / name).stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_seeds_are_worth_more_than_the_best_of_them_and_their_weights_have_no_average(tmp_path):
+    out = run("ensemble", tmp_path)
+    one_run, seeds = out.split("Networks of 6 seeds, on test")
+    assert "uniform soup" in one_run
+    assert "uniform soup" not in seeds
+    assert "No soup: the average of all weights has log loss " in seeds
+    for table in (one_run, seeds):
+        assert number(table, "stacking  ") < number(table, "best checkpoint  ")
+    assert number(seeds, "mean of logits, temperature") < number(seeds, "best checkpoint, temperature") - 0.01
+    folder = Path(out.split("figures: ")[1].splitlines()[0])
+    for name in (
+        "ensemble/strategies.png",
+        "ensemble/members.png",
+        "ensemble/figures.csv",
+        "ensemble/hard_examples/highest_loss.png",
+    ):
+        assert (folder / "test" / name).stat().st_size > 0
+    network = torch.load(out.split(" says ")[0].splitlines()[-1], weights_only=True)
+    assert len(network["names"]) == 6

@@ -44,7 +44,8 @@ def strategies_image(report: EnsembleReport, title: str = "") -> Image:
     said = [line for note in report.notes for line in wrapped(sentences("", [note]).strip(), WIDTH - 24, SMALL, most=4)]
     foot = TOP + STEP * len(strategies) + 62
     canvas = Canvas(foot + 27 * len(said) + 10)
-    canvas.text(12, 10, shorten(f"{title} · ensemble of {len(report.members)} members", WIDTH - 24))
+    members = sum(member.kind != "soup" for member in report.members)
+    canvas.text(12, 10, shorten(f"{title} · ensemble of {members} members", WIDTH - 24))
     canvas.text(LEFT, 50, "log loss, less that of the best alone", size=18, color=PALE)
     canvas.text(LOSS, 74, "log loss", size=18, anchor="ra", color=PALE)
     canvas.text(ACCURACY, 74, "right", size=18, anchor="ra", color=PALE)
