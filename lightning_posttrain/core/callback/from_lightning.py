@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lightning.pytorch import seed_everything
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.seed import isolate_rng
 
-__all__ = ["isolate_rng", "rank_zero_info", "rank_zero_warn", "seed_everything"]
+__all__ = ["isolate_rng", "rank_zero_info", "seed_everything"]
