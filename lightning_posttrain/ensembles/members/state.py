@@ -150,8 +150,9 @@ def module_member(module: nn.Module, name: str, *, base: nn.Module | None = None
             f"`members`: {name} is a {type(module).__name__} of another architecture than the {type(root).__name__} "
             f"that is evaluated, as {some_of(apart)} shows. Pass modules that differ in their weights alone."
         )
-    tensors = fitted(given, root, name)
-    return MemberState(name, "raw", tensors, name, mark(tensors))
+    with torch.inference_mode(False), torch.no_grad():
+        tensors = fitted(given, root, name)
+        return MemberState(name, "raw", tensors, name, mark(tensors))
 
 
 def with_names(members: Sequence[MemberState]) -> list[MemberState]:
