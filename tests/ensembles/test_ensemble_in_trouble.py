@@ -308,3 +308,68 @@ def test_a_fit_of_other_members_in_the_same_folder_is_not_taken_for_theirs(tmp_p
     trainer.validate(toys.Net(), toys.loader(VAL), verbose=False)
     trainer.test(toys.Net(), toys.loader(TEST), verbose=False)
     assert two.results["test"].chosen
+
+
+@pytest.mark.parametrize("extra", ["pass", "soups"])
+def test_what_is_done_at_the_end_of_a_fit_leaves_no_trace_in_it(tmp_path, extra):
+    """Weights, buffers, modes, random numbers and what was logged, also where data are read once more."""
+    found = []
+    for number in range(2):
+        torch.manual_seed(0)
+        module = toys.Net()
+        callbacks = [CheckpointEnsemble(soups=extra == "soups", on_error="raise")] if number else []
+        kept = ModelCheckpoint(dirpath=tmp_path / str(number), every_n_train_steps=3, save_top_k=-1)
+        trainer = toys.quiet([*callbacks, kept], max_epochs=2, enable_checkpointing=True)
+        train = toys.loader(TRAIN, shuffle=True)
+        trainer.fit(module, train, toys.loader(VAL))
+        modes = [part.training for part in module.modules()]
+        logged = {name: float(value) for name, value in trainer.callback_metrics.items() if "ensemble" not in name}
+        found.append((module.state_dict(), torch.get_rng_state(), modes, logged))
+    assert all(torch.equal(value, found[1][0][name]) for name, value in found[0][0].items())
+    assert torch.equal(found[0][1], found[1][1])
+    assert found[0][2:] == found[1][2:]
+
+
+def test_a_disk_that_is_full_costs_the_file_and_nothing_else(monkeypatch):
+    write = torch.save
+
+    def full(saved, path):
+        write(saved, path)
+        if "fit.pt" in str(path):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lightning_posttrain.ensembles.fit.torch.save", full)
+    torch.manual_seed(0)
+    ensemble, kept = CheckpointEnsemble(), ModelCheckpoint(monitor="val/loss", save_top_k=2)
+    trainer = toys.quiet([ensemble, kept], max_epochs=3, enable_checkpointing=True)
+    said = heard_of(lambda: trainer.fit(toys.Net(), toys.loader(TRAIN), toys.loader(VAL)))
+    assert len(said) == 1
+    assert "No space left on device" in said[0]
+    assert not list(Path().rglob("*fit.pt*"))
+    trainer.test(trainer.lightning_module, toys.loader(TEST), verbose=False)
+    assert ensemble.results["test"].chosen
+
+
+def test_soups_by_validate_go_without_training_data():
+    _, _, ensemble = fitted(CheckpointEnsemble(on_error="raise"))
+    other = CheckpointEnsemble(members=files_of(ensemble), soups=True, on_error="raise")
+    trainer = toys.quiet([other])
+    trainer.validate(toys.Net(), toys.loader(VAL), verbose=False)
+    trainer.test(toys.Net(), toys.loader(TEST), verbose=False)
+    assert other.results["test"].chosen
+    assert "uniform_soup" in other.fit.alone or any("soup" in note for note in other.fit.notes)
+
+
+@pytest.mark.filterwarnings("ignore:Trying to infer the `batch_size`")
+def test_members_of_seeds_are_members(tmp_path):
+    from lightning_posttrain.ensembles import Seeds
+    from tests.ensembles import digits
+
+    fits = Seeds(build=digits.Net, members=3, progress=False, monitor="val/loss").fit(
+        digits.train(), digits.val(), folder=tmp_path / "run", **digits.FAST
+    )
+    ensemble = CheckpointEnsemble(members=fits.members, on_error="raise", soups=True)
+    trainer = toys.quiet([ensemble])
+    trainer.validate(digits.Net(), digits.val(), verbose=False)
+    assert len(ensemble.results["val"].members) == 3
+    assert len({member.name for member in ensemble.results["val"].members}) == 3
