@@ -19,6 +19,7 @@ from lightning_posttrain.ensembles.judging_pass import JudgingPass
 from lightning_posttrain.ensembles.members.state import MemberState, mark
 from lightning_posttrain.ensembles.soups import has_statistics, recomputed
 
+STATISTICS = "statistics of BatchNorm in soups are means of the members', as validate has no training data"
 FEW = 2_000
 """Rows of validation that candidates are judged on."""
 
@@ -49,14 +50,15 @@ def soups_of(
     found = [_soup("uniform soup", whole)]
     if 1 < len(greedy.kept) < len(states):
         found.append(_soup("greedy soup", _settled(greedy.state, judge, judging)[0]))
-    said = "" if len(greedy.kept) > 1 else "the greedy soup keeps one member alone, as no other lowers its log loss"
-    return found, said
+    alone = "" if len(greedy.kept) > 1 else "the greedy soup keeps one member alone, as no other lowers its log loss"
+    kept = has_statistics(judging.module) and judging.trainer.train_dataloader is None
+    return found, "; ".join(filter(None, [alone, STATISTICS if kept else ""]))
 
 
 def _settled(tensors: dict[str, Tensor], judge: Any, judging: JudgingPass) -> tuple[dict[str, Tensor], float]:
     """Averaged weights, with statistics of BatchNorm recomputed if that lowers their log loss, and that."""
     loss = judge(tensors)
-    if not has_statistics(judging.module):
+    if not has_statistics(judging.module) or judging.trainer.train_dataloader is None:
         return tensors, loss
     other = dict(recomputed(_soup("candidate", tensors), judging.trainer, judging.module).tensors)
     anew = judge(other)

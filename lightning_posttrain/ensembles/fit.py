@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from pickle import UnpicklingError
@@ -102,6 +102,14 @@ class EnsembleFit:
     def names(self) -> list[str]:
         """Of the members."""
         return [member.name for member in self.members]
+
+    def place(self, member: FittedMember) -> Path:
+        """Where a member's file is, also where the fit's own folder could not be made."""
+        return Path(os.path.normpath((self.folder or Path()) / member.file))
+
+    def is_of(self, files: Collection[str]) -> bool:
+        """Whether the files of all members are among these, which are resolved."""
+        return {str(self.place(member).resolve()) for member in self.members if member.file} <= set(files)
 
     def to_state(self) -> dict[str, Any]:
         """Plain values and tensors."""

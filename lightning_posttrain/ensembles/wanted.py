@@ -178,7 +178,12 @@ class Wanted:
             return fit
         files = [str(path) for path in self.files(trainer)]
         folder = folder_of(files, run_folder(trainer))
-        return worked_out_first(trainer, lambda: EnsembleFit.read(folder))
+        found = worked_out_first(trainer, lambda: EnsembleFit.read(folder))
+        if found is None or not self._listed or found.is_of(files):
+            return found
+        if trainer.is_global_zero:
+            EvaluationStream.of(trainer).say_once(OTHERS.format(folder))
+        return None
 
     def of_fit(self, fit: EnsembleFit, member: FittedMember, module: nn.Module) -> MemberState:
         """The weights of a member that a fit knows.
@@ -189,7 +194,7 @@ class Wanted:
         if not member.file:
             read = [module_member(each, member.name, base=module) for each in self.modules]
         else:
-            path = (fit.folder or Path()) / member.file
+            path = fit.place(member)
             if not path.is_file():
                 raise ValueError(f"{path}, the member {member.name!r} of the ensemble, is not there. {ANEW}")
             read = read_members(path, module)
@@ -231,6 +236,10 @@ class Wanted:
 NO_CHECKPOINTS = (
     "CheckpointEnsemble: there are no checkpoints to combine. Pass ModelCheckpoint(save_top_k=5, monitor=...) to the "
     'Trainer, or members="folder/*.ckpt".'
+)
+OTHERS = (
+    "CheckpointEnsemble: the fit in {} is of other members than those that were said, so that test reports plain "
+    "means. Run validate, which fits anew."
 )
 ANEW = "Run validate with the same CheckpointEnsemble, which fits anew to the members that are there."
 """How an ensemble is had again."""

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch
@@ -21,6 +22,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_posttrain import ClassificationMetrics, ConfusionMatrix, Explanations, posttrain_suite
+from lightning_posttrain.ensembles import CheckpointEnsemble
 from tests.published import tutorials
 
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
@@ -578,7 +580,7 @@ def test_uncertainty_regression_is_refused():
 # timm, and what stands on it
 
 
-def test_timm_in_the_usual_module():
+def image_classifier() -> Case:
     model = published("timm").create_model("test_convnext", pretrained=False, num_classes=3)
     loaders = split(TensorDataset(*images()))
 
@@ -586,7 +588,11 @@ def test_timm_in_the_usual_module():
         return module.model(batch[0]), batch[1]
 
     own = {"accuracy": "{}_acc", "log_loss": "{}_loss"}
-    assert_heard(Case(tutorials.ImageClassifier(model, 3), loaders, scored, own=own))
+    return Case(tutorials.ImageClassifier(model, 3), loaders, scored, own=own)
+
+
+def test_timm_in_the_usual_module():
+    assert_heard(image_classifier())
 
 
 @pytest.mark.parametrize("mode", ["binary", "multiclass"])
@@ -621,11 +627,7 @@ GEO_TARGETS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("task", "loss"),
-    [("multiclass", "ce"), ("multiclass", "focal"), ("binary", "bce"), ("multilabel", "bce"), ("multilabel", "focal")],
-)
-def test_torchgeo_classification(task, loss):
+def geo_classifier(task: str = "multilabel", loss: str = "bce") -> Case:
     trainers = published("torchgeo.trainers")
     counts = {"multiclass": {"num_classes": 3}, "binary": {}, "multilabel": {"num_labels": 3}}[task]
     module = trainers.ClassificationTask(model="test_convnext", task=task, loss=loss, **counts)
@@ -637,17 +639,18 @@ def test_torchgeo_classification(task, loss):
 
     own = {} if task == "multilabel" else {"accuracy": "{}_OverallAccuracy"}
     own |= {"log_loss": "{}_loss"} if loss != "focal" else {}
-    assert_heard(Case(module, split(data), scored, task, own, epochs=8))
+    return Case(module, split(data), scored, task, own, epochs=8)
 
 
 @pytest.mark.parametrize(
-    ("task", "loss", "void"),
-    [
-        ("multiclass", "ce", None), ("multiclass", "ce", 0), ("multiclass", "ce", 255), ("multiclass", "jaccard", None),
-        ("binary", "bce", None), ("binary", "focal", None),
-    ],
-)  # fmt: skip
-def test_torchgeo_segmentation(task, loss, void):
+    ("task", "loss"),
+    [("multiclass", "ce"), ("multiclass", "focal"), ("binary", "bce"), ("multilabel", "bce"), ("multilabel", "focal")],
+)
+def test_torchgeo_classification(task, loss):
+    assert_heard(geo_classifier(task, loss))
+
+
+def geo_segmentation(task: str = "multiclass", loss: str = "ce", void: int | None = 0) -> Case:
     trainers = published("torchgeo.trainers")
     counts = {"num_classes": 1} if task == "binary" else {"num_classes": 3}
     module = trainers.SemanticSegmentationTask(
@@ -665,7 +668,18 @@ def test_torchgeo_segmentation(task, loss, void):
 
     own = {"accuracy": "{}_BinaryAccuracy" if task == "binary" else "{}_MulticlassAccuracy"}
     own |= {"log_loss": "{}_loss"} if loss in ("ce", "bce") and void is None else {}
-    assert_heard(Case(module, split(data), scored, task, own, epochs=12))
+    return Case(module, split(data), scored, task, own, epochs=12)
+
+
+@pytest.mark.parametrize(
+    ("task", "loss", "void"),
+    [
+        ("multiclass", "ce", None), ("multiclass", "ce", 0), ("multiclass", "ce", 255), ("multiclass", "jaccard", None),
+        ("binary", "bce", None), ("binary", "focal", None),
+    ],
+)  # fmt: skip
+def test_torchgeo_segmentation(task, loss, void):
+    assert_heard(geo_segmentation(task, loss, void))
 
 
 def test_torchgeo_regression_is_refused():
@@ -762,6 +776,28 @@ def test_the_suite_runs_with_nothing_said(fit):
     callbacks = posttrain_suite()
     fit(callbacks)
     assert all("test" in callback.results for callback in callbacks[:4])
+
+
+@pytest.mark.parametrize("made", [text_classifier, image_classifier, geo_classifier, geo_segmentation])
+def test_checkpoints_are_combined_with_nothing_said(made, tmp_path):
+    case = made()
+    theirs = isinstance(case.module, pytorch_lightning.LightningModule)
+    callbacks = pytorch_lightning.callbacks if theirs else lightning.pytorch.callbacks
+    ensemble = CheckpointEnsemble(on_error="raise")
+    kept = callbacks.ModelCheckpoint(dirpath=tmp_path, save_top_k=-1)
+    options = {**QUIET, "enable_checkpointing": True, "default_root_dir": tmp_path}
+    trainer = (pytorch_lightning if theirs else lightning.pytorch).Trainer(
+        max_epochs=3, callbacks=[ensemble, kept], **options
+    )
+    trainer.fit(case.module, *case.loaders[:2])
+    trainer.test(case.module, case.loaders[2], verbose=False)
+    assert len(ensemble.fit.members) == 3
+    for place, member in enumerate(ensemble.fit.members):
+        state = torch.load(Path(ensemble.fit.folder, member.file), weights_only=False)["state_dict"]
+        case.module.load_state_dict(state)
+        for loader, stage in zip(case.loaders[1:], ("val", "test"), strict=True):
+            hand = by_hand(case, loader, stage)["log_loss"]
+            assert ensemble.results[stage].members[place].log_loss == pytest.approx(hand, rel=1e-4)
 
 
 @pytest.mark.parametrize("fit", [shown_text, shown_table])

@@ -152,7 +152,7 @@ def module_member(module: nn.Module, name: str, *, base: nn.Module | None = None
         )
     with torch.inference_mode(False), torch.no_grad():
         tensors = fitted(given, root, name)
-    return MemberState(name, "raw", tensors, name, mark(tensors))
+        return MemberState(name, "raw", tensors, name, mark(tensors))
 
 
 def with_names(members: Sequence[MemberState]) -> list[MemberState]:

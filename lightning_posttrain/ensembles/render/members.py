@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_posttrain.core.drawing.canvas import PALE, WIDTH, Canvas, colored, ink_on, shorten, wrapped
+from lightning_posttrain.core.drawing.canvas import PALE, WIDTH, Canvas, Color, colored, ink_on, shorten, wrapped
 from lightning_posttrain.core.drawing.table_notes import sentences
 from lightning_posttrain.core.output.artifacts import Image, Table
 from lightning_posttrain.ensembles.result import EnsembleReport
 
 LEFT, TOP, SMALL = 190, 96, 20
 MOST = 24
+UNDEFINED: Color = (228, 228, 228)
 READ = (
     "How far errors go together (phi): 1 where two members err on the same rows, 0 where on rows of their own. The "
     "less, the more an ensemble gains"
@@ -40,10 +41,11 @@ def members_image(report: EnsembleReport, title: str = "") -> Image:
     most = 1 if cell < 44 else 2
     for row, name in enumerate(names):
         canvas.name(LEFT - 12, TOP + cell * (row + 0.5), f"{row + 1} · {name}", LEFT - 24, size=18, most=most)
-        canvas.text(LEFT + cell * (row + 0.5), TOP - 10, str(row + 1), size=18, anchor="ms", color=PALE)
+        if cell >= 26 or row % 2 == 0:  # two digits are wider than narrower cells
+            canvas.text(LEFT + cell * (row + 0.5), TOP - 10, str(row + 1), size=18, anchor="ms", color=PALE)
         for column in range(len(names)):
             value, color = float(values[row, column]), tuple(map(int, colors[row, column]))
-            shade = (color[0], color[1], color[2])
+            shade = UNDEFINED if math.isnan(value) else (color[0], color[1], color[2])
             canvas.box(LEFT + cell * column, TOP + cell * row, cell - 2, cell - 2, shade)
             if cell >= 40 and row != column:
                 text = "–" if math.isnan(value) else f"{value:.2f}"
@@ -56,6 +58,8 @@ def members_image(report: EnsembleReport, title: str = "") -> Image:
 def _notes(report: EnsembleReport) -> list[str]:
     found, cut = report.diversity, f"the first {MOST} of {len(report.members)} members"
     said = [READ, cut if len(report.members) > MOST else ""]
+    if found is not None and bool(found.error_correlation.isnan().any()):
+        said.append("grey: one of the two errs on no row, or on all")
     if found is not None and found.entropy > 0:
         said.append(
             f"uncertainty of the mean of members is {found.entropy:.3f} nats, of which {found.information:.3f} "

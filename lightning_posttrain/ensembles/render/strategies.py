@@ -45,7 +45,8 @@ def strategies_image(report: EnsembleReport, title: str = "") -> Image:
     foot = TOP + STEP * len(strategies) + 62
     canvas = Canvas(foot + 27 * len(said) + 10)
     members = sum(member.kind != "soup" for member in report.members)
-    canvas.text(12, 10, shorten(f"{title} · ensemble of {members} members", WIDTH - 24))
+    number = f"{members} member{'s' if members != 1 else ''}"
+    canvas.text(12, 10, shorten(f"{title} · ensemble of {number}", WIDTH - 24))
     canvas.text(LEFT, 50, "log loss, less that of the best alone", size=18, color=PALE)
     canvas.text(LOSS, 74, "log loss", size=18, anchor="ra", color=PALE)
     canvas.text(ACCURACY, 74, "right", size=18, anchor="ra", color=PALE)
@@ -59,10 +60,11 @@ def strategies_image(report: EnsembleReport, title: str = "") -> Image:
 
 
 def _range(differences: Sequence[Difference]) -> tuple[float, float]:
-    """Ends of the axis. An interval that is much wider than the others, as of a spoilt soup, is cut off."""
-    found = [each for each in differences if math.isfinite(each.value)]
-    values = sorted(abs(each.value) for each in found)
+    """Ends of the axis. What is much further off than the others, as a spoilt soup, is beyond it."""
+    finite = [each for each in differences if math.isfinite(each.value)]
+    values = sorted(abs(each.value) for each in finite)
     usual = 6 * max(values[len(values) // 2], 1e-4) if values else 1.0
+    found = [each for each in finite if each.value <= usual]
     low = min([0.0, *(max(each.low if math.isfinite(each.low) else each.value, -usual) for each in found)])
     high = max([0.0, *(min(each.high if math.isfinite(each.high) else each.value, usual) for each in found)])
     spare = 0.06 * (high - low) or 0.01
@@ -79,7 +81,19 @@ def _draw(canvas: Canvas, strategy: StrategyReport, top: int, ends: tuple[float,
     if chosen:
         canvas.box(6, top + 2, WIDTH - 12, STEP - 4, CHOSEN)
     canvas.name(LEFT - 16, middle, strategy.title, LEFT - 28, size=SMALL)
+    _interval(canvas, apart, middle, ends)
+    canvas.text(LOSS, middle, f"{strategy.log_loss:.4f}", size=SMALL, anchor="rm")
+    canvas.text(ACCURACY, middle, f"{strategy.accuracy:.1%}", size=SMALL, anchor="rm")
+
+
+def _interval(canvas: Canvas, apart: Difference, middle: int, ends: tuple[float, float]) -> None:
+    """A difference with its interval; one beyond the axis as a number."""
     color = (UNSURE, WORSE, BETTER)[apart.sign]
+    if apart.value > ends[1]:
+        zero = _place(0.0, ends) - 8  # left of the line where there is no room beside it
+        right = zero if zero > LEFT + ROOM - 80 else LEFT + ROOM
+        canvas.text(right, middle, f"+{apart.value:.3g} »", size=18, anchor="rm", color=color)
+        return
     if math.isfinite(apart.low):
         left, right = _place(apart.low, ends), _place(apart.high, ends)
         canvas.box(left, middle - 1, max(right - left, 1), 3, color)
@@ -87,15 +101,13 @@ def _draw(canvas: Canvas, strategy: StrategyReport, top: int, ends: tuple[float,
             canvas.box(x - 1, middle - 6, 3, 13, color)
     if math.isfinite(apart.value):
         canvas.box(_place(apart.value, ends) - 5, middle - 5, 11, 11, color)
-    canvas.text(LOSS, middle, f"{strategy.log_loss:.4f}", size=SMALL, anchor="rm")
-    canvas.text(ACCURACY, middle, f"{strategy.accuracy:.1%}", size=SMALL, anchor="rm")
 
 
 def _axis(canvas: Canvas, foot: int, ends: tuple[float, float], *, top: int) -> None:
     zero = _place(0.0, ends)
     canvas.box(zero, top, 1, foot - top, INK)
     canvas.box(LEFT, foot, ROOM, 1, PALE)
-    for value in ticks(*ends, most=4):
+    for value in ticks(*ends, most=3):
         x = _place(value, ends)
         canvas.box(x, foot, 1, 6, PALE)
         canvas.text(x, foot + 9, number(value, 2).replace("-", "−"), size=18, anchor="ma", color=PALE)
