@@ -1,0 +1,26 @@
+"""What Lightning says of every Trainer it makes, which of a hundred trials hides what they found."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lightning_posttrain.core.callback.from_lightning import rank_zero
+
+CHATTER = ("GPU available", "TPU available", "HPU available", "💡 Tip", "`Trainer.fit` stopped: `max_")
+
+
+@contextmanager
+def without_chatter() -> Iterator[None]:
+    """Let Lightning leave out what is the same for every trial; warnings and all else it says."""
+    heard = rank_zero.log
+    heard.addFilter(_is_worth_saying)
+    try:
+        yield
+    finally:
+        heard.removeFilter(_is_worth_saying)
+
+
+def _is_worth_saying(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.INFO or not str(record.msg).startswith(CHATTER)
