@@ -1,6 +1,6 @@
 """Search hyper-parameters: TPE against random search at an equal number of trials, and what comes after it.
 
-    python examples/tuning.py [--trials 40] [--repeats 2] [--folder posttrain_demo]
+    python examples/tuning.py [--trials 40] [--repeats 3] [--folder posttrain_demo]
 
 The data are scikit-learn's handwritten digits under noise, 500 of them to train. Killed at any moment and started
 again it goes on where it was; started twice, both processes share the trials.
@@ -34,9 +34,6 @@ SPACE = {
     "smoothing": (0.0, 0.3),
     "depth": [1, 2, 3],
 }
-QUIET: dict[str, Any] = {
-    "accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False,
-}  # fmt: skip
 
 
 class DigitsNet(LightningModule):
@@ -101,7 +98,7 @@ def search(sampler: Any, *, trials: int, seed: int, folder: Path) -> Study:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=40)
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=Path("posttrain_demo"))
     arguments = parser.parse_args()
 
@@ -154,7 +151,8 @@ def trained(study: Study, trial: Trial) -> DigitsNet:
 
 def scores_of(nets: list[DigitsNet], loader: DataLoader[Any]) -> ValidationScores:
     """Scores of several networks, which differ in their layers, as those of members."""
-    found = [validation_scores(Trainer(**QUIET), net, loader) for net in nets]
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+    found = [validation_scores(trainer, net, loader) for net in nets]
     return ValidationScores(torch.stack([each.scores for each in found], 1), found[0].target, found[0].task)
 
 
@@ -163,17 +161,25 @@ def _figures(study: Study) -> str:
 
 
 def verdict(found: dict[str, list[Study]]) -> str:
-    """Who won, with figures: the best of each study on validation, and the same on test."""
-    values = {sampler: [study.best.value or 0.0 for study in studies] for sampler, studies in found.items()}
-    test = {sampler: mean(study.best.test["test/loss"] for study in studies) for sampler, studies in found.items()}
+    """Who won, with figures: the best of each study on validation, which chose it, and the same on test."""
     trials, repeats = len(found["tpe"][0].trials), len(found["tpe"])
-    wins = sum(tpe < random for tpe, random in zip(values["tpe"], values["random"], strict=True))
-    first = "TPE" if mean(values["tpe"]) < mean(values["random"]) else "random search"
+    validation = {name: [study.best.value or 0.0 for study in studies] for name, studies in found.items()}
+    test = {name: [study.best.test["test/loss"] for study in studies] for name, studies in found.items()}
     return (
-        f"{first} has the lower validation loss at {trials} trials each: TPE {mean(values['tpe']):.4f}, random search "
-        f"{mean(values['random']):.4f}, means of {repeats}; TPE won {wins} of {repeats}. On test they have "
-        f"{test['tpe']:.4f} and {test['random']:.4f}."
+        f"At {trials} trials each, {repeats} times: {_compared('validation', validation)}; {_compared('test', test)}."
     )
+
+
+def _compared(what: str, losses: dict[str, list[float]]) -> str:
+    """A winner where the mean difference of the pairs is beyond two of its standard errors, else none."""
+    apart = torch.tensor(losses["random"]) - torch.tensor(losses["tpe"])
+    tpe, random, gain = mean(losses["tpe"]), mean(losses["random"]), float(apart.mean())
+    error = float(apart.std()) / len(apart) ** 0.5 if len(apart) > 1 else float("inf")
+    first = (
+        ("TPE wins" if gain > 0 else "random search wins") if abs(gain) > 2 * error else "neither wins beyond chance"
+    )
+    wins = f"TPE is ahead in {int((apart > 0).sum())} of {len(apart)}"
+    return f"on {what} {first}: mean loss {tpe:.4f} with TPE, {random:.4f} with random search, {wins}"
 
 
 if __name__ == "__main__":

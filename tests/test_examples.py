@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -67,3 +68,18 @@ def test_diagnoses_have_rules_and_a_tree_that_agrees(tmp_path):
     folder = tmp_path / "tumours/version_0/posttrain/test"
     for name in ("surrogate.png", "explanations.png", "explanations/rules.png", "explanations/importance.png"):
         assert (folder / name).stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_a_search_says_who_won_and_what_can_be_had_behind_it(tmp_path):
+    out = run("tuning", tmp_path, "--trials", "12", "--repeats", "2")
+    assert "At 12 trials each, 2 times: on validation " in out
+    assert "TPE is ahead in " in out
+    best = Path(out.split("--config: ")[1].splitlines()[0])
+    assert "model:\n  lr: " in best.read_text()
+    assert f"tensorboard --logdir {best.parent}" in out
+    assert "On test it has test/loss " in out
+    knobs, alone = (float(word) for word in re.findall(r"0\.\d{4}", out.splitlines()[-1]))
+    assert knobs < alone
+    for name in ("parallel_coordinates.png", "slices.png", "history.png", "trials.csv"):
+        assert (best.parent / name).stat().st_size > 0

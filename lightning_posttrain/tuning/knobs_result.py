@@ -16,6 +16,8 @@ from lightning_posttrain.tuning.functional.decisions import as_logits, combined,
 
 FEW = 200
 """Rows below which an interval is rough."""
+SHOWN = 12
+"""Settings that are printed, beside the one to take and that of doing nothing."""
 Gain = tuple[float, float, float]
 """Point, and both ends of the 95 % interval."""
 
@@ -108,7 +110,11 @@ class Knobs(Counted):
     def table(self) -> list[dict[str, Any]]:
         """A row for each setting, the lowest log loss first."""
         ordered = sorted(self.settings, key=lambda setting: setting.log_loss)
-        return [_row(setting, self.objective.partition(" at ")[0], taken=setting is self.best) for setting in ordered]
+        return [_row(setting, self._figure, taken=setting is self.best) for setting in ordered]
+
+    @property
+    def _figure(self) -> str:
+        return self.objective.partition(" at ")[0]
 
     @property
     def words(self) -> str:
@@ -161,10 +167,13 @@ class Knobs(Counted):
         return {**plain, "settings": settings, "best": best, "calibrator": state, "combination": weights, **said}
 
     def __str__(self) -> str:
-        rows = [list(self.table[0]), *([_cell(value) for value in row.values()] for row in self.table)]
+        table, start = self.table, _row(self.start, self._figure, taken=not self.kept)
+        shown = [row for place, row in enumerate(table) if place < SHOWN or row["taken"] or row == start]
+        rows = [list(table[0]), *([_cell(value) for value in row.values()] for row in shown)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join([f"{self.words}.", "", *lines, "", *self.notes])
+        more = [f"and {len(table) - len(shown)} more"] if len(shown) < len(table) else []
+        return "\n".join([f"{self.words}.", "", *lines, *more, "", *self.notes])
 
 
 _NESTED = ("settings", "best", "calibrator", "combination")

@@ -18,7 +18,7 @@ from lightning_posttrain.tuning.functional.decisions import decide
 from lightning_posttrain.tuning.score_tables import tables_of
 
 
-def drawn(task, rows=300, classes=4, hot=2.0, seed=0):
+def drawn(task, rows=150, classes=4, hot=2.0, seed=0):
     """Scores that are too sure of themselves by a factor, and what came true."""
     generator = torch.Generator().manual_seed(seed)
     logits = 1.5 * torch.randn(rows, 2 if task == "binary" else classes, generator=generator).double()
@@ -332,6 +332,10 @@ def test_what_is_taken_of_members_is_called_on_members():
     torch.testing.assert_close(found.probabilities(others), expected)
     assert found.decisions(others).shape == (50,)
     assert any(note.startswith(f"{found.best.scores}: ") for note in found.notes)
+    printed = str(found).splitlines()
+    assert sum("best checkpoint" in line and "argmax" in line and "none" in line for line in printed) == 1
+    assert sum(line.endswith("yes") for line in printed) == 1
+    assert any(line.startswith("and ") and line.endswith(" more") for line in printed)
     json.dumps(found.to_dict(), allow_nan=False)
 
 

@@ -14,6 +14,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from lightning_posttrain.tuning import Study, Trial, write_outputs
 from lightning_posttrain.tuning.outputs.best_yaml import best_yaml, nested
 from lightning_posttrain.tuning.wording import on_test
+from tests.tuning import searches
 from tests.tuning.studies import SPACE, study
 
 FILES = {"trials.csv", "study.json", "best.yaml", "history.png", "slices.png", "importance.png"}
@@ -176,6 +177,12 @@ def test_everything_is_written_and_says_what_the_study_says(tmp_path):
     }
 
 
+def test_a_search_writes_it_all_by_itself(tmp_path):
+    found = searches.run(tmp_path / "s", trials=2)
+    assert {path.name for path in (tmp_path / "s").iterdir()} >= FILES - {"importance.png"}
+    assert Study.from_dict(json.loads((tmp_path / "s" / "study.json").read_text())) == found
+
+
 def test_written_again_it_changes_nothing_and_after_a_trial_what_changed(tmp_path):
     found = study(12)
     write_outputs(found, tmp_path)
@@ -238,14 +245,16 @@ class Data(LightningDataModule):
         self.batch_size = batch_size
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of jsonargparse, whose functions LightningCLI calls
 @pytest.mark.parametrize("model", ["model.", ""])
-def test_lightning_cli_reads_the_best_settings(tmp_path, model):
+def test_lightning_cli_reads_the_best_settings(tmp_path, monkeypatch, model):
     params = {f"{model}lr": 1e-05, f"{model}width": 64, f"{model}activation": "no", f"{model}bias": False}
     found = of([Trial(0, {**params, "data.batch_size": 16}, "complete", 0.5)], space={})
     (tmp_path / "best.yaml").write_bytes(best_yaml(found))
     (tmp_path / "main.yaml").write_text("model: {lr: 0.1, width: 8}\ntrainer: {max_epochs: 3, logger: false}\n")
     arguments = ["--config", str(tmp_path / "main.yaml"), "--config", str(tmp_path / "best.yaml")]
-    cli = LightningCLI(Net, Data, run=False, save_config_callback=None, args=arguments)
+    monkeypatch.setattr(sys, "argv", ["main.py", *arguments])
+    cli = LightningCLI(Net, Data, run=False, save_config_callback=None, seed_everything_default=False)
     taken = {name: cli.model.hparams[name] for name in ("lr", "width", "activation", "bias")}
     assert taken == {"lr": 1e-05, "width": 64, "activation": "no", "bias": False}
     assert cli.datamodule.batch_size == 16

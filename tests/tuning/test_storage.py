@@ -11,6 +11,8 @@ from lightning_posttrain.tuning.backend import optuna, quiet
 from lightning_posttrain.tuning.storage import StudyStore, check_url, drop_torn_line
 from tests.tuning import searches
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 
 def store(folder, url=None):
     return StudyStore(folder, url, "study", "min", "none")
@@ -43,6 +45,7 @@ def hold(folder, urls, ready):
         time.sleep(60)
 
 
+@pytest.mark.slow
 def test_a_lock_ends_with_the_process_that_holds_it(tmp_path):
     urls = [None, f"sqlite:///{tmp_path}/study.db"]
     context = multiprocessing.get_context("spawn")

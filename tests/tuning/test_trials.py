@@ -16,6 +16,8 @@ from lightning_posttrain.tuning.building import built, trainer_for
 from tests.tuning import searches
 from tests.tuning.searches import scored
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 WIDE = {
     "lr": (1e-4, 1.0, "log"),
     "width": (1, 64, "log"),
@@ -64,10 +66,11 @@ def test_samplers_learn_where_random_does_not(tmp_path, sampler):
 
 
 def test_seeds_of_studies_share_no_draws(tmp_path):
+    space = {"lr": (1e-4, 1.0, "log")}
     drawn = [
-        trial.params["lr"]
+        params["lr"]
         for seed in (0, 1, 2)
-        for trial in searches.run(tmp_path / f"{seed}", seed=seed, trials=4).trials
+        for params, _ in searches.proposed(tmp_path / f"{seed}", smooth, space, sampler="random", seed=seed, trials=4)
     ]
     assert len(set(drawn)) == 12
 
@@ -84,9 +87,10 @@ def test_a_grid_is_tried_in_full_and_each_once(tmp_path):
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "random"])
 def test_a_study_that_goes_on_equals_one_that_was_never_broken_off(tmp_path, sampler):
-    whole = searches.run(tmp_path / "whole", sampler=sampler, trials=12, pruner="median")
+    options = {"sampler": sampler, "pruner": "median", "trainer": {"limit_train_batches": 1, "limit_val_batches": 1}}
+    whole = searches.run(tmp_path / "whole", trials=12, **options)
     for trials in (3, 11, 12, 12):
-        parts = searches.run(tmp_path / "parts", sampler=sampler, trials=trials, pruner="median")
+        parts = searches.run(tmp_path / "parts", trials=trials, **options)
     assert searches.settled(parts) == searches.settled(whole)
 
 
@@ -156,10 +160,11 @@ def test_pruners_save_epochs_and_keep_the_best(tmp_path, pruner):
     def score(params, epoch):
         return abs(math.log10(params["lr"]) + 2) + 0.2 * epoch * (params["lr"] > 0.1) - 0.01 * epoch
 
-    options = {"trials": 12, "pruner": pruner, "trainer": {"max_epochs": 9}}
+    limits = {"limit_train_batches": 1, "limit_val_batches": 1, "max_epochs": 9}
+    options = {"trials": 8, "pruner": pruner, "trainer": limits}
     study = searches.run(tmp_path / "s", scored(score), {"lr": (1e-4, 1.0, "log")}, **options)
     epochs = sum(len(trial.curve) for trial in study.trials)
-    assert epochs == 108 if pruner is None else epochs < 108
+    assert epochs == 72 if pruner is None else epochs < 72
     assert Counter(trial.status for trial in study.trials)["complete"] >= 1
 
 
