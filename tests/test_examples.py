@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -90,3 +91,18 @@ def test_seeds_are_worth_more_than_the_best_of_them_and_their_weights_have_no_av
         assert (folder / "test" / name).stat().st_size > 0
     network = torch.load(out.split(" says ")[0].splitlines()[-1], weights_only=True)
     assert len(network["names"]) == 6
+
+
+@pytest.mark.slow
+def test_a_search_says_who_won_and_what_can_be_had_behind_it(tmp_path):
+    out = run("tuning", tmp_path, "--trials", "12", "--repeats", "2")
+    assert "At 12 trials each, 2 times: on validation " in out
+    assert "TPE is ahead in " in out
+    best = Path(out.split("--config: ")[1].splitlines()[0])
+    assert "model:\n  lr: " in best.read_text()
+    assert f"tensorboard --logdir {best.parent}" in out
+    assert "On test it has test/loss " in out
+    knobs, alone = (float(word) for word in re.findall(r"0\.\d{4}", out.splitlines()[-1]))
+    assert knobs < alone
+    for name in ("parallel_coordinates.png", "slices.png", "history.png", "trials.csv"):
+        assert (best.parent / name).stat().st_size > 0

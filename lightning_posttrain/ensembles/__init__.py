@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from lightning_posttrain.core.lazy import lazily
 from lightning_posttrain.ensembles.functional.combination import Combination
-from lightning_posttrain.ensembles.functional.cross_fit import CrossFit, cross_fit
+from lightning_posttrain.ensembles.functional.cross_fit import CrossFit, FoldFits, cross_fit, fit_without_each
 from lightning_posttrain.ensembles.functional.diversity import Diversity, DiversitySums, diversity, entropy_parts
 from lightning_posttrain.ensembles.functional.paired import PairedMoments, paired_error, paired_interval
 from lightning_posttrain.ensembles.functional.rows import (
@@ -24,6 +24,7 @@ from lightning_posttrain.ensembles.functional.rows import (
 )
 from lightning_posttrain.ensembles.functional.soups import Soup, average, greedy_soup, soup_alarm
 from lightning_posttrain.ensembles.functional.strategies import STRATEGIES, TITLES, fit_strategies
+from lightning_posttrain.ensembles.members.state import MemberState, read_members
 from lightning_posttrain.ensembles.network import EnsembleNetwork
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from lightning_posttrain.ensembles.drivers.boosting import Boosting
     from lightning_posttrain.ensembles.drivers.seeds import Seeds
     from lightning_posttrain.ensembles.fit import EnsembleFit
+    from lightning_posttrain.ensembles.kept_scores import KeptScores, RowScores
 
 __all__ = [
     "STRATEGIES",
@@ -45,7 +47,11 @@ __all__ = [
     "DiversitySums",
     "EnsembleFit",
     "EnsembleNetwork",
+    "FoldFits",
+    "KeptScores",
+    "MemberState",
     "PairedMoments",
+    "RowScores",
     "Seeds",
     "Soup",
     "average",
@@ -53,12 +59,14 @@ __all__ = [
     "diversity",
     "entropy_parts",
     "fit_strategies",
+    "fit_without_each",
     "greedy_soup",
     "log_probabilities",
     "member_rows",
     "own_log_probability",
     "paired_error",
     "paired_interval",
+    "read_members",
     "row_of",
     "scores_of",
     "soup_alarm",
@@ -81,6 +89,11 @@ __getattr__ = lazily(
         ],
         "lightning_posttrain.ensembles.fit": [
             "EnsembleFit",
+        ],
+        "lightning_posttrain.ensembles.kept_scores": [
+            "KeptScores",
+            "MemberState",
+            "RowScores",
         ],
     },
 )

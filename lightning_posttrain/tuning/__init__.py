@@ -3,7 +3,8 @@
 ``door`` has ``tune``, ``search`` is one worker of a study. ``storage`` keeps it, ``trial_queue`` gives its trials out,
 ``owners`` tells which of their processes live, ``samplers`` propose settings, ``trial_run`` runs one trial, ``pruning``
 ends it early. ``result`` holds what came out, ``outputs`` writes its table, the best settings as YAML and TensorBoard's
-HParams tab, ``render`` its pictures. ``knobs`` chooses calibrators and thresholds on cached scores, without a trial.
+HParams tab, ``render`` its pictures. ``knobs`` chooses ensemble weights, calibrators and thresholds on scores that
+``validation_scores`` has kept, without a trial.
 Optuna proposes, judges and stores; ``backend`` imports it, and no public name is of its types.
 """
 
@@ -20,6 +21,7 @@ from lightning_posttrain.tuning.result import Study, Trial
 
 if TYPE_CHECKING:
     from lightning_posttrain.tuning.door import tune
+    from lightning_posttrain.tuning.scoring import ValidationScores, validation_scores
 
 __all__ = [
     "KnobSetting",
@@ -27,8 +29,10 @@ __all__ = [
     "Study",
     "StudyRefused",
     "Trial",
+    "ValidationScores",
     "tune",
     "tune_knobs",
+    "validation_scores",
     "write_outputs",
 ]
 
@@ -37,6 +41,10 @@ __getattr__ = lazily(
     {
         "lightning_posttrain.tuning.door": [
             "tune",
+        ],
+        "lightning_posttrain.tuning.scoring": [
+            "ValidationScores",
+            "validation_scores",
         ],
     },
 )

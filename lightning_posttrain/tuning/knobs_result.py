@@ -11,10 +11,13 @@ from torch import Tensor
 from lightning_posttrain.calibration import Calibrator
 from lightning_posttrain.classification import Task
 from lightning_posttrain.core.output.result import Counted, undefined_to_none
-from lightning_posttrain.tuning.functional.decisions import decide, probabilities_of
+from lightning_posttrain.ensembles import Combination
+from lightning_posttrain.tuning.functional.decisions import as_logits, combined, decide, probabilities_of
 
 FEW = 200
 """Rows below which an interval is rough."""
+SHOWN = 12
+"""Settings that are printed, beside the one to take and that of doing nothing."""
 Gain = tuple[float, float, float]
 """Point, and both ends of the 95 % interval."""
 
@@ -60,6 +63,7 @@ class Knobs(Counted):
         rows: that there were.
         folds: that they were in.
         reason: what was left out, and why.
+        combination: of members, fitted to all rows; None where the scores that were chosen are those of one model.
     """
 
     task: Task
@@ -72,6 +76,7 @@ class Knobs(Counted):
     rows: int
     folds: int
     reason: str = ""
+    combination: Combination | None = None
 
     @property
     def start(self) -> KnobSetting:
@@ -83,13 +88,20 @@ class Knobs(Counted):
         """Whether there is something to do, besides nothing."""
         return self.best is not self.start
 
-    def probabilities(self, logits: Tensor) -> Tensor:
-        """Calibrated probabilities of scores of the table that was chosen: ``(N, C)``, of class 1, or of labels."""
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """Calibrated probabilities of other rows: ``(N, C)``, of class 1 ``(N, 1)``, or of labels.
+
+        Args:
+            scores: as those of the table that was chosen: logits ``(N, C)``, or of members ``(N, K, C)``.
+        """
+        logits = as_logits(scores, self.task)
+        if self.combination is not None:
+            logits = combined(self.combination, logits, self.task)
         return probabilities_of(self.calibrator(logits), self.task)
 
-    def decisions(self, logits: Tensor) -> Tensor:
+    def decisions(self, scores: Tensor) -> Tensor:
         """What is said of each row: its class ``(N,)`` int64, whether each label is there ``(N, L)`` bool."""
-        said = decide(self.probabilities(logits), self.thresholds, self.task)
+        said = decide(self.probabilities(scores), self.thresholds, self.task)
         if self.task == "multilabel":
             return said
         return said[:, 0].long() if self.task == "binary" else said.long().argmax(dim=1)
@@ -98,7 +110,11 @@ class Knobs(Counted):
     def table(self) -> list[dict[str, Any]]:
         """A row for each setting, the lowest log loss first."""
         ordered = sorted(self.settings, key=lambda setting: setting.log_loss)
-        return [_row(setting, self.objective.partition(" at ")[0], taken=setting is self.best) for setting in ordered]
+        return [_row(setting, self._figure, taken=setting is self.best) for setting in ordered]
+
+    @property
+    def _figure(self) -> str:
+        return self.objective.partition(" at ")[0]
 
     @property
     def words(self) -> str:
@@ -134,6 +150,7 @@ class Knobs(Counted):
         notes = (
             f"each of {self.rows:,} rows is judged by fits to other rows, in {self.folds} folds",
             f"with fewer than {FEW} rows intervals are rough" if self.rows < FEW else "",
+            "" if self.combination is None else f"{self.best.scores}: {self.combination.describe()}",
             "" if self.best.met else f"the constraint of {self.objective} is missed on held-out rows",
             self.reason,
         )
@@ -142,20 +159,24 @@ class Knobs(Counted):
     def to_dict(self) -> dict[str, Any]:
         """Everything, the calibrator as its state."""
         state = undefined_to_none(self.calibrator.to_state())
+        weights = None if self.combination is None else undefined_to_none(self.combination.to_state())
         plain = undefined_to_none({name: value for name, value in vars(self).items() if name not in _NESTED})
         settings = [undefined_to_none(asdict(setting)) for setting in self.settings]
         best = undefined_to_none(asdict(self.best))
         said = {"words": self.words, "notes": list(self.notes)}
-        return {**plain, "settings": settings, "best": best, "calibrator": state, **said}
+        return {**plain, "settings": settings, "best": best, "calibrator": state, "combination": weights, **said}
 
     def __str__(self) -> str:
-        rows = [list(self.table[0]), *([_cell(value) for value in row.values()] for row in self.table)]
+        table, start = self.table, _row(self.start, self._figure, taken=not self.kept)
+        shown = [row for place, row in enumerate(table) if place < SHOWN or row["taken"] or row == start]
+        rows = [list(table[0]), *([_cell(value) for value in row.values()] for row in shown)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join([f"{self.words}.", "", *lines, "", *self.notes])
+        more = [f"and {len(table) - len(shown)} more"] if len(shown) < len(table) else []
+        return "\n".join([f"{self.words}.", "", *lines, *more, "", *self.notes])
 
 
-_NESTED = ("settings", "best", "calibrator")
+_NESTED = ("settings", "best", "calibrator", "combination")
 
 
 def _row(setting: KnobSetting, figure: str, *, taken: bool) -> dict[str, Any]:

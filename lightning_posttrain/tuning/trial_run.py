@@ -13,6 +13,7 @@ import torch
 
 from lightning_posttrain.tuning.asked import Asked
 from lightning_posttrain.tuning.building import Build, Built, built, trainer_for
+from lightning_posttrain.tuning.chatter import without_chatter
 from lightning_posttrain.tuning.outcome import Outcome
 from lightning_posttrain.tuning.pruning import TrialPruning
 from lightning_posttrain.tuning.refusal import StudyRefused
@@ -50,7 +51,7 @@ class TrialRun:
         """
         home = self.asked.folder / folder_of(taken.number)
         try:
-            with seeded(seed_of(self.asked.seed, taken.order, "trial")):
+            with seeded(seed_of(self.asked.seed, taken.order, "trial")), without_chatter():
                 return self._fit(taken, reports, home)
         except StudyRefused:
             raise
@@ -66,7 +67,7 @@ class TrialRun:
         """Figures on test of a trial, from the checkpoint of its best epoch."""
         # of the same folder as its fit, or its checkpoint callback warns that it has moved
         home = self.asked.folder / folder_of(taken.number)
-        with seeded(seed_of(self.asked.seed, taken.order, "trial")):
+        with seeded(seed_of(self.asked.seed, taken.order, "trial")), without_chatter():
             one = built(self.build, taken.params, data=self.data, options={**self.options, "logger": False})
             trainer = self._trainer(one, home, None)
             trainer.test(one.module, *one.loaders("test"), ckpt_path=self.asked.folder / checkpoint, verbose=False)

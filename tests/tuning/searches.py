@@ -17,6 +17,10 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_posttrain.tuning import tune
+from lightning_posttrain.tuning.asked import Asked
+from lightning_posttrain.tuning.outcome import Outcome
+from lightning_posttrain.tuning.storage import StudyStore
+from lightning_posttrain.tuning.trial_queue import TrialQueue
 
 ROOT = Path(__file__).parents[2]
 QUIET = {"accelerator": "cpu", "max_epochs": 2, "logger": False, "log_every_n_steps": 1}
@@ -75,6 +79,18 @@ def run(folder, build=net, space=None, **options):
     trainer = {**QUIET, **options.pop("trainer", {})}
     settings = {"monitor": "val_loss", "trials": 3, "sampler": "random", "pruner": None, "data": data, **options}
     return tune(build, SPACE if space is None else space, folder=folder, trainer=trainer, **settings)
+
+
+def proposed(folder, score, space, *, sampler, trials, seed=0):
+    """Parameters and values that a sampler comes to by a score of the parameters, without a fit."""
+    folder.mkdir()
+    asked = Asked(space, "val_loss", "min", "best", trials, sampler, "none", seed, 600.0, folder)
+    queue = TrialQueue(StudyStore(folder, None, "study", "min", "none"), asked)
+    found = []
+    while (taken := queue.take()) is not None:
+        found.append((taken.params, score(taken.params)))
+        assert queue.finish(taken, Outcome("complete", found[-1][1], 1))
+    return found
 
 
 def settled(study):

@@ -3,20 +3,22 @@ import json
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.metrics import log_loss as sklearn_log_loss
 
 from lightning_posttrain.calibration import fit_calibrator, folds_of
 from lightning_posttrain.calibration.functional.cross_fit import log_loss
 from lightning_posttrain.classification import TASKS
+from lightning_posttrain.ensembles import STRATEGIES, TITLES, cross_fit, log_probabilities
 from lightning_posttrain.thresholds import Objective, choose_thresholds
 from lightning_posttrain.tuning import tune_knobs
 from lightning_posttrain.tuning.functional.crossed import Rows, calibrated, decisions, of_rows
 from lightning_posttrain.tuning.functional.decisions import decide
+from lightning_posttrain.tuning.score_tables import tables_of
 
 
-def drawn(task, rows=300, classes=4, hot=2.0, seed=0):
+def drawn(task, rows=150, classes=4, hot=2.0, seed=0):
     """Scores that are too sure of themselves by a factor, and what came true."""
     generator = torch.Generator().manual_seed(seed)
     logits = 1.5 * torch.randn(rows, 2 if task == "binary" else classes, generator=generator).double()
@@ -109,7 +111,7 @@ def test_labels_of_a_fold_change_nothing_that_it_is_judged_by(task):
     said = []
     for each in (target, other):
         rows = Rows.of(each, fold, task, logits.shape[1])
-        pair = calibrated("temperature", logits, rows)
+        pair = calibrated("temperature", lambda fold: logits, rows)
         said.append((pair.by_fold[2][fold == 2], decisions(pair, rows, Objective())[fold == 2]))
     assert torch.equal(said[0][0], said[1][0])
     assert torch.equal(said[0][1], said[1][1])
@@ -240,6 +242,143 @@ def test_a_class_is_said_where_it_is_farthest_above_its_threshold():
     assert decide(sure, torch.tensor([1 + 2.0**-23, 0.0, 0.5]), "multiclass").sum() == 1
 
 
+def members(task, rows=240, number=3):
+    """Scores of members that are the same model behind noise of several sizes."""
+    logits, target = drawn(task, rows, hot=1.0)
+    noise = torch.randn(rows, number, logits.shape[1], generator=torch.Generator().manual_seed(9)).double()
+    return logits[:, None] + noise * torch.tensor([1.5, 1.0, 2.0])[:number, None].double(), target
+
+
+def joined(scores, target, task, strategy, rest):
+    """Logits of all rows by a mixture whose weights were fitted to some rows alone, by SciPy."""
+    p = torch.sigmoid(scores).numpy() if task == "multilabel" else scores.softmax(2).numpy()
+    number = p.shape[1]
+
+    def mixed(weights):
+        each = np.tensordot(p, weights, (1, 0))
+        if task == "multilabel":
+            return np.log(each) - np.log1p(-each)
+        return np.log(each)
+
+    def losses(weights):
+        own = slow_losses(mixed(weights)[rest], target[rest].numpy(), task)
+        return own.sum()
+
+    if strategy == "mean":
+        return mixed(np.full(number, 1 / number))
+    if strategy == "best":
+        return mixed(min(np.eye(number), key=losses))
+
+    def with_prior(free):
+        weights = np.exp(free - free.max()) / np.exp(free - free.max()).sum()
+        return losses(weights) - np.log(weights).mean()
+
+    found = minimize(with_prior, np.zeros(number), method="BFGS", options={"gtol": 1e-6}).x
+    return mixed(np.exp(found) / np.exp(found).sum())
+
+
+def slow_losses(logits, target, task):
+    if task == "multilabel":
+        return np.log1p(np.exp(np.where(target == 1, -logits, logits)))
+    return -np.log(softmax(logits)[np.arange(len(target)), target])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_weights_and_temperature_of_members_are_fitted_to_the_same_rows_as_in_a_slow_loop(task):
+    scores, target = members(task)
+    found = tune_knobs(scores, target, task=task, strategies=["best", "mean", "convex"], calibrators=["temperature"])
+    assert len(found.settings) == 3 * 2 * 2
+    named = {"best checkpoint": "best", "mean of probabilities": "mean", "convex weights": "convex"}
+    fold = folds_of(len(target), 5).numpy()
+    for setting in found.settings:
+        if setting.rule == "F1":
+            continue
+        held_out = np.empty(target.shape) if task == "multilabel" else np.empty((len(target), scores.shape[2]))
+        for number in range(5):
+            own, rest = fold == number, fold != number
+            logits, heat = joined(scores, target, task, named[setting.scores], rest), 0.0
+            if setting.calibrator == "temperature":
+                heat = minimize_scalar(
+                    lambda log, logits=logits, rest=rest: slow_losses(
+                        logits[rest] / np.exp(log), target[rest].numpy(), task
+                    ).mean(),
+                    (-2, 2), tol=1e-10,
+                ).x  # fmt: skip
+            held_out[own] = logits[own] / np.exp(heat)
+        expected = slow_losses(held_out, target.numpy(), task).mean()
+        assert setting.log_loss == pytest.approx(expected, abs=2e-5), setting
+
+
+def test_strategies_without_a_calibrator_have_the_losses_of_the_ensembles_own_cross_fit():
+    scores, target = members("multiclass", rows=1100)
+    found = tune_knobs(scores, target, task="multiclass", calibrators=[])
+    logp, flat = log_probabilities(scores, target, "multiclass")
+    alone = cross_fit(list(STRATEGIES), logp, flat)
+    assert "stacking" in {setting.scores for setting in found.settings}
+    for setting in found.settings:
+        name = next(name for name, title in TITLES.items() if title == setting.scores)
+        assert setting.log_loss == pytest.approx(alone.log_loss[name], rel=1e-12)
+
+
+def test_what_is_taken_of_members_is_called_on_members():
+    scores, target = members("multiclass", rows=800)
+    found = tune_knobs(scores, target, task="multiclass", calibrators=["temperature"])
+    assert found.start.scores == "best checkpoint"
+    assert found.best.scores != "best checkpoint"
+    assert found.combination is not None
+    others, _ = members("multiclass", rows=50)
+    logp = found.combination(others.log_softmax(2))
+    expected = found.calibrator(logp).softmax(1)
+    torch.testing.assert_close(found.probabilities(others), expected)
+    assert found.decisions(others).shape == (50,)
+    assert any(note.startswith(f"{found.best.scores}: ") for note in found.notes)
+    printed = str(found).splitlines()
+    assert sum("best checkpoint" in line and "argmax" in line and "none" in line for line in printed) == 1
+    assert sum(line.endswith("yes") for line in printed) == 1
+    assert any(line.startswith("and ") and line.endswith(" more") for line in printed)
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_labels_of_a_fold_move_no_weight_that_it_is_judged_by(task):
+    scores, target = members(task)
+    fold = folds_of(len(target), 5)
+    other = torch.where((fold == 2).reshape(-1, *(1,) * (target.ndim - 1)), target.flip(0), target)
+    said = [
+        tables_of({"members": scores}, each, task, strategies=None, folds=5, alone=True).named
+        for each in (target, other)
+    ]
+    for name, table in said[0].items():
+        assert torch.equal(table.scores(2), said[1][name].scores(2))
+    assert not torch.equal(said[0]["convex weights"].scores(None), said[1]["convex weights"].scores(None))
+
+
+def test_members_of_two_runs_and_one_model_stand_in_one_table():
+    scores, target = members("binary", rows=400)
+    margin = (scores[..., 1] - scores[..., 0])[..., None]
+    tables = {"live": scores[:, 0], "run": scores, "the same": margin}
+    found = tune_knobs(tables, target, task="binary", strategies=["mean", "convex"], calibrators=[])
+    losses = {setting.scores: setting.log_loss for setting in found.settings}
+    assert list(losses) == [
+        "live",
+        "run: mean of probabilities",
+        "run: convex weights",
+        "the same: mean of probabilities",
+        "the same: convex weights",
+    ]
+    assert losses["run: convex weights"] == pytest.approx(losses["the same: convex weights"], rel=1e-9)
+
+
+def test_strategies_that_cannot_be_fitted_are_left_out_with_their_reason():
+    scores, target = members("multiclass", rows=60)
+    found = tune_knobs(scores, target, task="multiclass", calibrators=[])
+    assert "stacking is left out, as " in " ".join(found.notes)
+    with pytest.raises(ValueError, match="`strategies` has none that can be fitted: stacking is left out, as"):
+        tune_knobs(scores, target, task="multiclass", strategies=["stacking"])
+    alone = tune_knobs(scores[:, :1], target, task="multiclass", calibrators=[])
+    assert {setting.scores for setting in alone.settings} == {"best checkpoint"}
+
+
 LOGITS, TARGET = drawn("multiclass", rows=40)
 
 
@@ -248,6 +387,8 @@ LOGITS, TARGET = drawn("multiclass", rows=40)
     [
         ({}, TARGET, {}, "`scores` has no table"),
         (LOGITS, TARGET, {"task": "regression"}, "`task` is 'regression', wanted one of"),
+        (LOGITS[:, None], TARGET[:9], {}, r"has shape \(40, 1, 4\) and `target` \(9,\), .* of K members \(N, K, C\)"),
+        (LOGITS[:, None], TARGET, {"strategies": ["median"]}, "`strategies` is 'median', wanted some of"),
         (LOGITS, TARGET[:9], {}, r"has shape \(40, 4\) and `target` \(9,\), wanted \(N, C\)"),
         (LOGITS, TARGET, {"task": "binary"}, r"wanted \(N, 2\), \(N, 1\) or \(N,\)"),
         (LOGITS, TARGET, {"task": "multilabel"}, r"wanted \(N, L\) with a target \(N, L\)"),

@@ -1,18 +1,20 @@
 import csv
 import json
 import math
-import subprocess
 import sys
 from dataclasses import replace
 
 import optuna
 import pytest
 import yaml
+from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.cli import LightningCLI
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from lightning_posttrain.tuning import Study, Trial, write_outputs
 from lightning_posttrain.tuning.outputs.best_yaml import best_yaml, nested
 from lightning_posttrain.tuning.wording import on_test
+from tests.tuning import searches
 from tests.tuning.studies import SPACE, study
 
 FILES = {"trials.csv", "study.json", "best.yaml", "history.png", "slices.png", "importance.png"}
@@ -137,20 +139,12 @@ def test_where_there_is_no_importance_its_reason_is_a_note(found, said):
     assert any(said in note for note in found.notes)
 
 
-def test_without_optuna_there_is_a_study_without_importance():
-    code = (
-        "import sys; sys.modules['optuna'] = None\n"
-        "from tests.tuning.studies import study\nfound = study(20)\nprint(found.importance, found.notes[-1])"
-    )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_environment())
-    assert out.stdout.startswith("None importance needs Optuna: pip install 'lightning-posttrain[tuning]'")
-
-
-def _environment():
-    import os
-    from pathlib import Path
-
-    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+def test_without_optuna_there_is_a_study_without_importance(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.delitem(sys.modules, "lightning_posttrain.tuning.backend", raising=False)
+    found = study(20)
+    assert found.importance is None
+    assert found.notes[-1] == "importance needs Optuna: pip install 'lightning-posttrain[tuning]'"
 
 
 def test_the_table_has_every_trial_and_no_column_hides_another():
@@ -181,6 +175,12 @@ def test_everything_is_written_and_says_what_the_study_says(tmp_path):
         "model": {name: found.best.params[f"model.{name}"] for name in ("lr", "width", "depth", "dropout")},
         "data": {"augment": found.best.params["data.augment"]},
     }
+
+
+def test_a_search_writes_it_all_by_itself(tmp_path):
+    found = searches.run(tmp_path / "s", trials=2)
+    assert {path.name for path in (tmp_path / "s").iterdir()} >= FILES - {"importance.png"}
+    assert Study.from_dict(json.loads((tmp_path / "s" / "study.json").read_text())) == found
 
 
 def test_written_again_it_changes_nothing_and_after_a_trial_what_changed(tmp_path):
@@ -233,33 +233,28 @@ def test_names_are_nested_by_their_dots_and_those_without_go_below_a_prefix():
             nested(clash)
 
 
-CLI = """
-import sys, torch
-from lightning.pytorch import LightningModule, LightningDataModule
-from lightning.pytorch.cli import LightningCLI
 class Net(LightningModule):
     def __init__(self, lr: float = 0.5, width: int = 1, activation: str = "relu", bias: bool = True):
         super().__init__()
         self.save_hyperparameters()
+
+
 class Data(LightningDataModule):
     def __init__(self, batch_size: int = 1):
         super().__init__()
         self.batch_size = batch_size
-cli = LightningCLI(Net, Data, run=False, save_config_callback=None, args=sys.argv[1:])
-print(dict(cli.model.hparams), cli.datamodule.batch_size)
-"""
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of jsonargparse, whose functions LightningCLI calls
 @pytest.mark.parametrize("model", ["model.", ""])
-def test_lightning_cli_reads_the_best_settings(tmp_path, model):
+def test_lightning_cli_reads_the_best_settings(tmp_path, monkeypatch, model):
     params = {f"{model}lr": 1e-05, f"{model}width": 64, f"{model}activation": "no", f"{model}bias": False}
     found = of([Trial(0, {**params, "data.batch_size": 16}, "complete", 0.5)], space={})
     (tmp_path / "best.yaml").write_bytes(best_yaml(found))
     (tmp_path / "main.yaml").write_text("model: {lr: 0.1, width: 8}\ntrainer: {max_epochs: 3, logger: false}\n")
     arguments = ["--config", str(tmp_path / "main.yaml"), "--config", str(tmp_path / "best.yaml")]
-    out = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", CLI, *arguments], capture_output=True, text=True, check=True
-    )
-    found = "{'lr': 1e-05, 'width': 64, 'activation': 'no', 'bias': False, '_instantiator': "
-    assert out.stdout.startswith(found)
-    assert out.stdout.rstrip().endswith(" 16")
+    monkeypatch.setattr(sys, "argv", ["main.py", *arguments])
+    cli = LightningCLI(Net, Data, run=False, save_config_callback=None, seed_everything_default=False)
+    taken = {name: cli.model.hparams[name] for name in ("lr", "width", "activation", "bias")}
+    assert taken == {"lr": 1e-05, "width": 64, "activation": "no", "bias": False}
+    assert cli.datamodule.batch_size == 16

@@ -1,3 +1,4 @@
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -9,6 +10,8 @@ from lightning_posttrain.tuning import StudyRefused
 from lightning_posttrain.tuning.backend import optuna, quiet
 from lightning_posttrain.tuning.storage import StudyStore, check_url, drop_torn_line
 from tests.tuning import searches
+
+pytestmark = pytest.mark.usefixtures("without_pictures")
 
 
 def store(folder, url=None):
@@ -34,24 +37,27 @@ def test_whole_lines_are_left_alone(tmp_path, text):
     assert (tmp_path / "journal").read_bytes() == text
 
 
-def hold(folder, url, ready):
-    with store(folder, url).lock():
+def hold(folder, urls, ready):
+    with contextlib.ExitStack() as held:
+        for url in urls:
+            held.enter_context(store(folder, url).lock())
         ready.set()
         time.sleep(60)
 
 
-@pytest.mark.parametrize("url", [None, "sqlite:///{}/study.db"])
-def test_a_lock_ends_with_the_process_that_holds_it(tmp_path, url):
-    url = url and url.format(tmp_path)
+@pytest.mark.slow
+def test_a_lock_ends_with_the_process_that_holds_it(tmp_path):
+    urls = [None, f"sqlite:///{tmp_path}/study.db"]
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
-    child = context.Process(target=hold, args=(tmp_path, url, ready))
+    child = context.Process(target=hold, args=(tmp_path, urls, ready))
     child.start()
     assert ready.wait(60)
     os.kill(child.pid, signal.SIGKILL)
     began = time.monotonic()
-    with store(tmp_path, url).lock():
-        assert time.monotonic() - began < 10
+    for url in urls:
+        with store(tmp_path, url).lock():
+            assert time.monotonic() - began < 10
     child.join()
 
 

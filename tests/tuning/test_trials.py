@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_posttrain.tuning import StudyRefused
 from lightning_posttrain.tuning.building import built, trainer_for
 from tests.tuning import searches
 from tests.tuning.searches import scored
+
+pytestmark = pytest.mark.usefixtures("without_pictures")
 
 WIDE = {
     "lr": (1e-4, 1.0, "log"),
@@ -24,14 +27,14 @@ WIDE = {
 }
 
 
-def smooth(params, epoch):
-    return abs(math.log10(params["lr"]) + 2) + 0.1 / (1 + epoch)
+def smooth(params):
+    return abs(math.log10(params["lr"]) + 2)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
 def test_samplers_propose_within_the_space(tmp_path, sampler):
-    study = searches.run(tmp_path / "s", scored(smooth), WIDE, sampler=sampler, trials=16, trainer={"max_epochs": 1})
-    for params in (trial.params for trial in study.trials):
+    found = searches.proposed(tmp_path / "s", smooth, WIDE, sampler=sampler, trials=16)
+    for params, _ in found:
         assert 1e-4 <= params["lr"] <= 1.0
         assert isinstance(params["width"], int)
         assert 1 <= params["width"] <= 64
@@ -39,37 +42,35 @@ def test_samplers_propose_within_the_space(tmp_path, sampler):
         assert isinstance(params["depth"], int)
         assert 0.0 <= params["drop"] <= 0.5
         assert params["act"] in ("relu", None, 2)
-    assert len({json.dumps(trial.params) for trial in study.trials}) == 16
+    assert len({json.dumps(params) for params, _ in found}) == 16
 
 
 def test_logarithmic_ranges_are_drawn_evenly_in_factors(tmp_path):
     space = {"lr": (1e-4, 1.0, "log"), "width": (1, 256, "log")}
-    study = searches.run(
-        tmp_path / "s", scored(smooth), space, trials=60, trainer={"max_epochs": 1, "limit_train_batches": 1}
-    )
-    logs = [math.log10(trial.params["lr"]) for trial in study.trials]
-    widths = [math.log2(trial.params["width"]) for trial in study.trials]
+    found = searches.proposed(tmp_path / "s", smooth, space, sampler="random", trials=60)
+    logs = [math.log10(params["lr"]) for params, _ in found]
+    widths = [math.log2(params["width"]) for params, _ in found]
     # mean and three standard errors of an even draw
     assert sum(logs) / 60 == pytest.approx(-2, abs=3 * 4 / math.sqrt(12 * 60))
     assert sum(widths) / 60 == pytest.approx(4, abs=3 * 8 / math.sqrt(12 * 60) + 0.3)
 
 
-def test_tpe_learns_where_random_does_not(tmp_path):
-    def mean_of_last(sampler, seed):
-        folder = tmp_path / f"{sampler}{seed}"
-        options = {"trainer": {"max_epochs": 1, "limit_train_batches": 1}, "trials": 25, "seed": seed}
-        study = searches.run(folder, scored(smooth), {"lr": (1e-6, 1.0, "log")}, sampler=sampler, **options)
-        return sum(trial.value for trial in study.trials[10:]) / 15
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_samplers_learn_where_random_does_not(tmp_path, sampler):
+    def mean_of_last(name, seed):
+        space = {"lr": (1e-6, 1.0, "log")}
+        found = searches.proposed(tmp_path / f"{name}{seed}", smooth, space, sampler=name, trials=20, seed=seed)
+        return sum(value for _, value in found[10:]) / 10
 
-    gained = [mean_of_last("random", seed) - mean_of_last("tpe", seed) for seed in (0, 1)]
-    assert min(gained) > 0.3
+    assert min(mean_of_last("random", seed) - mean_of_last(sampler, seed) for seed in (0, 1)) > 0.3
 
 
 def test_seeds_of_studies_share_no_draws(tmp_path):
+    space = {"lr": (1e-4, 1.0, "log")}
     drawn = [
-        trial.params["lr"]
+        params["lr"]
         for seed in (0, 1, 2)
-        for trial in searches.run(tmp_path / f"{seed}", seed=seed, trials=4).trials
+        for params, _ in searches.proposed(tmp_path / f"{seed}", smooth, space, sampler="random", seed=seed, trials=4)
     ]
     assert len(set(drawn)) == 12
 
@@ -86,13 +87,11 @@ def test_a_grid_is_tried_in_full_and_each_once(tmp_path):
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "random"])
 def test_a_study_that_goes_on_equals_one_that_was_never_broken_off(tmp_path, sampler):
-    whole = searches.run(tmp_path / "whole", sampler=sampler, trials=14, pruner="median")
-    for trials in (3, 11, 14):
-        parts = searches.run(tmp_path / "parts", sampler=sampler, trials=trials, pruner="median")
+    options = {"sampler": sampler, "pruner": "median", "trainer": {"limit_train_batches": 1, "limit_val_batches": 1}}
+    whole = searches.run(tmp_path / "whole", trials=12, **options)
+    for trials in (3, 11, 12, 12):
+        parts = searches.run(tmp_path / "parts", trials=trials, **options)
     assert searches.settled(parts) == searches.settled(whole)
-    assert searches.settled(
-        searches.run(tmp_path / "parts", trials=14, sampler=sampler, pruner="median")
-    ) == searches.settled(whole)
 
 
 def test_the_value_is_the_best_of_a_trial_or_its_last(tmp_path):
@@ -161,10 +160,11 @@ def test_pruners_save_epochs_and_keep_the_best(tmp_path, pruner):
     def score(params, epoch):
         return abs(math.log10(params["lr"]) + 2) + 0.2 * epoch * (params["lr"] > 0.1) - 0.01 * epoch
 
-    options = {"trials": 12, "pruner": pruner, "trainer": {"max_epochs": 9}}
+    limits = {"limit_train_batches": 1, "limit_val_batches": 1, "max_epochs": 9}
+    options = {"trials": 8, "pruner": pruner, "trainer": limits}
     study = searches.run(tmp_path / "s", scored(score), {"lr": (1e-4, 1.0, "log")}, **options)
     epochs = sum(len(trial.curve) for trial in study.trials)
-    assert epochs == 108 if pruner is None else epochs < 108
+    assert epochs == 72 if pruner is None else epochs < 72
     assert Counter(trial.status for trial in study.trials)["complete"] >= 1
 
 
@@ -282,6 +282,22 @@ def test_failures_of_different_reasons_do_not_end_a_study(tmp_path):
 
     study = searches.run(tmp_path / "s", build, {"width": [2, 3, 4]}, sampler="grid", trials=None)
     assert {trial.status for trial in study.trials} == {"failed"}
+
+
+def test_lines_that_are_the_same_for_every_trial_are_not_said(tmp_path, caplog):
+    def build(params):
+        rank_zero_info("GPU available: of mine")
+        rank_zero_info("a word of the user")
+        return searches.net(params)
+
+    with caplog.at_level("INFO"):
+        searches.run(tmp_path / "s", build, trials=2)
+    said = [record.getMessage() for record in caplog.records]
+    assert said.count("a word of the user") == 2
+    assert [line.split(":")[0] for line in said if "trial" in line] == ["trial 0 of 2", "trial 1 of 2"]
+    assert not any(line.startswith(("GPU available", "TPU available", "`Trainer.fit` stopped")) for line in said)
+    rank_zero_info("GPU available: after it")
+    assert caplog.records[-1].getMessage() == "GPU available: after it"
 
 
 def test_files_that_cannot_be_written_cost_no_trial(tmp_path, monkeypatch):

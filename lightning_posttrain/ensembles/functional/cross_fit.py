@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, final
 
@@ -111,6 +111,49 @@ def cross_fit(
         return CrossFit(combinations, losses, hits, *choice, left_out, seen, held_out)
 
 
+@final
+@dataclass(frozen=True, eq=False)
+class FoldFits:
+    """Strategies fitted to all rows, and without each fold, for whatever is judged behind them on the same folds.
+
+    Args:
+        whole: fitted to all rows, by name, from simple to complex.
+        without: fitted without each fold.
+        left_out: why a strategy that was asked for is not there, by name.
+    """
+
+    whole: Mapping[str, Combination]
+    without: Sequence[Mapping[str, Combination]]
+    left_out: Mapping[str, str]
+
+
+def fit_without_each(
+    strategies: Sequence[str], logp: Tensor, target: Tensor, fold: Tensor, *, groups: Tensor | None = None
+) -> FoldFits:
+    """Fit strategies to all rows, and to all folds but each; what cannot be fitted is left out.
+
+    Args:
+        strategies: of ``STRATEGIES``, in any order.
+        logp: log-probabilities ``(R, K, C)`` float64, as ``log_probabilities`` gives them.
+        target: classes ``(R,)``.
+        fold: of each row ``(R,)``, from 0 on.
+        groups: the sample of each row ``(R,)``.
+
+    Raises:
+        ValueError: an unknown strategy, or shapes that do not go together.
+    """
+    check_strategies(strategies)
+    folds = int(fold.max()) + 1
+    _check_rows(logp, target, groups, folds)
+    seen = sample_of(len(logp), logp.shape[1] * logp.shape[2], groups)
+    rows = _Rows(logp[seen], target[seen], fold[seen], None if groups is None else groups[seen])
+    wanted = [name for name in STRATEGIES if name in strategies]
+    left_out = _left_out(wanted, rows, folds)
+    names = [name for name in wanted if name not in left_out]
+    whole = fit_strategies(names, rows.logp, rows.target) if names else {}
+    return FoldFits(whole, list(_without_each(names, rows)) if names else [], left_out)
+
+
 def sample_of(rows: int, scores: int, groups: Tensor | None = None) -> Tensor:
     """Indices of the rows that are fitted to, in their order: all, or of very many a sample of whole groups.
 
@@ -181,11 +224,17 @@ def _held_out(names: Sequence[str], rows: _Rows) -> tuple[Tensor, Tensor]:
     """Figures ``(R, S)`` of each row by a fit to the other folds."""
     losses = rows.logp.new_empty(len(rows.target), len(names))
     hits = torch.empty_like(losses, dtype=torch.bool)
-    for number in range(int(rows.fold.max()) + 1):
+    for number, fits in enumerate(_without_each(names, rows)):
         left = rows.fold == number
-        fits = fit_strategies(names, rows.logp[~left], rows.target[~left])
         losses[left], hits[left] = _figures(fits, rows.logp[left], rows.target[left])
     return losses, hits
+
+
+def _without_each(names: Sequence[str], rows: _Rows) -> Iterator[dict[str, Combination]]:
+    """Fits without each fold."""
+    for number in range(int(rows.fold.max()) + 1):
+        rest = rows.fold != number
+        yield fit_strategies(names, rows.logp[rest], rows.target[rest])
 
 
 def _figures(fits: Mapping[str, Combination], logp: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

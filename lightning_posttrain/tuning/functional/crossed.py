@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from lightning_posttrain.thresholds import Objective, choose_thresholds, operati
 from lightning_posttrain.tuning.functional.decisions import HALF, decide, labels_of, probabilities_of
 
 NONE = Identity.method
+Scores: TypeAlias = Callable[[int | None], Tensor]
+"""Logits ``(N, C)`` of all rows, by what was fitted without a fold; of None, by what was fitted to all rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,25 +61,26 @@ class Calibrated:
     losses: Tensor
 
 
-def calibrated(method: str, logits: Tensor, rows: Rows) -> Calibrated:
+def calibrated(method: str, scores: Scores, rows: Rows) -> Calibrated:
     """Fit a calibrator without each fold, and to all rows.
 
     Args:
         method: ``"none"`` or one of ``fit_calibrator``.
-        logits: ``(N, C)``.
+        scores: by fold, so that what gave them is fitted to the same rows as the calibrator.
         rows: which.
     """
-    if method == NONE:
-        chances = probabilities_of(logits, rows.task)
-        losses = of_rows(row_losses(logits, rows.target, rows.task))
-        return Calibrated(Identity(rows.task), [chances] * len(rows.folds), losses)
-    whole = fit_calibrator(method, logits, rows.target, rows.task)
-    held_out, by_fold = torch.empty_like(logits), []
-    for left in rows.folds:
-        found = fit_calibrator(method, logits[~left], rows.target[~left], rows.task, near=whole)(logits)
+    whole = _fit(method, scores(None), rows.target, rows.task)
+    held_out, by_fold = torch.empty_like(scores(None)), []
+    for number, left in enumerate(rows.folds):
+        logits = scores(number)
+        found = _fit(method, logits[~left], rows.target[~left], rows.task, near=whole)(logits)
         held_out[left] = found[left]
         by_fold.append(probabilities_of(found, rows.task))
     return Calibrated(whole, by_fold, of_rows(row_losses(held_out, rows.target, rows.task)))
+
+
+def _fit(method: str, logits: Tensor, target: Tensor, task: Task, *, near: Calibrator | None = None) -> Calibrator:
+    return Identity(task) if method == NONE else fit_calibrator(method, logits, target, task, near=near)
 
 
 def of_rows(losses: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from lightning_posttrain.classification import Task
+from lightning_posttrain.ensembles import Combination, member_rows, scores_of
 
 HALF = 0.5
 
@@ -16,6 +17,25 @@ def labels_of(target: Tensor, task: Task, classes: int) -> Tensor:
     if task == "multilabel":
         return target
     return target[:, None] if task == "binary" else one_hot(target, classes)
+
+
+def as_logits(scores: Tensor, task: Task) -> Tensor:
+    """Scores in float64; of a binary task with one score a row, which speaks for class 1, those of both classes.
+
+    Example:
+        >>> as_logits(torch.tensor([[2.0]]), "binary").tolist()
+        [[-1.0, 1.0]]
+    """
+    logits = scores.double()
+    if task != "binary" or (logits.ndim > 1 and logits.shape[-1] != 1):
+        return logits
+    margin = logits if logits.ndim == 1 else logits[..., 0]
+    return torch.stack([-margin / 2, margin / 2], dim=-1)
+
+
+def combined(combination: Combination, members: Tensor, task: Task) -> Tensor:
+    """Logits ``(N, C)`` of members' scores ``(N, K, C)``; of labels log-odds."""
+    return scores_of(combination(member_rows(members, task)), task, members.shape[-1])
 
 
 def probabilities_of(logits: Tensor, task: Task) -> Tensor:

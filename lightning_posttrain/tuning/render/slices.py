@@ -14,7 +14,7 @@ from lightning_posttrain.tuning.render.sheet import EDGE, HEAD, sheet
 if TYPE_CHECKING:
     from lightning_posttrain.tuning.result import Study, Trial
 
-LEFT, GAP, HIGH, WIDE_HIGH, STEP, FOOT = 78, 30, 190, 340, 24, 50
+LEFT, GAP, HIGH, WIDE_HIGH, STEP, FOOT = 78, 62, 190, 340, 24, 50
 GOLDEN = 0.6180339887
 
 
