@@ -55,7 +55,6 @@ BACKENDS = {
         "core/callback",
         "core/runs",
         "callback",
-        "ensembles/drivers",
     },
 }
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_posttrain.ensembles.drivers.randomness import seed_of
+from lightning_posttrain.core.runs.isolation import seed_of
 
 BOOTSTRAP, WEIGHTED, JUDGED = 1, 2, 3
 """Purposes of seeds; 0 is the fit."""
