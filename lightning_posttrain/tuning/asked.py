@@ -12,6 +12,8 @@ from lightning_posttrain.tuning.result import Mode
 from lightning_posttrain.tuning.space import described_space
 
 Rule = Literal["best", "last"]
+SAMPLING, FIT = 0, 1
+"""Purposes of a trial's seeds."""
 
 
 @final

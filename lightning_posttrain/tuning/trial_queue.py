@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, final
 
-from lightning_posttrain.tuning.asked import Asked, check_same
+from lightning_posttrain.core.runs.isolation import seed_of
+from lightning_posttrain.tuning.owners import is_dead, this_process
+from lightning_posttrain.tuning.asked import SAMPLING, Asked, check_same
 from lightning_posttrain.tuning.backend import optuna, quiet
 from lightning_posttrain.tuning.outcome import Outcome
-from lightning_posttrain.tuning.owners import is_dead, this_process
 from lightning_posttrain.tuning.samplers import SAMPLERS, distributions
-from lightning_posttrain.tuning.seeds import seed_of
 from lightning_posttrain.tuning.space_checks import grid_of
 from lightning_posttrain.tuning.storage import StudyStore
 
@@ -86,7 +86,7 @@ class TrialQueue:
                 return None
             order = order_of(trials, waiting[0] if waiting else len(trials))
             # a sampler that goes on after a restart, or in a second process, would draw the same again
-            self.study.sampler = SAMPLERS[self.asked.sampler](seed_of(self.asked.seed, order, "sampler"))
+            self.study.sampler = SAMPLERS[self.asked.sampler](seed_of(self.asked.seed, order, SAMPLING))
             trial = self.study.ask(distributions(self.asked.space))
             trial.set_user_attr("owner", this_process())
             return Taken(trial.number, order, dict(trial.params))

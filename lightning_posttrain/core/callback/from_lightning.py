@@ -1,9 +1,8 @@
-"""What rooms without Lightning take of it: what is said on the first rank, and random numbers isolated and seeded."""
+"""What rooms without Lightning take of it: what is said on the first rank, and isolated random numbers."""
 
 from __future__ import annotations
 
-from lightning.pytorch import seed_everything
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 
-__all__ = ["isolate_rng", "rank_zero_info", "rank_zero_warn", "seed_everything"]
+__all__ = ["isolate_rng", "rank_zero_info", "rank_zero_warn"]
