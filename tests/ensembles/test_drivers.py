@@ -120,6 +120,12 @@ def test_modules_of_the_other_namespace_are_fitted_by_their_own_trainer(kind):
 
 
 @each
+def test_compiled_modules_are_fitted_as_any_other(kind):
+    fits = run(kind, "compiled", build=lambda: torch.compile(Net(), backend="eager"), monitor="val/loss")
+    assert same(fits, run(kind, "run", monitor="val/loss"))
+
+
+@each
 def test_a_datamodule_gives_all_members_one_random_split(kind):
     splits = []
 
