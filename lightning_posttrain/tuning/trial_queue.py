@@ -14,7 +14,7 @@ from lightning_posttrain.tuning.asked import SAMPLING, Asked, check_same
 from lightning_posttrain.tuning.backend import optuna, quiet
 from lightning_posttrain.tuning.outcome import Outcome
 from lightning_posttrain.tuning.samplers import SAMPLERS, distributions
-from lightning_posttrain.tuning.space_checks import grid_of
+from lightning_posttrain.tuning.space import grid_of
 from lightning_posttrain.tuning.storage import StudyStore
 
 State = optuna.trial.TrialState
