@@ -1,10 +1,10 @@
 """Hyper-parameter search: trials of a LightningModule, one after another or in several processes.
 
 ``door`` has ``tune``, ``search`` is one worker of a study. ``storage`` keeps it, ``trial_queue`` gives its trials out,
-``samplers`` propose settings, ``trial_run`` runs one trial, ``pruning`` ends it early. ``result`` holds what came out,
-``outputs`` writes its table, the best settings as YAML and TensorBoard's HParams tab, ``render`` its pictures.
-``knobs`` chooses calibrators and thresholds on cached scores, without a trial. Optuna proposes, judges and stores;
-``backend`` imports it, and no public name is of its types.
+``samplers`` propose settings, ``trial_run`` runs one trial by the means of ``core.runs``, ``pruning``
+ends it early. ``result`` holds what came out, ``outputs`` writes its table, the best settings as YAML and TensorBoard's
+HParams tab, ``render`` its pictures. ``knobs`` chooses calibrators and thresholds on cached scores, without a trial.
+Optuna proposes, judges and stores; ``backend`` imports it, and no public name is of its types.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a study was asked for, which must stay the same while it goes on."""
+"""The settings of a study, which must stay the same while it goes on."""
 
 from __future__ import annotations
 

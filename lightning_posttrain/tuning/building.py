@@ -1,4 +1,4 @@
-"""What ``build`` gives, and the Trainer that a trial runs in."""
+"""What ``build`` gives, and the Trainer of a trial."""
 
 from __future__ import annotations
 
