@@ -1,4 +1,4 @@
-"""Members that are trained on bootstrap resamples."""
+"""Bagging: members that are trained on bootstrap resamples, judged on the rows out of bag."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Members that are trained on what those before them have wrong."""
+"""Boosting (SAMME): members that are trained on what those before them have wrong."""
 
 from __future__ import annotations
 

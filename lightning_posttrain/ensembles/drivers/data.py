@@ -1,4 +1,4 @@
-"""What members are trained, validated and judged on, whatever form the user gave it in."""
+"""Training and validation data of members, whatever form the user gave them in."""
 
 from __future__ import annotations
 

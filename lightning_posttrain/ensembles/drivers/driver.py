@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -157,7 +157,7 @@ class Driver(ABC):
         return {"kind": self.kind, "seed": self.seed, **own, **size, **given}
 
     def _recipe_with(self, trainer: Mapping[str, Any]) -> Recipe:
-        return Recipe(**{**vars(self._recipe), "trainer": trainer})
+        return replace(self._recipe, trainer=trainer)
 
     def _rows(self, data: Data) -> int:
         rows = self.check_rows(data)
@@ -200,7 +200,7 @@ class Driver(ABC):
         member.build()
         try:
             fitted = member.fit(self.remake(run, member.number))
-            return MemberRecord(**{**vars(fitted), "notes": self.judge(run, member)})
+            return replace(fitted, notes=self.judge(run, member))
         except Exception as error:
             return MemberRecord(member.number, "failed", member.seed, reason=reason_of(error))
 

@@ -1,4 +1,4 @@
-"""One process at a time on a folder."""
+"""The lock of a folder: one process at a time fits members in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which rows a member is trained on, told by the seed and its number, and by weights where there are such."""
+"""Bootstrap and weighted resamples of training rows, told by the seed and a member's number."""
 
 from __future__ import annotations
 
