@@ -19,6 +19,7 @@ CORE = {
     "statistics": set(),
     "output": set(),
     "drawing": {"output", "statistics"},
+    "runs": set(),
     "capture": {"output", "statistics"},
     "stream": {"capture", "output", "statistics"},
     "callback": {"stream", "capture", "output", "statistics"},
@@ -52,8 +53,8 @@ BACKENDS = {
         "core/capture",
         "core/stream",
         "core/callback",
+        "core/runs",
         "callback",
-        "ensembles/drivers",
     },
 }
 

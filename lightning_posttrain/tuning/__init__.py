@@ -1,7 +1,7 @@
 """Hyper-parameter search: trials of a LightningModule, one after another or in several processes.
 
 ``door`` has ``tune``, ``search`` is one worker of a study. ``storage`` keeps it, ``trial_queue`` gives its trials out,
-``owners`` tells which of their processes live, ``samplers`` propose settings, ``trial_run`` runs one trial, ``pruning``
+``samplers`` propose settings, ``trial_run`` runs one trial by the means of ``core.runs``, ``pruning``
 ends it early. ``result`` holds what came out, ``outputs`` writes its table, the best settings as YAML and TensorBoard's
 HParams tab, ``render`` its pictures. ``knobs`` chooses ensemble weights, calibrators and thresholds on scores that
 ``validation_scores`` has kept, without a trial.

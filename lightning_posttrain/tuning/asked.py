@@ -1,4 +1,4 @@
-"""What a study was asked for, which must stay the same while it goes on."""
+"""The settings of a study, which must stay the same while it goes on."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from lightning_posttrain.tuning.result import Mode
 from lightning_posttrain.tuning.space import described_space
 
 Rule = Literal["best", "last"]
+SAMPLING, FIT = 0, 1
+"""Purposes of a trial's seeds."""
 
 
 @final

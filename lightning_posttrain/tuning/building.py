@@ -1,20 +1,20 @@
-"""What ``build`` gives, and the Trainer that a trial runs in."""
+"""What ``build`` gives, and the Trainer of a trial."""
 
 from __future__ import annotations
 
 import copy
-import importlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+from lightning_posttrain.core.runs.trainers import QUIET, best_checkpoint, lightning_of, ranks_run_the_script
 from lightning_posttrain.tuning.refusal import StudyRefused
+from lightning_posttrain.tuning.result import Mode
 
 Build = Callable[[dict[str, Any]], Any]
 GIVEN = "a LightningModule, (module, data), (module, data, trainer_kwargs) or (module, data, trainer)"
-QUIET = {"enable_progress_bar": False, "enable_model_summary": False}
 SCRIPTS = (
     "every rank of it runs this script anew and would ask for a trial of its own. Take "
     '`trainer={"strategy": "ddp_spawn", ...}` or "ddp_fork", whose ranks share one trial, or one device a trial'
@@ -54,11 +54,11 @@ def built(build: Build, params: Mapping[str, Any], *, data: Any, options: Mappin
     """
     given = build(dict(params))
     module, *rest = given if isinstance(given, tuple) else (given,)
-    if not _is(module, "LightningModule") or len(rest) > 2:
+    if lightning_of(module) is None or len(rest) > 2:
         raise StudyRefused(f"`build` gave {_kinds(given)}, wanted {GIVEN}.")
     data = rest[0] if rest and rest[0] is not None else data
     last = rest[1] if len(rest) == 2 else {}
-    if _is(last, "Trainer"):
+    if lightning_of(last, "Trainer") is not None:
         return Built(module, data, {}, last)
     if not isinstance(last, Mapping):
         raise StudyRefused(f"`build` gave {_kinds(given)}, wanted {GIVEN}.")
@@ -66,15 +66,14 @@ def built(build: Build, params: Mapping[str, Any], *, data: Any, options: Mappin
     return Built(module, data, {**copy.deepcopy(dict(options)), **last})
 
 
-def trainer_for(one: Built, home: Path, *, monitor: str, mode: str, callback: Any) -> Any:
+def trainer_for(one: Built, home: Path, *, monitor: str, mode: Mode, callback: Any) -> Any:
     """A Trainer of the module's own namespace, or the user's, with a callback of ours in it, if there is one.
 
     Raises:
         StudyRefused: its ranks would be scripts of their own.
     """
     trainer = _made(one, home, monitor=monitor, mode=mode) if one.trainer is None else one.trainer
-    launcher = trainer.strategy.launcher
-    if trainer.world_size > 1 and not hasattr(launcher, "_start_method"):
+    if ranks_run_the_script(trainer):
         raise StudyRefused(f"the Trainer's strategy is {type(trainer.strategy).__name__} with scripts: {SCRIPTS}.")
     if callback is not None:
         _put_before_checkpoints(trainer, callback)
@@ -92,50 +91,27 @@ def check_one_process() -> None:
         raise StudyRefused(f"`tune` was called in one rank of several ({', '.join(found)}), as by torchrun: {SCRIPTS}.")
 
 
-def _made(one: Built, home: Path, *, monitor: str, mode: str) -> Any:
-    pl = importlib.import_module(_namespace(one.module))
+def _made(one: Built, home: Path, *, monitor: str, mode: Mode) -> Any:
+    lightning = lightning_of(one.module)
     options = {**QUIET, "default_root_dir": home, **one.options}
     callbacks = options.pop("callbacks", None) or []
     callbacks = [*callbacks] if isinstance(callbacks, list | tuple) else [callbacks]
     if options.get("logger", True) is True:
-        loggers = importlib.import_module(f"{pl.__name__}.loggers")
-        options["logger"] = loggers.TensorBoardLogger(home.parent, name=home.name, version="", default_hp_metric=False)
+        make = lightning.loggers.TensorBoardLogger
+        options["logger"] = make(home.parent, name=home.name, version="", default_hp_metric=False)
     if options.get("enable_checkpointing", True) and not any(_watches(one, monitor) for one in callbacks):
-        kind = importlib.import_module(f"{pl.__name__}.callbacks").ModelCheckpoint
-        best = kind(home / "checkpoints", filename="best", monitor=monitor, mode=mode, enable_version_counter=False)
-        callbacks.append(best)
-    return pl.Trainer(callbacks=callbacks, **options)
+        callbacks.append(best_checkpoint(lightning, home / "checkpoints", monitor=monitor, mode=mode))
+    return lightning.Trainer(callbacks=callbacks, **options)
 
 
 def _watches(callback: Any, monitor: str) -> bool:
-    return _is(callback, "Checkpoint") and getattr(callback, "monitor", None) == monitor
+    return hasattr(callback, "best_model_path") and getattr(callback, "monitor", None) == monitor
 
 
 def _put_before_checkpoints(trainer: Any, callback: Any) -> None:
     """In the order that Lightning keeps."""
-    places = [place for place, one in enumerate(trainer.callbacks) if _is(one, "Checkpoint")]
-    trainer.callbacks.insert(places[0] if places else len(trainer.callbacks), callback)
-
-
-def _namespace(module: Any) -> str:
-    """``pytorch_lightning`` for modules of it, else ``lightning.pytorch``."""
-    homes = {
-        kind.__module__.split(".")[0] for kind in type(_plain(module)).__mro__ if kind.__name__ == "LightningModule"
-    }
-    return "pytorch_lightning" if "pytorch_lightning" in homes else "lightning.pytorch"
-
-
-def _is(one: Any, name: str) -> bool:
-    """Whether it is of Lightning's class of this name, in either namespace."""
-    return any(
-        kind.__name__ == name and kind.__module__.startswith(("lightning.", "pytorch_lightning."))
-        for kind in type(_plain(one)).__mro__
-    )
-
-
-def _plain(one: Any) -> Any:
-    """What ``torch.compile`` was given."""
-    return getattr(one, "_orig_mod", one)
+    kept = trainer.checkpoint_callbacks
+    trainer.callbacks.insert(trainer.callbacks.index(kept[0]) if kept else len(trainer.callbacks), callback)
 
 
 def _kinds(given: Any) -> str:

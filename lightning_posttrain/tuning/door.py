@@ -1,4 +1,4 @@
-"""Where a search is asked for; what is asked is checked here."""
+"""``tune``, the entry point of a search, and the checks of its arguments."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from lightning_posttrain.tuning.refusal import StudyRefused
 from lightning_posttrain.tuning.result import Mode, Study
 from lightning_posttrain.tuning.samplers import RANDOM_AT_FIRST, check_pruner, check_sampler
 from lightning_posttrain.tuning.search import Search
-from lightning_posttrain.tuning.space_checks import checked_space, grid_of
+from lightning_posttrain.tuning.space import grid_of
+from lightning_posttrain.tuning.space_checks import checked_space
 from lightning_posttrain.tuning.storage import StudyStore, check_url
 from lightning_posttrain.tuning.trial_queue import TrialQueue
 from lightning_posttrain.tuning.trial_run import TrialRun

@@ -1,4 +1,4 @@
-"""Ends a trial that promises nothing, in peace."""
+"""The callback that reports a trial's figure and prunes the trial, in peace."""
 
 from __future__ import annotations
 

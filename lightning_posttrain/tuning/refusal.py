@@ -1,4 +1,4 @@
-"""What ends a study, and not a trial of it."""
+"""The error that ends a study, and not a trial of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a search over settings found: its trials, and what they say together."""
+"""The result of a hyper-parameter search: its trials, and what they say together."""
 
 from __future__ import annotations
 

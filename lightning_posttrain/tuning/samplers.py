@@ -1,4 +1,4 @@
-"""Who proposes settings, and who ends trials early."""
+"""Samplers, which propose settings, and pruners, which end trials early, by the names that ``tune`` takes."""
 
 from __future__ import annotations
 

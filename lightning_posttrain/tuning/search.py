@@ -10,6 +10,7 @@ from typing import final
 from filelock import FileLock
 
 from lightning_posttrain.core.callback.from_lightning import rank_zero_info
+from lightning_posttrain.core.runs.failures import reason_of
 from lightning_posttrain.tuning.asked import Asked
 from lightning_posttrain.tuning.outputs import write_outputs
 from lightning_posttrain.tuning.reading import study_of
@@ -17,7 +18,7 @@ from lightning_posttrain.tuning.refusal import StudyRefused
 from lightning_posttrain.tuning.reports import Reports
 from lightning_posttrain.tuning.result import Study, Trial
 from lightning_posttrain.tuning.trial_queue import Taken, TrialQueue
-from lightning_posttrain.tuning.trial_run import TrialRun, folder_of, said
+from lightning_posttrain.tuning.trial_run import TrialRun, folder_of
 
 ALIKE = 3
 """Failures for one reason, and nothing else, that end a study."""
@@ -83,7 +84,7 @@ class Search:
             try:
                 write_outputs(study, self.asked.folder, changed=None if number is None else study.trials[number])
             except Exception as error:
-                why = said(error)
+                why = reason_of(error)
                 warnings.warn(f"the study's files are not up to date, but its trials are kept: {why}", stacklevel=2)
         return study
 
@@ -113,7 +114,7 @@ class Search:
         try:
             self.queue.keep_test(best.number, self.run.test(best, checkpoint))
         except Exception as error:
-            warnings.warn(f"trial {best.number} is the best and was not tested: {said(error)}", stacklevel=2)
+            warnings.warn(f"trial {best.number} is the best and was not tested: {reason_of(error)}", stacklevel=2)
 
 
 def failures_alike(study: Study) -> list[Trial]:

@@ -1,9 +1,12 @@
-"""What may be tried, as users write it, as plain values for files, and back."""
+"""The search space: as users write it, its grid, as plain values for files, and back."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+from lightning_posttrain.tuning.refusal import StudyRefused
 
 
 class Range(NamedTuple):
@@ -62,3 +65,26 @@ def distinct(values: Sequence[Any]) -> list[Any]:
         if not any(type(value) is type(other) and value == other for other in found):
             found.append(value)
     return found
+
+
+def grid_of(space: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """All combinations, the last parameter fastest; ranges of whole numbers are taken in full.
+
+    Raises:
+        StudyRefused: a range holds more than can be listed.
+
+    Example:
+        >>> grid_of({"width": [16, 32], "depth": (1, 2)})
+        [{'width': 16, 'depth': 1}, {'width': 16, 'depth': 2}, {'width': 32, 'depth': 1}, {'width': 32, 'depth': 2}]
+    """
+    axes = [_axis(name, wanted) for name, wanted in space.items()]
+    return [dict(zip(space, values, strict=True)) for values in itertools.product(*axes)]
+
+
+def _axis(name: str, wanted: Any) -> list[Any]:
+    found = range_of(wanted)
+    if found is None:
+        return list(wanted)
+    if found.log or not found.whole:
+        raise StudyRefused(f'`space[{name!r}]` is {wanted!r}, wanted a list of choices for `sampler="grid"`.')
+    return list(range(int(found.low), int(found.high) + 1))

@@ -1,14 +1,13 @@
-"""What is refused of a space, and the grid of one."""
+"""What is refused of a search space."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
 
 from lightning_posttrain.tuning.refusal import StudyRefused
-from lightning_posttrain.tuning.space import Range, distinct, range_of
+from lightning_posttrain.tuning.space import distinct
 
 FORMS = '(low, high), (low, high, "log") or a list of choices'
 PLAIN = (bool, int, float, str, type(None))
@@ -69,26 +68,3 @@ def _check_range(said: str, wanted: tuple[Any, ...]) -> None:
 
 def _is_number(end: Any) -> bool:
     return isinstance(end, int | float) and not isinstance(end, bool) and math.isfinite(end)
-
-
-def grid_of(space: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """All combinations, the last parameter fastest; ranges of whole numbers are taken in full.
-
-    Raises:
-        StudyRefused: a range holds more than can be listed.
-
-    Example:
-        >>> grid_of({"width": [16, 32], "depth": (1, 2)})
-        [{'width': 16, 'depth': 1}, {'width': 16, 'depth': 2}, {'width': 32, 'depth': 1}, {'width': 32, 'depth': 2}]
-    """
-    axes = [_axis(name, wanted) for name, wanted in space.items()]
-    return [dict(zip(space, values, strict=True)) for values in itertools.product(*axes)]
-
-
-def _axis(name: str, wanted: Any) -> list[Any]:
-    found: Range | None = range_of(wanted)
-    if found is None:
-        return list(wanted)
-    if found.log or not found.whole:
-        raise StudyRefused(f'`space[{name!r}]` is {wanted!r}, wanted a list of choices for `sampler="grid"`.')
-    return list(range(int(found.low), int(found.high) + 1))

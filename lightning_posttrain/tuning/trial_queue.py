@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, final
 
-from lightning_posttrain.tuning.asked import Asked, check_same
+from lightning_posttrain.core.runs.isolation import seed_of
+from lightning_posttrain.core.runs.owners import has_ended, this_process
+from lightning_posttrain.tuning.asked import SAMPLING, Asked, check_same
 from lightning_posttrain.tuning.backend import optuna, quiet
 from lightning_posttrain.tuning.outcome import Outcome
-from lightning_posttrain.tuning.owners import is_dead, this_process
 from lightning_posttrain.tuning.samplers import SAMPLERS, distributions
-from lightning_posttrain.tuning.seeds import seed_of
-from lightning_posttrain.tuning.space_checks import grid_of
+from lightning_posttrain.tuning.space import grid_of
 from lightning_posttrain.tuning.storage import StudyStore
 
 State = optuna.trial.TrialState
@@ -86,7 +87,7 @@ class TrialQueue:
                 return None
             order = order_of(trials, waiting[0] if waiting else len(trials))
             # a sampler that goes on after a restart, or in a second process, would draw the same again
-            self.study.sampler = SAMPLERS[self.asked.sampler](seed_of(self.asked.seed, order, "sampler"))
+            self.study.sampler = SAMPLERS[self.asked.sampler](seed_of(self.asked.seed, order, SAMPLING))
             trial = self.study.ask(distributions(self.asked.space))
             trial.set_user_attr("owner", this_process())
             return Taken(trial.number, order, dict(trial.params))
@@ -169,6 +170,18 @@ class TrialQueue:
             return True
         seen = marks.get("seen", trial.datetime_start.timestamp())
         return is_dead(marks["owner"], seen=seen, grace=self.asked.grace)
+
+
+def is_dead(owner: Mapping[str, Any], *, seen: float, grace: float) -> bool:
+    """Whether a process has ended: known at once on this machine, and taken for so elsewhere after a silence.
+
+    Args:
+        owner: what ``this_process`` gave there.
+        seen: when it last gave a sign of life, in seconds since the epoch.
+        grace: seconds of silence after which a process of another machine is taken for dead.
+    """
+    ended = has_ended(owner)
+    return time.time() - seen > grace if ended is None else ended
 
 
 def _params(trial: Any) -> dict[str, Any]:

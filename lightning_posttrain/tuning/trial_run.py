@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import gc
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-import torch
-
-from lightning_posttrain.tuning.asked import Asked
+from lightning_posttrain.core.runs.chatter import without_chatter
+from lightning_posttrain.core.runs.failures import free_memory, reason_of
+from lightning_posttrain.core.runs.isolation import isolated, seed_of
+from lightning_posttrain.core.runs.trainers import figures_of, interrupt_ends_all
+from lightning_posttrain.tuning.asked import FIT, Asked
 from lightning_posttrain.tuning.building import Build, Built, built, trainer_for
-from lightning_posttrain.tuning.chatter import without_chatter
 from lightning_posttrain.tuning.outcome import Outcome
 from lightning_posttrain.tuning.pruning import TrialPruning
 from lightning_posttrain.tuning.refusal import StudyRefused
 from lightning_posttrain.tuning.reports import Reports
-from lightning_posttrain.tuning.seeds import seed_of
 from lightning_posttrain.tuning.trial_queue import Taken
-from lightning_posttrain.tuning.untouched import seeded
-
-LONGEST = 500
-"""Letters of a reason; all of an error is in ``error.txt`` of the trial's folder."""
 
 
 @final
@@ -44,22 +39,21 @@ class TrialRun:
     options: Mapping[str, Any]
 
     def run(self, taken: Taken, reports: Reports) -> Outcome:
-        """Build and fit; an error of the trial is its outcome.
+        """Build and fit; an error of the trial is its outcome, and all of it is in ``error.txt`` of its folder.
 
         Raises:
             StudyRefused: no trial could run so.
         """
         home = self.asked.folder / folder_of(taken.number)
         try:
-            with seeded(seed_of(self.asked.seed, taken.order, "trial")), without_chatter():
+            with isolated(self._seed(taken)), without_chatter():
                 return self._fit(taken, reports, home)
         except StudyRefused:
             raise
         except Exception as error:
             home.mkdir(parents=True, exist_ok=True)
             (home / "error.txt").write_text("".join(traceback.format_exception(error)))
-            reason = said(error)
-        # the error is gone here, and with it the frames that held the module and its activations
+            reason = reason_of(error)
         free_memory()
         return Outcome("failed", reason=reason, folder=home.name)
 
@@ -67,22 +61,22 @@ class TrialRun:
         """Figures on test of a trial, from the checkpoint of its best epoch."""
         # of the same folder as its fit, or its checkpoint callback warns that it has moved
         home = self.asked.folder / folder_of(taken.number)
-        with seeded(seed_of(self.asked.seed, taken.order, "trial")), without_chatter():
+        with isolated(self._seed(taken)), without_chatter():
             one = built(self.build, taken.params, data=self.data, options={**self.options, "logger": False})
             trainer = self._trainer(one, home, None)
-            trainer.test(one.module, *one.loaders("test"), ckpt_path=self.asked.folder / checkpoint, verbose=False)
+            with interrupt_ends_all(trainer):
+                trainer.test(one.module, *one.loaders("test"), ckpt_path=self.asked.folder / checkpoint, verbose=False)
             return figures_of(trainer)
 
     def _fit(self, taken: Taken, reports: Reports, home: Path) -> Outcome:
         one = built(self.build, taken.params, data=self.data, options=self.options)
         trainer = self._trainer(one, home, TrialPruning(reports))
-        try:
+        with interrupt_ends_all(trainer):
             trainer.fit(one.module, *one.loaders("fit"))
-        except SystemExit as end:
-            if trainer.interrupted:
-                raise KeyboardInterrupt from end
-            raise
         return self._outcome(trainer, reports, home)
+
+    def _seed(self, taken: Taken) -> int:
+        return seed_of(self.asked.seed, taken.order, FIT)
 
     def _trainer(self, one: Built, home: Path, callback: Any) -> Any:
         return trainer_for(one, home, monitor=self.asked.monitor, mode=self.asked.mode, callback=callback)
@@ -109,27 +103,6 @@ class TrialRun:
 def folder_of(number: int) -> str:
     """The folder of a trial, in the study's."""
     return f"trial_{number:04d}"
-
-
-def figures_of(trainer: Any) -> dict[str, float]:
-    """All figures that were logged last. Lightning brings them back from ranks that it started."""
-    return {name: float(value) for name, value in trainer.callback_metrics.items()}
-
-
-def said(error: BaseException) -> str:
-    """An error in a line, out of memory told apart from others."""
-    lines = [line.strip() for line in f"{type(error).__name__}: {error}".splitlines() if line.strip()]
-    # of an error in another process the last line of its traceback says what it was
-    short = lines[-1 if "Traceback" in str(error) else 0][:LONGEST]
-    is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "out of memory" in short.lower()
-    return f"out of memory: {short}" if is_memory else short
-
-
-def free_memory() -> None:
-    """Give back what a trial held, also on the device."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def _stop_reason(stopped: tuple[str, int], trainer: Any) -> str:

@@ -12,13 +12,11 @@ import torch
 from lightning.pytorch import seed_everything
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import CSVLogger
-from torch.multiprocessing import ProcessRaisedException
 from torch.utils.data import DataLoader, IterableDataset, WeightedRandomSampler
 
 from lightning_posttrain.ensembles import Bagging, Boosting, Seeds
 from lightning_posttrain.ensembles.drivers.folder import MemberRecord
 from lightning_posttrain.ensembles.drivers.resampling import bootstrap, out_of_bag, weighted
-from lightning_posttrain.ensembles.drivers.trainers import reason_of
 from tests.ensembles import digits
 from tests.ensembles.digits import FAST, Net, state, states_equal
 
@@ -118,6 +116,12 @@ def test_what_was_drawn_before_changes_no_member(kind):
 @each
 def test_modules_of_the_other_namespace_are_fitted_by_their_own_trainer(kind):
     fits = run(kind, "other", build=digits.OtherNet, monitor="val/loss")
+    assert same(fits, run(kind, "run", monitor="val/loss"))
+
+
+@each
+def test_compiled_modules_are_fitted_as_any_other(kind):
+    fits = run(kind, "compiled", build=lambda: torch.compile(Net(), backend="eager"), monitor="val/loss")
     assert same(fits, run(kind, "run", monitor="val/loss"))
 
 
@@ -396,12 +400,6 @@ def test_workers_of_a_loader_give_each_member_the_same_rows_in_each_run():
         return DataLoader(digits.train(), 50, shuffle=True, num_workers=1, persistent_workers=True, prefetch_factor=3)
 
     assert same(run(Bagging, "once", train=loader()), run(Bagging, "other", train=loader()))
-
-
-def test_the_reason_of_a_rank_that_failed_is_its_own_error():
-    lines = ["-- Process 1 terminated with the following error:", "Traceback (most recent call last):", "KeyError: 3"]
-    text = "\n".join(lines)
-    assert reason_of(ProcessRaisedException(text, 1, 77)) == "KeyError: 3"
 
 
 def test_a_checkpoint_that_is_gone_is_missed():

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_posttrain.tuning.owners import this_process
+from lightning_posttrain.core.runs.owners import this_process
 from lightning_posttrain.tuning.storage import check_url
 from lightning_posttrain.tuning.trial_queue import TrialQueue
 from tests.tuning import searches

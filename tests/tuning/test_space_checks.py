@@ -4,8 +4,8 @@ import pytest
 
 from lightning_posttrain.tuning import StudyRefused
 from lightning_posttrain.tuning.asked import check_same
-from lightning_posttrain.tuning.space import described_space
-from lightning_posttrain.tuning.space_checks import checked_space, grid_of
+from lightning_posttrain.tuning.space import described_space, grid_of
+from lightning_posttrain.tuning.space_checks import checked_space
 
 
 @pytest.mark.parametrize(

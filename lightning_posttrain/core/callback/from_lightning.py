@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from lightning.pytorch import seed_everything
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.seed import isolate_rng
-from lightning_utilities.core import rank_zero
 
-__all__ = ["isolate_rng", "rank_zero", "rank_zero_info", "seed_everything"]
+__all__ = ["isolate_rng", "rank_zero_info"]

@@ -1,4 +1,4 @@
-"""Members that are trained on bootstrap resamples."""
+"""Bagging: members that are trained on bootstrap resamples, judged on the rows out of bag."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor
 
+from lightning_posttrain.core.runs.failures import free_memory, reason_of
 from lightning_posttrain.ensembles.drivers.data import Data, Remake, resampled
 from lightning_posttrain.ensembles.drivers.driver import Driver, Run
 from lightning_posttrain.ensembles.drivers.figures import OutOfBag, out_of_bag_figures
@@ -17,7 +18,6 @@ from lightning_posttrain.ensembles.drivers.member import Member
 from lightning_posttrain.ensembles.drivers.resampling import bootstrap, judged, out_of_bag
 from lightning_posttrain.ensembles.drivers.result import Fits, used
 from lightning_posttrain.ensembles.drivers.row_scores import RowScores
-from lightning_posttrain.ensembles.drivers.trainers import forget, reason_of
 
 SCORES = "out_of_bag.pt"
 
@@ -74,12 +74,12 @@ class Bagging(Driver):
             return {"out_of_bag": "no row was left out"}
         try:
             scores = member.scores("train", rows)
+            torch.save({"rows": rows, **vars(scores)}, member.home / SCORES)
+            return {"out_of_bag": ""}
         except Exception as error:
             reason = reason_of(error)
-            forget(error)
-            return {"out_of_bag": reason}
-        torch.save({"rows": rows, **vars(scores)}, member.home / SCORES)
-        return {"out_of_bag": ""}
+        free_memory()
+        return {"out_of_bag": reason}
 
     def result(self, run: Run, records: Sequence[MemberRecord]) -> Fits:
         """The members, with equal weights, and out-of-bag figures."""

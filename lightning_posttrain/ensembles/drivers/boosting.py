@@ -1,4 +1,4 @@
-"""Members that are trained on what those before them have wrong."""
+"""Boosting (SAMME): members that are trained on what those before them have wrong."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from lightning_posttrain.core.callback.options import one_of
+from lightning_posttrain.core.runs.failures import free_memory, reason_of
+from lightning_posttrain.core.runs.isolation import seed_of
 from lightning_posttrain.ensembles.drivers.data import Data, Remake, resampled, weighted_anew
 from lightning_posttrain.ensembles.drivers.driver import Driver, Run
 from lightning_posttrain.ensembles.drivers.figures import Comparison, compared
 from lightning_posttrain.ensembles.drivers.folder import MemberRecord
 from lightning_posttrain.ensembles.drivers.member import Member
 from lightning_posttrain.ensembles.drivers.options import DriverOptions
-from lightning_posttrain.ensembles.drivers.randomness import seed_of
 from lightning_posttrain.ensembles.drivers.resampling import WEIGHTED, judged, weighted
 from lightning_posttrain.ensembles.drivers.result import Fits, used
 from lightning_posttrain.ensembles.drivers.row_scores import RowScores
 from lightning_posttrain.ensembles.drivers.samme import effective_share, samme_round
-from lightning_posttrain.ensembles.drivers.trainers import forget, reason_of
 
 WEIGHTS = "weights.pt"
 SCORES = "validation.pt"
@@ -123,11 +123,11 @@ class Boosting(Driver):
         try:
             rows = judged(len(run.data.val.dataset), self.judged_rows, seed=self.seed)
             torch.save(vars(member.scores("val", rows)), member.home / SCORES)
+            return ""
         except Exception as error:
             reason = reason_of(error)
-            forget(error)
-            return reason
-        return ""
+        free_memory()
+        return reason
 
 
 def _comparison(

@@ -1,9 +1,9 @@
-"""What members are trained, validated and judged on, whatever form the user gave it in."""
+"""Training and validation data of members, whatever form the user gave them in."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -20,8 +20,8 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
-from lightning_posttrain.core.capture.foreign import length
-from lightning_posttrain.ensembles.drivers.randomness import isolated, reseeded, seed_of
+from lightning_posttrain.core.capture.foreign import attribute, length
+from lightning_posttrain.core.runs.isolation import isolated, seed_of
 
 KEPT = (
     "batch_size", "num_workers", "collate_fn", "pin_memory", "drop_last", "timeout", "worker_init_fn",
@@ -180,6 +180,18 @@ class Data:
             for name in methods:
                 own.pop(name, None)
             own.update(before)
+
+
+@contextmanager
+def reseeded(loaders: Sequence[Any], seed: int) -> Iterator[None]:
+    """Seed the generators that loaders and their samplers have of their own, and put them back."""
+    owners = [owner for one in loaders if isinstance(one, DataLoader) for owner in (one, one.sampler)]
+    found = [generator for owner in owners if (generator := attribute(owner, "generator")) is not None]
+    with ExitStack() as after:
+        for generator in found:
+            after.callback(generator.set_state, generator.get_state())
+            generator.manual_seed(seed)
+        yield
 
 
 def _remade(module: Any, remake: Remake) -> Any:

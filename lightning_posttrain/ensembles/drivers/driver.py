@@ -5,22 +5,22 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from lightning_posttrain.classification import EvaluationOptions
 from lightning_posttrain.core.callback.options import at_least, one_of
+from lightning_posttrain.core.runs.chatter import without_chatter
+from lightning_posttrain.core.runs.failures import free_memory, reason_of
+from lightning_posttrain.core.runs.isolation import isolated, seed_of
 from lightning_posttrain.ensembles.drivers import folder as disk
 from lightning_posttrain.ensembles.drivers.data import Data, Remake
 from lightning_posttrain.ensembles.drivers.folder import MemberRecord
 from lightning_posttrain.ensembles.drivers.lock import one_at_a_time
 from lightning_posttrain.ensembles.drivers.member import Make, Member, Recipe
 from lightning_posttrain.ensembles.drivers.options import ELSEWHERE, check_trainer, plain
-from lightning_posttrain.ensembles.drivers.randomness import isolated, seed_of
 from lightning_posttrain.ensembles.drivers.result import Fits
-from lightning_posttrain.ensembles.drivers.trainers import forget, quiet, reason_of
 
 ALIKE = 3
 """So many members that fail at the start, all for one reason, end a run."""
@@ -157,7 +157,7 @@ class Driver(ABC):
         return {"kind": self.kind, "seed": self.seed, **own, **size, **given}
 
     def _recipe_with(self, trainer: Mapping[str, Any]) -> Recipe:
-        return Recipe(**{**vars(self._recipe), "trainer": trainer})
+        return replace(self._recipe, trainer=trainer)
 
     def _rows(self, data: Data) -> int:
         rows = self.check_rows(data)
@@ -188,20 +188,21 @@ class Driver(ABC):
         """Fit one member; a failure of the fit is recorded, one of its making is raised."""
         home, seed = run.home(number), seed_of(self.seed, number)
         disk.begin(home, keep=run.recipe.resume == "checkpoint")
-        said = nullcontext() if run.recipe.trainer.get("enable_progress_bar") else quiet()
-        with said, isolated(seed):
-            member = Member(run.recipe, run.data, number=number, seed=seed, home=home)
-            member.build()
-            try:
-                fitted = member.fit(self.remake(run, number))
-                record = MemberRecord(**{**vars(fitted), "notes": self.judge(run, member)})
-            except Exception as error:
-                record = MemberRecord(number, "failed", seed, reason=reason_of(error))
-                forget(error)
+        with without_chatter(), isolated(seed):
+            record = self._tried(run, Member(run.recipe, run.data, number=number, seed=seed, home=home))
         disk.end(home, record)
         if record.reason:
+            free_memory()
             warnings.warn(f"{self.kind}: member {number} failed and is left out. {record.reason}", stacklevel=4)
         return record
+
+    def _tried(self, run: Run, member: Member) -> MemberRecord:
+        member.build()
+        try:
+            fitted = member.fit(self.remake(run, member.number))
+            return replace(fitted, notes=self.judge(run, member))
+        except Exception as error:
+            return MemberRecord(member.number, "failed", member.seed, reason=reason_of(error))
 
 
 def check_failures(records: Sequence[MemberRecord], wanted: int) -> None:

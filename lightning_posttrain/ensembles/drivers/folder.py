@@ -1,4 +1,4 @@
-"""What stands on disk: settings of the run, one folder a member, and a record of each that is finished.
+"""Files of a run: its settings, one folder a member, and a record of each that is finished.
 
     settings.json           of all members
     member_000/best.ckpt    or final.ckpt, where nothing is monitored

@@ -1,16 +1,16 @@
-"""One process at a time on a folder."""
+"""The lock of a folder: one process at a time fits members in it."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
+
+from lightning_posttrain.core.runs.owners import has_ended, this_process
 
 try:
     import fcntl
@@ -32,7 +32,7 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
         if fcntl is not None:
             _acquire(file, folder)
         file.truncate(0)
-        file.write(json.dumps({"host": socket.gethostname(), "process": os.getpid()}))
+        file.write(json.dumps(this_process()))
         file.flush()
         try:
             yield
@@ -46,31 +46,22 @@ def _acquire(file: TextIO, folder: Path) -> None:
     while True:
         with contextlib.suppress(BlockingIOError):
             return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        host, process = _owner(file)
-        alive = host != socket.gethostname() or _lives(process)
-        if alive or time.monotonic() > end:
-            left = "" if alive else ", which is dead and has left others behind"
+        owner = _owner(file)
+        waits = owner is None or has_ended(owner)
+        if not waits or time.monotonic() > end:
+            who = "a process" if owner is None else f"process {owner['pid']} on {owner['host']}"
+            left = ", which is dead and has left others behind" if owner is not None and waits else ""
             raise RuntimeError(
-                f"`folder` {str(folder)!r} is in use by process {process} on {host}{left}. Wait until that has ended "
+                f"`folder` {str(folder)!r} is in use by {who}{left}. Wait until that has ended "
                 "and call fit again, which goes on with what is there; or pass another folder."
             )
         time.sleep(0.1)
 
 
-def _owner(file: TextIO) -> tuple[str, int]:
-    """Host and process; of one that has not yet said, this host and none."""
+def _owner(file: TextIO) -> dict[str, Any] | None:
+    """Who holds the lock; None where it has not yet said."""
     file.seek(0)
-    with contextlib.suppress(ValueError, KeyError):
-        found = json.loads(file.read())
-        return str(found["host"]), int(found["process"])
-    return socket.gethostname(), 0
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0) if process else None
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return process > 0
+    with contextlib.suppress(ValueError):
+        found: dict[str, Any] = json.loads(file.read())
+        return found
+    return None

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,12 +17,19 @@ from torch import Tensor
 from lightning_posttrain.classification import EvaluationOptions
 from lightning_posttrain.core.callback.namespaces import AnyCallback
 from lightning_posttrain.core.output.result import undefined_to_none
+from lightning_posttrain.core.runs.trainers import (
+    QUIET,
+    best_checkpoint,
+    figures_of,
+    interrupt_ends_all,
+    lightning_of,
+    ranks_run_the_script,
+    uncompiled,
+)
 from lightning_posttrain.ensembles.drivers.data import Data, Remake
 from lightning_posttrain.ensembles.drivers.folder import LAST, MemberRecord, write_json
 from lightning_posttrain.ensembles.drivers.row_scores import RowScores, ScoreCollector, clear_scores, read_scores
-from lightning_posttrain.ensembles.drivers.trainers import check_launcher, namespace_of
 
-QUIET: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False}
 WHOLE: dict[str, Any] = {
     "limit_val_batches": None, "limit_test_batches": None, "overfit_batches": 0.0, "fast_dev_run": False,
     "enable_checkpointing": False, "profiler": None,
@@ -87,7 +95,10 @@ class Member:
             ValueError: the Trainer would run the user's script on each rank.
         """
         self.module = self.recipe.build()
-        self.lightning = namespace_of(self.module)
+        self.lightning = lightning_of(self.module)
+        if self.lightning is None:
+            kind = type(self.module).__name__
+            raise TypeError(f"`build` gave a {kind}, wanted a LightningModule, new in each call: build=lambda: Net().")
         self.trainer = self._trainer(**self._callbacks())
         check_launcher(self.trainer)
 
@@ -99,10 +110,8 @@ class Member:
         """
         begun, last = time.monotonic(), self.home / LAST
         goes_on = str(last) if self.recipe.resume == "checkpoint" and last.is_file() else None
-        with self.data.for_fit(remake, self.seed) as loaders:
+        with self.data.for_fit(remake, self.seed) as loaders, interrupt_ends_all(self.trainer):
             self.trainer.fit(self.module, **loaders, ckpt_path=goes_on)
-        if self.trainer.state.status != "finished":
-            raise KeyboardInterrupt
         best = self.home / self.recipe.checkpoint
         if not best.exists():
             raise FileNotFoundError(
@@ -123,12 +132,12 @@ class Member:
             Exception: what the step, the loader or the reading of the scores raises.
         """
         overridden = self.lightning.utilities.model_helpers.is_overridden
-        hook: Literal["val", "test"] = "val" if overridden("validation_step", self.module) else "test"
+        hook: Literal["val", "test"] = "val" if overridden("validation_step", uncompiled(self.module)) else "test"
         collector = ScoreCollector(self.home, **self.recipe.reading)
         trainer = self._trainer(**WHOLE, callbacks=[collector], logger=False)
         number = len((self.data.train if part == "train" else self.data.val).dataset) if rows is None else len(rows)
         clear_scores(self.home)
-        with self.data.for_scores(part, rows, hook) as loaders:
+        with self.data.for_scores(part, rows, hook) as loaders, interrupt_ends_all(trainer):
             run = trainer.validate if hook == "val" else trainer.test
             run(self.module, **loaders, verbose=False)
         return read_scores(self.home, number)
@@ -136,7 +145,7 @@ class Member:
     def _load(self, best: Path) -> None:
         # this process has just written it, and it may hold what callbacks keep, of any type
         content = torch.load(best, map_location="cpu", weights_only=False)
-        self.module.load_state_dict(content["state_dict"])
+        uncompiled(self.module).load_state_dict(content["state_dict"])
 
     def _trainer(self, **others: Any) -> Any:
         given = copy.deepcopy(dict(self.recipe.trainer))
@@ -144,19 +153,32 @@ class Member:
 
     def _callbacks(self) -> dict[str, Any]:
         recipe, kept = self.recipe, []
-        make = self.lightning.callbacks.ModelCheckpoint
         goes_on = recipe.resume == "checkpoint"
-        common: dict[str, Any] = {"dirpath": self.home, "enable_version_counter": False}
         if recipe.monitor:
-            best = {"filename": "best", "monitor": recipe.monitor, "mode": recipe.mode, "save_last": goes_on}
-            kept = [make(**common, **best)]
+            best = partial(best_checkpoint, monitor=recipe.monitor, mode=recipe.mode, save_last=goes_on)
+            kept = [best(self.lightning, self.home)]
         elif goes_on:
-            kept = [make(**common, filename="last")]
+            make = self.lightning.callbacks.ModelCheckpoint
+            kept = [make(self.home, filename="last", enable_version_counter=False)]
         final = None if recipe.monitor else self.home / recipe.checkpoint
         noting = FitNotes(self.home / NOTED, final=final, best=kept[0] if recipe.monitor else None)
         more = [] if recipe.callbacks is None else list(recipe.callbacks(self.number))
         loggers = False if recipe.loggers is None else list(recipe.loggers(self.number))
         return {"callbacks": [*more, noting, *kept], "logger": loggers}
+
+
+def check_launcher(trainer: Any) -> None:
+    """Raise where each rank would run the user's script, and so a driver of its own.
+
+    Raises:
+        ValueError: with the cure.
+    """
+    if ranks_run_the_script(trainer):
+        raise ValueError(
+            f"`strategy` is {type(trainer.strategy).__name__} on {trainer.world_size} devices, whose ranks each run "
+            'this script, and would each drive all members. Pass strategy="ddp_fork", or "ddp_spawn" where the script '
+            'has an `if __name__ == "__main__":`, or devices=1.'
+        )
 
 
 class FitNotes(AnyCallback):
@@ -177,6 +199,5 @@ class FitNotes(AnyCallback):
         """Write epochs, steps and figures."""
         if trainer.is_global_zero:
             score = None if self.best is None else self.best.best_model_score
-            figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
-            noted = {"epochs": trainer.current_epoch, "steps": trainer.global_step, "figures": figures}
+            noted = {"epochs": trainer.current_epoch, "steps": trainer.global_step, "figures": figures_of(trainer)}
             write_json(self.path, undefined_to_none({**noted, "score": None if score is None else float(score)}))

@@ -1,4 +1,4 @@
-"""What drivers take, and what of it may differ when a run is started again."""
+"""Options of drivers and of their Trainers, and which may differ when a run is started again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which rows a member is trained on, told by the seed and its number, and by weights where there are such."""
+"""Bootstrap and weighted resamples of training rows, told by the seed and a member's number."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_posttrain.ensembles.drivers.randomness import seed_of
+from lightning_posttrain.core.runs.isolation import seed_of
 
 BOOTSTRAP, WEIGHTED, JUDGED = 1, 2, 3
 """Purposes of seeds; 0 is the fit."""

@@ -1,4 +1,4 @@
-"""What a driver gives back."""
+"""The result of a driver: its members, their weights, and figures of them together."""
 
 from __future__ import annotations
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import Unpack
@@ -17,6 +16,9 @@ from lightning_posttrain.classification import EvalBatch, EvaluationOptions, Str
 from lightning_posttrain.core.capture.loaders import RowCounter, named_loaders
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.stream.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
 
 FILES = "scores.rank*.pt"
 

@@ -1,4 +1,4 @@
-"""Members that differ in their seeds alone."""
+"""Deep ensembles: members that differ in their seeds alone."""
 
 from __future__ import annotations
 

@@ -1,11 +1,10 @@
-"""Whose process a trial runs in, and whether that process still lives."""
+"""Which process owns a run, and whether that process still lives."""
 
 from __future__ import annotations
 
 import os
 import socket
 import subprocess
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,17 +18,15 @@ def this_process() -> dict[str, Any]:
     return {"host": socket.gethostname(), "where": _namespace(), "pid": os.getpid(), "started": _started(os.getpid())}
 
 
-def is_dead(owner: Mapping[str, Any], *, seen: float, grace: float) -> bool:
-    """Whether a process has ended: known at once on this machine, and taken for so elsewhere after a silence.
+def has_ended(owner: Mapping[str, Any]) -> bool | None:
+    """Whether a process has ended; None for one of another machine or container, of which nothing is known here.
 
     Args:
         owner: what ``this_process`` gave there.
-        seen: when it last gave a sign of life, in seconds since the epoch.
-        grace: seconds of silence after which a process of another machine is taken for dead.
     """
-    if owner["host"] == socket.gethostname() and owner["where"] == _namespace():
-        return bool(_started(owner["pid"]) != owner["started"])
-    return time.time() - seen > grace
+    if owner["host"] != socket.gethostname() or owner["where"] != _namespace():
+        return None
+    return bool(_started(owner["pid"]) != owner["started"])
 
 
 def _namespace() -> str:

@@ -1,4 +1,4 @@
-"""What Lightning says of every Trainer it makes, which of a hundred trials hides what they found."""
+"""What Lightning says of every Trainer, which of many hides what they found."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lightning_posttrain.core.callback.from_lightning import rank_zero
+from lightning_utilities.core import rank_zero
 
 CHATTER = ("GPU available", "TPU available", "HPU available", "💡 Tip", "`Trainer.fit` stopped: `max_")
-
-
 OF_LIGHTNING = r"`isinstance\(treespec, LeafSpec\)` is deprecated"
 """A warning of torch about Lightning's code, which each Trainer would show again."""
 
 
 @contextmanager
 def without_chatter() -> Iterator[None]:
-    """Let Lightning leave out what is the same for every trial; warnings and all else it says."""
+    """Let Lightning leave out what is the same for every Trainer; warnings and all else it says."""
     heard = rank_zero.log
     heard.addFilter(_is_worth_saying)
     try:
