@@ -12,15 +12,16 @@ import weakref
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from torch.multiprocessing import ProcessRaisedException
 from torch.utils.data import DataLoader
 
+from lightning_posttrain.core.runs.chatter import without_chatter
 from lightning_posttrain.core.runs.failures import LONGEST, free_memory, reason_of
 from lightning_posttrain.core.runs.isolation import isolated, seed_of
 from lightning_posttrain.core.runs.trainers import (
     interrupt_ends_all,
     lightning_of,
-    quiet,
     ranks_run_the_script,
 )
 from tests import toys
@@ -135,14 +136,15 @@ def test_an_interrupt_is_one_and_an_exit_of_the_users_stays_an_exit():
         raise SystemExit(3)
 
 
-def test_lightning_is_quiet_unless_a_progress_bar_is_asked_for():
-    logger = logging.getLogger("lightning.pytorch")
-    before = logger.level
-    for options, heard in (({}, False), ({"enable_progress_bar": False}, False), ({"enable_progress_bar": True}, True)):
-        with quiet(options):
-            assert logger.isEnabledFor(logging.INFO) is (heard and before <= logging.INFO)
-            assert logger.isEnabledFor(logging.WARNING)
-        assert logger.level == before
+def test_what_lightning_says_of_every_trainer_is_left_out_and_all_else_is_heard(caplog):
+    with caplog.at_level(logging.INFO):
+        for _ in range(2):
+            with without_chatter():
+                rank_zero_info("GPU available: False, used: False")
+                rank_zero_info("Restored all states")
+        rank_zero_info("GPU available: after it")
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["Restored all states", "Restored all states", "GPU available: after it"]
 
 
 def test_the_reason_of_a_rank_that_failed_is_its_own_error():
