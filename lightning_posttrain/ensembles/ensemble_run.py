@@ -23,7 +23,8 @@ from lightning_posttrain.ensembles.kept_scores import RowScores
 from lightning_posttrain.ensembles.members.state import MemberState
 from lightning_posttrain.ensembles.reporting import report_judged
 from lightning_posttrain.ensembles.result import EnsembleReport
-from lightning_posttrain.ensembles.wanted import NO_CHECKPOINTS, Standing, Wanted
+from lightning_posttrain.ensembles.standing import Standing
+from lightning_posttrain.ensembles.wanted import NO_CHECKPOINTS, Wanted
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer

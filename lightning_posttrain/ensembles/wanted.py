@@ -16,50 +16,19 @@ from lightning_posttrain.core.callback.options import at_least, one_of
 from lightning_posttrain.core.stream.ranks import on_each_rank, worked_out_first
 from lightning_posttrain.core.stream.run import run_folder
 from lightning_posttrain.core.stream.stream import EvaluationStream
-from lightning_posttrain.ensembles.fit import BEST, EnsembleFit, FittedMember, folder_of
+from lightning_posttrain.ensembles.fit import EnsembleFit, FittedMember, folder_of
 from lightning_posttrain.ensembles.functional.combination import Combination
 from lightning_posttrain.ensembles.judging import Strategy
 from lightning_posttrain.ensembles.members.files import checkpoints_at, checkpoints_of, distinct
 from lightning_posttrain.ensembles.members.running import Members
 from lightning_posttrain.ensembles.members.state import Mark, MemberState, module_member, read_members
 from lightning_posttrain.ensembles.network import EnsembleNetwork
+from lightning_posttrain.ensembles.standing import Standing
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
 Said = str | Path | nn.Module
-
-
-@dataclass(frozen=True, eq=False)
-class Standing:
-    """Members that are ready to be run.
-
-    Args:
-        members: run them.
-        states: theirs, in order.
-        fit: what was fitted to them, or None.
-    """
-
-    members: Members
-    states: Sequence[MemberState]
-    fit: EnsembleFit | None
-
-    @property
-    def strategies(self) -> dict[str, Strategy]:
-        """What is judged, the best member alone first; where nothing was fitted, what needs no fit."""
-        if self.fit is not None:
-            ways: dict[str, Strategy] = {**self.fit.strategies, **self.fit.alone}
-            return {name: ways[name] for name in self.fit.validation}
-        equal = torch.full((len(self.states),), 1 / len(self.states), dtype=torch.float64)
-        means = {"mean": Combination("probabilities", equal), "mean_logits": Combination("logits", equal)}
-        return {BEST: len(self.states) - 1, **(means if len(self.states) > 1 else {})}
-
-    @property
-    def shipped(self) -> str:
-        """The strategy whose scores others read: what was chosen, else the mean."""
-        if self.fit is not None:
-            return self.fit.chosen
-        return "mean" if len(self.states) > 1 else BEST
 
 
 @dataclass(frozen=True, eq=False)
