@@ -115,6 +115,8 @@ class CheckpointEnsemble(StreamCallback):
     def network(self, model: nn.Module, strategy: str | None = None) -> EnsembleNetwork:
         """The ensemble as one module, from inputs to log-probabilities; that of multilabel tasks to log-odds.
 
+        Each member is called as in the step, or by ``forward_fn``, where that was given.
+
         Args:
             model: of the architecture of the members; it stays as it is.
             strategy: name of one; default: the one that is kept, else the best member alone.
@@ -124,7 +126,7 @@ class CheckpointEnsemble(StreamCallback):
         """
         if self.fit is None:
             raise ValueError("nothing was fitted. Run fit or validate before, or read EnsembleFit.read(folder).")
-        return self.wanted.network(self.fit, model, strategy)
+        return self.wanted.network(self.fit, model, strategy, self.forward_fn)
 
     def start(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         """Begin a run."""
