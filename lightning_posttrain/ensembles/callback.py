@@ -94,6 +94,8 @@ class CheckpointEnsemble(StreamCallback):
     def network(self, model: nn.Module, strategy: str | None = None) -> EnsembleNetwork:
         """The ensemble as one module, from inputs to log-probabilities; that of multilabel tasks to log-odds.
 
+        Each member is called as in the step, or by ``forward_fn``, where that was given.
+
         Args:
             model: of the architecture of the members; it stays as it is.
             strategy: name of one; default: the one that is kept, else the best member alone.
@@ -103,7 +105,7 @@ class CheckpointEnsemble(StreamCallback):
         """
         if self.fit is None:
             raise ValueError("nothing was fitted. Run fit or validate before, or test with the ckpt_path of a member.")
-        return self._run.wanted.network(self.fit, model, strategy)
+        return self._run.wanted.network(self.fit, model, strategy, self._run.forward_fn)
 
     def start(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         """Begin a run."""

@@ -60,7 +60,7 @@ class EnsembleRun:
         self.wanted = wanted
         self.followers = followers
         self._strategies = tuple(STRATEGIES) if strategies is None else tuple(strategies)
-        self._soups, self._folds, self._forward_fn = soups, folds, forward_fn
+        self._soups, self._folds, self.forward_fn = soups, folds, forward_fn
         self.fit: EnsembleFit | None = None
         self._gathering = Gathering()
         self._last: Evaluation | None = None
@@ -112,7 +112,7 @@ class EnsembleRun:
         if standing is None or key.startswith("val/"):
             return
         _check_fit(standing.fit, batch.num_classes, key)
-        batches = standing.members.scores(trainer, again.module, again, batch, forward_fn=self._forward_fn)
+        batches = standing.members.scores(trainer, again.module, again, batch, forward_fn=self.forward_fn)
         if key == "val":
             self._rows = self._rows or rows_of(trainer, len(batches), batch.num_classes, labels=batch.multilabel)
             self._rows.update(batches)
@@ -170,7 +170,7 @@ class EnsembleRun:
     ) -> EnsembleReport:
         """Fit the strategies to members, and keep that; all ranks together."""
         on, labels = self.wanted.on, reading.task == "multilabel"
-        judging = JudgingPass(trainer, module, reading, columns=columns, on=on, forward_fn=self._forward_fn)
+        judging = JudgingPass(trainer, module, reading, columns=columns, on=on, forward_fn=self.forward_fn)
         if trainer.state.fn == "fit":
             table = table_of(trainer, states, self._gathering, judging)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, final
@@ -142,6 +142,25 @@ class EnsembleNetwork(nn.Module):
                 coefficients=self.coefficients,
                 bias=self.bias,
             )
+
+
+@final
+class Through(nn.Module):
+    """A module whose output a function gives, as where its step does more than to call it.
+
+    Args:
+        module: given to the function.
+        forward_fn: from the module and inputs to scores.
+    """
+
+    def __init__(self, module: nn.Module, forward_fn: Callable[[nn.Module, Any], Tensor]) -> None:
+        super().__init__()
+        self.module = module
+        self.forward_fn = forward_fn
+
+    def forward(self, inputs: Any) -> Tensor:
+        """What the function gives."""
+        return self.forward_fn(self.module, inputs)
 
 
 def _is_pair(output: Tensor, task: Task) -> bool:

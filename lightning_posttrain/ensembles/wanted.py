@@ -19,10 +19,10 @@ from lightning_posttrain.core.stream.stream import EvaluationStream
 from lightning_posttrain.ensembles.fit import EnsembleFit, FittedMember, folder_of
 from lightning_posttrain.ensembles.functional.combination import Combination
 from lightning_posttrain.ensembles.judging import Strategy
-from lightning_posttrain.ensembles.members.files import checkpoints_at, checkpoints_of, distinct
+from lightning_posttrain.ensembles.members.files import as_loaded, checkpoints_at, checkpoints_of, distinct
 from lightning_posttrain.ensembles.members.running import Members
 from lightning_posttrain.ensembles.members.state import Mark, MemberState, module_member, read_members
-from lightning_posttrain.ensembles.network import EnsembleNetwork
+from lightning_posttrain.ensembles.network import EnsembleNetwork, Through
 from lightning_posttrain.ensembles.standing import Standing
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Wanted:
                 f"checkpoints: {apart[0]}"
             )
         given = [module_member(each, f"module {i}", base=module) for i, each in enumerate(self.modules, 1)]
-        return distinct([*(read if self.averages else _own(read)), *given])
+        return distinct([*(read if self.averages else as_loaded(read)), *given])
 
     def _fewer(self, trainer: Trainer, states: list[MemberState], losses: Mapping[Mark, float]) -> list[MemberState]:
         """Those with the lowest log loss; of those that were not judged the latest."""
@@ -174,13 +174,16 @@ class Wanted:
         where = member.file or "a module"
         raise ValueError(f"{where} has other weights than when the ensemble was fitted to it. {ANEW}")
 
-    def network(self, fit: EnsembleFit, model: nn.Module, strategy: str | None) -> EnsembleNetwork:
+    def network(
+        self, fit: EnsembleFit, model: nn.Module, strategy: str | None, forward_fn: Any = None
+    ) -> EnsembleNetwork:
         """An ensemble as one module.
 
         Args:
             fit: what was fitted.
             model: of the members' architecture; it stays as it was.
             strategy: name of one, or None for the one that was chosen.
+            forward_fn: from the module and inputs to scores, or None.
 
         Raises:
             ValueError: there is no such strategy, or a member is gone.
@@ -191,15 +194,18 @@ class Wanted:
         how, known = ways[strategy or fit.chosen], [*fit.members, *fit.soups]
         if isinstance(how, int):
             known, how = [known[how]], Combination("probabilities", torch.ones(1, dtype=torch.float64))
-        start = f"{fit.entry}." if fit.entry else ""
+        whole = forward_fn is not None or not fit.entry
+        start, within = "" if whole else f"{fit.entry}.", "module." if forward_fn is not None else ""
         states: list[Mapping[str, Tensor]] = [{}] * len(how.weights)
         for place in how.used:
             tensors = self.of_fit(fit, known[place], model).tensors
-            states[place] = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
+            own = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
+            states[place] = {within + key: value for key, value in own.items()}
         names = [member.name for member in known[: len(how.weights)]]
         task: Any = fit.task
         scores: ScoreKind = "probabilities" if fit.squashed else "logits"
-        return EnsembleNetwork(model.get_submodule(fit.entry), states, how, task=task, scores=scores, names=names)
+        network = model.get_submodule(fit.entry) if forward_fn is None else Through(model, forward_fn)
+        return EnsembleNetwork(network, states, how, task=task, scores=scores, names=names)
 
 
 NO_CHECKPOINTS = (
@@ -212,9 +218,3 @@ OTHERS = (
 )
 ANEW = "Run validate with the same CheckpointEnsemble, which fits anew to the members that are there."
 """How an ensemble is had again."""
-
-
-def _own(states: Sequence[MemberState]) -> list[MemberState]:
-    """Of each file the weights that it is loaded with."""
-    first = {state.source: state for state in reversed(states)}
-    return [state for state in states if first[state.source] is state]

@@ -105,6 +105,10 @@ def test_forward_fn_cures_it(kind, function):
         with torch.no_grad():
             scores = function(other.eval(), TEST.tensors[0])
         assert member.log_loss == pytest.approx(log_loss(softmax(scores.double().numpy()), target), abs=1e-6)
+    for name in ensemble.fit.strategies:
+        with torch.no_grad():
+            found = ensemble.network(module, name)(TEST.tensors[0]).double().exp().numpy()
+        assert log_loss(found, target) == pytest.approx(ensemble.results["test"][name].log_loss, abs=1e-5)
 
 
 def test_files_of_another_model_in_the_folder_of_the_run_are_left_out_in_one_sentence(tmp_path):

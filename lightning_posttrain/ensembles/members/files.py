@@ -76,6 +76,12 @@ def distinct(members: Sequence[MemberState]) -> list[MemberState]:
     return with_names(list(first.values()))
 
 
+def as_loaded(members: Sequence[MemberState]) -> list[MemberState]:
+    """Of each file the weights that it is loaded with."""
+    first = {member.source: member for member in reversed(members)}
+    return [member for member in members if first[member.source] is member]
+
+
 def _inside(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
 
