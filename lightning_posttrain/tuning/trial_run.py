@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
@@ -36,12 +36,14 @@ class TrialRun:
         asked: what the study is for.
         data: of all trials.
         options: of all Trainers.
+        warned: warnings that a trial has shown, and the next does not again.
     """
 
     build: Build
     asked: Asked
     data: Any
     options: Mapping[str, Any]
+    warned: set[tuple[Any, ...]] = field(default_factory=set)
 
     def run(self, taken: Taken, reports: Reports) -> Outcome:
         """Build and fit; an error of the trial is its outcome.
@@ -51,7 +53,7 @@ class TrialRun:
         """
         home = self.asked.folder / folder_of(taken.number)
         try:
-            with seeded(seed_of(self.asked.seed, taken.order, "trial")), without_chatter():
+            with seeded(seed_of(self.asked.seed, taken.order, "trial")), without_chatter(self.warned):
                 return self._fit(taken, reports, home)
         except StudyRefused:
             raise
@@ -67,7 +69,7 @@ class TrialRun:
         """Figures on test of a trial, from the checkpoint of its best epoch."""
         # of the same folder as its fit, or its checkpoint callback warns that it has moved
         home = self.asked.folder / folder_of(taken.number)
-        with seeded(seed_of(self.asked.seed, taken.order, "trial")), without_chatter():
+        with seeded(seed_of(self.asked.seed, taken.order, "trial")), without_chatter(self.warned):
             one = built(self.build, taken.params, data=self.data, options={**self.options, "logger": False})
             trainer = self._trainer(one, home, None)
             trainer.test(one.module, *one.loaders("test"), ckpt_path=self.asked.folder / checkpoint, verbose=False)
