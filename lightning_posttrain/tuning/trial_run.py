@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
@@ -31,12 +31,14 @@ class TrialRun:
         asked: what the study is for.
         data: of all trials.
         options: of all Trainers.
+        warned: warnings that a trial has shown, and the next does not again.
     """
 
     build: Build
     asked: Asked
     data: Any
     options: Mapping[str, Any]
+    warned: set[tuple[Any, ...]] = field(default_factory=set)
 
     def run(self, taken: Taken, reports: Reports) -> Outcome:
         """Build and fit; an error of the trial is its outcome, and all of it is in ``error.txt`` of its folder.
@@ -46,7 +48,7 @@ class TrialRun:
         """
         home = self.asked.folder / folder_of(taken.number)
         try:
-            with isolated(self._seed(taken)), without_chatter():
+            with isolated(self._seed(taken)), without_chatter(self.warned):
                 return self._fit(taken, reports, home)
         except StudyRefused:
             raise
@@ -61,7 +63,7 @@ class TrialRun:
         """Figures on test of a trial, from the checkpoint of its best epoch."""
         # of the same folder as its fit, or its checkpoint callback warns that it has moved
         home = self.asked.folder / folder_of(taken.number)
-        with isolated(self._seed(taken)), without_chatter():
+        with isolated(self._seed(taken)), without_chatter(self.warned):
             one = built(self.build, taken.params, data=self.data, options={**self.options, "logger": False})
             trainer = self._trainer(one, home, None)
             with interrupt_ends_all(trainer):

@@ -139,7 +139,7 @@ def test_an_interrupt_is_one_and_an_exit_of_the_users_stays_an_exit():
 def test_what_lightning_says_of_every_trainer_is_left_out_and_all_else_is_heard(caplog):
     with caplog.at_level(logging.INFO):
         for _ in range(2):
-            with without_chatter():
+            with without_chatter(set()):
                 rank_zero_info("GPU available: False, used: False")
                 rank_zero_info("Restored all states")
         rank_zero_info("GPU available: after it")

@@ -3,6 +3,7 @@
 import importlib
 import json
 import math
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -298,6 +299,17 @@ def test_lines_that_are_the_same_for_every_trial_are_not_said(tmp_path, caplog):
     assert not any(line.startswith(("GPU available", "TPU available", "`Trainer.fit` stopped")) for line in said)
     rank_zero_info("GPU available: after it")
     assert caplog.records[-1].getMessage() == "GPU available: after it"
+
+
+def test_a_warning_of_every_trial_is_shown_once(tmp_path):
+    def build(params):
+        warnings.warn("a batch is small", UserWarning, stacklevel=1)
+        return searches.net(params)
+
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        searches.run(tmp_path / "s", build, trials=3)
+    assert [str(each.message) for each in shown].count("a batch is small") == 1
 
 
 def test_files_that_cannot_be_written_cost_no_trial(tmp_path, monkeypatch):

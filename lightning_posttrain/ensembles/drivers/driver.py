@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -35,12 +35,14 @@ class Run:
         data: what they are trained on.
         rows: of the training dataset; 0 where they are not known.
         folder: where they are kept.
+        warned: warnings that were shown.
     """
 
     recipe: Recipe
     data: Data
     rows: int
     folder: Path
+    warned: set[tuple[Any, ...]] = field(default_factory=set)
 
     def home(self, member: int) -> Path:
         """A member's folder."""
@@ -188,7 +190,7 @@ class Driver(ABC):
         """Fit one member; a failure of the fit is recorded, one of its making is raised."""
         home, seed = run.home(number), seed_of(self.seed, number)
         disk.begin(home, keep=run.recipe.resume == "checkpoint")
-        with without_chatter(), isolated(seed):
+        with without_chatter(run.warned), isolated(seed):
             record = self._tried(run, Member(run.recipe, run.data, number=number, seed=seed, home=home))
         disk.end(home, record)
         if record.reason:
