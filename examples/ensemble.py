@@ -66,7 +66,7 @@ def noisy_loaders() -> list[DataLoader[tuple[Tensor, ...]]]:
     images, target = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16, torch.tensor(digits.target)
     generator = torch.Generator().manual_seed(0)
     noisy = images + NOISE * torch.randn(images.shape, generator=generator)
-    parts = torch.randperm(len(target), generator=generator).split([300, 1120, 377])
+    parts = torch.split(torch.randperm(len(target), generator=generator), [300, 1120, 377])
     data = [TensorDataset(noisy[rows], target[rows]) for rows in parts]
     return [DataLoader(part, batch_size=32, shuffle=i == 0) for i, part in enumerate(data)]
 
