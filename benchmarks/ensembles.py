@@ -2,9 +2,9 @@
 
     python benchmarks/ensembles.py [--rounds 5] [--only tests fits]
 
-CPU seconds, the least of interleaved rounds in one process, one thread; a forward of a member is measured in the same
-rounds, on the same batches. What is worked out once a run, as starting the trainer and drawing, is left out: times are
-those of a run of many batches less those of one of few.
+CPU seconds, one thread, one process, in rounds in which all take turns. Behind each batch of a test one forward of a
+member alone is timed, of the same pictures; ratios are medians over batches of what a batch takes, its loading and the
+trainer's own work included, by that forward. What is done once a run, as reading members and drawing, is left out.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any, final
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
@@ -37,8 +38,7 @@ from lightning_posttrain.ensembles.judging import KINDS, Judge
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.accumulate import resnet18
 
-FEW, MANY = 2, 18
-"""Batches of the two runs whose difference is looked at."""
+BATCHES = 24
 Work = Callable[[], Any]
 
 
@@ -146,17 +146,6 @@ class Setting:
         data = self.data(batches)
         return lambda: self.trainer(callbacks()).test(module, data, verbose=False)
 
-    def forwards(self, batches: int) -> Work:
-        """What one member takes for the same batches, alone and without a trainer."""
-        pictures, net = [x for x, _ in self.data(batches)], self.first.net.eval()
-
-        def work() -> None:
-            with torch.inference_mode():
-                for x in pictures:
-                    net(x)
-
-        return work
-
 
 @final
 class Figures(StreamCallback):
@@ -174,19 +163,42 @@ class Figures(StreamCallback):
         yield from ()
 
 
-def per_batch(setting: Setting, rounds: int) -> dict[str, float]:
-    """CPU milliseconds of a batch: of a member's forward, of tests of a module, and of one with all members."""
+class Stopwatch(Callback):
+    """CPU seconds of each batch of a test, its loading included, and right behind it those of a forward alone."""
+
+    def __init__(self, net: nn.Module) -> None:
+        self.net = net.eval()
+        self.pairs: list[tuple[float, float]] = []
+        self.begun: float | None = None
+
+    def on_test_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, *_: Any) -> None:
+        now = time.process_time()
+        with torch.inference_mode():
+            self.net(batch[0])
+        end = time.process_time()
+        if self.begun is not None:
+            self.pairs.append((now - self.begun, end - now))
+        self.begun = time.process_time()
+
+
+def per_batch(setting: Setting, rounds: int) -> dict[str, tuple[float, float]]:
+    """Forwards of a member that a batch takes, and milliseconds of a forward, of tests with and without members."""
     ensemble = setting.ensemble()
-    works: dict[str, Work] = {}
-    for name, number in (("few", FEW), ("many", MANY)):
-        works[f"forward/{name}"] = setting.forwards(number)
-        works[f"bare/{name}"] = setting.test(setting.first, number, list)
-        works[f"metrics/{name}"] = setting.test(setting.first, number, lambda: [Figures(on_error="raise")])
-        works[f"ensemble/{name}"] = setting.test(setting.live, number, lambda: [ensemble])
-        works[f"live member/{name}"] = setting.test(setting.first, number, lambda: [ensemble])
-    found = least(works, rounds)
-    kinds = dict.fromkeys(name.partition("/")[0] for name in works)
-    return {kind: 1000 * (found[f"{kind}/many"] - found[f"{kind}/few"]) / (MANY - FEW) for kind in kinds}
+    kinds: dict[str, tuple[LightningModule, Callable[[], Any]]] = {
+        "bare": (setting.first, list),
+        "metrics": (setting.first, lambda: [Figures(on_error="raise")]),
+        "ensemble": (setting.live, lambda: [ensemble]),
+        "live member": (setting.first, lambda: [ensemble]),
+    }
+    taken: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}
+    for number in range(rounds + 1):
+        for kind, (module, callbacks) in kinds.items():
+            watch = Stopwatch(setting.first.net)
+            setting.test(module, BATCHES, lambda c=callbacks, w=watch: [*c(), w])()
+            if number:  # the first round warms up
+                taken[kind] += watch.pairs
+    forward = {kind: 1000 * median(one for _, one in pairs) for kind, pairs in taken.items()}
+    return {kind: (median(whole / one for whole, one in pairs), forward[kind]) for kind, pairs in taken.items()}
 
 
 def beside_tests(rounds: int, members: int = 5, batch: int = 64) -> None:
@@ -197,9 +209,8 @@ def beside_tests(rounds: int, members: int = 5, batch: int = 64) -> None:
     for name in NETS:
         with tempfile.TemporaryDirectory() as folder:
             ms = per_batch(Setting(Path(folder), name, members, 10, batch), rounds)
-        one = ms["forward"]
-        cells = [ms["bare"], members * ms["metrics"], ms["live member"], ms["ensemble"]]
-        print(f"| {name} | {' | '.join(f'{cell / one:.2f}' for cell in cells)} | {one:.1f} |", flush=True)
+        cells = [ms["bare"][0], members * ms["metrics"][0], ms["live member"][0], ms["ensemble"][0]]
+        print(f"| {name} | {' | '.join(f'{cell:.2f}' for cell in cells)} | {ms['bare'][1]:.1f} |", flush=True)
 
 
 def growth(rounds: int) -> None:
@@ -210,9 +221,9 @@ def growth(rounds: int) -> None:
     for members, classes in ((2, 10), (5, 10), (10, 10), (5, 100), (5, 1000)):
         with tempfile.TemporaryDirectory() as folder:
             ms = per_batch(Setting(Path(folder), "CNN", members, classes, 64), rounds)
-        one, taken = ms["forward"], ms["live member"]
-        beyond = taken - members * one
-        print(f"| {members}, {classes:,} | {taken / one:.2f} | {beyond / one:.2f} | {beyond:.1f} |", flush=True)
+        taken, one = ms["live member"]
+        beyond = taken - members
+        print(f"| {members}, {classes:,} | {taken:.2f} | {beyond:.2f} | {beyond * one:.1f} |", flush=True)
 
 
 def bookkeeping(rounds: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -22,6 +22,8 @@ Strategy: TypeAlias = Combination | int
 KINDS = (LossSums, ReliabilityBins)
 AT_ONCE = 1 << 22
 """Log-probabilities of all members that are worked on at a time, so that a segmentation needs little memory."""
+TOGETHER = 1 << 16
+"""Those of small batches that wait for each other, as the time for few is that for many."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,20 @@ class Figures:
     log_loss: float
     brier: float
     ece: float
+
+
+class Scored:
+    """A batch as each strategy scores it, worked out when asked for.
+
+    Args:
+        by: gives the batch of a strategy, with the disagreement of the members.
+    """
+
+    def __init__(self, by: Callable[[str], EvalBatch]) -> None:
+        self._by = by
+
+    def __getitem__(self, name: str) -> EvalBatch:
+        return self._by(name)
 
 
 class Judge:
@@ -58,6 +74,7 @@ class Judge:
         self._strategies = strategies
         self._parts: dict[str, Part] = {name: reading.part(likeness, KINDS, device) for name in strategies}
         self._members = [reading.part(likeness, KINDS, device) for _ in range(members)]
+        self._waiting: list[Sequence[EvalBatch]] = []
         with torch.inference_mode(False):
             spread = torch.float32 if device.type == "mps" else torch.float64
             self._pairs = PairSums(len(strategies), members, spread=spread).to(device)
@@ -65,28 +82,48 @@ class Judge:
     @property
     def metrics(self) -> list[StreamMetric]:
         """All that is summed over ranks."""
+        self._flush()
         parts = [*self._parts.values(), *self._members]
         for part in parts:
             part.flush()
         return [*(metric for part in parts for metric in part.metrics.values()), self._pairs]
 
-    def add(self, batches: Sequence[EvalBatch]) -> dict[str, EvalBatch]:
-        """Fold a batch as each member scores it; the same as each strategy does."""
-        pieces = [self._piece(piece) for piece in zip(*map(_pieces, batches), strict=True)]
-        return {name: _joined([piece[name] for piece in pieces], batches[0]) for name in self._strategies}
+    def add(self, batches: Sequence[EvalBatch]) -> Scored:
+        """Fold a batch as each member scores it; gives it as a strategy does, by its name."""
+        whole = [replace(each, inputs=None, index=None, context=()) for each in batches]
+        self._waiting.append(whole)
+        if batches[0].samples is not None or sum(map(_amount, self._waiting)) >= TOGETHER:
+            self._flush()
+        return Scored(lambda name: self._scored(name, batches))
 
     @torch.no_grad()
-    def _piece(self, batches: tuple[EvalBatch, ...]) -> dict[str, EvalBatch]:
-        logp = member_rows(torch.stack([batch.scores for batch in batches], 1), self._reading.task)
+    def _scored(self, name: str, batches: Sequence[EvalBatch]) -> EvalBatch:
+        pieces = []
+        for piece in zip(*map(_pieces, batches), strict=True):
+            logp = self._rows(piece)
+            apart = entropy_parts(logp).information.view(piece[0].size, -1).mean(1) if piece[0].size else None
+            pieces.append(replace(self._combined(self._strategies[name], logp, piece), disagreement=apart))
+        return _joined(pieces, batches[0])
+
+    def _rows(self, batches: Sequence[EvalBatch]) -> Tensor:
+        return member_rows(torch.stack([batch.scores for batch in batches], 1), self._reading.task)
+
+    def _flush(self) -> None:
+        """Fold what has waited."""
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            for piece in zip(*(_pieces(_together(each)) for each in zip(*waiting, strict=True)), strict=True):
+                self._piece(piece)
+
+    @torch.no_grad()
+    def _piece(self, batches: tuple[EvalBatch, ...]) -> None:
+        logp = self._rows(batches)
         found = {name: self._combined(each, logp, batches) for name, each in self._strategies.items()}
         for name, batch in found.items():
             self._parts[name].add(batch)
         for part, batch in zip(self._members, batches, strict=True):
             part.add(batch)
-        entropy = entropy_parts(logp)
-        self._pairs.update(Judged(list(found.values()), batches, torch.stack(entropy[:2])))
-        apart = entropy.information.view(batches[0].size, -1).mean(1) if batches[0].size else None
-        return {name: replace(batch, disagreement=apart) for name, batch in found.items()}
+        self._pairs.update(Judged(list(found.values()), batches, torch.stack(entropy_parts(logp)[:2])))
 
     def _combined(self, how: Strategy, logp: Tensor, batches: Sequence[EvalBatch]) -> EvalBatch:
         """A batch as a strategy scores it; a member that stands alone, as it scores it itself."""
@@ -100,6 +137,7 @@ class Judge:
 
     def results(self) -> tuple[dict[str, Figures], list[Figures], Pairs]:
         """The figures of each strategy and of each member, and what follows from the same samples."""
+        self._flush()
         return (
             {name: self._figures(part) for name, part in self._parts.items()},
             [self._figures(part) for part in self._members],
@@ -116,6 +154,23 @@ class Judge:
         accuracy = right / (right + wrong) if right + wrong else float("nan")
         loss, brier = float(losses.log_loss), float(losses.brier)
         return Figures(accuracy, loss, brier, bins.ece if self._reading.task == "multiclass" else bins.ece_of_one)
+
+
+def _amount(batches: Sequence[EvalBatch]) -> int:
+    """How many scores there are of all members."""
+    return batches[0].scores.numel() * len(batches)
+
+
+def _together(batches: Sequence[EvalBatch]) -> EvalBatch:
+    """Batches of one member as one."""
+    if len(batches) == 1:
+        return batches[0]
+    scores, target = (torch.cat([getattr(batch, part) for batch in batches]) for part in ("scores", "target"))
+    masked = any(batch.valid is not None for batch in batches)
+    valid = [
+        torch.ones_like(batch.target, dtype=torch.bool) if batch.valid is None else batch.valid for batch in batches
+    ]
+    return replace(batches[0], scores=scores, target=target, valid=torch.cat(valid) if masked else None)
 
 
 def _pieces(batch: EvalBatch) -> Iterator[EvalBatch]:

@@ -25,7 +25,8 @@ CHOSEN: Color = (232, 240, 250)
 def ensemble_artifacts(report: EnsembleReport, *, tag: str, title: str) -> Iterator[Tagged]:
     """The strategies, and what tells the members apart, under tags that begin with ``tag``."""
     yield Tagged(f"{tag}/strategies", strategies_image(report, title))
-    yield Tagged(f"{tag}/figures", strategies_table(report))
+    yield Tagged(f"{tag}/strategies_table", strategies_table(report))
+    yield Tagged(f"{tag}/figures", figures_table(report))
     yield Tagged(f"{tag}/members_table", members_table(report))
     if len(report.members) > 1 and report.diversity is not None:
         yield Tagged(f"{tag}/members", members_image(report, title))
@@ -120,7 +121,23 @@ COLUMNS = (
 
 
 def strategies_table(report: EnsembleReport) -> Table:
-    """All figures of all strategies; differences are to the best member alone, on the same samples."""
+    """The strategies in the words of the report, in as many columns as a logger has room for."""
+    columns = ("strategy", "log loss", "to the best alone", "right", "members", "what it does")
+    rows = tuple(
+        (each.title, _cell(each.log_loss), _interval(each.loss), f"{each.accuracy:.1%}", each.members, each.words)
+        for each in report.strategies
+    )
+    return Table(columns, rows, note=sentences("", report.notes).strip())
+
+
+def _interval(apart: Difference) -> str:
+    if not math.isfinite(apart.low):
+        return "" if math.isnan(apart.value) else f"{apart.value:+.4f}"
+    return f"{apart.value:+.4f} ({apart.low:+.4f} to {apart.high:+.4f})"
+
+
+def figures_table(report: EnsembleReport) -> Table:
+    """All figures of all strategies, for programs; differences are to the best member alone, on the same samples."""
     rows = tuple(
         (
             each.title, *map(_cell, (each.log_loss, *each.loss, each.accuracy, *each.hits, each.brier, each.ece)),
@@ -128,7 +145,7 @@ def strategies_table(report: EnsembleReport) -> Table:
         )
         for each in report.strategies
     )  # fmt: skip
-    return Table(COLUMNS, rows, note=sentences("", report.notes).strip())
+    return Table(COLUMNS, rows, note=sentences("", report.notes).strip(), files_only=True)
 
 
 def _cell(value: float) -> Cell:
