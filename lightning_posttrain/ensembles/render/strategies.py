@@ -124,13 +124,13 @@ def strategies_table(report: EnsembleReport) -> Table:
     """The strategies in the words of the report, in as many columns as a logger has room for."""
     columns = ("strategy", "log loss", "to the best alone", "right", "members", "what it does")
     rows = tuple(
-        (each.title, _cell(each.log_loss), _interval(each.loss), f"{each.accuracy:.1%}", each.members, each.words)
+        (each.title, _cell(each.log_loss), _written(each.loss), f"{each.accuracy:.1%}", each.members, each.words)
         for each in report.strategies
     )
     return Table(columns, rows, note=sentences("", report.notes).strip())
 
 
-def _interval(apart: Difference) -> str:
+def _written(apart: Difference) -> str:
     if not math.isfinite(apart.low):
         return "" if math.isnan(apart.value) else f"{apart.value:+.4f}"
     return f"{apart.value:+.4f} ({apart.low:+.4f} to {apart.high:+.4f})"
