@@ -99,10 +99,10 @@ def test_workers_without_a_shared_folder_that_are_killed_lose_no_trial(tmp_path,
 def test_a_lock_on_a_database_ends_with_its_process_and_keeps_others_out(tmp_path, server):
     context = multiprocessing.get_context("spawn")
     ready, late = context.Event(), context.Event()
-    first = context.Process(target=hold, args=(tmp_path, server, ready))
+    first = context.Process(target=hold, args=(tmp_path, [server], ready))
     first.start()
     assert ready.wait(60)
-    second = context.Process(target=hold, args=(tmp_path, server, late))
+    second = context.Process(target=hold, args=(tmp_path, [server], late))
     second.start()
     assert not late.wait(8)
     os.kill(first.pid, signal.SIGKILL)
