@@ -37,7 +37,8 @@ def test_any_batches_give_the_same_sums(task):
     whole = states(judged(task, ROWS))
     for sizes in (64, 7, [1, 0, 699]):
         for one, other in zip(whole, states(judged(task, sizes)), strict=True):
-            assert torch.equal(one, other)
+            # ends of intervals are sums of floats, which an order may round otherwise
+            torch.testing.assert_close(one, other, rtol=1e-12 if one.is_floating_point() else 0, atol=0)
 
 
 def test_rows_without_a_mask_may_stand_beside_rows_with_one():

@@ -141,13 +141,13 @@ class EvaluationCallback(CarriesOpenEpoch, Reports, Returns, TargetCopies, AnyCa
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave the stream. All is written when the first callback leaves, before the loggers are closed."""
-        self.release(trainer)
+        self.attempt(trainer, "let go of a run", self.release, trainer)
         EvaluationStream.of(trainer).leave(self)
         self.go_home(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave the stream; Lightning calls no ``teardown`` then, and closes the loggers after this."""
-        self.release(trainer)
+        self.attempt(trainer, "let go of a run", self.release, trainer)
         EvaluationStream.of(trainer).leave(self, failed=True)
 
     def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
