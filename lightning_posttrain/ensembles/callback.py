@@ -17,9 +17,9 @@ from lightning_posttrain.core.stream.replay import Replay
 from lightning_posttrain.ensembles.ensemble_run import EnsembleRun
 from lightning_posttrain.ensembles.fit import EnsembleFit
 from lightning_posttrain.ensembles.followers import Followers
+from lightning_posttrain.ensembles.member_sources import MemberSources, Said
 from lightning_posttrain.ensembles.network import EnsembleNetwork
 from lightning_posttrain.ensembles.result import EnsembleReport
-from lightning_posttrain.ensembles.wanted import Said, Wanted
 
 
 @final
@@ -84,9 +84,9 @@ class CheckpointEnsemble(StreamCallback):
     ) -> None:
         super().__init__(**options)
         at_least("folds", folds, 2)
-        wanted = Wanted(members, averages=averages, most=most, on=on)
+        sources = MemberSources(members, averages=averages, most=most, on=on)
         self._run = EnsembleRun(
-            wanted, Followers(then), strategies=strategies, soups=soups, folds=folds, forward_fn=forward_fn
+            sources, Followers(then), strategies=strategies, soups=soups, folds=folds, forward_fn=forward_fn
         )
         self.names_samples = self._run.followers.names_samples
         self.fit: EnsembleFit | None = None
@@ -105,7 +105,7 @@ class CheckpointEnsemble(StreamCallback):
         """
         if self.fit is None:
             raise ValueError("nothing was fitted. Run fit or validate before, or test with the ckpt_path of a member.")
-        return self._run.wanted.network(self.fit, model, strategy, self._run.forward_fn)
+        return self._run.sources.network(self.fit, model, strategy, self._run.forward_fn)
 
     def start(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         """Begin a run."""

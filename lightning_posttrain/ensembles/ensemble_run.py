@@ -20,11 +20,11 @@ from lightning_posttrain.ensembles.gathering import NO_VALIDATION, Gathering, ro
 from lightning_posttrain.ensembles.judging import Judge
 from lightning_posttrain.ensembles.judging_pass import JudgingPass, entry_of, table_of, table_of_pass
 from lightning_posttrain.ensembles.kept_scores import RowScores
+from lightning_posttrain.ensembles.member_sources import NO_CHECKPOINTS, MemberSources
 from lightning_posttrain.ensembles.members.state import MemberState
+from lightning_posttrain.ensembles.ready_members import ReadyMembers
 from lightning_posttrain.ensembles.reporting import report_judged
 from lightning_posttrain.ensembles.result import EnsembleReport
-from lightning_posttrain.ensembles.standing import Standing
-from lightning_posttrain.ensembles.wanted import NO_CHECKPOINTS, Wanted
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -34,7 +34,7 @@ class EnsembleRun:
     """The state of one ``CheckpointEnsemble``.
 
     Args:
-        wanted: which members.
+        sources: where the members come from.
         followers: callbacks that read what the ensemble says.
         strategies: names of those that are fitted, or None for all.
         soups: whether members' weights are averaged.
@@ -47,7 +47,7 @@ class EnsembleRun:
 
     def __init__(
         self,
-        wanted: Wanted,
+        sources: MemberSources,
         followers: Followers,
         *,
         strategies: Sequence[str] | None,
@@ -57,7 +57,7 @@ class EnsembleRun:
     ) -> None:
         if strategies is not None:
             check_strategies(strategies)
-        self.wanted = wanted
+        self.sources = sources
         self.followers = followers
         self._strategies = tuple(STRATEGIES) if strategies is None else tuple(strategies)
         self._soups, self._folds, self.forward_fn = soups, folds, forward_fn
@@ -69,7 +69,7 @@ class EnsembleRun:
     def end(self) -> None:
         """A run is over, or begins: no member's weights, and nothing of an epoch."""
         self._fits: Trainer | None = None
-        self._standing: Standing | None = None
+        self._ready: ReadyMembers | None = None
         self._rows: RowScores | None = None
         self._judges: dict[str, Judge] = {}
         self._gathering.abandon()
@@ -88,11 +88,11 @@ class EnsembleRun:
         if trainer.state.fn == "fit":
             self._fits = trainer
             return False
-        self._standing = self.wanted.standing(trainer, module, self.fit)
-        if self._standing is None:
+        self._ready = self.sources.ready(trainer, module, self.fit)
+        if self._ready is None:
             EvaluationStream.of(trainer).say_once(NO_CHECKPOINTS)
             return False
-        self.fit = self._standing.fit or self.fit
+        self.fit = self._ready.fit or self.fit
         self.followers.open(trainer, module, reading)
         return True
 
@@ -108,22 +108,22 @@ class EnsembleRun:
 
     def replay(self, key: str, batch: EvalBatch, again: Replay, reading: ClassReading) -> None:
         """Run the members on a batch; of several validation loaders on those of the first."""
-        trainer, standing = again.module.trainer, self._standing
-        if standing is None or key.startswith("val/"):
+        trainer, ready = again.module.trainer, self._ready
+        if ready is None or key.startswith("val/"):
             return
-        _check_fit(standing.fit, batch.num_classes, key)
-        batches = standing.members.scores(trainer, again.module, again, batch, forward_fn=self.forward_fn)
+        _check_fit(ready.fit, batch.num_classes, key)
+        batches = ready.members.scores(trainer, again.module, again, batch, forward_fn=self.forward_fn)
         if key == "val":
             self._rows = self._rows or rows_of(trainer, len(batches), batch.num_classes, labels=batch.multilabel)
             self._rows.update(batches)
         else:
             found = self._judge(trainer, key, reading, reading.likeness(batch)).add(batches)
-            self.followers.add(trainer, key, found[standing.shipped])
+            self.followers.add(trainer, key, found[ready.shipped])
 
     def _judge(self, trainer: Trainer, key: str, reading: ClassReading, likeness: tuple[int, ...]) -> Judge:
-        assert self._standing is not None
+        assert self._ready is not None
         if key not in self._judges:
-            strategies, members = self._standing.strategies, len(self._standing.states)
+            strategies, members = self._ready.strategies, len(self._ready.states)
             device = trainer.strategy.root_device
             self._judges[key] = Judge(reading, likeness, strategies=strategies, members=members, device=device)
         return self._judges[key]
@@ -132,18 +132,18 @@ class EnsembleRun:
         self, module: LightningModule, evaluation: Evaluation, reading: ClassReading
     ) -> EnsembleReport | None:
         """What members and strategies amount to; of the validations of a fit nothing, before it ends."""
-        trainer, standing, columns = module.trainer, self._standing, len(evaluation.names)
+        trainer, ready, columns = module.trainer, self._ready, len(evaluation.names)
         if trainer.state.fn == "fit" and evaluation.key == "val":
             self._last = evaluation
             self._gathering.end(trainer, columns, task=reading.task, saved=partial(saved_steps, trainer))
-        if standing is None or evaluation.key.startswith("val/"):
+        if ready is None or evaluation.key.startswith("val/"):
             return None
         if evaluation.stage == "val":
-            return self._fit_to(trainer, module, standing.states, reading, columns)
+            return self._fit_to(trainer, module, ready.states, reading, columns)
         judge = self._judge(trainer, evaluation.key, reading, (columns, 0))
         sum_over_ranks(trainer, judge.metrics)
         self.followers.report(trainer, module, evaluation)
-        return report_judged(judge, standing.strategies, standing.states, standing.fit)
+        return report_judged(judge, ready.strategies, ready.states, ready.fit)
 
     def finish(
         self, trainer: Trainer, module: LightningModule, reading: ClassReading
@@ -152,7 +152,7 @@ class EnsembleRun:
         if self._last is None:
             EvaluationStream.of(trainer).say_once(NO_VALIDATION)
             return None
-        states = self.wanted.found(trainer, module, self._gathering.losses())
+        states = self.sources.found(trainer, module, self._gathering.losses())
         if not states:
             EvaluationStream.of(trainer).say_once(NO_CHECKPOINTS)
             return None
@@ -169,13 +169,13 @@ class EnsembleRun:
         columns: int,
     ) -> EnsembleReport:
         """Fit the strategies to members, and keep that; all ranks together."""
-        on, labels = self.wanted.on, reading.task == "multilabel"
+        on, labels = self.sources.on, reading.task == "multilabel"
         judging = JudgingPass(trainer, module, reading, columns=columns, on=on, forward_fn=self.forward_fn)
         if trainer.state.fn == "fit":
             table = table_of(trainer, states, self._gathering, judging)
         else:
             table = table_of_pass(trainer, self._rows, members=len(states), columns=columns, labels=labels)
-        folder, entry = self.wanted.folder(trainer, states), entry_of(trainer, reading)
+        folder, entry = self.sources.folder(trainer, states), entry_of(trainer, reading)
         fitting = Fitting(reading, self._strategies, folds=self._folds, folder=folder, entry=entry)
         self.fit, report = fit_together(fitting, states, table, judging, soups=self._soups)
         if trainer.is_global_zero:

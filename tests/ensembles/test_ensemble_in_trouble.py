@@ -257,7 +257,7 @@ def test_a_step_that_fails_leaves_nothing_behind():
         trainer.test(module, toys.loader(TEST), verbose=False)
     assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
-    assert ensemble._run._standing is None
+    assert ensemble._run._ready is None
     module.broken = False
     toys.quiet([ensemble]).test(module, toys.loader(TEST), verbose=False)
     assert ensemble.results["test"].samples == 50

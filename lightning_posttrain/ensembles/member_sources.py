@@ -1,4 +1,4 @@
-"""Which members are wanted, and where they are."""
+"""Where the members of an ensemble come from: checkpoints of the run, said files, modules."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lightning_posttrain.ensembles.members.files import as_loaded, checkpoints_a
 from lightning_posttrain.ensembles.members.running import Members
 from lightning_posttrain.ensembles.members.state import Mark, MemberState, module_member, read_members
 from lightning_posttrain.ensembles.network import EnsembleNetwork, Through
-from lightning_posttrain.ensembles.standing import Standing
+from lightning_posttrain.ensembles.ready_members import ReadyMembers
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -32,8 +32,8 @@ Said = str | Path | nn.Module
 
 
 @dataclass(frozen=True, eq=False)
-class Wanted:
-    """Which members are wanted.
+class MemberSources:
+    """Where the members of an ensemble come from.
 
     Args:
         said: by the user, as ``CheckpointEnsemble`` takes them; None for those of the run.
@@ -123,7 +123,7 @@ class Wanted:
         )
         return [states[i] for i in kept]
 
-    def standing(self, trainer: Trainer, module: LightningModule, fit: EnsembleFit | None) -> Standing | None:
+    def ready(self, trainer: Trainer, module: LightningModule, fit: EnsembleFit | None) -> ReadyMembers | None:
         """Members that are ready: on test those of the fit, if there is one, else all; all ranks together.
 
         None where there are none.
@@ -133,9 +133,9 @@ class Wanted:
             if fit is not None:
                 known = (*fit.members, *fit.soups)
                 states = on_each_rank(trainer, lambda: [self.of_fit(fit, member, module) for member in known])
-                return Standing(Members(states, on=self.on), states, fit)
+                return ReadyMembers(Members(states, on=self.on), states, fit)
         states = self.found(trainer, module, {})
-        return Standing(Members(states, on=self.on), states, None) if states else None
+        return ReadyMembers(Members(states, on=self.on), states, None) if states else None
 
     def folder(self, trainer: Trainer, states: Sequence[MemberState]) -> Path:
         """Where a fit of members lies; all ranks together."""

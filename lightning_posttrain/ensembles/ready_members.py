@@ -15,7 +15,7 @@ from lightning_posttrain.ensembles.members.state import MemberState
 
 
 @dataclass(frozen=True, eq=False)
-class Standing:
+class ReadyMembers:
     """Members that are ready to be run.
 
     Args:
