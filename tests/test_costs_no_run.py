@@ -79,15 +79,20 @@ def test_all_that_the_base_asks_of_a_callback_is_in_the_table():
     assert public - hooks - of_lightning - own - NOT_ASKED - set(ASKED) == set()
 
 
+ALWAYS = {"CheckpointEnsemble", "ClassificationMetrics", "GeneralizationGap", "HardExamples", "TorchMetrics"}
+"""One of each base and shape, which are looked at in every run of the tests; the others in the slow ones."""
+
+
+def kinds():
+    for kind in (*CALLBACKS, *OTHERS):
+        for error in (MemoryError("no room"), ValueError("odd")):
+            quick = isinstance(error, MemoryError) and kind.__name__ in ALWAYS
+            marks = [] if quick else [pytest.mark.slow]
+            yield pytest.param(kind, error, id=f"{type(error).__name__}-{kind.__name__}", marks=marks)
+
+
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", [*CALLBACKS, *OTHERS], ids=lambda kind: kind.__name__)
-@pytest.mark.parametrize(
-    "error",
-    [
-        pytest.param(MemoryError("no room"), id="MemoryError"),
-        pytest.param(ValueError("odd"), id="ValueError", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize(("kind", "error"), kinds())
 def test_an_error_in_any_method_of_any_callback_ends_no_run(kind, error, tmp_path, monkeypatch):
     without = weights([], tmp_path)[1]
     for method in ASKED:

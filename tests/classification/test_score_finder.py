@@ -54,7 +54,9 @@ def test_low_and_high_precision(precision, stage):
     reference.assert_equal(report, reference.report(y, predicted, toys.CLASSES))
 
 
-@pytest.mark.parametrize("stage", ["fit", "validate", "test"])
+@pytest.mark.parametrize(
+    "stage", ["fit", *(pytest.param(other, marks=pytest.mark.slow) for other in ("validate", "test"))]
+)
 @pytest.mark.parametrize("call", ["self(x)", "self.model(x)", "self.forward(x)"])
 def test_a_compiled_module(call, stage):
     torch._dynamo.reset()

@@ -119,6 +119,7 @@ def test_modules_of_the_other_namespace_are_fitted_by_their_own_trainer(kind):
     assert same(fits, run(kind, "run", monitor="val/loss"))
 
 
+@pytest.mark.slow
 @each
 def test_compiled_modules_are_fitted_as_any_other(kind):
     fits = run(kind, "compiled", build=lambda: torch.compile(Net(), backend="eager"), monitor="val/loss")
