@@ -78,6 +78,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("posttrain_ensemble"))
     arguments = parser.parse_args()
 
+    torch.set_num_threads(1)  # threads of so small a network wait for each other
     seed_everything(0, verbose=False)
     train, val, test = noisy_loaders()
 
