@@ -92,7 +92,7 @@ def kinds():
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("kind", "error"), kinds())
+@pytest.mark.parametrize(("kind", "error"), [*kinds()])
 def test_an_error_in_any_method_of_any_callback_ends_no_run(kind, error, tmp_path, monkeypatch):
     without = weights([], tmp_path)[1]
     for method in ASKED:

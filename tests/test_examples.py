@@ -86,7 +86,7 @@ def test_seeds_are_worth_more_than_the_best_of_them_and_their_weights_have_no_av
         "ensemble/strategies.png",
         "ensemble/members.png",
         "ensemble/figures.csv",
-        "ensemble/hard_examples/highest_loss.png",
+        "of_ensemble/hard_examples/highest_loss.png",
     ):
         assert (folder / "test" / name).stat().st_size > 0
     network = torch.load(out.split(" says ")[0].splitlines()[-1], weights_only=True)

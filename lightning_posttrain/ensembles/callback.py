@@ -51,7 +51,7 @@ class CheckpointEnsemble(StreamCallback):
             on the device while they take less than a quarter of what is free.
         forward_fn: from the module and inputs to scores, where the step does more than call the network.
         then: callbacks that read the scores of the ensemble on ``test``, as ``[HardExamples(), ConfusionMatrix()]``;
-            their tags begin with ``ensemble/``. ``HardExamples`` also shows where members disagree most.
+            their tags begin with ``of_ensemble/``. ``HardExamples`` also shows where members disagree most.
         **options: what every callback takes, see ``StreamCallback``.
 
     Attributes:
@@ -141,6 +141,10 @@ class CheckpointEnsemble(StreamCallback):
             found = self._run.finish(trainer, module, self.reading)
             if found is not None:
                 self.write_last(trainer, *found, self.show(found[1], found[0].label))
+
+    def scalars(self, result: EnsembleReport) -> dict[str, float]:
+        """The figures of the ensemble, behind its own tag, as others log theirs of the module's scores."""
+        return {f"{self.tag}/{name}": value for name, value in result.scalars().items()}
 
     def show(self, result: EnsembleReport, title: str) -> Iterator[Tagged]:
         """The strategies, the members, and what they share."""

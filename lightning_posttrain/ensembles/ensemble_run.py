@@ -123,7 +123,7 @@ class EnsembleRun:
     def _judge(self, trainer: Trainer, key: str, reading: ClassReading, likeness: tuple[int, ...]) -> Judge:
         assert self._ready is not None
         if key not in self._judges:
-            strategies, members = self._ready.strategies, len(self._ready.states)
+            strategies, members = self._ready.strategies, (len(self._ready.states), self._ready.mixed)
             device = trainer.strategy.root_device
             self._judges[key] = Judge(reading, likeness, strategies=strategies, members=members, device=device)
         return self._judges[key]

@@ -96,8 +96,8 @@ class Fitting:
     def _report(self, fit: EnsembleFit, states: Sequence[MemberState], table: KeptScores) -> EnsembleReport:
         columns = table.scores.shape[2]
         judge = Judge(
-            self.reading, (columns, 0), strategies={BEST: fit.strategies[BEST]}, members=len(states),
-            device=torch.device("cpu"),
+            self.reading, (columns, 0), strategies={BEST: fit.strategies[BEST]},
+            members=(len(states), len(fit.members)), device=torch.device("cpu"),
         )  # fmt: skip
         for first in range(0, len(table.target), CHUNK):
             rows = slice(first, first + CHUNK)

@@ -17,14 +17,14 @@ from lightning_posttrain.samples.callback import SampleCallback
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
-NAME = "ensemble"
+NAME = "of_ensemble"
 
 
 class Followers:
     """Gives callbacks what the stream would, of other scores.
 
     Args:
-        callbacks: whose tags begin with ``ensemble/`` from here on.
+        callbacks: whose tags begin with ``of_ensemble/`` from here on.
 
     Raises:
         ValueError: one reads no scores, or asks the module itself.

@@ -57,7 +57,7 @@ class Judge:
         reading: how batches are read.
         likeness: of the loader's batches.
         strategies: by name, the one that others are compared with first.
-        members: ``K``; combinations of fewer are of the first ones.
+        members: how many there are, and how many of them, from the first, are combined; others are averages of these.
         device: where the scores are.
     """
 
@@ -67,17 +67,18 @@ class Judge:
         likeness: tuple[int, ...],
         *,
         strategies: Mapping[str, Strategy],
-        members: int,
+        members: tuple[int, int],
         device: torch.device,
     ) -> None:
         self._reading = reading
         self._strategies = strategies
         self._parts: dict[str, Part] = {name: reading.part(likeness, KINDS, device) for name in strategies}
-        self._members = [reading.part(likeness, KINDS, device) for _ in range(members)]
+        number, self._mixed = members
+        self._members = [reading.part(likeness, KINDS, device) for _ in range(number)]
         self._waiting: list[Sequence[EvalBatch]] = []
         with torch.inference_mode(False):
             spread = torch.float32 if device.type == "mps" else torch.float64
-            self._pairs = PairSums(len(strategies), members, spread=spread).to(device)
+            self._pairs = PairSums(len(strategies), self._mixed, spread=spread).to(device)
 
     @property
     def metrics(self) -> list[StreamMetric]:
@@ -106,7 +107,7 @@ class Judge:
         return _joined(pieces, batches[0])
 
     def _rows(self, batches: Sequence[EvalBatch]) -> Tensor:
-        return member_rows(torch.stack([batch.scores for batch in batches], 1), self._reading.task)
+        return member_rows(torch.stack([batch.scores for batch in batches[: self._mixed]], 1), self._reading.task)
 
     def _flush(self) -> None:
         """Fold what has waited."""
@@ -123,7 +124,7 @@ class Judge:
             self._parts[name].add(batch)
         for part, batch in zip(self._members, batches, strict=True):
             part.add(batch)
-        self._pairs.update(Judged(list(found.values()), batches, torch.stack(entropy_parts(logp)[:2])))
+        self._pairs.update(Judged(list(found.values()), batches[: self._mixed], torch.stack(entropy_parts(logp)[:2])))
 
     def _combined(self, how: Strategy, logp: Tensor, batches: Sequence[EvalBatch]) -> EvalBatch:
         """A batch as a strategy scores it; a member that stands alone, as it scores it itself."""
@@ -132,7 +133,7 @@ class Judge:
         if how.temperature == 1 and how.how == "probabilities" and len(how.used) == 1:
             return batches[how.used[0]]
         first = batches[0]
-        scores = scores_of(how(logp[:, : len(how.weights)]), self._reading.task, first.num_classes)
+        scores = scores_of(how(logp), self._reading.task, first.num_classes)
         return replace(first, scores=scores.to(torch.promote_types(first.scores.dtype, torch.float32)), single=False)
 
     def results(self) -> tuple[dict[str, Figures], list[Figures], Pairs]:

@@ -39,6 +39,11 @@ class ReadyMembers:
         return {BEST: len(self.states) - 1, **(means if len(self.states) > 1 else {})}
 
     @property
+    def mixed(self) -> int:
+        """How many of the members, from the first, are combined; the others are averages of these."""
+        return len(self.states) if self.fit is None else len(self.fit.members)
+
+    @property
     def shipped(self) -> str:
         """The strategy whose scores others read: what was chosen, else the mean."""
         if self.fit is not None:

@@ -154,7 +154,7 @@ class EnsembleReport:
         rough = f"intervals are rough, of {self.samples} samples" if 0 < self.samples < ROUGH else ""
         of = "figures are of rows that a strategy was not fitted to" if self.held_out else ""
         fitted = "" if self.held_out or not self.chosen else "all was fitted and chosen on validation"
-        reason = self.reason if self.kept else ""
+        reason = self.reason if self.kept and not self.held_out else ""
         return tuple(note for note in (self.words, *self.alerts, reason, of, fitted, rough, *self.limits) if note)
 
     def scalars(self) -> dict[str, float]:

@@ -275,3 +275,44 @@ def test_many_checkpoints_are_cut_to_those_of_the_lowest_log_loss():
 def test_wrong_arguments_are_named(options, said):
     with pytest.raises(ValueError, match=said):
         CheckpointEnsemble(**options)
+
+
+def test_soups_are_tested_in_another_process_and_are_no_members_of_the_folder():
+    _, _, ensemble = fitted(CheckpointEnsemble(soups=True, on_error="raise"))
+    assert Path(ensemble.fit.folder, "uniform_soup.ckpt").exists()
+    other = CheckpointEnsemble(on_error="raise")
+    toys.quiet([other]).test(toys.Net(), toys.loader(TEST), ckpt_path=files_of(ensemble)[0], verbose=False)
+    report = other.results["test"]
+    assert "uniform_soup" in [each.name for each in report.strategies]
+    assert [member.kind for member in report.members] == ["raw"] * 3 + ["soup"] * len(ensemble.fit.soups)
+    assert report.diversity.disagreement.shape == (3, 3)
+    third = CheckpointEnsemble(members=str(ensemble.fit.folder.parent), on_error="raise")
+    toys.quiet([third]).validate(toys.Net(), toys.loader(VAL), verbose=False)
+    assert [member.kind for member in third.results["val"].members] == ["raw"] * 3
+
+
+def test_what_is_logged_stands_beside_the_figures_of_the_module():
+    metrics = ClassificationMetrics(on_error="raise")
+    follower = ClassificationMetrics(on_error="raise")
+    ensemble = CheckpointEnsemble(then=[follower], strategies=["mean"], on_error="raise")
+    trainer, module, _ = fitted(ensemble, extra=[metrics])
+    trainer.test(module, toys.loader(TEST), verbose=False)
+    logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    assert logged["test/accuracy"] == pytest.approx(metrics.results["test"].overall["accuracy"], abs=1e-6)
+    used = ensemble.results["test"].used
+    assert logged["test/ensemble/log_loss"] == pytest.approx(used.log_loss, abs=1e-6)
+    assert logged["test/of_ensemble/accuracy"] == pytest.approx(used.accuracy, abs=1e-6)
+
+
+def test_members_of_several_runs_are_called_by_what_tells_their_folders_apart(tmp_path):
+    folders = []
+    for version in (0, 1):
+        torch.manual_seed(version)
+        kept = ModelCheckpoint(dirpath=tmp_path / f"version_{version}" / "checkpoints", save_top_k=1)
+        trainer = toys.quiet([kept], max_epochs=1, enable_checkpointing=True)
+        trainer.fit(toys.Net(), toys.loader(TRAIN), toys.loader(VAL))
+        folders.append(kept.dirpath)
+    ensemble = CheckpointEnsemble(members=[*folders], on_error="raise")
+    toys.quiet([ensemble]).validate(toys.Net(), toys.loader(VAL), verbose=False)
+    names = [member.name for member in ensemble.results["val"].members]
+    assert names == ["version_0, epoch 0", "version_1, epoch 0"]

@@ -141,7 +141,9 @@ def test_rows_of_one_class_leave_the_best_checkpoint_and_plain_means():
 
 def test_stacking_is_left_out_with_a_sentence_where_folds_have_too_few_rows():
     logp, target = drawn(1100, 12, 10)  # of which a fold of five leaves 880
-    assert cross_fit(["stacking"], logp, target).left_out == {"stacking": "880 rows are too few, wanted 1,000 at least"}
+    assert cross_fit(["stacking"], logp, target).left_out == {
+        "stacking": "880 rows outside of a fold are too few, wanted 1,000 at least"
+    }
 
 
 def test_the_best_alone_says_that_nothing_else_was_asked_for():

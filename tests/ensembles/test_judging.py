@@ -21,7 +21,9 @@ def scores_of(task):
 def judged(task, sizes):
     scores, target, valid = scores_of(task)
     ways = fit_strategies(["best", "mean", "convex_temperature"], *log_probabilities(scores, target, task))
-    judge = Judge(ClassReading(task), (CLASSES, 0), strategies=ways, members=MEMBERS, device=torch.device("cpu"))
+    judge = Judge(
+        ClassReading(task), (CLASSES, 0), strategies=ways, members=(MEMBERS, MEMBERS), device=torch.device("cpu")
+    )
     parts = zip(scores.split(sizes), target.split(sizes), valid.split(sizes), strict=True)
     for each, marked, real in parts:
         judge.add([EvalBatch(own, marked, real) for own in each.unbind(1)])
@@ -58,7 +60,11 @@ def test_a_batch_is_given_as_a_strategy_scores_it():
     scores, target, _ = scores_of("multiclass")
     ways = fit_strategies(["best", "mean"], *log_probabilities(scores, target, "multiclass"))
     judge = Judge(
-        ClassReading("multiclass"), (CLASSES, 0), strategies=ways, members=MEMBERS, device=torch.device("cpu")
+        ClassReading("multiclass"),
+        (CLASSES, 0),
+        strategies=ways,
+        members=(MEMBERS, MEMBERS),
+        device=torch.device("cpu"),
     )
     index = torch.arange(ROWS)
     given = judge.add([EvalBatch(own, target, index=index) for own in scores.unbind(1)])["mean"]

@@ -175,8 +175,8 @@ def test_the_pull_of_stacking_is_the_one_with_the_least_loss_on_folds_left_out(r
 def test_stacking_is_offered_where_there_are_rows_and_time_for_it():
     assert why_not_stacking(1000, 12, 10) == ""
     assert why_not_stacking(140, 3, 2) == ""
-    assert why_not_stacking(139, 3, 2) == "139 rows are too few, wanted 140 at least"
-    assert why_not_stacking(999, 12, 10) == "999 rows are too few, wanted 1,000 at least"
+    assert why_not_stacking(139, 3, 2) == "139 rows outside of a fold are too few, wanted 140 at least"
+    assert why_not_stacking(999, 12, 10) == "999 rows outside of a fold are too few, wanted 1,000 at least"
     assert why_not_stacking(10**6, 5, 1000) == "5,001,000 numbers are too many to fit, 20,000 at most"
 
 
@@ -268,3 +268,24 @@ def test_an_unknown_strategy_is_refused_by_name():
         fit_strategies(["mean", "voting"], logp, target)
     with pytest.raises(ValueError, match="`strategies` is empty"):
         fit_strategies([], logp, target)
+
+
+@pytest.mark.parametrize("name", ["best_temperature", "mean_temperature", "convex_temperature", "log_linear"])
+def test_rows_without_an_error_make_nothing_surer_than_their_number_tells(name):
+    rows, generator = 200, torch.Generator().manual_seed(0)
+    target = torch.randint(3, (rows,), generator=generator)
+    margin = 2 + torch.rand(rows, 2, 1, generator=generator).double()
+    logp = (margin * torch.nn.functional.one_hot(target, 3)[:, None]).log_softmax(2)  # all right, by some margin
+    found = fit_strategies([name], logp, target)[name]
+    expected = float((1 - found(logp).exp().amax(1)).mean())
+    assert expected == pytest.approx(1 / (rows + 2), rel=1e-6)  # Laplace: one error in N + 2
+    plain = fit_strategies(["mean"], logp, target)["mean"]
+    assert expected < float((1 - plain(logp).exp().amax(1)).mean())
+
+
+def test_a_member_that_is_sure_already_is_made_no_less_sure_for_the_number_of_rows():
+    target = torch.arange(30) % 3
+    logp = (30.0 * torch.nn.functional.one_hot(target, 3)[:, None]).double().log_softmax(2)
+    assert fit_strategies(["best_temperature"], logp, target)["best_temperature"].temperature == pytest.approx(
+        1.0, rel=1e-6
+    )

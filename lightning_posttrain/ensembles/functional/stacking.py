@@ -46,7 +46,7 @@ def why_not_stacking(rows: int, members: int, classes: int) -> str:
     if numbers > MOST_NUMBERS:
         return f"{numbers:,} numbers are too many to fit, {MOST_NUMBERS:,} at most"
     if rows < min(FEWEST, FOR_EACH * numbers):
-        return f"{rows:,} rows are too few, wanted {min(FEWEST, FOR_EACH * numbers):,} at least"
+        return f"{rows:,} rows outside of a fold are too few, wanted {min(FEWEST, FOR_EACH * numbers):,} at least"
     return ""
 
 

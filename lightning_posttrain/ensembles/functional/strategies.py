@@ -54,7 +54,7 @@ def convex(logp: Tensor, target: Tensor) -> Combination:
 
 def log_linear(logp: Tensor, target: Tensor) -> Combination:
     """The product of members' probabilities with the least log loss, see ``product_weights``."""
-    return Combination("logits", product_weights(logp, target))
+    return no_surer(Combination("logits", product_weights(logp, target)), logp)
 
 
 def greedy(logp: Tensor, target: Tensor) -> Combination:
@@ -69,7 +69,33 @@ def tempered(combination: Combination, logp: Tensor, target: Tensor) -> Combinat
     """
     found = fit_calibrator("temperature", combination(logp), target, "multiclass")
     assert isinstance(found, TemperatureScaling)
-    return combination.tempered(float(found.temperature))
+    return no_surer(combination.tempered(float(found.temperature)), logp)
+
+
+def no_surer(combination: Combination, logp: Tensor) -> Combination:
+    """A combination that is made surer by no more than so many rows can tell.
+
+    Of rows that are all right the least log loss is that of certainty. After ``R`` rows without an error one expects one
+    in ``R + 2`` (Laplace's rule of succession); a temperature below 1 goes no further than to say so on average.
+
+    Args:
+        combination: with a temperature, or weights whose sum is one over it.
+        logp: that it was fitted to ``(R, K, C)``.
+    """
+    own = 1.0 if combination.how == "probabilities" else 1 / float(combination.weights.sum())
+    if combination.temperature * own >= 1 or _errors_expected(combination, logp) >= 1 / (len(logp) + 2):
+        return combination
+    low, high = combination.temperature, 1 / own
+    for _ in range(40):  # halving: the errors that it expects rise with its temperature
+        middle = (low * high) ** 0.5
+        enough = _errors_expected(combination.tempered(middle), logp) >= 1 / (len(logp) + 2)
+        low, high = (low, middle) if enough else (middle, high)
+    return combination.tempered(high)
+
+
+def _errors_expected(combination: Combination, logp: Tensor) -> float:
+    """The share of rows that it says it has wrong."""
+    return float((1 - combination(logp).exp().amax(1)).mean())
 
 
 def _equal(logp: Tensor) -> Tensor:

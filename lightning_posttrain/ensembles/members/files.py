@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_posttrain.core.capture.foreign import attribute
+from lightning_posttrain.ensembles.fit import FOLDER, NAME
 from lightning_posttrain.ensembles.members.state import MemberState, with_names
 
 Said = str | Path
@@ -55,13 +56,20 @@ def _at(said: Said) -> list[Path]:
         raise ValueError(f"`members` has a {type(said).__name__}. {GIVEN}")
     path = Path(said).expanduser()
     if path.is_dir():
-        found = sorted(path.rglob(f"*{SUFFIX}"))
+        found = [file for file in sorted(path.rglob(f"*{SUFFIX}")) if not _is_average(file)]
+    elif path.exists():
+        found = [path]
     else:
-        wide = glob.glob(str(path), recursive=True)  # noqa: PTH207 - those of Path are relative
-        found = [path] if path.exists() else [Path(each) for each in wide]
+        wide = map(Path, glob.glob(str(path), recursive=True))  # noqa: PTH207 - those of Path are relative
+        found = [file for file in wide if not _is_average(file)]
     if not any(file.is_file() for file in found):
         raise ValueError(f"`members`: there is no checkpoint at {path}. {GIVEN}")
     return found
+
+
+def _is_average(file: Path) -> bool:
+    """Whether a file is an average of members that an ensemble has written beside its fit; it is none of them."""
+    return file.parent.name == FOLDER and (file.parent / NAME).exists()
 
 
 def distinct(members: Sequence[MemberState]) -> list[MemberState]:

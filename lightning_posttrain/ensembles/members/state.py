@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 import zipfile
@@ -163,6 +164,7 @@ def with_names(members: Sequence[MemberState]) -> list[MemberState]:
         >>> [member.name for member in with_names([one, other, one])]
         ['epoch 1 step 10, EMA', 'epoch 1 step 20, EMA', 'epoch 1 step 10, EMA (2)']
     """
+    members = _with_folders(members)
     times = Counter(member.name for member in members)
     wanted = [_with_step(member) if times[member.name] > 1 else member.name for member in members]
     found: list[str] = []
@@ -172,6 +174,20 @@ def with_names(members: Sequence[MemberState]) -> list[MemberState]:
     return [replace(member, name=name) for member, name in zip(members, found, strict=True)]
 
 
+def _with_folders(members: Sequence[MemberState]) -> list[MemberState]:
+    """Members of several folders, as of several runs, with the part of the path that tells these apart."""
+    folders = [str(Path(member.source).parent) for member in members]
+    if len(set(folders)) < 2 or not all(Path(member.source).is_file() for member in members):
+        return list(members)
+    common = os.path.commonpath(folders)
+    named = (Path(os.path.relpath(folder, common)).parts[:1] for folder in folders)
+    return [
+        replace(member, name=f"{part[0]}, {member.name}") if part and part[0] != "." else member
+        for member, part in zip(members, named, strict=True)
+    ]
+
+
 def _with_step(member: MemberState) -> str:
-    first, comma, rest = member.name.partition(", ")
-    return member.name if member.step is None else f"{first} step {member.step}{comma}{rest}"
+    if member.step is None:
+        return member.name
+    return re.sub(r"\bepoch \d+", lambda found: f"{found[0]} step {member.step}", member.name, count=1)

@@ -31,7 +31,7 @@ def members_image(report: EnsembleReport, title: str = "") -> Image:
     """
     assert report.diversity is not None
     values = report.diversity.error_correlation.numpy()[:MOST, :MOST]
-    names = [member.name for member in report.members][:MOST]
+    names = [member.name for member in report.members][: len(values)]
     cell = min(80, (WIDTH - LEFT - 12) // len(names))
     said = wrapped(sentences("", _notes(report)).strip(), WIDTH - 24, SMALL, most=6)
     foot = TOP + cell * len(names) + 20
@@ -56,8 +56,9 @@ def members_image(report: EnsembleReport, title: str = "") -> Image:
 
 
 def _notes(report: EnsembleReport) -> list[str]:
-    found, cut = report.diversity, f"the first {MOST} of {len(report.members)} members"
-    said = [READ, cut if len(report.members) > MOST else ""]
+    found = report.diversity
+    members = 0 if found is None else len(found.error_correlation)
+    said = [READ, f"the first {MOST} of {members} members" if members > MOST else ""]
     if found is not None and bool(found.error_correlation.isnan().any()):
         said.append("grey: one of the two errs on no row, or on all")
     if found is not None and found.entropy > 0:
@@ -81,7 +82,9 @@ def members_table(report: EnsembleReport) -> Table:
 
 
 def _mean_of_others(values: Tensor, row: int) -> float | None:
-    """The mean over pairs with other members; None where there is none, or none is defined."""
+    """The mean over pairs with other members; None where there is none, or none is defined, and of an average."""
+    if row >= len(values):
+        return None
     others = torch.cat([values[row, :row], values[row, row + 1 :]])
     return _cell(float(others.nanmean()))
 
