@@ -46,7 +46,7 @@ def test_any_batches_give_the_same_sums(task):
 def test_rows_without_a_mask_may_stand_beside_rows_with_one():
     scores, target, valid = scores_of("multiclass")
     ways = {"best": 0, "last": 2}
-    judge = Judge(ClassReading("multiclass"), (CLASSES, 0), strategies=ways, members=3, device=torch.device("cpu"))
+    judge = Judge(ClassReading("multiclass"), (CLASSES, 0), strategies=ways, members=(3, 3), device=torch.device("cpu"))
     for rows, mask in ((slice(0, 300), None), (slice(300, ROWS), valid[300:])):
         judge.add([EvalBatch(own[rows], target[rows], mask) for own in scores.unbind(1)])
     counted = torch.cat([torch.ones(300, dtype=torch.bool), valid[300:]])

@@ -146,7 +146,7 @@ def test_several_files_of_an_epoch_are_told_apart_by_their_steps(tmp_path):
 def test_names_differ_over_several_runs(tmp_path):
     states = [state for name in "ab" for state in states_of(run_of(tmp_path / name, epochs=1))]
     states[1] = MemberState(**{**vars(states[1]), "mark": (1.0, 2.0)})
-    assert [state.name for state in distinct(states)] == ["epoch 0 step 4", "epoch 0 step 4 (2)"]
+    assert [state.name for state in distinct(states)] == ["a, epoch 0", "b, epoch 0"]
 
 
 @needs_averaging

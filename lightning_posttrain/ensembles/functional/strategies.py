@@ -75,8 +75,8 @@ def tempered(combination: Combination, logp: Tensor, target: Tensor) -> Combinat
 def no_surer(combination: Combination, logp: Tensor) -> Combination:
     """A combination that is made surer by no more than so many rows can tell.
 
-    Of rows that are all right the least log loss is that of certainty. After ``R`` rows without an error one expects one
-    in ``R + 2`` (Laplace's rule of succession); a temperature below 1 goes no further than to say so on average.
+    Of rows that are all right the least log loss is that of certainty. After ``R`` rows without an error one expects
+    one in ``R + 2`` (Laplace's rule of succession); a temperature below 1 goes no further than to say so on average.
 
     Args:
         combination: with a temperature, or weights whose sum is one over it.
