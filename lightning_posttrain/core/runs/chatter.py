@@ -10,7 +10,14 @@ from typing import Any
 
 from lightning_utilities.core import rank_zero
 
-CHATTER = ("GPU available", "TPU available", "HPU available", "💡 Tip", "`Trainer.fit` stopped: `max_")
+CHATTER = (
+    "GPU available",
+    "TPU available",
+    "HPU available",
+    "💡 Tip",
+    "`Trainer.fit` stopped: `max_",
+    "Loading `train_dataloader`",
+)
 OF_LIGHTNING = r"`isinstance\(treespec, LeafSpec\)` is deprecated"
 """A warning of torch about Lightning's code."""
 
