@@ -11,6 +11,7 @@ from typing_extensions import Unpack
 
 from lightning_posttrain.classification import EvalBatch, EvaluationOptions, StreamCallback
 from lightning_posttrain.core.callback.options import at_least
+from lightning_posttrain.core.capture.loaders import stage_of
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.core.stream.replay import Replay
@@ -113,7 +114,7 @@ class CheckpointEnsemble(StreamCallback):
 
     def open(self, trainer: Trainer, module: LightningModule) -> None:
         """Begin an epoch, with members where it is no fit's."""
-        self.asks_again = self._run.open(trainer, module, self.reading) if self.takes(trainer) else False
+        self.asks_again = stage_of(trainer) in self.stages and self._run.open(trainer, module, self.reading)
 
     def observe(self, key: str, batch: EvalBatch) -> None:
         """Keep the scores of a validation in a fit."""
