@@ -12,6 +12,7 @@ from zipfile import is_zipfile
 import torch
 from torch import Tensor
 
+from lightning_posttrain.core.output.whole import whole
 from lightning_posttrain.core.stream.ranks import worked_out_first
 from lightning_posttrain.ensembles.functional.soups import average, greedy_soup, soup_alarm
 from lightning_posttrain.ensembles.gathering import tempered_losses
@@ -92,12 +93,8 @@ def _write(tensors: Mapping[str, Tensor], folder: Path, name: str, like: str) ->
     path = folder / f"{name.replace(' ', '_')}.ckpt"
     kept = _kept_of(Path(like)) if Path(like).is_file() else {}
     folder.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".part")
-    try:
+    with whole(path) as beside:
         torch.save({"epoch": 0, "global_step": 0, **kept, "state_dict": tensors}, beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
     return path
 
 

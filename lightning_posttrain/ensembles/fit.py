@@ -7,7 +7,6 @@ in its place. The marks of the members' weights tell whether it is for the files
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import torch
 
+from lightning_posttrain.core.output.whole import whole
 from lightning_posttrain.ensembles.functional.combination import Combination
 
 FOLDER = "ensemble"
@@ -98,11 +98,6 @@ class EnsembleFit:
     alone: Mapping[str, int] = field(default_factory=dict)
     folder: Path | None = None
 
-    @property
-    def names(self) -> list[str]:
-        """Of the members."""
-        return [member.name for member in self.members]
-
     def place(self, member: FittedMember) -> Path:
         """Where a member's file is, also where the fit's own folder could not be made."""
         return Path(os.path.normpath((self.folder or Path()) / member.file))
@@ -152,12 +147,8 @@ class EnsembleFit:
         if path.exists() and not _is_fit(path):
             raise FileExistsError(f"{path} is no fit of an ensemble, and is not overwritten. Move it away.")
         folder.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{NAME}.{secrets.token_hex(4)}")
-        try:
+        with whole(path) as beside:
             torch.save(self.to_state(), beside)
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
         return path
 
     @classmethod
@@ -180,8 +171,6 @@ class EnsembleFit:
             ) from error
 
 
-BEST = "best"
-"""Name of the strategy that takes one member alone."""
 _PLAIN = ("chosen", "kept", "reason", "task", "columns", "rows", "total", "entry", "squashed", "notes")
 
 

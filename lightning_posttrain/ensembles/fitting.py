@@ -13,8 +13,8 @@ from torch import Tensor
 from lightning_posttrain.classification import ClassReading, EvalBatch
 from lightning_posttrain.core.stream.ranks import worked_out_first
 from lightning_posttrain.ensembles.average_weights import soups_of, written
-from lightning_posttrain.ensembles.fit import BEST, EnsembleFit, FittedMember, OnValidation, relative
-from lightning_posttrain.ensembles.functional.choice import ALONE, Choice, choose
+from lightning_posttrain.ensembles.fit import EnsembleFit, FittedMember, OnValidation, relative
+from lightning_posttrain.ensembles.functional.choice import ALONE, BEST, Choice, choose
 from lightning_posttrain.ensembles.functional.cross_fit import CrossFit, cross_fit
 from lightning_posttrain.ensembles.functional.paired import paired_interval
 from lightning_posttrain.ensembles.functional.rows import log_probabilities, own_log_probability, row_of

@@ -103,10 +103,6 @@ class Gathering:
         """Log loss of each of the weights that were judged."""
         return {each.mark: each.loss for each in self._judged}
 
-    def forget(self) -> None:
-        """Keep nothing any more."""
-        self._judged = []
-
     def _make_room(self, saved: Callable[[], Collection[int]]) -> None:
         """Drop the worst of the validations, first those of which there is no checkpoint."""
         while len(self._judged) > MOST + LATEST:

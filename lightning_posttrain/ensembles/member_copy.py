@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-COMPILED = "_orig_mod."
-"""What stands in the names of a compiled module's parts."""
+from lightning_posttrain.core.runs.trainers import uncompiled
+from lightning_posttrain.ensembles.members.weights import plain
 
 
 def member_of(network: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
@@ -24,12 +24,12 @@ def member_of(network: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
     Raises:
         ValueError: a parameter is missing, or has another shape.
     """
-    plain = getattr(network, "_orig_mod", network)
+    eager = uncompiled(network)
     with torch.inference_mode(False):
-        made: nn.Module = copy.deepcopy(plain)
-    given = {name.replace(COMPILED, ""): value for name, value in state.items()}
+        made: nn.Module = copy.deepcopy(eager)
+    given = {plain(name): value for name, value in state.items()}
     state_of = made.state_dict(keep_vars=True)
-    own = {name.replace(COMPILED, ""): value for name, value in state_of.items() if isinstance(value, Tensor)}
+    own = {plain(name): value for name, value in state_of.items() if isinstance(value, Tensor)}
     missing = sorted(own.keys() - given.keys())
     if missing:
         raise ValueError(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_posttrain.classification import TASKS, ScoreKind, Task
+from lightning_posttrain.core.output.whole import whole
 from lightning_posttrain.ensembles.functional.combination import Combination, combine
 from lightning_posttrain.ensembles.functional.rows import log_odds, log_softmax, of_log_odds
 from lightning_posttrain.ensembles.member_copy import member_of
@@ -94,12 +95,10 @@ class EnsembleNetwork(nn.Module):
 
     def save(self, path: str | Path) -> None:
         """Write one file, whole or not at all, which ``load`` and ``torch.load(weights_only=True)`` take."""
-        path = Path(path)
-        beside = path.with_name(f"{path.name}.part")
         kept = {"combination": self.combination.to_state(), "task": self.task, "scores": self.scores}
         names = None if self.names is None else list(self.names)
-        torch.save({**kept, "names": names, "state": self.state_dict()}, beside)
-        beside.replace(path)
+        with whole(Path(path)) as beside:
+            torch.save({**kept, "names": names, "state": self.state_dict()}, beside)
 
     @classmethod
     def load(cls, path: str | Path, network: nn.Module) -> EnsembleNetwork:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from lightning_posttrain.ensembles.fit import BEST, EnsembleFit
+from lightning_posttrain.ensembles.fit import EnsembleFit
+from lightning_posttrain.ensembles.functional.choice import BEST
 from lightning_posttrain.ensembles.functional.combination import Combination
 from lightning_posttrain.ensembles.judging import Strategy
 from lightning_posttrain.ensembles.members.running import Members

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from lightning_posttrain.ensembles.fit import BEST, EnsembleFit
+from lightning_posttrain.ensembles.fit import EnsembleFit
+from lightning_posttrain.ensembles.functional.choice import BEST
 from lightning_posttrain.ensembles.functional.paired import GroupedMoments
 from lightning_posttrain.ensembles.functional.strategies import TITLES
 from lightning_posttrain.ensembles.judging import Figures, Judge, Strategy

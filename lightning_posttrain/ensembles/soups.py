@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import nn
 from torch.func import functional_call
@@ -12,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from lightning_posttrain.core.capture.batch_parts import parts_of
 from lightning_posttrain.core.stream.extra_pass import stepping
-from lightning_posttrain.ensembles.members.running import placed
+from lightning_posttrain.ensembles.members.running import Standin, placed
 from lightning_posttrain.ensembles.members.state import MemberState
 from lightning_posttrain.ensembles.members.weights import mark
 
@@ -54,7 +53,7 @@ def recomputed(state: MemberState, trainer: Trainer, module: LightningModule, ro
         given = {f"module.{name}": tensor for name, tensor in tensors.items()}
         left = rows
         for batch, run in steps:
-            functional_call(_Stepped(module, run), given, (), tie_weights=False)
+            functional_call(Standin(module, run), given, (), tie_weights=False)
             left -= next((len(part) for part in parts_of(batch).values() if part.ndim), 0)
             if left <= 0:
                 break
@@ -68,15 +67,3 @@ def _norms(module: nn.Module) -> dict[str, _BatchNorm]:
     """Those of its parts that keep statistics, by name."""
     named = module.named_modules()
     return {n: part for n, part in named if isinstance(part, _BatchNorm) and part.running_mean is not None}
-
-
-class _Stepped(nn.Module):
-    """A step of a module in a form in which other tensors can stand in for the module's."""
-
-    def __init__(self, module: nn.Module, run: Callable[[], Any]) -> None:
-        super().__init__()
-        self.module = module
-        self.run = run
-
-    def forward(self) -> None:
-        self.run()

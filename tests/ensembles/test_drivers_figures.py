@@ -15,7 +15,7 @@ from torch.utils.data import TensorDataset
 from lightning_posttrain.ensembles import Bagging, Boosting
 from lightning_posttrain.ensembles.drivers.figures import compared, each_row
 from lightning_posttrain.ensembles.drivers.resampling import bootstrap, weighted
-from lightning_posttrain.ensembles.drivers.row_scores import RowScores
+from lightning_posttrain.ensembles.drivers.row_scores import ScoredRows
 from lightning_posttrain.ensembles.drivers.samme import effective_share, samme_round
 from tests.ensembles import digits
 from tests.ensembles.digits import FAST, Net, logits
@@ -210,12 +210,12 @@ def test_boosting_says_whether_it_pays():
     target = torch.randint(3, (500,), generator=generator)
     good = F.one_hot(target, 3) * 2.0 + torch.randn(500, 3, generator=generator)
     poor = torch.randn(500, 3, generator=generator)
-    scores = [RowScores(each.double().log_softmax(1), target) for each in (poor, good)]
+    scores = [ScoredRows(each.double().log_softmax(1), target) for each in (poor, good)]
     better, worse = compared(scores, [1, 3]), compared(scores[::-1], [1, 3])
     assert better.pays
     assert better.words.startswith("It pays. On 500 validation rows")
-    flat = RowScores((good * 0.01).double().log_softmax(1), target)
-    in_accuracy = compared([RowScores((good + poor).double().log_softmax(1), target), flat], [1, 1000])
+    flat = ScoredRows((good * 0.01).double().log_softmax(1), target)
+    in_accuracy = compared([ScoredRows((good + poor).double().log_softmax(1), target), flat], [1, 1000])
     assert in_accuracy.pays
     assert in_accuracy.words.startswith("It pays in accuracy alone: fit a temperature")
     assert not worse.pays

@@ -17,7 +17,7 @@ from lightning_posttrain.ensembles.drivers.folder import MemberRecord
 from lightning_posttrain.ensembles.drivers.member import Member
 from lightning_posttrain.ensembles.drivers.resampling import bootstrap, judged, out_of_bag
 from lightning_posttrain.ensembles.drivers.result import Fits, used
-from lightning_posttrain.ensembles.drivers.row_scores import RowScores
+from lightning_posttrain.ensembles.drivers.row_scores import ScoredRows
 
 SCORES = "out_of_bag.pt"
 
@@ -106,7 +106,7 @@ class Bagging(Driver):
         return found, one
 
 
-def read_votes(path: Any) -> tuple[Tensor, RowScores]:
+def read_votes(path: Any) -> tuple[Tensor, ScoredRows]:
     """Positions of the rows that a member has not seen, and its scores of them."""
     held = torch.load(path, weights_only=True)
-    return held["rows"], RowScores(held["logp"], held["target"])
+    return held["rows"], ScoredRows(held["logp"], held["target"])

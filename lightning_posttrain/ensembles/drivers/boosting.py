@@ -21,7 +21,7 @@ from lightning_posttrain.ensembles.drivers.member import Member
 from lightning_posttrain.ensembles.drivers.options import DriverOptions
 from lightning_posttrain.ensembles.drivers.resampling import WEIGHTED, judged, weighted
 from lightning_posttrain.ensembles.drivers.result import Fits, used
-from lightning_posttrain.ensembles.drivers.row_scores import RowScores
+from lightning_posttrain.ensembles.drivers.row_scores import ScoredRows
 from lightning_posttrain.ensembles.drivers.samme import effective_share, samme_round
 
 WEIGHTS = "weights.pt"
@@ -141,10 +141,10 @@ def _comparison(
     if len(members) == 1:
         return None, ("It is its first member alone; Seeds or Bagging give several.",)
     paths = [run.home(record.member) / SCORES for record in members]
-    return compared([RowScores(**torch.load(path, weights_only=True)) for path in paths], weights), ()
+    return compared([ScoredRows(**torch.load(path, weights_only=True)) for path in paths], weights), ()
 
 
-def check_classes(scores: RowScores) -> None:
+def check_classes(scores: ScoredRows) -> None:
     """Raise where SAMME is not defined.
 
     Raises:

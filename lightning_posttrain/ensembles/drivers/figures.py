@@ -13,7 +13,7 @@ from torch import Tensor
 from lightning_posttrain.core.output.result import Counted
 from lightning_posttrain.core.statistics.binomial import share_interval
 from lightning_posttrain.core.statistics.precision import LARGEST_LOSS
-from lightning_posttrain.ensembles.drivers.row_scores import RowScores
+from lightning_posttrain.ensembles.drivers.row_scores import ScoredRows
 
 WIDTH = 1.959963984540054
 """Of a 95 % interval, in standard errors."""
@@ -137,7 +137,7 @@ def mean_interval(values: Tensor) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
-def out_of_bag_figures(voted: Sequence[tuple[Tensor, RowScores]], total: int, rows: int) -> OutOfBag:
+def out_of_bag_figures(voted: Sequence[tuple[Tensor, ScoredRows]], total: int, rows: int) -> OutOfBag:
     """Out-of-bag figures.
 
     Args:
@@ -166,7 +166,7 @@ def out_of_bag_figures(voted: Sequence[tuple[Tensor, RowScores]], total: int, ro
     return OutOfBag(accuracy, (low, high), loss, (left, right), len(each.loss), total, average, len(voted))
 
 
-def compared(members: Sequence[RowScores], weights: Sequence[float]) -> Comparison:
+def compared(members: Sequence[ScoredRows], weights: Sequence[float]) -> Comparison:
     """Soft votes of all members with weights against the first, on rows that all have scored."""
     share = torch.tensor(weights, dtype=torch.float64)
     probabilities = torch.stack([scores.logp.exp() for scores in members])

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning_posttrain.core.output.result import undefined_to_none
+from lightning_posttrain.core.output.whole import whole
 
 FAILED = "failed.json"
 FINISHED = "member.json"
@@ -69,10 +70,9 @@ class MemberRecord:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write beside, and rename into place."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(json.dumps(undefined_to_none(content), indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
+    """Write whole or not at all."""
+    with whole(path) as beside:
+        beside.write_text(json.dumps(undefined_to_none(content), indent=2) + "\n", encoding="utf-8")
 
 
 def member_folder(folder: Path, member: int) -> Path:

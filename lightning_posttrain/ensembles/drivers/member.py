@@ -28,7 +28,7 @@ from lightning_posttrain.core.runs.trainers import (
 )
 from lightning_posttrain.ensembles.drivers.data import Data, Remake
 from lightning_posttrain.ensembles.drivers.folder import LAST, MemberRecord, write_json
-from lightning_posttrain.ensembles.drivers.row_scores import RowScores, ScoreCollector, clear_scores, read_scores
+from lightning_posttrain.ensembles.drivers.row_scores import ScoreCollector, ScoredRows, clear_scores, read_scores
 
 WHOLE: dict[str, Any] = {
     "limit_val_batches": None, "limit_test_batches": None, "overfit_batches": 0.0, "fast_dev_run": False,
@@ -125,7 +125,7 @@ class Member:
         seconds = round(time.monotonic() - begun, 2)
         return MemberRecord(self.number, "complete", self.seed, place, seconds=seconds, **noted)
 
-    def scores(self, part: Literal["train", "val"], rows: Tensor | None) -> RowScores:
+    def scores(self, part: Literal["train", "val"], rows: Tensor | None) -> ScoredRows:
         """Log-probabilities of rows by its checkpoint, in evaluation mode, each row once.
 
         Raises:

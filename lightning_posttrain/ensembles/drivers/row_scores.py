@@ -24,7 +24,7 @@ FILES = "scores.rank*.pt"
 
 
 @dataclass(frozen=True, eq=False)
-class RowScores:
+class ScoredRows:
     """Log-probabilities and targets of rows in order.
 
     Args:
@@ -41,7 +41,7 @@ class RowScores:
         return self.target.ndim == 2
 
     @classmethod
-    def gathered(cls, parts: Iterable[Mapping[str, Tensor]], rows: int) -> RowScores:
+    def gathered(cls, parts: Iterable[Mapping[str, Tensor]], rows: int) -> ScoredRows:
         """From what each rank has read.
 
         Raises:
@@ -118,7 +118,7 @@ def clear_scores(folder: Path) -> None:
         file.unlink()
 
 
-def read_scores(folder: Path, rows: int) -> RowScores:
+def read_scores(folder: Path, rows: int) -> ScoredRows:
     """What the ranks have written, whose files are removed.
 
     Raises:
@@ -128,4 +128,4 @@ def read_scores(folder: Path, rows: int) -> RowScores:
     clear_scores(folder)
     if not any(len(part["index"]) for part in parts):
         raise ValueError("no class scores were found in the step.")
-    return RowScores.gathered(parts, rows)
+    return ScoredRows.gathered(parts, rows)

@@ -49,7 +49,7 @@ class PairedMoments:
     @property
     def mean(self) -> Tensor:
         """The mean difference ``(S,)``; NaN without rows."""
-        return self.total / self.rows if self.rows else torch.full_like(self.total, torch.nan)
+        return _mean(self.total, self.rows)
 
     @property
     def error(self) -> Tensor:
@@ -70,10 +70,7 @@ class PairedMoments:
         Args:
             independent: whether rows are independent of each other; those of pixels are not, and have no interval.
         """
-        if not independent or self.rows < 2:
-            return None
-        half = _QUANTILE * self.error
-        return torch.stack([self.mean - half, self.mean + half], dim=1)
+        return _interval(self.mean, self.error) if independent and self.rows > 1 else None
 
 
 @final
@@ -103,7 +100,7 @@ class GroupedMoments:
     @property
     def mean(self) -> Tensor:
         """The mean difference over rows ``(S,)``; NaN without rows."""
-        return self.total / self.rows if self.rows else torch.full_like(self.total, torch.nan)
+        return _mean(self.total, self.rows)
 
     @property
     def error(self) -> Tensor:
@@ -115,10 +112,7 @@ class GroupedMoments:
 
     def interval(self) -> Tensor | None:
         """Both ends ``(S, 2)`` of a 95 % interval of the mean difference, by the normal distribution."""
-        if self.samples < 2:
-            return None
-        half = _QUANTILE * self.error
-        return torch.stack([self.mean - half, self.mean + half], dim=1)
+        return _interval(self.mean, self.error) if self.samples > 1 else None
 
 
 def paired_error(difference: Tensor, groups: Tensor | None = None) -> Tensor:
@@ -149,5 +143,13 @@ def paired_interval(difference: Tensor, groups: Tensor | None = None) -> Tensor:
         difference: by row ``(R, S)``.
         groups: as ``paired_error`` takes them.
     """
-    mean, half = difference.mean(dim=0), _QUANTILE * paired_error(difference, groups)
+    return _interval(difference.mean(dim=0), paired_error(difference, groups))
+
+
+def _mean(total: Tensor, rows: int) -> Tensor:
+    return total / rows if rows else torch.full_like(total, torch.nan)
+
+
+def _interval(mean: Tensor, error: Tensor) -> Tensor:
+    half = _QUANTILE * error
     return torch.stack([mean - half, mean + half], dim=1)

@@ -59,7 +59,7 @@ class Members:
         Raises:
             ValueError: the module cannot be asked so, or gives other scores than the step.
         """
-        ask = _Asked(module, partial(again, forward_fn))
+        ask = Standin(module, partial(again, forward_fn))
         if not self._placed:
             _whole(module)
             _compare(ask, batch)
@@ -110,7 +110,7 @@ class _Placed:
         self._own = live_tensors(module)
         self._tensors = placed(state, module, device)
 
-    def run(self, ask: _Asked) -> EvalBatch:
+    def run(self, ask: Standin) -> EvalBatch:
         """The batch as it predicts it."""
         with torch.inference_mode(False), torch.no_grad():
             moved = {id(tensor): tensor for tensor in self._tensors.values()}
@@ -138,16 +138,22 @@ def _written(module: nn.Module) -> set[str]:
     return {f"{name}.weight".lstrip(".") for name, part in named if getattr(part, "max_norm", None) is not None}
 
 
-class _Asked(nn.Module):
-    """Gives a batch as a module predicts it, in a form in which other tensors can stand in for the module's."""
+class Standin(nn.Module):
+    """Runs a call that asks a module, in a form in which other tensors can stand in for the module's.
 
-    def __init__(self, module: nn.Module, again: Callable[[], EvalBatch]) -> None:
+    Args:
+        module: whose tensors have ``"module."`` before their names here.
+        call: asks it.
+    """
+
+    def __init__(self, module: nn.Module, call: Callable[[], Any]) -> None:
         super().__init__()
         self.module = module
-        self.again = again
+        self.call = call
 
-    def forward(self) -> EvalBatch:
-        return self.again()
+    def forward(self) -> Any:
+        """What the call gives."""
+        return self.call()
 
 
 def _whole(module: nn.Module) -> None:
@@ -159,7 +165,7 @@ def _whole(module: nn.Module) -> None:
         )
 
 
-def _compare(ask: _Asked, batch: EvalBatch) -> None:
+def _compare(ask: Standin, batch: EvalBatch) -> None:
     """Raise where the module, asked again with its own weights and copies of its buffers, has other scores."""
     own = {f"module.{name}": tensor for name, tensor in live_tensors(ask.module).items()}
     given = {name: tensor if isinstance(tensor, nn.Parameter) else tensor.clone() for name, tensor in own.items()}
