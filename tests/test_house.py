@@ -37,6 +37,8 @@ USES = {
     "torchmetrics": {"classification"},
     "ensembles": {"classification", "calibration", "thresholds", "hard_examples"},
     "tuning": {"classification", "calibration", "thresholds", "ensembles"},
+    "export": {"classification", "calibration", "thresholds", "ensembles"},
+    "serving": {"export"},
 }
 FLOORS = {"core": set(), "samples": {"attribution"}}
 DOORS = {"__about__", "__init__", "__main__", "calibrators", "functional", "suite"}
@@ -48,7 +50,11 @@ BACKENDS = {
     "matplotlib": {"core/drawing", "render"},
     "optuna": {"tuning"},
     "onnx": {"export"},
+    "onnxscript": {"export"},
+    "onnxruntime": {"export"},
+    "safetensors": {"export"},
     "starlette": {"serving"},
+    "uvicorn": {"serving"},
     "lightning": {
         "core/capture",
         "core/stream",

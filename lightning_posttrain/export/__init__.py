@@ -1,0 +1,11 @@
+"""Export: what is shipped gives the answers that were tested.
+
+``program`` makes one module of preprocessing, network, calibration and decision, and traces it; ``formats`` write it as
+files; ``parity`` compares these with the module that was tested, and decides which are kept; ``folder`` writes them,
+with a manifest, whole or not at all. ``predictor`` runs a folder with NumPy and onnxruntime alone, ``drift`` says
+whether what it is asked is like what it was tested on. A new format is a class in ``formats`` and a line in its table.
+"""
+
+from __future__ import annotations
+
+__all__: list[str] = []
