@@ -1,0 +1,67 @@
+"""The command line: ``lightning-posttrain serve FOLDER`` and ``lightning-posttrain check FOLDER DATA``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from lightning_posttrain.__about__ import __version__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: those behind the program's name. Default: those it was called with.
+
+    Returns:
+        0 where all is well, 1 where a check fails, 2 where what was given is wrong.
+    """
+    given = _parser().parse_args(arguments)
+    found: int = given.run(given)
+    return found
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("lightning-posttrain", description="What comes after training with Lightning.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_serve(commands.add_parser("serve", help="answer for an exported folder", description=_serve.__doc__))
+    _add_check(commands.add_parser("check", help="see whether it answers here as tested", description=_check.__doc__))
+    return parser
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", help="that ModelExport wrote, as posttrain/export")
+    parser.add_argument("--host", default="127.0.0.1", help="another one needs LIGHTNING_POSTTRAIN_KEY. Default: %(default)s")
+    parser.add_argument("--port", type=int, default=8000, help="0 for any that is free. Default: %(default)s")
+    parser.add_argument("--threads", type=int, default=1, help="of the runtime. Default: %(default)s")
+    parser.add_argument("--grace", type=float, default=0.0, help="seconds between /ready saying no and the end")
+    parser.set_defaults(run=_serve)
+
+
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", help="that ModelExport wrote, as posttrain/export")
+    parser.add_argument("data", nargs="+", help=".npz or .npy files of rows, or folders of them")
+    parser.set_defaults(run=_check)
+
+
+def _serve(given: argparse.Namespace) -> int:
+    """Answer for an exported folder, until SIGTERM or SIGINT; what was accepted is answered before the end."""
+    from lightning_posttrain.serving import serve
+
+    return serve(given.folder, host=given.host, port=given.port, threads=given.threads, grace=given.grace)
+
+
+def _check(given: argparse.Namespace) -> int:
+    """See whether an exported folder is whole, and gives here the answers that were tested."""
+    from lightning_posttrain.export import check_command
+
+    code, text = check_command(given.folder, given.data)
+    (sys.stderr if code == 2 else sys.stdout).write(f"{text}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""The call of the network that a step made, as an export makes it: which module, which arguments, which output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_posttrain.classification import ClassReading, EvalBatch, ScoreKind
+from lightning_posttrain.core.capture.batch_parts import Path, cloned, parts_of
+from lightning_posttrain.core.capture.call_again import CallAgain
+from lightning_posttrain.core.capture.call_source import FORMS, CallSource
+from lightning_posttrain.core.capture.leaves import leaves
+from lightning_posttrain.core.stream.replay import Replay
+
+NEAR = 0.02
+"""By which probabilities of a second run may differ, in half precision."""
+CURE = "Pass forward_fn=lambda module, inputs: ... that gives the scores."
+
+
+@dataclass(frozen=True, eq=False)
+class AskedCall:
+    """How a network is asked, and what of a batch it was given.
+
+    Args:
+        call: of the network; None where a function of the user's asks it.
+        value: what it was given, a collection.
+        parts: the tensors of it that have a row for each sample, by their path.
+        targets: of the batch, which are no inputs although they may be arguments.
+        scores: whether it gives logits or probabilities.
+    """
+
+    call: CallAgain | None
+    value: Any
+    parts: Mapping[Path, Tensor]
+    targets: tuple[Tensor, ...]
+    scores: ScoreKind
+
+
+def asked_call(again: Replay, batch: EvalBatch, *, own_fn: bool) -> AskedCall:
+    """How the scores of a step are asked for outside of it; the module gives them once more.
+
+    Args:
+        again: asks the module, inside of ``asked``.
+        batch: as the step predicted it.
+        own_fn: whether a function of the user's asks it, with the inputs of the batch.
+
+    Raises:
+        ValueError: no call of the module gives them.
+    """
+    call = None if own_fn else _call(again, batch)
+    value = again.inputs if call is None else call.inputs
+    reading: ClassReading = again.reading  # type: ignore[assignment]
+    heard: Any = again.found.given.form
+    targets = tuple(part for part in parts_of(again.found.given.target).values())
+    parts = {path: part for path, part in parts_of(value).items() if part.ndim and len(part) == batch.size}
+    if not parts:
+        raise ValueError(f"the network was given nothing with a row for each of {batch.size} samples. {CURE}")
+    return AskedCall(call, value, parts, targets, heard or reading.scores)
+
+
+def _call(again: Replay, batch: EvalBatch) -> CallAgain:
+    for call in _calls(again):
+        output = replace(call, source=replace(call.source, form="as it is"))(again.module)
+        for form in FORMS:
+            scores = CallSource("", 0, 1, "", form).of(output)
+            if scores is not None and _is_of_the_step(scores, again, batch):
+                return replace(call, source=replace(call.source, form=form))
+    raise ValueError(f"no call of the module gives the scores of the step, which makes more of them. {CURE}")
+
+
+def _calls(again: Replay) -> Iterator[CallAgain]:
+    """The call that was heard, and those of the whole module with the inputs of the batch."""
+    known = getattr(again.found.again, "call", None)
+    if isinstance(known, CallAgain):
+        yield known
+    if again.inputs is None:
+        return
+    arguments: Any = ((again.inputs,), {})
+    output = again.module(cloned(again.inputs))
+    for path, _ in leaves(output, ()):
+        yield CallAgain("", CallSource("", 0, 1, path, "as it is"), arguments)
+
+
+def _is_of_the_step(scores: Tensor, again: Replay, batch: EvalBatch) -> bool:
+    """Whether scores have the shape of the step's, and say the same."""
+    if scores.shape != again.found.predictions.shape or not scores.is_floating_point():
+        return False
+    read: EvalBatch = again.reading.batch(scores.detach(), again.found.given, again.rows)
+    chance = (probabilities_of(one.scores, labels=batch.multilabel) for one in (read, batch))
+    return torch.allclose(*chance, rtol=0, atol=NEAR, equal_nan=True)
+
+
+def probabilities_of(scores: Tensor, *, labels: bool) -> Tensor:
+    """Of rows of logits ``(R, C)``, or of log-odds of labels."""
+    wide = scores.double()
+    return wide.sigmoid() if labels else wide.softmax(1)
+
+
+def module_at(root: nn.Module, name: str) -> nn.Module:
+    """The part of a module that a dotted name means; itself for none."""
+    return root.get_submodule(name) if name else root
