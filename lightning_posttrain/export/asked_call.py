@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_posttrain.classification import ClassReading, EvalBatch, ScoreKind
-from lightning_posttrain.core.capture.batch_parts import Path, cloned, parts_of
+from lightning_posttrain.core.capture.batch_parts import Path, cloned, parts_of, replaced
 from lightning_posttrain.core.capture.call_again import CallAgain
 from lightning_posttrain.core.capture.call_source import FORMS, CallSource
 from lightning_posttrain.core.capture.leaves import leaves
@@ -18,6 +18,8 @@ from lightning_posttrain.core.stream.replay import Replay
 
 NEAR = 0.02
 """By which probabilities of a second run may differ, in half precision."""
+FEW = 8
+"""Rows of a batch that are kept to ask a copy with."""
 CURE = "Pass forward_fn=lambda module, inputs: ... that gives the scores."
 
 
@@ -38,6 +40,15 @@ class AskedCall:
     parts: Mapping[Path, Tensor]
     targets: tuple[Tensor, ...]
     scores: ScoreKind
+
+    def kept(self) -> AskedCall:
+        """Of a few rows, in memory of their own, in float32 and on the CPU: for a copy of the module."""
+        tensors = parts_of(self.value)
+        own = {path: _own(tensor, few=path in self.parts) for path, tensor in tensors.items()}
+        value = replaced(self.value, own)
+        call = None if self.call is None else replace(self.call, inputs=value)
+        targets = tuple(_own(target, few=True) for target in self.targets)
+        return AskedCall(call, value, {path: own[path] for path in self.parts}, targets, self.scores)
 
 
 def asked_call(again: Replay, batch: EvalBatch, *, own_fn: bool) -> AskedCall:
@@ -60,6 +71,12 @@ def asked_call(again: Replay, batch: EvalBatch, *, own_fn: bool) -> AskedCall:
     if not parts:
         raise ValueError(f"the network was given nothing with a row for each of {batch.size} samples. {CURE}")
     return AskedCall(call, value, parts, targets, heard or reading.scores)
+
+
+def _own(tensor: Tensor, *, few: bool) -> Tensor:
+    with torch.inference_mode(False):
+        own = (tensor.detach()[:FEW] if few else tensor.detach()).to("cpu", copy=True)
+        return own.float() if own.is_floating_point() else own
 
 
 def _call(again: Replay, batch: EvalBatch) -> CallAgain:
@@ -99,7 +116,3 @@ def probabilities_of(scores: Tensor, *, labels: bool) -> Tensor:
     wide = scores.double()
     return wide.sigmoid() if labels else wide.softmax(1)
 
-
-def module_at(root: nn.Module, name: str) -> nn.Module:
-    """The part of a module that a dotted name means; itself for none."""
-    return root.get_submodule(name) if name else root

@@ -25,6 +25,16 @@ def as_rows(outputs: Outputs, *, labels: bool) -> Outputs:
     return Outputs(_last(outputs.probabilities), decision)
 
 
+def by_sample(rows: Outputs, samples: int, *, labels: bool) -> Outputs:
+    """The way back: a row for each sample, with its positions behind where it has several."""
+    each = len(rows.probabilities) // max(samples, 1)
+    if each == 1:
+        return rows
+    chance = np.moveaxis(rows.probabilities.reshape(samples, each, -1), 1, -1)
+    decision = rows.decision.reshape(samples, each, *rows.decision.shape[1:])
+    return Outputs(chance, np.moveaxis(decision, 1, -1) if labels else decision)
+
+
 def _last(array: Array) -> Array:
     """``(N, C, ...)`` as rows ``(R, C)``."""
     return np.moveaxis(array, 1, -1).reshape(-1, array.shape[1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from lightning_posttrain.core.capture.foreign import attribute
-from lightning_posttrain.core.capture.module_copy import put_aside, standing_alone
 from lightning_posttrain.ensembles import CheckpointEnsemble, EnsembleNetwork, MemberState, member_of, read_members
+from lightning_posttrain.export.folder.hashes import sha256_of
+from lightning_posttrain.export.program.standing_copy import standing_copy
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -65,7 +65,7 @@ def weights_of(trainer: Trainer, module: LightningModule, said: str) -> Weights:
         epoch = max(trainer.current_epoch - 1, 0)
         words = f"the weights at the end of the fit, epoch {epoch}" if said == "last" else _tested(trainer)
         facts = {"source": said, "epoch": epoch, "step": trainer.global_step, **_file_of(trainer, said)}
-        return Weights(standing_alone(module), words, facts)
+        return Weights(standing_copy(module), words, facts)
     if said not in SAID:
         return _of_file(trainer, module, Path(said), f"the checkpoint {Path(said).name}", {"source": "file"})
     keeper = _keeper(trainer)
@@ -102,8 +102,7 @@ def _file_of(trainer: Trainer, said: str) -> dict[str, Any]:
 
 
 def _file(path: Path) -> dict[str, Any]:
-    with path.open("rb") as opened:
-        return {"file": path.name, "sha256": hashlib.file_digest(opened, "sha256").hexdigest()}
+    return {"file": path.name, "sha256": sha256_of(path)}
 
 
 def _of_file(trainer: Trainer, module: LightningModule, path: Path, words: str, facts: dict[str, Any]) -> Weights:
@@ -117,7 +116,7 @@ def _of_member(
     saved = trainer.strategy.load_checkpoint(path)
     facts = {**facts, "epoch": saved.get("epoch"), "step": saved.get("global_step"), **_file(path)}
     states = saved.get("callbacks")
-    copied = put_aside(member_of(module, member.tensors))
+    copied = standing_copy(member_of(module, member.tensors))
     return Weights(copied, f"{words}, {member.name}", facts, states=states if isinstance(states, Mapping) else {})
 
 
@@ -150,4 +149,4 @@ def _ensemble(trainer: Trainer, module: LightningModule) -> Weights:
     network = found.network(module)
     words = f"an ensemble of {len(network.members)} members: {network.describe()}"
     facts = {"source": "ensemble", "members": list(network.names or ()), "strategy": found.fit.chosen}
-    return Weights(put_aside(network), words, facts, entry=found.fit.entry, alone=False)
+    return Weights(standing_copy(network), words, facts, entry=found.fit.entry, alone=False)

@@ -1,0 +1,113 @@
+"""What an export goes through in a run: rows kept in a fit, exported at its end, compared on test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from lightning_posttrain.classification import ClassReading, EvalBatch
+from lightning_posttrain.core.callback.from_lightning import rank_zero_info
+from lightning_posttrain.core.capture.loaders import dataset_classes, named_loaders
+from lightning_posttrain.core.stream.evaluation import Evaluation
+from lightning_posttrain.core.stream.ranks import worked_out_first
+from lightning_posttrain.core.stream.replay import Replay
+from lightning_posttrain.core.stream.run import run_folder
+from lightning_posttrain.core.stream.stream import EvaluationStream
+from lightning_posttrain.export.asked_call import AskedCall, asked_call
+from lightning_posttrain.export.at_fit_end import exported_at_fit_end
+from lightning_posttrain.export.kept_rows import KeptRows
+from lightning_posttrain.export.on_test import OnTest
+from lightning_posttrain.export.place import place_of
+from lightning_posttrain.export.result import ExportReport
+from lightning_posttrain.export.settings import Settings
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
+
+Names = Callable[[tuple[str, ...]], tuple[str, ...]]
+NO_ROWS = (
+    "ModelExport exports nothing at the end of this fit: it kept no row of validation to compare on. Pass a validation "
+    "loader to fit, or run trainer.test, which exports the weights that it tests."
+)
+
+
+class ExportRun:
+    """The state of one ``ModelExport``.
+
+    Args:
+        settings: what the user said.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.end()
+
+    def end(self) -> None:
+        """A run is over, or begins."""
+        self._kept: KeptRows | None = None
+        self._asked: AskedCall | None = None
+        self._last: Evaluation | None = None
+        self._test: OnTest | None = None
+        self._place = ""
+
+    def start(self, trainer: Trainer, stage: str) -> None:
+        """Begin a run."""
+        self.end()
+
+    def open(self, trainer: Trainer) -> bool:
+        """Begin an epoch; whether batches are wanted in it. All ranks together."""
+        if trainer.fast_dev_run or trainer.sanity_checking:  # type: ignore[attr-defined]
+            return False
+        self._place = self.settings.folder or place_of(run_folder(trainer))
+        if trainer.state.fn == "test":
+            self._test = OnTest(self.settings, self._place)
+            return True
+        if trainer.state.fn == "fit" and self._kept is None:
+            wanted = self.settings.rows * (2 if self.settings.calibrates else 1)
+            self._kept = KeptRows(wanted, float(trainer.num_val_batches[0]))
+            return True
+        return False
+
+    def replay(self, key: str, batch: EvalBatch, again: Replay, reading: ClassReading, names: Names) -> bool:
+        """Keep rows of a batch, or compare on it, of the first loader; whether more are wanted."""
+        if key == "test" and self._test is not None:
+            return self._test.add(batch, again, reading, names(_names(again, batch)))
+        if key == "val" and self._kept is not None and again.module.trainer.is_global_zero:
+            asked = asked_call(again, batch, own_fn=self.settings.forward_fn is not None)
+            self._asked = self._asked or asked.kept()
+            self._kept.add(asked.parts, batch)
+            return not self._kept.full
+        return key in ("test", "val")
+
+    def summarize(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> ExportReport | None:
+        """Of a test, what was compared; of the validations of a fit nothing, before it ends."""
+        if evaluation.key == "val" and module.trainer.state.fn == "fit":
+            self._last = evaluation
+        if evaluation.key != "test" or self._test is None:
+            return None
+        test, self._test = self._test, None
+        return test.report(module, evaluation, names)
+
+    def finish(
+        self, trainer: Trainer, module: LightningModule, reading: ClassReading
+    ) -> tuple[Evaluation, ExportReport] | None:
+        """Export at the end of a fit; all ranks together."""
+        last, kept, asked = self._last, self._kept, self._asked
+        if last is None or kept is None:
+            EvaluationStream.of(trainer).say_once(NO_ROWS)
+            return None
+        place = self._place
+        rank_zero_info(f"ModelExport writes {', '.join(self.settings.formats)} to {place}")
+        report = worked_out_first(
+            trainer,
+            lambda: exported_at_fit_end(trainer, module, reading, last, self.settings, kept=kept, asked=asked, place=place),
+        )
+        self.end()
+        return last, report
+
+
+def _names(again: Replay, batch: EvalBatch) -> tuple[str, ...]:
+    """Of the classes, as the dataset of the first loader has them, else their numbers."""
+    loaders = named_loaders(again.module.trainer)
+    found = dataset_classes(loaders[0][1], batch.num_classes) if loaders else None
+    return found or tuple(map(str, range(batch.num_classes)))

@@ -1,0 +1,105 @@
+"""What is shipped, made of weights, of how the step asks its network, and of what was fitted behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_posttrain.calibration import Calibrator, from_state
+from lightning_posttrain.classification import ScoreKind, Task
+from lightning_posttrain.core.capture.batch_parts import Path
+from lightning_posttrain.core.capture.call_again import CallAgain
+from lightning_posttrain.core.capture.call_source import CallSource
+from lightning_posttrain.export.asked_call import AskedCall
+from lightning_posttrain.export.decision import Decision
+from lightning_posttrain.export.fitted import Fitted
+from lightning_posttrain.export.program.deployed import Deployed
+from lightning_posttrain.export.program.entry import Entry, entry_by, entry_of
+from lightning_posttrain.export.settings import Settings
+from lightning_posttrain.export.weights import Weights
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What is shipped.
+
+    Args:
+        weights: that it has.
+        deployed: the module.
+        slots: by input, where it stands in what the step gave to its network.
+    """
+
+    weights: Weights
+    deployed: Deployed
+    slots: Mapping[str, Path]
+
+    @property
+    def decision(self) -> Decision:
+        """How it decides."""
+        return self.deployed.describe()
+
+    def named(self, parts: Mapping[Path, Tensor]) -> dict[str, Tensor]:
+        """What a step gave to its network, by input."""
+        return {name: parts[path] for name, path in self.slots.items()}
+
+
+def decision_of(fitted: Fitted, settings: Settings, *, task: Task, names: tuple[str, ...]) -> Decision:
+    """How probabilities become answers, by what was fitted and said."""
+    return Decision(
+        task, names, thresholds=fitted.thresholds, confidence=fitted.confidence, mean=settings.mean, std=settings.std,
+        left_out=fitted.left_out,
+    )  # fmt: skip
+
+
+def prepared(weights: Weights, asked: AskedCall, fitted: Fitted, decision: Decision, settings: Settings) -> Prepared:
+    """What is shipped.
+
+    Raises:
+        ValueError: the members of an ensemble are asked otherwise than the step asks its network.
+        CannotExportError: rows of a batch depend on each other.
+    """
+    entry = _entry(weights, asked, settings)
+    scores: ScoreKind = "logits" if weights.network is not None else asked.scores
+    deployed = Deployed(entry, decision, scores=scores, calibrator=fitted.calibrator, uint8=settings.uint8)
+    return Prepared(weights, deployed, entry.slots)
+
+
+def _entry(weights: Weights, asked: AskedCall, settings: Settings) -> Entry:
+    if asked.call is None:
+        assert settings.forward_fn is not None
+        if weights.network is not None:
+            return entry_by(weights.module, lambda network, inputs: network(inputs), asked.value)
+        return entry_by(weights.module, settings.forward_fn, asked.value)
+    if weights.network is None:
+        return entry_of(weights.module, asked.call, asked.targets)
+    if weights.entry != asked.call.module:
+        raise ValueError(
+            f"the ensemble asks {weights.entry or 'the module'!r}, and the step {asked.call.module or 'the module'!r}. "
+            "Pass the same forward_fn to CheckpointEnsemble and ModelExport."
+        )
+    whole = CallAgain("", CallSource("", 0, 1, "", "as it is"), asked.call.inputs)
+    return entry_of(weights.module, whole, asked.targets)
+
+
+def calibrator_of(decision: Decision) -> Calibrator | None:
+    """The calibrator that a decision describes.
+
+    Raises:
+        ValueError: it describes none that is known.
+    """
+    found = decision.calibration
+    if found is None:
+        return None
+    learned: dict[str, Any] = {
+        name: torch.tensor(value, dtype=torch.float32) for name, value in found["parameters"].items()
+    }
+    return from_state({"method": found["method"], "task": decision.task, **learned})
+
+
+def head_of(decision: Decision) -> Deployed:
+    """What decides behind a network that was asked already; only its ``head`` is of use."""
+    return Deployed(torch.nn.Identity(), decision, calibrator=calibrator_of(decision))

@@ -1,0 +1,84 @@
+"""Exported formats on real rows beside the module that was tested: how far they are apart, what each is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from lightning_posttrain.classification import ClassificationMetrics, EvalBatch
+from lightning_posttrain.export.decision import Decision
+from lightning_posttrain.export.drift_reference import DriftReferenceBuilder
+from lightning_posttrain.export.figures import Figures
+from lightning_posttrain.export.outputs import Outputs, Runner
+from lightning_posttrain.export.parity.sums import ParitySums
+from lightning_posttrain.export.parity.tolerance import Precision
+from lightning_posttrain.export.row_form import as_rows, by_sample, scored
+from lightning_posttrain.export.signature import Array
+
+TESTED = "tested"
+"""Name of the module among the figures."""
+
+
+class Trial:
+    """Runs formats on batches.
+
+    Args:
+        runners: by format.
+        decision: how the module decides.
+        metrics: which figures are worked out.
+        precisions: of each format.
+    """
+
+    def __init__(
+        self,
+        runners: Mapping[str, Runner],
+        decision: Decision,
+        metrics: ClassificationMetrics,
+        precisions: Mapping[str, Precision],
+    ) -> None:
+        self.runners = dict(runners)
+        self._decision = decision
+        self._labels = decision.task == "multilabel"
+        self.sums = {name: ParitySums(precisions[name], decision=decision) for name in runners}
+        self.figures = {name: Figures(metrics) for name in (TESTED, *runners)}
+        self.failed: dict[str, str] = {}
+        self.reference = DriftReferenceBuilder(task=decision.task)
+        self.rows = 0
+
+    def add(self, inputs: Mapping[str, Array], tested: Outputs, *, margin: Array, batch: EvalBatch | None) -> None:
+        """Compare a batch.
+
+        Args:
+            inputs: by name, as runners take them.
+            tested: what the module answers, a row for each decision.
+            margin: of each of its decisions.
+            batch: the same rows with their targets, on the CPU; None where they are not known.
+        """
+        target = None if batch is None else np.asarray(batch.marked)
+        for name, runner in self.runners.items():
+            if name in self.failed:
+                continue
+            try:
+                got = as_rows(runner(inputs), labels=self._labels)
+                self.sums[name].add(tested, got, margin=margin, target=target)
+            except Exception as error:  # whatever a runtime raises is the finding
+                self.failed[name] = f"it fails on a batch of {len(next(iter(inputs.values())))} rows: {_short(error)}"
+                continue
+            if batch is not None:
+                self.figures[name].add(scored(batch, got))
+        if batch is not None:
+            self.figures[TESTED].add(scored(batch, tested))
+        self.rows += len(next(iter(inputs.values())))
+        self._watch(tested, target, samples=len(next(iter(inputs.values()))))
+
+    def _watch(self, tested: Outputs, target: Array | None, *, samples: int) -> None:
+        """Note what the module answers, for the drift watch."""
+        if np.isfinite(tested.probabilities).all():
+            known = target if samples == len(tested.probabilities) else None
+            self.reference.add(*by_sample(tested, samples, labels=self._labels), known)
+
+
+def _short(error: Exception) -> str:
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    return line if len(line) <= 160 else f"{line[:159]}…"
