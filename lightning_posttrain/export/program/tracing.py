@@ -80,7 +80,9 @@ def _check(rows: Sequence[Batch], names: Sequence[str]) -> None:
         raise ValueError("`examples` has no rows, wanted at least one batch of them.")
     for batch in rows:
         if len({len(one) for one in batch.values()}) != 1 or not len(batch[names[0]]):
-            raise ValueError(f"`examples` has {[tuple(one.shape) for one in batch.values()]}, wanted as many rows each.")
+            raise ValueError(
+                f"`examples` has {[tuple(one.shape) for one in batch.values()]}, wanted as many rows each."
+            )
     for name in names:
         if len({batch[name].ndim for batch in rows}) > 1:
             raise ValueError(f"`examples` has {name!r} with different numbers of dimensions.")
