@@ -56,7 +56,7 @@ class IsotonicCalibration(Calibrator):
         wide = torch.promote_types(scores.dtype, torch.float32)
         x, y = self.x.to(wide), self.y.to(wide).clamp(LEAST, 1 - LEAST)
         margin = torch.minimum(torch.maximum(scores.to(wide), x[0]), x[-1]).contiguous()
-        upper = torch.searchsorted(x, margin.detach()).clamp(max=self._last)
+        upper = _points_below(x, margin.detach()).clamp(max=self._last)
         lower = (upper - 1).clamp(min=0)
         span = (x[upper] - x[lower]).clamp(min=torch.finfo(wide).tiny)
         chance = y[lower] + (margin - x[lower]) / span * (y[upper] - y[lower])
@@ -66,3 +66,10 @@ class IsotonicCalibration(Calibrator):
         """How many points, and the range of probabilities."""
         ends = f"{float(self.y[0]):.3f} to {float(self.y[-1]):.3f}"
         return f"a rising line through {len(self.x)} points gives probabilities of {ends}"
+
+
+def _points_below(x: Tensor, margin: Tensor) -> Tensor:
+    """How many points lie below each margin."""
+    if torch.compiler.is_compiling():  # ONNX has no search
+        return (margin[..., None] > x).sum(-1)
+    return torch.searchsorted(x, margin)

@@ -1,0 +1,79 @@
+"""Native code for this kind of machine, by AOTInductor."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import final
+from unittest.mock import patch
+
+import torch
+
+from lightning_posttrain.export.formats.base import CalibrationRows, Format
+from lightning_posttrain.export.formats.pt2 import torch_runner
+from lightning_posttrain.export.outputs import Runner
+from lightning_posttrain.export.program import CannotExportError, Traced
+from lightning_posttrain.export.program.quiet import quiet
+from lightning_posttrain.export.program.refusals import refusal
+from lightning_posttrain.export.signature import Signature
+
+COMPILERS = ("g++", "clang++", "c++")
+
+
+@final
+class Aoti(Format):
+    """A shared library, compiled for the processor of this machine and others like it.
+
+    It takes about a minute. The library checks no shapes: ``Signature.of`` must stand before it. To open it runs native
+    code, so that it is nothing for files of strangers. The manifest stays outside.
+    """
+
+    name = "aoti"
+    files = ("model.aoti.pt2",)
+
+    def write(
+        self,
+        traced: Traced,
+        folder: Path,
+        manifest_text: str,  # noqa: ARG002 - the package has no place for it
+        calibration_rows: CalibrationRows | None = None,  # noqa: ARG002 - nothing is measured
+    ) -> None:
+        """Write ``model.aoti.pt2``.
+
+        Raises:
+            CannotExportError: there is no C++ compiler, or it fails.
+        """
+        if not any(map(shutil.which, COMPILERS)):
+            raise CannotExportError(
+                "format 'aoti' needs a C++ compiler, and none is on the path",
+                "Install g++, as by `apt-get install g++`, or leave the format out.",
+            )
+        path = folder / self.files[0]
+        with (
+            TemporaryDirectory(dir=folder) as beside,
+            patch.dict(os.environ, {"TORCHINDUCTOR_CACHE_DIR": beside}),
+            quiet(),
+            torch.no_grad(),
+            torch.autocast("cpu", enabled=False),
+        ):
+            _compile(traced, path)
+
+    def opened(self, folder: Path, signature: Signature, *, threads: int = 1) -> Runner:
+        """By torch."""
+        with quiet():
+            module = torch._inductor.aoti_load_package(str(folder / self.files[0]))
+        return torch_runner(module, signature, threads)
+
+
+def _compile(traced: Traced, path: Path) -> None:
+    """With zeros for examples, whose shapes are looked at."""
+    zeros = tuple(torch.zeros_like(one[:1]).repeat(2, *(1,) * (one.ndim - 1)) for one in traced.examples[0].values())
+    try:
+        traced.program.example_inputs = (zeros, {})
+        torch._inductor.aoti_compile_and_package(traced.program, package_path=str(path))
+    except Exception as error:
+        raise refusal(error, "AOTInductor cannot compile the network") from error
+    finally:
+        traced.program.example_inputs = None
