@@ -13,14 +13,7 @@ from lightning_posttrain.export.parity.tolerance import Tolerance
 
 GAIN = 0.95
 """Time or size, as a share of the other's, above which nothing is gained."""
-_CURES = (
-    ("dropout", "Call `eval()` on the module, and give `F.dropout` the argument `training=self.training`"),
-    ("batch_norm", "Call `eval()` on the module, and give `F.batch_norm` the argument `training=self.training`"),
-    ("random", "Draw numbers only `if self.training`, or take them as an input"),
-    ("number taken out", "Use `torch.where` or `torch.cond` in place of `.item()`"),
-    ("buffer", "Change it only `if self.training`"),
-)
-_EVAL = "Call `eval()` on the module, and see that nothing in `forward` is random"
+_EVAL = "Call `eval()` on the module, see that nothing in `forward` is random, and export the weights that were tested"
 
 
 class Verdict(NamedTuple):
@@ -31,7 +24,7 @@ class Verdict(NamedTuple):
 
 
 class Gain(NamedTuple):
-    """What a smaller precision costs, as shares of what the format in float32 costs: of its latency, and of its bytes."""
+    """What a smaller precision takes, in time and bytes, as a share of what the format in float32 takes."""
 
     latency: float
     size: float
@@ -45,7 +38,7 @@ class Evidence:
     Args:
         counts: its answers, compared with those of the tested model.
         tolerance: what is allowed.
-        suspicions: what in its graph does not belong there.
+        suspicions: what in its graph does not belong there, each with what to change.
         refusals: of ``check_batches``.
         metrics: by figure, of the tested model and of the exported one.
         first_apart: the first layer that gives something else, with by how much, or None.
@@ -79,7 +72,7 @@ def decide(evidence: Evidence) -> Verdict:
         evidence: what is known of it.
 
     Example:
-        >>> decide(Evidence(ParityCounts(), Tolerance.of("float32"), suspicions=("aten.dropout in training mode",))).kept
+        >>> decide(Evidence(ParityCounts(), Tolerance.of("float32"), suspicions=("dropout in training mode",))).kept
         False
     """
     for check in CHECKS:
@@ -90,18 +83,13 @@ def decide(evidence: Evidence) -> Verdict:
 
 
 def _suspicious(evidence: Evidence) -> str:
-    said = [f"{each}. {cure}" if (cure := _cure(each)) else each for each in evidence.suspicions]
-    return _first_and_number(said)
+    return _first_and_number(evidence.suspicions)
 
 
-def _cure(suspicion: str) -> str:
-    return next((cure for word, cure in _CURES if word in suspicion), "")
-
-
-def _first_and_number(said: list[str] | tuple[str, ...]) -> str:
+def _first_and_number(said: tuple[str, ...]) -> str:
     if not said:
         return ""
-    return said[0] + (f" (and {len(said) - 1} more)" if len(said) > 1 else "")
+    return said[0].rstrip(".") + (f" (and {len(said) - 1} more)" if len(said) > 1 else "")
 
 
 def _batches(evidence: Evidence) -> str:
@@ -133,8 +121,8 @@ def _not_finite(evidence: Evidence) -> str:
             f"{_are(counts.tested_non_finite)} not finite. Find the rows, and what divides by 0 or takes a log of it"
         )
     narrow = "Export in float32" if evidence.tolerance.precision != "float32" else "Bound what divides or takes a log"
-    number = _number(counts.non_finite, "probability", "probabilities")
-    return f"{number} {_are(counts.non_finite)} not finite, where those of the tested model are. {_place(evidence)}{narrow}"
+    number = f"{_number(counts.non_finite, 'probability', 'probabilities')} {_are(counts.non_finite)}"
+    return f"{number} not finite, where those of the tested model are. {_place(evidence)}{narrow}"
 
 
 def _flips(evidence: Evidence) -> str:

@@ -24,8 +24,8 @@ def margins(probabilities: Array, decision: Decision) -> Array:
         float64 in the shape of the decision, ``(N, ...)``, or ``(N, L, ...)`` of labels.
 
     Example:
-        >>> margins(np.array([[0.5, 0.25, 0.25], [0.125, 0.5, 0.375]]), Decision("multiclass", ("a", "b", "c"))).tolist()
-        [0.25, 0.125]
+        >>> margins(np.array([[0.5, 0.25, 0.25], [0.125, 0.5, 0.375]]), Decision("multiclass", ("a", "b", "c")))
+        array([0.25 , 0.125])
     """
     chances = np.asarray(probabilities, dtype=np.float64)
     if decision.task == "multilabel":

@@ -88,9 +88,9 @@ def eager_noise(runner: Runner, rows: Mapping[str, Array]) -> float:
     """
     some = {name: array[:NOISE_ROWS] for name, array in rows.items()}
     together = runner(some).probabilities
-    alone = [
+    each = [
         runner({name: array[n : n + 1] for name, array in some.items()}).probabilities for n in range(len(together))
     ]
-    apart = np.abs(together.astype(np.float64) - np.concatenate(alone))
-    equal = together == np.concatenate(alone)
-    return float(np.where(equal, 0.0, apart).max(initial=0.0))
+    alone = np.concatenate(each)
+    same = (together == alone) | (np.isnan(together) & np.isnan(alone))
+    return float(np.where(same, 0.0, np.abs(together.astype(np.float64) - alone)).max(initial=0.0))
