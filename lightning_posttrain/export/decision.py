@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Task = Literal["multiclass", "binary", "multilabel"]
+TASKS = get_args(Task)
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,13 @@ class Decision:
         mean: of each channel; with ``std``, what the graph normalises its input with, or None.
         std: of each channel, or None.
         left_out: why something that was fitted is not inside, as a temperature that is for other weights.
+
+    Raises:
+        ValueError: names, thresholds or numbers do not go together, or are none.
+
+    Example:
+        >>> Decision("binary", ("no", "yes"), thresholds=(0.3,)).words
+        "'yes' where its probability is at or above 0.3, else 'no'"
     """
 
     task: Task
@@ -35,6 +45,52 @@ class Decision:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     left_out: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self._check_names()
+        self._check_thresholds()
+        self._check_normalisation()
+
+    def _check_names(self) -> None:
+        if self.task not in TASKS:
+            raise ValueError(f"`task` is {self.task!r}, wanted one of {TASKS}.")
+        if tuple(self.class_names) != self.class_names or not all(isinstance(name, str) for name in self.class_names):
+            raise ValueError(f"`class_names` is {self.class_names!r}, wanted a tuple of strings.")
+        least = 1 if self.task == "multilabel" else 2
+        if len(self.class_names) < least or (self.task == "binary" and len(self.class_names) != 2):
+            wanted = "2" if self.task == "binary" else f"{least} or more"
+            raise ValueError(f"`class_names` has {len(self.class_names)}, wanted {wanted} for {self.task}.")
+
+    def _check_thresholds(self) -> None:
+        if self.thresholds is not None:
+            wanted = {"multiclass": 0, "binary": 1, "multilabel": len(self.class_names)}[self.task]
+            if len(self.thresholds) != wanted:
+                raise ValueError(f"`thresholds` has {len(self.thresholds)}, wanted {wanted} for {self.task}, or None.")
+            _check_shares("thresholds", self.thresholds)
+        if self.confidence is not None:
+            _check_shares("confidence", (self.confidence,))
+
+    def _check_normalisation(self) -> None:
+        mean, std = self.mean, self.std
+        if (mean is None) != (std is None):
+            raise ValueError(f"`mean` is {mean}, `std` is {std}: give both or neither.")
+        if mean is not None and std is not None and (len(mean) != len(std) or not all(map(_positive, std))):
+            raise ValueError(f"`mean` is {mean}, `std` is {std}, wanted as many of each, and `std` above 0.")
+
+    @property
+    def words(self) -> str:
+        """How it decides, in a sentence."""
+        if self.task == "multilabel":
+            if self.thresholds is None:
+                return "each label whose probability is at or above 0.5"
+            return "each label whose probability is at or above its threshold"
+        if self.task == "binary":
+            no, yes = self.class_names
+            threshold = 0.5 if self.thresholds is None else self.thresholds[0]
+            said = f"{yes!r} where its probability is at or above {threshold:g}, else {no!r}"
+        else:
+            said = "the most probable class"
+        return said if self.confidence is None else f"{said}; no answer where none reaches {self.confidence:g}"
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -47,7 +103,21 @@ class Decision:
         Raises:
             ValueError: it is something else.
         """
+        if not isinstance(saved, dict):
+            raise ValueError(f"'decision' is {saved!r}, wanted an object.")
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()
+        }
         try:
-            return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()})
+            return cls(**values)
         except TypeError as error:
             raise ValueError(f"'decision' is {saved!r}, which is none: {error}.") from None
+
+
+def _check_shares(name: str, values: Iterable[Any]) -> None:
+    if not all(isinstance(value, (int, float)) and 0 <= value <= 1 for value in values):
+        raise ValueError(f"`{name}` is {values!r}, wanted numbers from 0 to 1.")
+
+
+def _positive(value: float) -> bool:
+    return math.isfinite(value) and value > 0

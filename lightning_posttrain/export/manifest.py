@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
+
+import numpy as np
 
 from lightning_posttrain.export.decision import Decision
 from lightning_posttrain.export.signature import Signature
@@ -13,6 +17,19 @@ from lightning_posttrain.export.signature import Signature
 SCHEMA = 1
 """Number of the form of ``manifest.json``."""
 MANIFEST = "manifest.json"
+OWN_HASH = "manifest_sha256"
+"""In ``manifest.json``: of all that it says besides, so that one that was edited is told."""
+PLAIN_PARTS = (
+    "versions",
+    "weights",
+    "input_statistics",
+    "metrics",
+    "parity",
+    "cost",
+    "data",
+    "reference",
+    "files",
+)
 
 Plain = Mapping[str, Any]
 """Values that JSON takes, by name."""
@@ -40,6 +57,9 @@ class Manifest:
         reference: of the drift watch, what ``DriftReference.to_dict`` gave, or None.
         files: by name, ``{"sha256", "bytes"}`` of every other file of the folder.
         schema: number of its form.
+
+    Raises:
+        ValueError: a part is of another kind, or a name in ``files`` is no plain one.
     """
 
     name: str
@@ -57,11 +77,23 @@ class Manifest:
     files: Plain = field(default_factory=dict)
     schema: int = SCHEMA
 
+    def __post_init__(self) -> None:
+        for name in ("name", "created"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"`{name}` is {getattr(self, name)!r}, wanted a string.")
+        for name in PLAIN_PARTS:
+            value = getattr(self, name)
+            if not isinstance(value, Mapping) and (name != "reference" or value is not None):
+                raise ValueError(f"`{name}` is {value!r}, wanted values by name.")
+        for name, about in self.files.items():
+            _check_file(name, about)
+
     def to_json(self) -> str:
-        """The content of ``manifest.json``."""
+        """The content of ``manifest.json``: its parts, and a SHA-256 of them; a number that is not finite is null."""
         plain = {part.name: getattr(self, part.name) for part in fields(self)}
         plain.update(signature=self.signature.to_dict(), decision=self.decision.to_dict())
-        return json.dumps(plain, indent=1, allow_nan=False)
+        plain = _for_json(plain)
+        return json.dumps({**plain, OWN_HASH: _own_hash(plain)}, indent=1, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Manifest:
@@ -70,18 +102,49 @@ class Manifest:
         Raises:
             ValueError: it is something else, or of another schema.
         """
-        try:
-            saved = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{MANIFEST} is no JSON: {error}. Export the model again.") from None
-        if not isinstance(saved, dict) or saved.get("schema") != SCHEMA:
-            found = saved.get("schema") if isinstance(saved, dict) else saved
-            raise ValueError(f"{MANIFEST} has schema {found!r}, wanted {SCHEMA}. Export the model again.")
+        saved = _read(text)
+        own = saved.pop(OWN_HASH, None)
+        if own != _own_hash(saved):
+            raise ValueError(f"{MANIFEST} was changed since it was written. Export the model again.")
         try:
             parts = {
                 "signature": Signature.from_dict(saved["signature"]),
                 "decision": Decision.from_dict(saved["decision"]),
             }
             return cls(**{**saved, **parts})
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"{MANIFEST} is none of this package: {error}. Export the model again.") from None
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{MANIFEST} is none of this package: {error} Export the model again.") from None
+
+
+def _read(text: str | bytes) -> dict[str, Any]:
+    try:
+        saved = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{MANIFEST} is no JSON: {error}. Export the model again.") from None
+    if not isinstance(saved, dict) or saved.get("schema") != SCHEMA:
+        found = saved.get("schema") if isinstance(saved, dict) else type(saved).__name__
+        raise ValueError(f"{MANIFEST} has schema {found!r}, wanted {SCHEMA}. Export the model again.")
+    return saved
+
+
+def _own_hash(plain: Plain) -> str:
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def _for_json(value: Any) -> Any:
+    """Values that JSON has: numbers of NumPy become Python's, those that are not finite None."""
+    if isinstance(value, Mapping):
+        return {str(key): _for_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_for_json(item) for item in value]
+    if isinstance(value, (np.generic, np.ndarray)):
+        return _for_json(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _check_file(name: Any, about: Any) -> None:
+    if not isinstance(name, str) or not name or set(name) & set("/\\\0:") or name in (".", "..", MANIFEST):
+        raise ValueError(f"`files` has {name!r}, wanted plain names of files, without folders.")
+    known = isinstance(about, Mapping) and isinstance(about.get("sha256"), str) and isinstance(about.get("bytes"), int)
+    if not known:
+        raise ValueError(f"`files` has {about!r} for '{name}', wanted 'sha256' and 'bytes'.")

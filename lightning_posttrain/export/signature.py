@@ -13,6 +13,8 @@ PROBABILITIES, DECISION = "probabilities", "decision"
 """Names of the two outputs of every model that is exported."""
 MOST_ROWS = 65536
 """Of a batch."""
+NUMBERS = "fiub"
+"""Kinds of NumPy's types that models take: floats, whole numbers, truth values."""
 
 Array = NDArray[Any]
 
@@ -23,8 +25,11 @@ class TensorSpec:
 
     Args:
         name: of the argument, or of the output.
-        dtype: as NumPy calls it, as ``"float32"``.
-        shape: the length of each dimension, None where any will do; the first is the batch.
+        dtype: as NumPy calls it, as ``"float32"``: floats, whole numbers or truth values.
+        shape: the length of each dimension, None where any will do; the first is the batch, which is None.
+
+    Raises:
+        ValueError: it is none of these.
 
     Example:
         >>> TensorSpec("x", "float32", (None, 1, 8, 8)).words
@@ -34,6 +39,14 @@ class TensorSpec:
     name: str
     dtype: str
     shape: tuple[int | None, ...]
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise ValueError("`name` is empty, wanted that of a tensor.")
+        if _kind(self.dtype) not in NUMBERS:
+            raise ValueError(f"`dtype` of '{self.name}' is {self.dtype!r}, wanted a type of NumPy as 'float32'.")
+        if not self.shape or self.shape[0] is not None or any(n is not None and n < 1 for n in self.shape):
+            raise ValueError(f"`shape` of '{self.name}' is {self.shape}, wanted None, the batch, then None or lengths.")
 
     @property
     def words(self) -> str:
@@ -52,20 +65,32 @@ class TensorSpec:
         """
         try:
             array = np.asarray(given)
-        except ValueError as error:
-            raise ValueError(f"`{self.name}` is no array: {error}. Wanted {self.words}.") from None
-        wanted = np.dtype(self.dtype)
-        if array.shape[1:] != tuple(
-            h if w is None else w for w, h in zip(self.shape[1:], array.shape[1:], strict=False)
-        ) or (array.ndim != len(self.shape)):
+        except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+            raise ValueError(f"`{self.name}` is no array: {error} Wanted {self.words}.") from None
+        if not self._fits(array.shape):
             raise ValueError(f"`{self.name}` has shape {array.shape}, wanted {self.words}.")
         if not 1 <= len(array) <= MOST_ROWS:
-            raise ValueError(f"`{self.name}` has {len(array)} rows, wanted 1 to {MOST_ROWS}.")
+            raise ValueError(f"`{self.name}` has {len(array)} rows, wanted 1 to {MOST_ROWS}. Give more in parts.")
+        wanted = np.dtype(self.dtype)
         if array.dtype != wanted and not _becomes(array, wanted):
             raise ValueError(f"`{self.name}` is of {array.dtype}, wanted {self.words}.")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise ValueError(f"`{self.name}` has a number that is not finite. Wanted {self.words}.")
-        return np.ascontiguousarray(array, dtype=wanted)
+        with np.errstate(over="ignore"):
+            rows = np.ascontiguousarray(array, dtype=wanted)
+        if rows.dtype.kind == "f" and not np.isfinite(rows).all():
+            raise ValueError(f"`{self.name}` has a number that is not finite as {self.dtype}. Wanted {self.words}.")
+        return rows
+
+    def _fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether rows may have this shape; their number is another question."""
+        pairs = zip(self.shape[1:], shape[1:], strict=False)
+        return len(shape) == len(self.shape) and all(has == (wanted or max(has, 1)) for wanted, has in pairs)
+
+
+def _kind(dtype: str) -> str:
+    try:
+        return np.dtype(dtype).kind
+    except TypeError:
+        return ""
 
 
 def _becomes(array: Array, wanted: np.dtype[Any]) -> bool:
@@ -85,10 +110,23 @@ class Signature:
     Args:
         inputs: by the order of its arguments.
         outputs: ``probabilities`` and ``decision``.
+
+    Raises:
+        ValueError: there is no input, or two of one name.
+
+    Example:
+        >>> signature = Signature((TensorSpec("x", "float32", (None, 2)),), ())
+        >>> signature.of([[1, 2]])
+        {'x': array([[1., 2.]], dtype=float32)}
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+
+    def __post_init__(self) -> None:
+        names = [spec.name for spec in self.inputs]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"`inputs` are {names}, wanted one or more tensors of different names.")
 
     def of(self, rows: ArrayLike | Mapping[str, ArrayLike]) -> dict[str, Array]:
         """Rows by the name of each input, as the model takes them.
@@ -123,12 +161,16 @@ class Signature:
         """What ``to_dict`` gave.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: it is something else, or of other outputs than ``probabilities`` and ``decision``.
         """
         try:
-            return cls(*(tuple(map(_spec, saved[key])) for key in ("inputs", "outputs")))
+            read = cls(*(tuple(map(_spec, saved[key])) for key in ("inputs", "outputs")))
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"'signature' is {saved!r}, which is none: {error!r}.") from None
+            raise ValueError(f"'signature' is {saved!r}, which is none: {error}.") from None
+        if {spec.name for spec in read.outputs} != {PROBABILITIES, DECISION} or len(read.outputs) != 2:
+            names = [spec.name for spec in read.outputs]
+            raise ValueError(f"'signature' has outputs {names}, wanted '{PROBABILITIES}' and '{DECISION}'.")
+        return read
 
 
 def _plain(spec: TensorSpec) -> dict[str, Any]:
