@@ -24,6 +24,7 @@ from lightning_posttrain.ensembles.functional.rows import (
 )
 from lightning_posttrain.ensembles.functional.soups import Soup, average, greedy_soup, soup_alarm
 from lightning_posttrain.ensembles.functional.strategies import STRATEGIES, TITLES, fit_strategies
+from lightning_posttrain.ensembles.member_copy import member_of
 from lightning_posttrain.ensembles.members.state import MemberState, read_members
 from lightning_posttrain.ensembles.network import EnsembleNetwork
 
@@ -62,6 +63,7 @@ __all__ = [
     "fit_without_each",
     "greedy_soup",
     "log_probabilities",
+    "member_of",
     "member_rows",
     "own_log_probability",
     "paired_error",

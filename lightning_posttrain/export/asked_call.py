@@ -115,4 +115,3 @@ def probabilities_of(scores: Tensor, *, labels: bool) -> Tensor:
     """Of rows of logits ``(R, C)``, or of log-odds of labels."""
     wide = scores.double()
     return wide.sigmoid() if labels else wide.softmax(1)
-

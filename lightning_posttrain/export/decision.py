@@ -9,6 +9,8 @@ from typing import Any, Literal, get_args
 
 Task = Literal["multiclass", "binary", "multilabel"]
 TASKS = get_args(Task)
+NEVER = 1 + 2.0**-23
+"""Of a threshold that no probability reaches, the next number of float32 above 1."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class Decision:
 
 
 def _check_shares(name: str, values: Iterable[Any]) -> None:
-    if not all(isinstance(value, (int, float)) and 0 <= value <= 1 for value in values):
+    if not all(isinstance(value, (int, float)) and 0 <= value <= NEVER for value in values):
         raise ValueError(f"`{name}` is {values!r}, wanted numbers from 0 to 1.")
 
 

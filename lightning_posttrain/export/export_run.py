@@ -100,7 +100,9 @@ class ExportRun:
         rank_zero_info(f"ModelExport writes {', '.join(self.settings.formats)} to {place}")
         report = worked_out_first(
             trainer,
-            lambda: exported_at_fit_end(trainer, module, reading, last, self.settings, kept=kept, asked=asked, place=place),
+            lambda: exported_at_fit_end(
+                trainer, module, reading, last, self.settings, kept=kept, asked=asked, place=place
+            ),
         )
         self.end()
         return last, report

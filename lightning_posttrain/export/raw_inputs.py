@@ -41,7 +41,9 @@ def _as_it_came(signal: Tensor, settings: Settings, name: str) -> Tensor:
         channels = signal.shape[1] if signal.ndim > 1 else 1
         if len(settings.mean) not in (1, channels):
             shape = tuple(signal.shape)
-            raise ValueError(f"`mean` has {len(settings.mean)} numbers, and `{name}` has shape {shape}: one or {channels}.")
+            raise ValueError(
+                f"`mean` has {len(settings.mean)} numbers, and `{name}` has shape {shape}: one or {channels}."
+            )
         shaped = (-1, *(1,) * (signal.ndim - 2))
         mean, std = (torch.tensor(values).reshape(shaped) for values in (settings.mean, settings.std))
         signal = signal * std + mean
@@ -58,7 +60,9 @@ def _as_it_came(signal: Tensor, settings: Settings, name: str) -> Tensor:
 
 def arrays(inputs: Mapping[str, Tensor]) -> dict[str, Array]:
     """As a runner takes them; floats in float32."""
-    return {name: (one.float() if one.is_floating_point() else one).contiguous().numpy() for name, one in inputs.items()}
+    return {
+        name: (one.float() if one.is_floating_point() else one).contiguous().numpy() for name, one in inputs.items()
+    }
 
 
 def statistics_of(rows: list[dict[str, Array]]) -> dict[str, dict[str, Any]]:

@@ -46,7 +46,9 @@ class Settings:
         for name in said:
             one_of("formats", name, FORMATS)
         if not said or len(set(said)) < len(said):
-            raise ValueError(f"`formats` is {list(said)}, wanted each of {', '.join(FORMATS)} at most once, and one at least.")
+            raise ValueError(
+                f"`formats` is {list(said)}, wanted each of {', '.join(FORMATS)} at most once, and one at least."
+            )
         at_least("rows", rows, 1)
         if test_rows is not None:
             at_least("test_rows", test_rows, 1)

@@ -11,7 +11,7 @@ from torch import nn
 
 from lightning_posttrain.core.capture.foreign import attribute
 from lightning_posttrain.ensembles import CheckpointEnsemble, EnsembleNetwork, MemberState, member_of, read_members
-from lightning_posttrain.export.folder.hashes import sha256_of
+from lightning_posttrain.export.folder.hashes import sha256
 from lightning_posttrain.export.program.standing_copy import standing_copy
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _file_of(trainer: Trainer, said: str) -> dict[str, Any]:
 
 
 def _file(path: Path) -> dict[str, Any]:
-    return {"file": path.name, "sha256": sha256_of(path)}
+    return {"file": path.name, "sha256": sha256(path)}
 
 
 def _of_file(trainer: Trainer, module: LightningModule, path: Path, words: str, facts: dict[str, Any]) -> Weights:
