@@ -33,6 +33,7 @@ class AskedCall:
         parts: the tensors of it that have a row for each sample, by their path.
         targets: of the batch, which are no inputs although they may be arguments.
         scores: whether it gives logits or probabilities.
+        heard: whether the step made the call itself.
     """
 
     call: CallAgain | None
@@ -40,6 +41,24 @@ class AskedCall:
     parts: Mapping[Path, Tensor]
     targets: tuple[Tensor, ...]
     scores: ScoreKind
+    heard: bool = True
+
+    def parts_of(self, again: Replay, batch: EvalBatch) -> dict[Path, Tensor]:
+        """The same of another batch, for which the module is not asked.
+
+        Raises:
+            ValueError: its step asked the network otherwise.
+        """
+        if self.call is None:
+            value = again.inputs
+        elif self.heard:
+            known = getattr(again.found.again, "call", None)
+            if not isinstance(known, CallAgain) or known.module != self.call.module:
+                raise ValueError(f"the step asks its network otherwise than for the first batch. {CURE}")
+            value = known.inputs
+        else:
+            value = ((again.inputs,), {})
+        return _rows(value, batch)
 
     def kept(self) -> AskedCall:
         """Of a few rows, in memory of their own, in float32 and on the CPU: for a copy of the module."""
@@ -48,7 +67,7 @@ class AskedCall:
         value = replaced(self.value, own)
         call = None if self.call is None else replace(self.call, inputs=value)
         targets = tuple(_own(target, few=True) for target in self.targets)
-        return AskedCall(call, value, {path: own[path] for path in self.parts}, targets, self.scores)
+        return replace(self, call=call, value=value, parts={path: own[path] for path in self.parts}, targets=targets)
 
 
 def asked_call(again: Replay, batch: EvalBatch, *, own_fn: bool) -> AskedCall:
@@ -62,15 +81,19 @@ def asked_call(again: Replay, batch: EvalBatch, *, own_fn: bool) -> AskedCall:
     Raises:
         ValueError: no call of the module gives them.
     """
-    call = None if own_fn else _call(again, batch)
+    call, heard = (None, True) if own_fn else _call(again, batch)
     value = again.inputs if call is None else call.inputs
     reading: ClassReading = again.reading  # type: ignore[assignment]
-    heard: Any = again.found.given.form
-    targets = tuple(part for part in parts_of(again.found.given.target).values())
+    targets = tuple(parts_of(again.found.given.target).values())
+    scores = again.found.given.form or reading.scores
+    return AskedCall(call, value, _rows(value, batch), targets, scores, heard)  # type: ignore[arg-type]
+
+
+def _rows(value: Any, batch: EvalBatch) -> dict[Path, Tensor]:
     parts = {path: part for path, part in parts_of(value).items() if part.ndim and len(part) == batch.size}
     if not parts:
         raise ValueError(f"the network was given nothing with a row for each of {batch.size} samples. {CURE}")
-    return AskedCall(call, value, parts, targets, heard or reading.scores)
+    return parts
 
 
 def _own(tensor: Tensor, *, few: bool) -> Tensor:
@@ -79,27 +102,28 @@ def _own(tensor: Tensor, *, few: bool) -> Tensor:
         return own.float() if own.is_floating_point() else own
 
 
-def _call(again: Replay, batch: EvalBatch) -> CallAgain:
-    for call in _calls(again):
+def _call(again: Replay, batch: EvalBatch) -> tuple[CallAgain, bool]:
+    """The call, and whether the step made it itself."""
+    for call, heard in _calls(again):
         output = replace(call, source=replace(call.source, form="as it is"))(again.module)
         for form in FORMS:
             scores = CallSource("", 0, 1, "", form).of(output)
             if scores is not None and _is_of_the_step(scores, again, batch):
-                return replace(call, source=replace(call.source, form=form))
+                return replace(call, source=replace(call.source, form=form)), heard
     raise ValueError(f"no call of the module gives the scores of the step, which makes more of them. {CURE}")
 
 
-def _calls(again: Replay) -> Iterator[CallAgain]:
+def _calls(again: Replay) -> Iterator[tuple[CallAgain, bool]]:
     """The call that was heard, and those of the whole module with the inputs of the batch."""
     known = getattr(again.found.again, "call", None)
     if isinstance(known, CallAgain):
-        yield known
+        yield known, True
     if again.inputs is None:
         return
     arguments: Any = ((again.inputs,), {})
     output = again.module(cloned(again.inputs))
     for path, _ in leaves(output, ()):
-        yield CallAgain("", CallSource("", 0, 1, path, "as it is"), arguments)
+        yield CallAgain("", CallSource("", 0, 1, path, "as it is"), arguments), False
 
 
 def _is_of_the_step(scores: Tensor, again: Replay, batch: EvalBatch) -> bool:

@@ -40,15 +40,19 @@ class ExportRun:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._test: OnTest | None = None
         self.end()
 
     def end(self) -> None:
         """A run is over, or begins."""
+        if self._test is not None:
+            self._test.end()
         self._kept: KeptRows | None = None
         self._asked: AskedCall | None = None
         self._last: Evaluation | None = None
-        self._test: OnTest | None = None
+        self._test = None
         self._place = ""
+        self._names: tuple[str, ...] = ()
 
     def start(self, trainer: Trainer, stage: str) -> None:
         """Begin a run."""
@@ -73,9 +77,11 @@ class ExportRun:
         if key == "test" and self._test is not None:
             return self._test.add(batch, again, reading, names(_names(again, batch)))
         if key == "val" and self._kept is not None and again.module.trainer.is_global_zero:
-            asked = asked_call(again, batch, own_fn=self.settings.forward_fn is not None)
-            self._asked = self._asked or asked.kept()
-            self._kept.add(asked.parts, batch)
+            if self._asked is None:
+                own_fn = self.settings.forward_fn is not None
+                self._asked = asked_call(again, batch, own_fn=own_fn).kept()
+                self._names = names(_names(again, batch))
+            self._kept.add(self._asked.parts_of(again, batch), batch)
             return not self._kept.full
         return key in ("test", "val")
 
@@ -86,7 +92,10 @@ class ExportRun:
         if evaluation.key != "test" or self._test is None:
             return None
         test, self._test = self._test, None
-        return test.report(module, evaluation, names)
+        try:
+            return test.report(module, evaluation)
+        finally:
+            test.end()
 
     def finish(
         self, trainer: Trainer, module: LightningModule, reading: ClassReading

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lightning_posttrain.classification import ClassificationMetrics, EvalBatch
+from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.export.decision import Decision
-from lightning_posttrain.export.drift_reference import DriftReferenceBuilder
+from lightning_posttrain.export.drift_reference import LEAST_ROWS, DriftReferenceBuilder
 from lightning_posttrain.export.figures import Figures
 from lightning_posttrain.export.outputs import Outputs, Runner
 from lightning_posttrain.export.parity.sums import ParitySums
 from lightning_posttrain.export.parity.tolerance import Precision
 from lightning_posttrain.export.row_form import as_rows, by_sample, scored
 from lightning_posttrain.export.signature import Array
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule
 
 TESTED = "tested"
 """Name of the module among the figures."""
@@ -43,16 +48,17 @@ class Trial:
         self.sums = {name: ParitySums(precisions[name], decision=decision) for name in runners}
         self.figures = {name: Figures(metrics) for name in (TESTED, *runners)}
         self.failed: dict[str, str] = {}
-        self.reference = DriftReferenceBuilder(task=decision.task)
+        self._reference = DriftReferenceBuilder(task=decision.task)
         self.rows = 0
+        self._judged = False
 
-    def add(self, inputs: Mapping[str, Array], tested: Outputs, *, margin: Array, batch: EvalBatch | None) -> None:
+    def add(self, inputs: Mapping[str, Array], tested: Outputs, *, margin: Array | None, batch: EvalBatch | None) -> None:
         """Compare a batch.
 
         Args:
             inputs: by name, as runners take them.
             tested: what the module answers, a row for each decision.
-            margin: of each of its decisions.
+            margin: of each of its decisions, or None.
             batch: the same rows with their targets, on the CPU; None where they are not known.
         """
         target = None if batch is None else np.asarray(batch.marked)
@@ -69,14 +75,25 @@ class Trial:
                 self.figures[name].add(scored(batch, got))
         if batch is not None:
             self.figures[TESTED].add(scored(batch, tested))
+            self._judged = True
         self.rows += len(next(iter(inputs.values())))
         self._watch(tested, target, samples=len(next(iter(inputs.values()))))
+
+    def reports(self, module: LightningModule, evaluation: Evaluation) -> dict[str, Any]:
+        """By ``"tested"`` and format, the report of a classifier; none where no targets are known."""
+        if not self._judged:
+            return {}
+        return {name: each.report(module, evaluation) for name, each in self.figures.items() if name not in self.failed}
+
+    def drift_reference(self) -> dict[str, Any] | None:
+        """Of all rows, for the manifest; None where they are too few to tell anything from."""
+        return self._reference.reference().to_dict() if self._reference.rows >= LEAST_ROWS else None
 
     def _watch(self, tested: Outputs, target: Array | None, *, samples: int) -> None:
         """Note what the module answers, for the drift watch."""
         if np.isfinite(tested.probabilities).all():
             known = target if samples == len(tested.probabilities) else None
-            self.reference.add(*by_sample(tested, samples, labels=self._labels), known)
+            self._reference.add(*by_sample(tested, samples, labels=self._labels), known)
 
 
 def _short(error: Exception) -> str:

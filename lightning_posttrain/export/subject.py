@@ -1,0 +1,246 @@
+"""What a test compares: the files of an earlier export of the same weights, or files that are made now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_posttrain.classification import ClassReading, EvalBatch
+from lightning_posttrain.core.callback.fitted_on_validation import mark_of, same_marks
+from lightning_posttrain.core.capture import batch_parts
+from lightning_posttrain.core.stream.evaluation import Evaluation
+from lightning_posttrain.export.asked_call import AskedCall, probabilities_of
+from lightning_posttrain.export.at_fit_end import NOTHING_KEPT, asked_with_margins, uncalibrated
+from lightning_posttrain.export.decision import Decision
+from lightning_posttrain.export.fitted import Fitted, fitted_for
+from lightning_posttrain.export.folder.hashes import check_folder
+from lightning_posttrain.export.folder.places import beside, check_place, tidy
+from lightning_posttrain.export.folder.writing import update_manifest
+from lightning_posttrain.export.formats import FORMATS
+from lightning_posttrain.export.judged import judged, judged_again, paired
+from lightning_posttrain.export.making import Made, eager, made
+from lightning_posttrain.export.manifest import Manifest
+from lightning_posttrain.export.outputs import Outputs, Runner
+from lightning_posttrain.export.parity.margins import margins
+from lightning_posttrain.export.parity.tolerance import Precision
+from lightning_posttrain.export.prepared import Prepared, decision_of, head_of, prepared
+from lightning_posttrain.export.program.deployed import Deployed
+from lightning_posttrain.export.program.entry import entry_by, entry_of
+from lightning_posttrain.export.raw_inputs import raw
+from lightning_posttrain.export.result import ExportReport, FormatParity
+from lightning_posttrain.export.settings import Settings
+from lightning_posttrain.export.shipping import (
+    MARK,
+    DataSeen,
+    figures_with_intervals,
+    manifest_of,
+    text_for_files,
+    weights_facts,
+    with_parity,
+    withdraw,
+    write_kept,
+)
+from lightning_posttrain.export.signature import Array
+from lightning_posttrain.export.trial import TESTED as OF_THE_MODULE
+from lightning_posttrain.export.trial import Trial
+from lightning_posttrain.export.weights import TESTED, Weights, weights_of
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
+
+STAGE = "test"
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What a test compares.
+
+    Args:
+        files: of the formats, and what runs them.
+        slots: by input, where it stands in what the step gave to its network.
+        decision: how the module decides.
+        manifest: what the folder says, or will say.
+        place: of the folder.
+        head: decides behind the scores of the step; None where the module is not what is shipped.
+        shipped: the module that is, where its scores are not the step's.
+        before: what is known of the files of an earlier export, by format; None where they are made now.
+    """
+
+    files: Made
+    slots: Mapping[str, batch_parts.Path]
+    decision: Decision
+    manifest: Manifest | None
+    place: str
+    words: str
+    head: Deployed | None = None
+    shipped: tuple[Runner, Runner] | None = None
+    before: Mapping[str, FormatParity] | None = None
+
+    def named(self, parts: Mapping[batch_parts.Path, Tensor]) -> dict[str, Tensor]:
+        """What the step gave to its network, by input."""
+        return {name: parts[path] for name, path in self.slots.items()}
+
+    def answers(self, inputs: Mapping[str, Array], batch: EvalBatch) -> tuple[Outputs, Array]:
+        """What the module answers, a row for each decision, and how far each is from another."""
+        if self.shipped is not None:
+            return asked_with_margins(*self.shipped, self.decision, inputs)
+        assert self.head is not None
+        return step_answers(self.head, batch)
+
+    def report(
+        self, module: LightningModule, evaluation: Evaluation, trial: Trial, seen: DataSeen, *, rows: dict[str, Array],
+        statistics: dict[str, Any], precision: Precision, against: str,
+    ) -> ExportReport:  # fmt: skip
+        """What each format amounts to; the folder is written anew with those that are kept."""
+        reports = trial.reports(module, evaluation)
+        figures = {name: dict(report.overall) for name, report in reports.items()}
+        told = {"precision": precision, "against": against}
+        if self.before is None:
+            formats = judged(self.files, trial, stage=STAGE, rows=rows, metrics=figures, **told)  # type: ignore[arg-type]
+        else:
+            formats = self._again(self.before, trial, figures, told)
+        values = figures_with_intervals(reports[OF_THE_MODULE]) if reports else {}
+        found = {"metrics": values, "data": seen, "statistics": statistics, "reference": trial.drift_reference()}
+        wrote = self.manifest is not None and self._write(with_parity(self.manifest, formats, stage=STAGE, **found), formats)
+        return ExportReport(
+            Path(self.place).name, self.words, formats, self.decision.words, statistics, self.decision.left_out,
+            () if wrote else (NOTHING_KEPT,),
+        )  # fmt: skip
+
+    def _again(
+        self, before: Mapping[str, FormatParity], trial: Trial, figures: Mapping[str, Any], told: Mapping[str, Any]
+    ) -> tuple[FormatParity, ...]:
+        found = []
+        for name, known in before.items():
+            if name in trial.sums:
+                failed, metrics = trial.failed.get(name, ""), paired(figures, name)
+                known = judged_again(known, trial.sums[name], failed=failed, stage=STAGE, metrics=metrics, **told)
+            found.append(known)
+        return tuple(found)
+
+    def _write(self, manifest: Manifest, formats: tuple[FormatParity, ...]) -> bool:
+        kept = {one.name for one in formats if one.kept}
+        if self.before is None or kept != {name for name, one in self.before.items() if one.kept}:
+            wrote = write_kept(self.place, manifest, formats, self.files.folder)
+            if not wrote and self.before is not None:
+                withdraw(self.place)
+            return wrote
+        update_manifest(self.place, lambda known: replace(manifest, files=known.files))
+        return True
+
+
+def step_answers(head: Deployed, batch: EvalBatch) -> tuple[Outputs, Array]:
+    """What a step has answered, decided as what is shipped decides; a row for each decision, and its margin."""
+    with torch.inference_mode(False), torch.no_grad():
+        scores = batch.scores.detach().cpu().clone()
+        probabilities, decision = head.head(scores)
+        own = probabilities_of(scores, labels=batch.multilabel)
+    return Outputs(probabilities.numpy(), decision.numpy()), margins(np.asarray(own), head.decision)
+
+
+def subject_of(
+    trainer: Trainer, module: LightningModule, reading: ClassReading, asked: AskedCall,
+    inputs: Mapping[batch_parts.Path, Tensor], settings: Settings, *, names: tuple[str, ...], place: str,
+    held: ExitStack,
+) -> Subject:  # fmt: skip
+    """What a test compares, from its first batch on.
+
+    Args:
+        trainer: of the run.
+        module: that is tested.
+        reading: of its scores.
+        asked: how the step asks its network.
+        inputs: of the first batch.
+        settings: what the user said.
+        names: of the classes.
+        place: of the folder.
+        held: what lets go of files that are made.
+    """
+    tidy(Path(place).resolve())
+    check_place(place)
+    of_ensemble = settings.weights == "ensemble"
+    weights = weights_of(trainer, module, "ensemble") if of_ensemble else Weights(module, "")
+    fitted = fitted_for(trainer, weights, reading, len(names))
+    decision = decision_of(fitted, settings, task=reading.task, names=names)
+    mark = mark_of(weights.module)
+    known = _earlier(place, mark, decision, fitted, settings)
+    if known is not None and not of_ensemble:
+        entry = entry_by(module, settings.forward_fn, asked.value) if asked.call is None else None  # type: ignore[arg-type]
+        entry = entry or entry_of(module, asked.call, asked.targets)  # type: ignore[arg-type]
+        return _of_earlier(known, place, entry.slots, head=head_of(known.decision))
+    weights = weights if of_ensemble else weights_of(trainer, module, TESTED)
+    shipped = prepared(weights, asked.kept(), fitted, decision, settings)
+    runners = (eager(shipped.deployed), eager(uncalibrated(shipped.deployed))) if of_ensemble else None
+    if known is not None:
+        return _of_earlier(known, place, shipped.slots, shipped=runners)
+    head = None if of_ensemble else head_of(shipped.decision)
+    return _made_now(shipped, raw(shipped.named(inputs), settings), settings, mark, place, held, head, runners,
+        type(module).__name__)
+
+
+def _made_now(
+    shipped: Prepared, rows: dict[str, Tensor], settings: Settings, mark: list[float], place: str, held: ExitStack,
+    head: Deployed | None, runners: tuple[Runner, Runner] | None, name: str,
+) -> Subject:  # fmt: skip
+    work = held.enter_context(beside(Path(place).resolve()))
+    weights = shipped.weights
+    facts = weights_facts(weights.facts, weights.words, mark, uint8=settings.uint8)
+    files = made(
+        shipped, [rows], settings.formats, work,
+        about=lambda trace: text_for_files(name, trace, shipped.decision, facts), calibration=None,
+    )  # fmt: skip
+    signed = files.signature
+    manifest = None if signed is None else manifest_of(name, signed, shipped.decision, facts)
+    return Subject(files, shipped.slots, shipped.decision, manifest, place, weights.words, head, runners)
+
+
+def _earlier(
+    place: str, mark: list[float], decision: Decision, fitted: Fitted, settings: Settings
+) -> Manifest | None:
+    """The manifest of an earlier export of the same weights that decides in the same way; None where there is none."""
+    if not (Path(place) / "manifest.json").exists():
+        return None
+    found = check_folder(place)
+    same = same_marks(found.weights.get(MARK, ()), mark) and bool(found.weights.get(MARK) or not mark)
+    asks = bool(found.weights.get("uint8")) == settings.uint8 and (found.decision.mean, found.decision.std) == (
+        decision.mean, decision.std,
+    )  # fmt: skip
+    covers = set(settings.formats) <= found.parity.keys()
+    return found if same and asks and covers and _decides_alike(found.decision, decision, fitted) else None
+
+
+def _decides_alike(known: Decision, now: Decision, fitted: Fitted) -> bool:
+    """Whether what callbacks know now is what was shipped; in a run without them, what was shipped is."""
+    if (known.task, known.class_names) != (now.task, now.class_names):
+        return False
+    knows = fitted.calibrator is not None or now.thresholds is not None or now.confidence is not None
+    if not knows:
+        return True
+    state = None if fitted.calibration is None else fitted.calibration["state"]
+    shipped = None if known.calibration is None else known.calibration["parameters"]
+    same_state = (state is None) == (shipped is None) and (
+        state is None or all(np.allclose(shipped[key], state[key], rtol=1e-5) for key in shipped or ())
+    )
+    return same_state and (known.thresholds, known.confidence) == (now.thresholds, now.confidence)
+
+
+def _of_earlier(
+    known: Manifest, place: str, slots: Mapping[str, batch_parts.Path], *, head: Deployed | None = None,
+    shipped: tuple[Runner, Runner] | None = None,
+) -> Subject:  # fmt: skip
+    before = {name: FormatParity.from_dict(state) for name, state in known.parity.items()}
+    kept = [name for name, one in before.items() if one.kept]
+    opened = {name: FORMATS[name].opened(Path(place), known.signature, threads=1) for name in kept}
+    runners = {name: runner for name, runner in opened.items() if runner is not None}
+    files = Made(Path(place), known.signature, runners)
+    words = str(known.weights.get("words", ""))
+    return Subject(files, slots, known.decision, known, place, words, head, shipped, before)
+
+
