@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import final
@@ -58,7 +60,9 @@ class Aoti(Format):
             torch.no_grad(),
             torch.autocast("cpu", enabled=False),
         ):
-            _compile(traced, path)
+            built = Path(beside) / path.name
+            _compile(traced, built)
+            _without_paths(built, path, beside)
 
     def opened(self, folder: Path, signature: Signature, *, threads: int = 1) -> Runner:
         """By torch."""
@@ -77,3 +81,15 @@ def _compile(traced: Traced, path: Path) -> None:
         raise refusal(error, "AOTInductor cannot compile the network") from error
     finally:
         traced.program.example_inputs = None
+
+
+def _without_paths(built: Path, path: Path, beside: str) -> None:
+    """Write a package without its source, and without the folders of this machine in its library."""
+    folders = sorted({beside, str(Path(torch.__file__).parents[1]), sys.prefix, sys.base_prefix}, key=len, reverse=True)
+    with zipfile.ZipFile(built) as given, zipfile.ZipFile(path, "w") as written:
+        for name in given.namelist():
+            if not name.endswith((".cpp", ".h")):
+                content = given.read(name)
+                for folder in map(os.fsencode, folders):  # as long as before: a library has its strings in places
+                    content = content.replace(folder, b"_" * len(folder))
+                written.writestr(name, content)

@@ -101,7 +101,7 @@ def _checked(rows: CalibrationRows | None) -> CalibrationRows:
 def _is_of_convolutions(model: Any) -> bool:
     """Whether most of the weights that can be quantised are of convolutions."""
     sizes = {one.name: math.prod(one.dims) for one in model.graph.initializer}
-    kinds = {
+    kinds: dict[tuple[str, ...], int] = {
         kind: sum(sizes.get(name, 0) for node in model.graph.node if node.op_type in kind for name in node.input[1:3])
         for kind in (CONVOLUTIONS, PRODUCTS)
     }

@@ -42,7 +42,7 @@ class Weights(Format):
                 f"the state of the network holds what is no tensor: {error}", "Use format 'onnx' or 'pt2'."
             ) from error
 
-    def opened(self, folder: Path, signature: Signature, *, threads: int = 1) -> None:  # noqa: ARG002 - no program
+    def opened(self, folder: Path, signature: Signature, *, threads: int = 1) -> None:
         """Weights alone cannot be run."""
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -129,24 +130,17 @@ def entry_by(root: nn.Module, forward_fn: Ask, inputs: Any) -> Entry:
         return Entry(root, forward_fn, inputs, _slots(root, forward_fn, inputs, names))
 
 
-class _evaluated:  # noqa: N801 - a context manager
+@contextmanager
+def _evaluated(root: nn.Module) -> Iterator[None]:
     """Run a module in evaluation mode, without gradients, and put back all that this changes."""
-
-    def __init__(self, root: nn.Module) -> None:
-        self._modes = {part: part.training for part in root.modules()}
-        self._root = root
-        self._contexts = (torch.inference_mode(False), torch.no_grad(), kept_state(root))
-
-    def __enter__(self) -> None:
-        for context in self._contexts:
-            context.__enter__()
-        self._root.eval()
-
-    def __exit__(self, *raised: Any) -> None:
-        for context in self._contexts[::-1]:
-            context.__exit__(*raised)
-        for part, mode in self._modes.items():
-            part.training = mode
+    modes = {part: part.training for part in root.modules()}
+    with torch.inference_mode(False), torch.no_grad(), kept_state(root):
+        root.eval()
+        try:
+            yield
+        finally:
+            for part, mode in modes.items():
+                part.training = mode
 
 
 def _without(root: nn.Module, ask: NetworkAsk, inputs: Any, target: Sequence[Tensor]) -> tuple[NetworkAsk, Any]:

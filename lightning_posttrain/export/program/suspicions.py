@@ -35,7 +35,7 @@ _NONE = torch.fx.Graph()
 def _of_node(node: torch.fx.Node) -> str | None:
     if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
         return None
-    name, given = node.target.name().split("::")[-1].split(".")[0], _arguments(node)
+    name, given = node.target._opname, _arguments(node)
     trains = given.get("train", given.get("training", given.get("use_input_stats", False))) is True
     where = _where(node)
     if _drops(name, given, trains):
