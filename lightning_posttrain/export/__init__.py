@@ -8,4 +8,11 @@ whether what it is asked is like what it was tested on. A new format is a class 
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from lightning_posttrain.export.drift_reference import DriftReference, DriftReferenceBuilder
+from lightning_posttrain.export.drift_watch import DriftWatch
+
+__all__ = [
+    "DriftReference",
+    "DriftReferenceBuilder",
+    "DriftWatch",
+]
