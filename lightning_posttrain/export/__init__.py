@@ -8,4 +8,23 @@ whether what it is asked is like what it was tested on. A new format is a class 
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from lightning_posttrain.core.lazy import lazily
+from lightning_posttrain.export.decision import Decision
+from lightning_posttrain.export.manifest import Manifest
+from lightning_posttrain.export.signature import Signature, TensorSpec
+
+__all__ = [
+    "Decision",
+    "Manifest",
+    "Signature",
+    "TensorSpec",
+]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "lightning_posttrain.export.predictor": [
+            "load",
+        ],
+    },
+)
