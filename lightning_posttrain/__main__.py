@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", help="that ModelExport wrote, as posttrain/export")
-    parser.add_argument("--host", default="127.0.0.1", help="another one needs LIGHTNING_POSTTRAIN_KEY. Default: %(default)s")
+    parser.add_argument("--host", default="127.0.0.1", help="others need LIGHTNING_POSTTRAIN_KEY. Default: %(default)s")
     parser.add_argument("--port", type=int, default=8000, help="0 for any that is free. Default: %(default)s")
     parser.add_argument("--threads", type=int, default=1, help="of the runtime. Default: %(default)s")
     parser.add_argument("--grace", type=float, default=0.0, help="seconds between /ready saying no and the end")
@@ -49,9 +49,9 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
 
 def _serve(given: argparse.Namespace) -> int:
     """Answer for an exported folder, until SIGTERM or SIGINT; what was accepted is answered before the end."""
-    from lightning_posttrain.serving import serve
+    from lightning_posttrain.serving import command
 
-    return serve(given.folder, host=given.host, port=given.port, threads=given.threads, grace=given.grace)
+    return command(given.folder, host=given.host, port=given.port, threads=given.threads, grace=given.grace)
 
 
 def _check(given: argparse.Namespace) -> int:

@@ -2,17 +2,59 @@
 
 ``program`` makes one module of preprocessing, network, calibration and decision, and traces it; ``formats`` write it as
 files; ``parity`` compares these with the module that was tested, and decides which are kept; ``folder`` writes them,
-with a manifest, whole or not at all. ``predictor`` runs a folder with NumPy and onnxruntime alone, ``drift`` says
-whether what it is asked is like what it was tested on. A new format is a class in ``formats`` and a line in its table.
+with a manifest, whole or not at all. ``predictor`` runs a folder with NumPy and onnxruntime alone, ``drift_watch`` says
+whether what it is asked is like what it was tested on. ``at_fit_end`` and ``on_test`` do all this in a run, for
+``callback``. A new format is a class in ``formats`` and a line in its table.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from lightning_posttrain.core.lazy import lazily
+from lightning_posttrain.export.decision import Decision
 from lightning_posttrain.export.drift_reference import DriftReference, DriftReferenceBuilder
 from lightning_posttrain.export.drift_watch import DriftWatch
+from lightning_posttrain.export.manifest import Manifest
+from lightning_posttrain.export.signature import Signature, TensorSpec
+
+if TYPE_CHECKING:
+    from lightning_posttrain.export.callback import ModelExport
+    from lightning_posttrain.export.program import CannotExportError, Deployed
+    from lightning_posttrain.export.result import ExportReport, FormatParity
 
 __all__ = [
+    "CannotExportError",
+    "Decision",
+    "Deployed",
     "DriftReference",
     "DriftReferenceBuilder",
     "DriftWatch",
+    "ExportReport",
+    "FormatParity",
+    "Manifest",
+    "ModelExport",
+    "Signature",
+    "TensorSpec",
 ]
+
+# NumPy and onnxruntime are enough for what serves
+__getattr__ = lazily(
+    __name__,
+    {
+        "lightning_posttrain.export.callback": [
+            "ModelExport",
+        ],
+        "lightning_posttrain.export.predictor": [
+            "load",
+        ],
+        "lightning_posttrain.export.program": [
+            "CannotExportError",
+            "Deployed",
+        ],
+        "lightning_posttrain.export.result": [
+            "ExportReport",
+            "FormatParity",
+        ],
+    },
+)

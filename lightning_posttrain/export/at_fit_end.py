@@ -4,35 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lightning_posttrain.classification import ClassReading
-from lightning_posttrain.core.callback.fitted_on_validation import mark_of
 from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.export.asked_call import AskedCall
+from lightning_posttrain.export.context import Context
 from lightning_posttrain.export.decision import Decision
 from lightning_posttrain.export.figures import metrics_of
 from lightning_posttrain.export.fitted import fitted_for
-from lightning_posttrain.export.folder.places import beside, check_place, tidy
+from lightning_posttrain.export.folder.places import beside
 from lightning_posttrain.export.judged import judged, not_run
 from lightning_posttrain.export.kept_rows import KeptRows, Piece
 from lightning_posttrain.export.making import PRECISIONS, Made, eager, made
 from lightning_posttrain.export.outputs import Outputs, Runner
 from lightning_posttrain.export.parity.margins import margins
 from lightning_posttrain.export.prepared import Prepared, decision_of, prepared
+from lightning_posttrain.export.program import Traced
 from lightning_posttrain.export.program.deployed import Deployed
 from lightning_posttrain.export.raw_inputs import arrays, raw, statistics_of
-from lightning_posttrain.export.result import ExportReport, FormatParity
+from lightning_posttrain.export.result import ExportReport
 from lightning_posttrain.export.row_form import as_rows
 from lightning_posttrain.export.settings import Settings
 from lightning_posttrain.export.shipping import (
+    NOTHING_KEPT,
     DataSeen,
+    about_files,
     figures_with_intervals,
     manifest_of,
-    text_for_files,
     weights_facts,
     with_parity,
     write_kept,
@@ -41,71 +40,41 @@ from lightning_posttrain.export.signature import Array
 from lightning_posttrain.export.trial import TESTED, Trial
 from lightning_posttrain.export.weights import weights_of
 
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
-
 Inputs = Mapping[str, Array]
 STAGE = "val"
-NOTHING_KEPT = "no format is kept, so nothing was written to the folder"
 
 
-def exported_at_fit_end(
-    trainer: Trainer,
-    module: LightningModule,
-    reading: ClassReading,
-    last: Evaluation,
-    settings: Settings,
-    *,
-    kept: KeptRows,
-    asked: AskedCall | None,
-    place: str,
-    names: tuple[str, ...],
-) -> ExportReport:
+def exported_at_fit_end(run: Context, last: Evaluation, *, kept: KeptRows, asked: AskedCall | None) -> ExportReport:
     """Export the chosen weights, and keep the formats that answer as the module does.
 
     Args:
-        trainer: of the run.
-        module: of it.
-        reading: of its scores.
-        last: the last validation.
-        settings: what the user said.
+        run: of the fit.
+        last: its last validation.
         kept: rows of validation.
         asked: how the step asks its network.
-        place: the folder.
-        names: of the classes.
 
     Raises:
         ValueError: there are no rows, no such weights, or the folder is not ours.
     """
     if asked is None or not kept.rows:
         raise ValueError("no row of validation was kept to compare on. Pass a validation loader with rows.")
-    tidy(Path(place).resolve())
-    check_place(place)
-    weights = weights_of(trainer, module, settings.weights)
-    fitted = fitted_for(trainer, weights, reading, len(names))
-    decision = decision_of(fitted, settings, task=reading.task, names=names)
-    shipped = prepared(weights, asked, fitted, decision, settings)
-    pieces, calibration = _apart(kept.pieces, settings)
-    rows = [raw(shipped.named(piece.inputs), settings) for piece in pieces]
-    facts = weights_facts(weights.facts, weights.words, mark_of(weights.module), uint8=settings.uint8)
-    name = type(module).__name__
-    with beside(Path(place).resolve()) as work:
+    run.make_ready()
+    shipped = _shipped(run, asked)
+    pieces, aside = _apart(kept.pieces, run.settings)
+    with beside(run.folder) as work:
         files = made(
-            shipped, rows, settings.formats, work,
-            about=lambda trace: text_for_files(name, trace, shipped.decision, facts),
-            calibration=[arrays(raw(shipped.named(piece.inputs), settings)) for piece in calibration] or None,
+            shipped, [raw(shipped.named(piece.inputs), run.settings) for piece in pieces], run.settings.formats, work,
+            about=lambda trace: about_files(run, shipped, trace),
+            calibration=[arrays(raw(shipped.named(piece.inputs), run.settings)) for piece in aside] or None,
         )  # fmt: skip
-        given = [arrays(one) for one in rows]
-        formats, extra = _compared(files, shipped, pieces, given, trainer, module, reading, last)
-        wrote = False
-        if files.signature is not None:
-            manifest = manifest_of(name, files.signature, shipped.decision, facts)
-            manifest = with_parity(manifest, formats, stage=STAGE, statistics=statistics_of(given), **extra)
-            wrote = write_kept(place, manifest, formats, work)
-    return ExportReport(
-        Path(place).name, weights.words, formats, shipped.decision.words, statistics_of(given), fitted.left_out,
-        () if wrote else (NOTHING_KEPT,),
-    )  # fmt: skip
+        return _compared_and_written(run, last, files, shipped, pieces)
+
+
+def _shipped(run: Context, asked: AskedCall) -> Prepared:
+    weights = weights_of(run.trainer, run.module, run.settings.weights)
+    fitted = fitted_for(run.trainer, weights, run.reading, len(run.names))
+    decision = decision_of(fitted, run.settings, task=run.reading.task, names=run.names)
+    return prepared(weights, asked, fitted, decision, run.settings)
 
 
 def _apart(pieces: Sequence[Piece], settings: Settings) -> tuple[list[Piece], list[Piece]]:
@@ -115,29 +84,43 @@ def _apart(pieces: Sequence[Piece], settings: Settings) -> tuple[list[Piece], li
     return list(pieces[::2]), list(pieces[1::2])
 
 
-def _compared(
-    files: Made, shipped: Prepared, pieces: Sequence[Piece], rows: Sequence[dict[str, Array]], trainer: Trainer,
-    module: LightningModule, reading: ClassReading, last: Evaluation,
-) -> tuple[tuple[FormatParity, ...], dict[str, Any]]:  # fmt: skip
-    """What each format amounts to on kept rows, and what the manifest says of these."""
-    metrics = metrics_of(trainer, reading)
-    precisions = {name: PRECISIONS.get(name, "float32") for name in files.runners}
-    trial = Trial(files.runners, shipped.decision, metrics, precisions)
-    seen = DataSeen(len(shipped.decision.class_names))
-    if files.traced is None:
-        return tuple(not_run(files)), {"metrics": {}, "data": seen}
-    tested, own = eager(files.traced.deployed), eager(uncalibrated(files.traced.deployed))
+def _compared_and_written(
+    run: Context, last: Evaluation, files: Made, shipped: Prepared, pieces: Sequence[Piece]
+) -> ExportReport:
+    rows = [arrays(raw(shipped.named(piece.inputs), run.settings)) for piece in pieces]
+    wrote, formats, inputs = False, tuple(not_run(files)), statistics_of(rows)
+    if files.traced is not None and files.signature is not None:
+        trial, seen = _tried(run, files.traced, files.runners, pieces, rows)
+        reports = trial.reports(run.module, last)
+        figures = {name: dict(report.overall) for name, report in reports.items()}
+        formats = judged(files, trial, stage=STAGE, rows=alike(rows), metrics=figures)
+        manifest = manifest_of(run.model_name, files.signature, shipped.decision, weights_facts(run, shipped))
+        manifest = with_parity(
+            manifest, formats, stage=STAGE, metrics=figures_with_intervals(reports.get(TESTED)), data=seen,
+            statistics=inputs, reference=trial.drift_reference(),
+        )  # fmt: skip
+        wrote = write_kept(run.place, manifest, formats, files.folder)
+    return ExportReport(
+        run.folder.name, shipped.weights.words, formats, shipped.decision.words, inputs, shipped.decision.left_out,
+        () if wrote else (NOTHING_KEPT,),
+    )  # fmt: skip
+
+
+def _tried(
+    run: Context, trace: Traced, runners: Mapping[str, Runner], pieces: Sequence[Piece], rows: Sequence[Inputs]
+) -> tuple[Trial, DataSeen]:
+    """Formats on the kept rows."""
+    decision = trace.deployed.describe()
+    precisions = {name: PRECISIONS.get(name, "float32") for name in runners}
+    trial = Trial(runners, decision, metrics_of(run.trainer, run.reading), precisions)
+    seen = DataSeen(len(run.names))
+    tested, own = eager(trace.deployed), eager(uncalibrated(trace.deployed))
     for piece, given in zip(pieces, rows, strict=True):
-        answers, margin = asked_with_margins(tested, own, shipped.decision, given)
+        answers, margin = asked_with_margins(tested, own, decision, given)
         trial.add(given, answers, margin=margin, batch=piece.batch)
         if piece.batch is not None:
             seen.add(piece.batch.target, None, piece.rows)
-    reports = trial.reports(module, last)
-    figures = {name: dict(report.overall) for name, report in reports.items()}
-    some = max(rows, key=lambda one: len(next(iter(one.values()))))
-    formats = judged(files, trial, stage=STAGE, rows=joined(rows, some), metrics=figures)
-    values = figures_with_intervals(reports[TESTED]) if TESTED in reports else {}
-    return formats, {"metrics": values, "data": seen, "reference": trial.drift_reference()}
+    return trial, seen
 
 
 def asked_with_margins(tested: Runner, own: Runner, decision: Decision, inputs: Inputs) -> tuple[Outputs, Array]:
@@ -160,10 +143,9 @@ def uncalibrated(deployed: Deployed) -> Deployed:
     return Deployed(deployed.network, decision, scores=deployed.scores, uint8=deployed.uint8).eval()
 
 
-def joined(rows: Sequence[Inputs], some: Inputs) -> dict[str, Array]:
-    """All rows of the shape of some."""
-    shapes = {name: array.shape[1:] for name, array in some.items()}
-    alike = [one for one in rows if all(one[name].shape[1:] == shape for name, shape in shapes.items())]
-    return {name: np.concatenate([one[name] for one in alike]) for name in some}
-
-
+def alike(rows: Sequence[Inputs]) -> dict[str, Array]:
+    """As many rows as there are of one shape."""
+    shapes = [{name: array.shape[1:] for name, array in one.items()} for one in rows]
+    usual = max(shapes, key=shapes.count)
+    same = [one for one, shape in zip(rows, shapes, strict=True) if shape == usual]
+    return {name: np.concatenate([one[name] for one in same]) for name in usual}

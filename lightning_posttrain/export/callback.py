@@ -81,7 +81,7 @@ class ModelExport(StreamCallback):
 
     def start(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         """Begin a run."""
-        self._run.start(trainer, stage)
+        self._run.end()
 
     def open(self, trainer: Trainer, module: LightningModule) -> None:
         """Begin an epoch: rows are kept in the first validation of a fit, and compared in a test."""
@@ -94,7 +94,7 @@ class ModelExport(StreamCallback):
 
     def summarize(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> ExportReport | None:
         """Of a test, what was compared; of the validations of a fit nothing, before it ends."""
-        return self._run.summarize(module, evaluation, names)
+        return self._run.summarize(module, evaluation)
 
     def finish(self, trainer: Trainer, module: LightningModule) -> None:
         """Export at the end of a fit; all ranks together."""

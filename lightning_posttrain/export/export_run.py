@@ -15,6 +15,7 @@ from lightning_posttrain.core.stream.run import run_folder
 from lightning_posttrain.core.stream.stream import EvaluationStream
 from lightning_posttrain.export.asked_call import AskedCall, asked_call
 from lightning_posttrain.export.at_fit_end import exported_at_fit_end
+from lightning_posttrain.export.context import Context
 from lightning_posttrain.export.kept_rows import KeptRows
 from lightning_posttrain.export.on_test import OnTest
 from lightning_posttrain.export.place import place_of
@@ -54,10 +55,6 @@ class ExportRun:
         self._place = ""
         self._names: tuple[str, ...] = ()
 
-    def start(self, trainer: Trainer, stage: str) -> None:
-        """Begin a run."""
-        self.end()
-
     def open(self, trainer: Trainer) -> bool:
         """Begin an epoch; whether batches are wanted in it. All ranks together."""
         if trainer.fast_dev_run or trainer.sanity_checking:  # type: ignore[attr-defined]
@@ -85,7 +82,7 @@ class ExportRun:
             return not self._kept.full
         return key in ("test", "val")
 
-    def summarize(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> ExportReport | None:
+    def summarize(self, module: LightningModule, evaluation: Evaluation) -> ExportReport | None:
         """Of a test, what was compared; of the validations of a fit nothing, before it ends."""
         if evaluation.key == "val" and module.trainer.state.fn == "fit":
             self._last = evaluation
@@ -107,12 +104,8 @@ class ExportRun:
             return None
         place = self._place
         rank_zero_info(f"ModelExport writes {', '.join(self.settings.formats)} to {place}")
-        report = worked_out_first(
-            trainer,
-            lambda: exported_at_fit_end(
-                trainer, module, reading, last, self.settings, kept=kept, asked=asked, place=place
-            ),
-        )
+        run = Context(trainer, module, reading, self.settings, self._names, self._place)
+        report = worked_out_first(trainer, lambda: exported_at_fit_end(run, last, kept=kept, asked=asked))
         self.end()
         return last, report
 

@@ -79,7 +79,7 @@ def _as_fitted(
 def plain_calibrator(calibrator: Calibrator) -> dict[str, Any]:
     """A calibrator in values that JSON takes."""
     state = undefined_to_none(calibrator.to_state())
-    numbers = {name: value for name, value in calibrator.numbers().items()}
+    numbers = calibrator.numbers()
     return {"method": calibrator.method, "words": calibrator.describe(), "parameters": numbers, "state": state}
 
 

@@ -16,6 +16,7 @@ from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.core.stream.ranks import worked_out_first
 from lightning_posttrain.core.stream.replay import Replay
 from lightning_posttrain.export.asked_call import AskedCall, asked_call
+from lightning_posttrain.export.context import Context
 from lightning_posttrain.export.kept_rows import taken
 from lightning_posttrain.export.making import PRECISIONS
 from lightning_posttrain.export.parity.tolerance import Precision
@@ -64,7 +65,9 @@ class OnTest:
         most = self._settings.test_rows
         if not trainer.is_global_zero or not batch.size:
             return trainer.is_global_zero
-        first = None if self._asked is not None else asked_call(again, batch, own_fn=self._settings.forward_fn is not None)
+        first = (
+            None if self._asked is not None else asked_call(again, batch, own_fn=self._settings.forward_fn is not None)
+        )
         parts = first.parts if first is not None else self._asked.parts_of(again, batch)  # type: ignore[union-attr]
         piece = taken(parts, batch, batch.size if most is None else min(batch.size, most - self._rows))
         if first is not None:
@@ -80,12 +83,16 @@ class OnTest:
         return 0 if self._trial is None else self._trial.rows
 
     def _begin(
-        self, again: Replay, asked: AskedCall, inputs: Mapping[Any, Tensor], reading: ClassReading, names: tuple[str, ...]
+        self,
+        again: Replay,
+        asked: AskedCall,
+        inputs: Mapping[Any, Tensor],
+        reading: ClassReading,
+        names: tuple[str, ...],
     ) -> None:
-        trainer, module = again.module.trainer, again.module
-        subject = subject_of(
-            trainer, module, reading, asked, inputs, self._settings, names=names, place=self._place, held=self._held
-        )
+        trainer = again.module.trainer
+        run = Context(trainer, again.module, reading, self._settings, names, self._place)
+        subject = subject_of(run, asked, inputs, self._held)
         precision = precision_of(trainer)
         kinds: dict[str, Precision] = {name: PRECISIONS.get(name, precision) for name in subject.files.runners}
         self._subject = subject
@@ -132,7 +139,6 @@ def precision_of(trainer: Trainer) -> Precision:
     on_device = trainer.strategy.root_device.type != "cpu"
     fast = torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
     return "half" if low or (on_device and fast) else "float32"
-
 
 
 def _against(trainer: Trainer) -> str:

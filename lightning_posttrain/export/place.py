@@ -11,7 +11,7 @@ def place_of(run_folder: str) -> str:
     """
     if "://" in run_folder:
         raise ValueError(
-            f"the run's folder is {run_folder}, and an export is run where it is written. Pass folder='export', a local "
-            "path, to ModelExport."
+            f"the run's folder is {run_folder}, and an export is run where it is written. Pass folder='export', a "
+            "local path, to ModelExport."
         )
     return f"{run_folder.rstrip('/')}/posttrain/export"

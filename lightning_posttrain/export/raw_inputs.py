@@ -52,8 +52,8 @@ def _as_it_came(signal: Tensor, settings: Settings, name: str) -> Tensor:
     low, high = float(signal.min()), float(signal.max())
     if low < -OUTSIDE or high > 1 + OUTSIDE:
         raise ValueError(
-            f"`uint8` is True, and without its normalisation `{name}` goes from {low:.3g} to {high:.3g}, wanted 0 to 1. "
-            "Pass mean and std as your transform has them, for values from 0 to 1."
+            f"`uint8` is True, and without its normalisation `{name}` goes from {low:.3g} to {high:.3g}, wanted 0 to "
+            "1. Pass mean and std as your transform has them, for values from 0 to 1."
         )
     return (signal.clamp(0, 1) * 255).round().to(torch.uint8)
 

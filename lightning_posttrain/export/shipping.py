@@ -18,23 +18,29 @@ import numpy as np
 import torch
 
 from lightning_posttrain.__about__ import __version__
+from lightning_posttrain.core.callback.fitted_on_validation import mark_of
+from lightning_posttrain.export.context import Context
 from lightning_posttrain.export.decision import Decision
 from lightning_posttrain.export.folder.places import check_place
 from lightning_posttrain.export.folder.writing import write_folder
 from lightning_posttrain.export.formats import FORMATS
 from lightning_posttrain.export.manifest import Manifest
+from lightning_posttrain.export.prepared import Prepared
 from lightning_posttrain.export.program import Traced
 from lightning_posttrain.export.result import FormatParity
 from lightning_posttrain.export.signature import Array, Signature
 
 PACKAGES = ("torch", "lightning", "onnx", "onnxscript", "onnxruntime")
+NOTHING_KEPT = "no format is kept, so nothing was written to the folder"
 MARK = "mark"
 """In what the manifest says of the weights: sums by which they are known again."""
 
 
-def weights_facts(facts: Mapping[str, Any], words: str, mark: Sequence[float], *, uint8: bool) -> dict[str, Any]:
+def weights_facts(run: Context, shipped: Prepared) -> dict[str, Any]:
     """What the manifest says of the weights."""
-    return {**facts, "words": words, MARK: list(mark), "uint8": uint8}
+    weights = shipped.weights
+    mark = mark_of(weights.module)
+    return {**weights.facts, "words": weights.words, MARK: mark, "uint8": run.settings.uint8}
 
 
 def manifest_of(name: str, signature: Signature, decision: Decision, weights: Mapping[str, Any]) -> Manifest:
@@ -47,9 +53,9 @@ def manifest_of(name: str, signature: Signature, decision: Decision, weights: Ma
     return Manifest(name, created, versions, signature, decision, weights=weights)
 
 
-def text_for_files(name: str, traced: Traced, decision: Decision, weights: Mapping[str, Any]) -> str:
+def about_files(run: Context, shipped: Prepared, trace: Traced) -> str:
     """What goes into the metadata of the files themselves."""
-    return manifest_of(name, traced.signature, decision, weights).to_json()
+    return manifest_of(run.model_name, trace.signature, shipped.decision, weights_facts(run, shipped)).to_json()
 
 
 def with_parity(
@@ -114,12 +120,13 @@ def figures_with_intervals(report: Any) -> dict[str, dict[str, Any]]:
     """The figures of a report with their intervals, for the manifest.
 
     Args:
-        report: a ``ClassificationReport``.
+        report: a ``ClassificationReport``, or None.
     """
-    found = {}
-    for name, value in report.overall.items():
-        low, high = report.intervals.get(name, (None, None))
-        found[name] = {"value": value, "low": low, "high": high}
+    found: dict[str, dict[str, Any]] = {}
+    if report is not None:
+        for name, value in report.overall.items():
+            low, high = report.intervals.get(name, (None, None))
+            found[name] = {"value": value, "low": low, "high": high}
     return found
 
 

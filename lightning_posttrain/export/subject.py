@@ -12,21 +12,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_posttrain.classification import ClassReading, EvalBatch
+from lightning_posttrain.classification import EvalBatch
 from lightning_posttrain.core.callback.fitted_on_validation import mark_of, same_marks
 from lightning_posttrain.core.capture import batch_parts
 from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.export.asked_call import AskedCall, probabilities_of
-from lightning_posttrain.export.at_fit_end import NOTHING_KEPT, asked_with_margins, uncalibrated
+from lightning_posttrain.export.at_fit_end import asked_with_margins, uncalibrated
+from lightning_posttrain.export.context import Context
 from lightning_posttrain.export.decision import Decision
 from lightning_posttrain.export.fitted import Fitted, fitted_for
 from lightning_posttrain.export.folder.hashes import check_folder
-from lightning_posttrain.export.folder.places import beside, check_place, tidy
+from lightning_posttrain.export.folder.places import beside
 from lightning_posttrain.export.folder.writing import update_manifest
 from lightning_posttrain.export.formats import FORMATS
 from lightning_posttrain.export.judged import judged, judged_again, paired
 from lightning_posttrain.export.making import Made, eager, made
-from lightning_posttrain.export.manifest import Manifest
+from lightning_posttrain.export.manifest import MANIFEST, Manifest
 from lightning_posttrain.export.outputs import Outputs, Runner
 from lightning_posttrain.export.parity.margins import margins
 from lightning_posttrain.export.parity.tolerance import Precision
@@ -35,13 +36,13 @@ from lightning_posttrain.export.program.deployed import Deployed
 from lightning_posttrain.export.program.entry import entry_by, entry_of
 from lightning_posttrain.export.raw_inputs import raw
 from lightning_posttrain.export.result import ExportReport, FormatParity
-from lightning_posttrain.export.settings import Settings
 from lightning_posttrain.export.shipping import (
     MARK,
+    NOTHING_KEPT,
     DataSeen,
+    about_files,
     figures_with_intervals,
     manifest_of,
-    text_for_files,
     weights_facts,
     with_parity,
     withdraw,
@@ -53,7 +54,7 @@ from lightning_posttrain.export.trial import Trial
 from lightning_posttrain.export.weights import TESTED, Weights, weights_of
 
 if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
+    from lightning.pytorch import LightningModule
 
 STAGE = "test"
 
@@ -106,9 +107,11 @@ class Subject:
             formats = judged(self.files, trial, stage=STAGE, rows=rows, metrics=figures, **told)  # type: ignore[arg-type]
         else:
             formats = self._again(self.before, trial, figures, told)
-        values = figures_with_intervals(reports[OF_THE_MODULE]) if reports else {}
+        values = figures_with_intervals(reports.get(OF_THE_MODULE))
         found = {"metrics": values, "data": seen, "statistics": statistics, "reference": trial.drift_reference()}
-        wrote = self.manifest is not None and self._write(with_parity(self.manifest, formats, stage=STAGE, **found), formats)
+        wrote = self.manifest is not None and self._write(
+            with_parity(self.manifest, formats, stage=STAGE, **found), formats
+        )
         return ExportReport(
             Path(self.place).name, self.words, formats, self.decision.words, statistics, self.decision.left_out,
             () if wrote else (NOTHING_KEPT,),
@@ -119,10 +122,11 @@ class Subject:
     ) -> tuple[FormatParity, ...]:
         found = []
         for name, known in before.items():
-            if name in trial.sums:
-                failed, metrics = trial.failed.get(name, ""), paired(figures, name)
-                known = judged_again(known, trial.sums[name], failed=failed, stage=STAGE, metrics=metrics, **told)
-            found.append(known)
+            if name not in trial.sums:
+                found.append(known)
+                continue
+            failed, metrics = trial.failed.get(name, ""), paired(figures, name)
+            found.append(judged_again(known, trial.sums[name], failed=failed, stage=STAGE, metrics=metrics, **told))
         return tuple(found)
 
     def _write(self, manifest: Manifest, formats: tuple[FormatParity, ...]) -> bool:
@@ -146,68 +150,72 @@ def step_answers(head: Deployed, batch: EvalBatch) -> tuple[Outputs, Array]:
 
 
 def subject_of(
-    trainer: Trainer, module: LightningModule, reading: ClassReading, asked: AskedCall,
-    inputs: Mapping[batch_parts.Path, Tensor], settings: Settings, *, names: tuple[str, ...], place: str,
-    held: ExitStack,
-) -> Subject:  # fmt: skip
+    run: Context, asked: AskedCall, inputs: Mapping[batch_parts.Path, Tensor], held: ExitStack
+) -> Subject:
     """What a test compares, from its first batch on.
 
     Args:
-        trainer: of the run.
-        module: that is tested.
-        reading: of its scores.
+        run: of the test.
         asked: how the step asks its network.
         inputs: of the first batch.
-        settings: what the user said.
-        names: of the classes.
-        place: of the folder.
         held: what lets go of files that are made.
     """
-    tidy(Path(place).resolve())
-    check_place(place)
-    of_ensemble = settings.weights == "ensemble"
-    weights = weights_of(trainer, module, "ensemble") if of_ensemble else Weights(module, "")
-    fitted = fitted_for(trainer, weights, reading, len(names))
-    decision = decision_of(fitted, settings, task=reading.task, names=names)
-    mark = mark_of(weights.module)
-    known = _earlier(place, mark, decision, fitted, settings)
-    if known is not None and not of_ensemble:
-        entry = entry_by(module, settings.forward_fn, asked.value) if asked.call is None else None  # type: ignore[arg-type]
-        entry = entry or entry_of(module, asked.call, asked.targets)  # type: ignore[arg-type]
-        return _of_earlier(known, place, entry.slots, head=head_of(known.decision))
-    weights = weights if of_ensemble else weights_of(trainer, module, TESTED)
-    shipped = prepared(weights, asked.kept(), fitted, decision, settings)
-    runners = (eager(shipped.deployed), eager(uncalibrated(shipped.deployed))) if of_ensemble else None
+    run.make_ready()
+    if run.settings.weights == "ensemble":
+        return _of_ensemble(run, asked, inputs, held)
+    fitted = fitted_for(run.trainer, Weights(run.module, ""), run.reading, len(run.names))
+    decision = decision_of(fitted, run.settings, task=run.reading.task, names=run.names)
+    known = _earlier(run, mark_of(run.module), decision, fitted)
     if known is not None:
-        return _of_earlier(known, place, shipped.slots, shipped=runners)
-    head = None if of_ensemble else head_of(shipped.decision)
-    return _made_now(shipped, raw(shipped.named(inputs), settings), settings, mark, place, held, head, runners,
-        type(module).__name__)
+        return _of_earlier(known, run, _slots(run, asked), head=head_of(known.decision))
+    weights = weights_of(run.trainer, run.module, TESTED)
+    shipped = prepared(weights, asked.kept(), fitted, decision, run.settings)
+    return _made_now(run, shipped, inputs, held, head=head_of(shipped.decision))
+
+
+def _of_ensemble(
+    run: Context, asked: AskedCall, inputs: Mapping[batch_parts.Path, Tensor], held: ExitStack
+) -> Subject:
+    """What is shipped is not what the step asks, and is asked beside it."""
+    weights = weights_of(run.trainer, run.module, "ensemble")
+    fitted = fitted_for(run.trainer, weights, run.reading, len(run.names))
+    decision = decision_of(fitted, run.settings, task=run.reading.task, names=run.names)
+    shipped = prepared(weights, asked.kept(), fitted, decision, run.settings)
+    runners = (eager(shipped.deployed), eager(uncalibrated(shipped.deployed)))
+    known = _earlier(run, mark_of(weights.module), decision, fitted)
+    if known is not None:
+        return _of_earlier(known, run, shipped.slots, shipped=runners)
+    return _made_now(run, shipped, inputs, held, runners=runners)
+
+
+def _slots(run: Context, asked: AskedCall) -> Mapping[str, batch_parts.Path]:
+    if asked.call is None:
+        assert run.settings.forward_fn is not None
+        return entry_by(run.module, run.settings.forward_fn, asked.value).slots
+    return entry_of(run.module, asked.call, asked.targets).slots
 
 
 def _made_now(
-    shipped: Prepared, rows: dict[str, Tensor], settings: Settings, mark: list[float], place: str, held: ExitStack,
-    head: Deployed | None, runners: tuple[Runner, Runner] | None, name: str,
+    run: Context, shipped: Prepared, inputs: Mapping[batch_parts.Path, Tensor], held: ExitStack, *,
+    head: Deployed | None = None, runners: tuple[Runner, Runner] | None = None,
 ) -> Subject:  # fmt: skip
-    work = held.enter_context(beside(Path(place).resolve()))
-    weights = shipped.weights
-    facts = weights_facts(weights.facts, weights.words, mark, uint8=settings.uint8)
     files = made(
-        shipped, [rows], settings.formats, work,
-        about=lambda trace: text_for_files(name, trace, shipped.decision, facts), calibration=None,
+        shipped, [raw(shipped.named(inputs), run.settings)], run.settings.formats, held.enter_context(beside(run.folder)),
+        about=lambda trace: about_files(run, shipped, trace), calibration=None,
     )  # fmt: skip
     signed = files.signature
-    manifest = None if signed is None else manifest_of(name, signed, shipped.decision, facts)
-    return Subject(files, shipped.slots, shipped.decision, manifest, place, weights.words, head, runners)
+    manifest = (
+        None if signed is None else manifest_of(run.model_name, signed, shipped.decision, weights_facts(run, shipped))
+    )
+    words = shipped.weights.words
+    return Subject(files, shipped.slots, shipped.decision, manifest, run.place, words, head, runners)
 
 
-def _earlier(
-    place: str, mark: list[float], decision: Decision, fitted: Fitted, settings: Settings
-) -> Manifest | None:
+def _earlier(place: str, mark: list[float], decision: Decision, fitted: Fitted, settings: Settings) -> Manifest | None:
     """The manifest of an earlier export of the same weights that decides in the same way; None where there is none."""
-    if not (Path(place) / "manifest.json").exists():
+    if not (run.folder / MANIFEST).exists():
         return None
-    found = check_folder(place)
+    found, settings = check_folder(run.folder), run.settings
     same = same_marks(found.weights.get(MARK, ()), mark) and bool(found.weights.get(MARK) or not mark)
     asks = bool(found.weights.get("uint8")) == settings.uint8 and (found.decision.mean, found.decision.std) == (
         decision.mean, decision.std,
@@ -232,15 +240,13 @@ def _decides_alike(known: Decision, now: Decision, fitted: Fitted) -> bool:
 
 
 def _of_earlier(
-    known: Manifest, place: str, slots: Mapping[str, batch_parts.Path], *, head: Deployed | None = None,
+    known: Manifest, run: Context, slots: Mapping[str, batch_parts.Path], *, head: Deployed | None = None,
     shipped: tuple[Runner, Runner] | None = None,
 ) -> Subject:  # fmt: skip
     before = {name: FormatParity.from_dict(state) for name, state in known.parity.items()}
     kept = [name for name, one in before.items() if one.kept]
-    opened = {name: FORMATS[name].opened(Path(place), known.signature, threads=1) for name in kept}
+    opened = {name: FORMATS[name].opened(run.folder, known.signature, threads=1) for name in kept}
     runners = {name: runner for name, runner in opened.items() if runner is not None}
-    files = Made(Path(place), known.signature, runners)
+    files = Made(run.folder, known.signature, runners)
     words = str(known.weights.get("words", ""))
-    return Subject(files, slots, known.decision, known, place, words, head, shipped, before)
-
-
+    return Subject(files, slots, known.decision, known, run.place, words, head, shipped, before)

@@ -52,7 +52,9 @@ class Trial:
         self.rows = 0
         self._judged = False
 
-    def add(self, inputs: Mapping[str, Array], tested: Outputs, *, margin: Array | None, batch: EvalBatch | None) -> None:
+    def add(
+        self, inputs: Mapping[str, Array], tested: Outputs, *, margin: Array | None, batch: EvalBatch | None
+    ) -> None:
         """Compare a batch.
 
         Args:

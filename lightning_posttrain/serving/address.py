@@ -1,0 +1,63 @@
+"""The address that a server listens at, taken before anything else is done."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+from lightning_posttrain.serving.refusal import CannotServeError
+
+KEY = "LIGHTNING_POSTTRAIN_KEY"
+"""Environment variable of the key that clients send."""
+
+
+def listening(host: str, port: int, key: str | None) -> socket.socket:
+    """A socket that is bound, and does not listen yet.
+
+    Args:
+        host: a name or an address of this machine.
+        port: 0 for a free one.
+        key: that clients send; without one only this machine may ask.
+
+    Raises:
+        CannotServeError: the host is none of this machine, the port is taken or not allowed, or the host can be reached
+            from elsewhere and there is no key.
+    """
+    if not 0 <= port <= 65535:
+        raise CannotServeError(f"`port` is {port}, wanted 0 (any free one) to 65535.")
+    family, address = _resolved(host, port)
+    if not key and not ipaddress.ip_address(address[0].split("%")[0]).is_loopback:
+        raise CannotServeError(
+            f"`host` is {host!r}, which others can reach, and there is no key. Set the environment variable {KEY} to a "
+            f"long random text, which clients send as X-API-Key, or serve at 127.0.0.1."
+        )
+    return _bound(family, address, host)
+
+
+def _resolved(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise CannotServeError(f"`host` is {host!r}, which cannot be resolved: {error}. Try 127.0.0.1.") from None
+    family, _, _, _, address = found[0]
+    return family, address  # type: ignore[return-value]
+
+
+def _bound(family: socket.AddressFamily, address: tuple[str, int], host: str) -> socket.socket:
+    taken = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(address)
+        # a port that another process has only bound is found here, one that it listens at in `bind`
+        taken.listen(0)
+    except OSError as error:
+        taken.close()
+        reason = error.strerror or str(error)
+        raise CannotServeError(f"{host}:{address[1]} cannot be served: {reason}. Choose another port, or 0.") from None
+    return taken
+
+
+def url(taken: socket.socket) -> str:
+    """Where clients reach it."""
+    host, port = taken.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

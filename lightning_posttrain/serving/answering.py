@@ -1,0 +1,53 @@
+"""What a server needs of a model, and of a watch over its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from lightning_posttrain.export import Decision, Manifest, Signature
+
+Array = NDArray[Any]
+Row = Mapping[str, Array]
+"""One row of each input, by name, without the dimension of the batch."""
+
+
+class Answering(Protocol):
+    """A model that answers, as ``export.load`` gives."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the exported folder says of itself."""
+        ...
+
+    @property
+    def signature(self) -> Signature:
+        """What it takes and gives."""
+        ...
+
+    @property
+    def decision(self) -> Decision:
+        """How its probabilities become answers."""
+        ...
+
+    def run(self, inputs: Mapping[str, Array], /) -> tuple[Array, Array]:
+        """Probabilities and decisions of a batch that ``signature`` has checked."""
+        ...
+
+
+class Watch(Protocol):
+    """Says whether answers are distributed as they were when the model was tested."""
+
+    def add(self, probabilities: Array, decision: Array) -> None:
+        """Take the answers of a batch."""
+        ...
+
+    def figures(self) -> Mapping[str, float]:
+        """Its figures and their limits, by name."""
+        ...
+
+    def words(self) -> str:
+        """What the figures amount to."""
+        ...
