@@ -51,7 +51,8 @@ def _serve(given: argparse.Namespace) -> int:
     """Answer for an exported folder, until SIGTERM or SIGINT; what was accepted is answered before the end."""
     from lightning_posttrain.serving import command
 
-    return command(given.folder, host=given.host, port=given.port, threads=given.threads, grace=given.grace)
+    code: int = command(given.folder, host=given.host, port=given.port, threads=given.threads, grace=given.grace)
+    return code
 
 
 def _check(given: argparse.Namespace) -> int:

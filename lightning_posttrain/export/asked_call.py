@@ -130,9 +130,9 @@ def _is_of_the_step(scores: Tensor, again: Replay, batch: EvalBatch) -> bool:
     """Whether scores have the shape of the step's, and say the same."""
     if scores.shape != again.found.predictions.shape or not scores.is_floating_point():
         return False
-    read: EvalBatch = again.reading.batch(scores.detach(), again.found.given, again.rows)
-    chance = (probabilities_of(one.scores, labels=batch.multilabel) for one in (read, batch))
-    return torch.allclose(*chance, rtol=0, atol=NEAR, equal_nan=True)
+    read: Any = again.reading.batch(scores.detach(), again.found.given, again.rows)
+    found, wanted = (probabilities_of(one.scores, labels=batch.multilabel) for one in (read, batch))
+    return torch.allclose(found, wanted, rtol=0, atol=NEAR, equal_nan=True)
 
 
 def probabilities_of(scores: Tensor, *, labels: bool) -> Tensor:

@@ -26,10 +26,10 @@ class ModelExport(StreamCallback):
     ``Calibration`` and the thresholds and least confidence of ``DecisionThresholds`` are inside of the graph, so that
     what is served decides as what was tested; what was fitted for other weights is left out, and said.
 
-    Each file is run beside the module, on rows of validation, and by ``test`` on the whole test loader: one with flipped
-    decisions, with probabilities apart by more than its precision allows, or that fails at some batch size, is not kept,
-    and the report names the first layer that differs and what to change. Where ``test`` runs with other weights than
-    those in the folder, these are exported instead.
+    Each file is run beside the module, on rows of validation, and by ``test`` on the whole test loader: one with
+    flipped decisions, with probabilities apart by more than its precision allows, or that fails at some batch size, is
+    not kept, and the report names the first layer that differs and what to change. Where ``test`` runs with other
+    weights than those in the folder, these are exported instead.
 
     ``lightning_posttrain.export.load(folder)`` answers with NumPy and onnxruntime alone, ``lightning-posttrain serve
     FOLDER`` over HTTP. ``pip install 'lightning-posttrain[export]'`` brings what it needs.

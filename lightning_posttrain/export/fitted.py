@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -99,7 +99,7 @@ def _for(callback: FittedOnValidation, weights: Weights, columns: int) -> dict[s
     twin = copy.copy(callback)
     twin.targets = {}
     state = weights.states.get(callback.state_key)  # type: ignore[attr-defined]
-    twin.load_state_dict(state if isinstance(state, Mapping) else {})
+    twin.load_state_dict(state if isinstance(state, dict) else {})
     return twin.for_these(module, columns) or callback.for_these(module, columns)
 
 

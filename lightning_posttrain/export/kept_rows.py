@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_posttrain.classification import EvalBatch
+from lightning_posttrain.core.capture.batch_parts import Path
 
 MOST_BYTES = 256 << 20
 """Of rows that are kept."""
@@ -20,11 +21,11 @@ class Piece:
     """Some rows of a batch.
 
     Args:
-        inputs: by name, each ``(n, ...)``, on the CPU.
+        inputs: what the network was given, by path, each ``(n, ...)``, on the CPU.
         batch: the same rows as they were read, on the CPU; None where their targets are of no single rows.
     """
 
-    inputs: Mapping[str, Tensor]
+    inputs: Mapping[Path, Tensor]
     batch: EvalBatch | None
 
     @property
@@ -56,11 +57,11 @@ class KeptRows:
         """Whether no more are taken."""
         return self.rows >= self._wanted or self._bytes >= MOST_BYTES
 
-    def add(self, inputs: Mapping[str, Tensor], batch: EvalBatch) -> None:
+    def add(self, inputs: Mapping[Path, Tensor], batch: EvalBatch) -> None:
         """Keep some rows of a batch.
 
         Args:
-            inputs: by name.
+            inputs: what the network was given, by path.
             batch: as it was read.
         """
         size = len(next(iter(inputs.values())))
@@ -72,7 +73,7 @@ class KeptRows:
             self.pieces.append(piece)
 
 
-def taken(inputs: Mapping[str, Tensor], batch: EvalBatch, number: int) -> Piece:
+def taken(inputs: Mapping[Path, Tensor], batch: EvalBatch, number: int) -> Piece:
     """The first rows of a batch, in memory of their own, on the CPU."""
     size = len(next(iter(inputs.values())))
     with torch.inference_mode(False):

@@ -17,6 +17,7 @@ from lightning_posttrain.core.stream.ranks import worked_out_first
 from lightning_posttrain.core.stream.replay import Replay
 from lightning_posttrain.export.asked_call import AskedCall, asked_call
 from lightning_posttrain.export.context import Context
+from lightning_posttrain.export.figures import metrics_of
 from lightning_posttrain.export.kept_rows import taken
 from lightning_posttrain.export.making import PRECISIONS
 from lightning_posttrain.export.parity.tolerance import Precision
@@ -27,7 +28,6 @@ from lightning_posttrain.export.shipping import DataSeen
 from lightning_posttrain.export.signature import Array
 from lightning_posttrain.export.subject import Subject, subject_of
 from lightning_posttrain.export.trial import Trial
-from lightning_posttrain.export.figures import metrics_of
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer

@@ -108,7 +108,7 @@ class Subject:
         else:
             formats = self._again(self.before, trial, figures, told)
         values = figures_with_intervals(reports.get(OF_THE_MODULE))
-        found = {"metrics": values, "data": seen, "statistics": statistics, "reference": trial.drift_reference()}
+        found: dict[str, Any] = {"metrics": values, "data": seen, "statistics": statistics, "reference": trial.drift_reference()}
         wrote = self.manifest is not None and self._write(
             with_parity(self.manifest, formats, stage=STAGE, **found), formats
         )
@@ -149,9 +149,7 @@ def step_answers(head: Deployed, batch: EvalBatch) -> tuple[Outputs, Array]:
     return Outputs(probabilities.numpy(), decision.numpy()), margins(np.asarray(own), head.decision)
 
 
-def subject_of(
-    run: Context, asked: AskedCall, inputs: Mapping[batch_parts.Path, Tensor], held: ExitStack
-) -> Subject:
+def subject_of(run: Context, asked: AskedCall, inputs: Mapping[batch_parts.Path, Tensor], held: ExitStack) -> Subject:
     """What a test compares, from its first batch on.
 
     Args:
@@ -173,9 +171,7 @@ def subject_of(
     return _made_now(run, shipped, inputs, held, head=head_of(shipped.decision))
 
 
-def _of_ensemble(
-    run: Context, asked: AskedCall, inputs: Mapping[batch_parts.Path, Tensor], held: ExitStack
-) -> Subject:
+def _of_ensemble(run: Context, asked: AskedCall, inputs: Mapping[batch_parts.Path, Tensor], held: ExitStack) -> Subject:
     """What is shipped is not what the step asks, and is asked beside it."""
     weights = weights_of(run.trainer, run.module, "ensemble")
     fitted = fitted_for(run.trainer, weights, run.reading, len(run.names))
@@ -211,7 +207,7 @@ def _made_now(
     return Subject(files, shipped.slots, shipped.decision, manifest, run.place, words, head, runners)
 
 
-def _earlier(place: str, mark: list[float], decision: Decision, fitted: Fitted, settings: Settings) -> Manifest | None:
+def _earlier(run: Context, mark: list[float], decision: Decision, fitted: Fitted) -> Manifest | None:
     """The manifest of an earlier export of the same weights that decides in the same way; None where there is none."""
     if not (run.folder / MANIFEST).exists():
         return None
@@ -234,7 +230,7 @@ def _decides_alike(known: Decision, now: Decision, fitted: Fitted) -> bool:
     state = None if fitted.calibration is None else fitted.calibration["state"]
     shipped = None if known.calibration is None else known.calibration["parameters"]
     same_state = (state is None) == (shipped is None) and (
-        state is None or all(np.allclose(shipped[key], state[key], rtol=1e-5) for key in shipped or ())
+        state is None or shipped is None or all(np.allclose(shipped[key], state[key], rtol=1e-5) for key in shipped)
     )
     return same_state and (known.thresholds, known.confidence) == (now.thresholds, now.confidence)
 
