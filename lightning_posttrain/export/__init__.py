@@ -8,4 +8,24 @@ whether what it is asked is like what it was tested on. A new format is a class 
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from typing import TYPE_CHECKING
+
+from lightning_posttrain.core.lazy import lazily
+
+if TYPE_CHECKING:
+    from lightning_posttrain.export.result import ExportReport, FormatParity
+
+__all__ = [
+    "ExportReport",
+    "FormatParity",
+]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "lightning_posttrain.export.result": [
+            "ExportReport",
+            "FormatParity",
+        ],
+    },
+)
