@@ -88,7 +88,7 @@ def _draw(canvas: Canvas, one: FormatParity, top: int) -> None:
         canvas.text(LEFT, middle, "not compared", size=SMALL, anchor="lm", color=PALE)
     ratio = one.latency_ratio
     texts = (
-        (FLIPS, f"{one.flips:,}" if one.rows else "–", color if one.flips else INK),
+        (FLIPS, count_words(one.flips) if one.rows else "–", color if one.flips else INK),
         (LATENCY, "–" if math.isnan(ratio) else f"{number(ratio, 2)}×", INK),
         (SIZE, size_words(one.bytes), INK),
     )
@@ -113,11 +113,11 @@ def _strip(canvas: Canvas, one: FormatParity, middle: int, color: Color) -> None
 
 
 def place(value: float) -> int:
-    """Where a difference lies, in pixels from the left; what is below the first edge has a place of its own."""
-    zero, first, last = 24, math.log10(EDGES[0]), math.log10(EDGES[-1])
+    """Where a difference lies, in pixels from the left; 1 at the right, and below the first edge a place of its own."""
+    zero, first = 24, math.log10(EDGES[0])
     if value < EDGES[0]:
         return LEFT + zero // 2
-    share = min((math.log10(value) - first) / (last - first), 1.0)
+    share = min(1 - math.log10(value) / first, 1.0)
     return LEFT + zero + round(share * (ROOM - zero))
 
 
@@ -127,6 +127,19 @@ def _axis(canvas: Canvas, foot: int) -> None:
         x = place(value)
         canvas.box(x, foot, 1, 6, PALE)
         canvas.text(x, foot + 9, text, size=16, anchor="ma", color=PALE)
+
+
+def count_words(count: int) -> str:
+    """A number in at most five characters.
+
+    Example:
+        >>> count_words(1234), count_words(56_700), count_words(10_000_000), count_words(3_200_000_000)
+        ('1,234', '57k', '10M', '3200M')
+    """
+    for unit, least in (("M", 1e6), ("k", 1e3)):
+        if count >= 10 * least * 0.9995:
+            return f"{count / least:.0f}{unit}"
+    return f"{count:,}"
 
 
 def size_words(size: int) -> str:

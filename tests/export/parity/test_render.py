@@ -61,6 +61,16 @@ def test_a_scale_of_powers_of_ten_has_a_place_of_its_own_for_nothing():
     assert place(1.0) == place(3.0) == LEFT + ROOM
 
 
+@pytest.mark.parametrize("number", range(len(EDGES) + 1))
+def test_rows_of_any_size_of_difference_are_shaded(number):
+    spread = tuple(int(place == number) for place in range(len(EDGES) + 1))
+    drawn = strip(pixels_of(replace(DRAWN, spread=spread, largest=np.nan, tolerance=np.inf)))
+    shaded = np.flatnonzero((drawn[len(drawn) // 2] != 255).any(1) & (drawn[len(drawn) // 2] != (244, 245, 247)).any(1))
+    low, high = ([0.0, *EDGES][number], [*EDGES, 1.0][number])
+    assert shaded[0] == (place(low) - LEFT if number else 0)
+    assert shaded[-1] == place(high) - LEFT - 1
+
+
 def test_refused_formats_are_in_another_colour_with_their_reason():
     kept, refused = pixels_of(DRAWN), pixels_of(replace(DRAWN, kept=False, reason="it drops units"))
     assert has(kept, KEPT)
@@ -87,6 +97,12 @@ def test_any_report_is_drawn_in_the_width_of_a_page(number, reason, file):
 def test_a_name_that_is_long_does_not_reach_the_scale():
     long = pixels_of(replace(DRAWN, files=("a_very_long_name_of_a_file_that_nobody_would_choose.onnx",)))
     assert (long[TOP : TOP + STEP, LEFT - 16 : LEFT] == 255).all()
+
+
+@pytest.mark.parametrize("flips", [0, 9_994, 9_996, 123_456, 9_994_999, 10**9])
+def test_a_number_of_flips_does_not_reach_the_scale(flips):
+    drawn = pixels_of(replace(DRAWN, flips=flips, largest=1.0))
+    assert (drawn[TOP : TOP + STEP, LEFT + ROOM + 7 : LEFT + ROOM + 12] == 255).all()
 
 
 def test_every_format_is_a_row_of_the_table():
