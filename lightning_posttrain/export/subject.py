@@ -108,7 +108,12 @@ class Subject:
         else:
             formats = self._again(self.before, trial, figures, told)
         values = figures_with_intervals(reports.get(OF_THE_MODULE))
-        found: dict[str, Any] = {"metrics": values, "data": seen, "statistics": statistics, "reference": trial.drift_reference()}
+        found: dict[str, Any] = {
+            "metrics": values,
+            "data": seen,
+            "statistics": statistics,
+            "reference": trial.drift_reference(),
+        }
         wrote = self.manifest is not None and self._write(
             with_parity(self.manifest, formats, stage=STAGE, **found), formats
         )

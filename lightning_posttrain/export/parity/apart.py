@@ -42,7 +42,7 @@ def first_apart_in_program(
         tolerance: difference that counts, as a share of the largest value of a layer's output.
 
     Returns:
-        As ``"`net.4` (Linear), by 0.01 of its largest value"``; None where all that can be compared agree.
+        As ``"`net.4` (Linear), off by 1.2 % of its largest value"``; None where all that can be compared agree.
     """
     graph = program.module()
     assert isinstance(graph, torch.fx.GraphModule)
@@ -208,7 +208,8 @@ def _first(
 
 
 def _words(name: str, kind: str, apart: float) -> str:
-    by = f"by {apart:.2g} of its largest value" if np.isfinite(apart) else "and not finite"
+    percent = f"{100 * apart:.2g}" if apart < 0.995 else f"{100 * apart:.0f}"
+    by = f"off by {percent} % of its largest value" if np.isfinite(apart) else "not finite"
     return f"`{name}` ({kind}), {by}" if kind else f"`{name}`, {by}"
 
 

@@ -14,7 +14,7 @@ from lightning_posttrain.export.signature import Array
 
 MOST_MARGINS = 65536
 """Margins of flips that are kept, the largest ones."""
-EDGES = 10.0 ** np.arange(-9, 0.25, 0.5)
+EDGES = 10.0 ** np.arange(-9, 0, 0.5)
 """Sizes of differences that rows are counted between."""
 
 

@@ -37,7 +37,7 @@ def test_each_size_and_an_order_is_run():
         return linear(rows)
 
     refused(run)
-    assert sizes == [1] * 64 + [2] * 32 + [7] * 9 + [64, 64]
+    assert sizes == [1] * 8 + [2] * 8 + [7] * 8 + [64, 64]
 
 
 def test_a_batch_size_that_fails_is_refused_with_its_error_and_the_cure():

@@ -62,9 +62,9 @@ def test_no_rows_are_no_parity():
 
 
 def test_a_difference_above_the_tolerance_names_both_and_the_layer():
-    reason = decide(Evidence(FAR, FLOAT, first_apart="`net.4` (Linear), by 0.01 of its largest value")).reason
+    reason = decide(Evidence(FAR, FLOAT, first_apart="`net.4` (Linear), off by 1 % of its largest value")).reason
     assert reason.startswith(
-        "a probability differs by 0.002, above 0.0001. The first layer apart is `net.4` (Linear), by 0.01 of its "
+        "a probability differs by 0.002, above 0.0001. The first layer apart is `net.4` (Linear), off by 1 % of its "
         "largest value. Call `eval()` on the module"
     )
     assert decide(Evidence(FAR, HALF)).kept

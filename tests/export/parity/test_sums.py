@@ -168,11 +168,11 @@ def test_what_is_not_finite_is_counted_and_not_averaged():
 
 def test_rows_are_counted_by_the_size_of_their_largest_difference():
     tested = np.zeros((4, 2))
-    got = np.array([[0, 0], [0, 2e-7], [1e-4, 5e-3], [0.9, 0.1]])
+    got = np.array([[0, 0], [0, 2e-7], [1e-4, 5e-3], [1.0, 0.1]])
     none = np.zeros(4, dtype=np.int64)
     spread = ParityCounts.of(Outputs(tested, none), Outputs(got, none)).spread
     wanted = np.zeros(len(EDGES) + 1, dtype=int)
-    for value in (0, 2e-7, 5e-3, 0.9):
+    for value in (0, 2e-7, 5e-3, 1.0):
         wanted[sum(edge <= value for edge in EDGES)] += 1
     assert spread.tolist() == wanted.tolist()
     assert spread.sum() == 4
