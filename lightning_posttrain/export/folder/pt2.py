@@ -48,13 +48,14 @@ def load_program(path: str | Path) -> ExportedProgram:
     """Check a ``.pt2`` file as ``check_pt2`` does, and load it.
 
     Raises:
-        ValueError: as ``check_pt2``; or torch is missing, or cannot load it.
+        ValueError: as ``check_pt2``; or torch cannot load it.
+        ImportError: torch is not installed.
     """
     entries = _checked(Path(path))
     try:
         import torch
     except ImportError as error:
-        raise ValueError("'model.pt2' needs torch: pip install torch. 'model.onnx' runs without.") from error
+        raise ImportError("A '.pt2' needs torch: pip install torch. 'model.onnx' runs without.") from error
     try:
         return torch.export.load(_archive(entries))
     except Exception as error:

@@ -1,5 +1,6 @@
 """Programs in files that could run code when they are loaded are refused, and nothing of them runs."""
 
+import contextlib
 import io
 import json
 import pickle
@@ -108,10 +109,10 @@ def test_a_pickle_among_the_example_inputs_is_refused_and_does_not_run(altered, 
     with pytest.raises(ValueError, match=r"'altered.pt2' is refused: .*sample_inputs/model.pt' is not empty"):
         load_program(path)
     assert not witness.exists()
-    with warnings.catch_warnings(), pytest.raises(TypeError):
+    with warnings.catch_warnings(), contextlib.suppress(Exception):
         warnings.simplefilter("ignore")
         torch.export.load(path)
-    assert witness.exists()
+    assert witness.exists(), "torch itself ran it"
 
 
 @pytest.mark.parametrize(
@@ -173,6 +174,10 @@ def test_an_expression_that_would_be_evaluated_as_python_is_refused_and_does_not
     with pytest.raises(ValueError, match="is not one of sizes"):
         load_program(path)
     assert not witness.exists()
+    with warnings.catch_warnings(), contextlib.suppress(Exception):
+        warnings.simplefilter("ignore")
+        torch.export.load(path)
+    assert witness.exists(), "torch itself ran it"
 
 
 @pytest.mark.parametrize(

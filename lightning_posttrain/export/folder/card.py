@@ -1,0 +1,198 @@
+"""``README.md`` of an exported folder: a model card that Hugging Face's parser reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lightning_posttrain.export.folder.card_code import loading
+from lightning_posttrain.export.folder.card_kind import pipeline_tag
+from lightning_posttrain.export.folder.markup import cell, table, yaml_lines
+from lightning_posttrain.export.manifest import Manifest
+from lightning_posttrain.export.signature import TensorSpec
+
+MOST_NAMES = 50
+"""Class names that a card lists; the manifest has all."""
+_LIMITS = """\
+The figures are of the rows named above; other data give others. Each file's SHA-256 is in `manifest.json`. This tells
+damage and slips; as it is in the same folder, it proves no origin. `model.onnx` and `weights.safetensors` are formats
+for files of strangers; a `.pt2` is opened only after a check that it runs no code, and a `.aoti.pt2` is native code."""
+
+
+def card(manifest: Manifest) -> str:
+    """The content of ``README.md``: YAML for machines, then what the model takes, gives and decides, in words.
+
+    Args:
+        manifest: of the folder; its ``files`` say which formats there are.
+    """
+    front = ["---", *yaml_lines(_front(manifest)), "---"]
+    parts = [
+        f"# {cell(manifest.name)}",
+        _takes(manifest),
+        _decides(manifest),
+        _metrics(manifest),
+        _parity(manifest),
+        "## How to load it\n\n" + loading(manifest),
+        _data(manifest),
+        "## Limits\n\n" + _LIMITS,
+    ]
+    return "\n".join(front) + "\n\n" + "\n\n".join(part for part in parts if part) + "\n"
+
+
+def figures(manifest: Manifest) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Stage, name and ``{"value", "low", "high"}`` of each figure."""
+    for stage, measured in manifest.metrics.items():
+        for name, figure in measured.items() if isinstance(measured, Mapping) else ():
+            if isinstance(figure, Mapping) and figure.get("value") is not None:
+                yield stage, name, figure
+
+
+def _front(manifest: Manifest) -> dict[str, Any]:
+    tag = pipeline_tag(manifest.signature, manifest.decision)
+    front: dict[str, Any] = {"library_name": "lightning-posttrain"}
+    if tag is not None:
+        front["pipeline_tag"] = tag
+    formats = [name for name, ending in (("onnx", ".onnx"), ("safetensors", ".safetensors")) if _has(manifest, ending)]
+    front["tags"] = ["lightning", "lightning-posttrain", manifest.decision.task, *formats]
+    results = list(_results(manifest, tag or "other"))
+    if results:
+        front["model-index"] = [{"name": manifest.name or "model", "results": results}]
+    return front
+
+
+def _has(manifest: Manifest, ending: str) -> bool:
+    return any(name.endswith(ending) for name in manifest.files)
+
+
+def _results(manifest: Manifest, task: str) -> Iterator[dict[str, Any]]:
+    by_stage: dict[str, list[dict[str, Any]]] = {}
+    for stage, name, figure in figures(manifest):
+        measured = {"type": name, "value": figure["value"], "name": name, "verified": False}
+        by_stage.setdefault(stage, []).append(measured)
+    for stage, measured_there in by_stage.items():
+        dataset = {"name": f"{stage} rows of the run", "type": "private", "split": stage}
+        yield {"task": {"type": task}, "dataset": dataset, "metrics": measured_there}
+
+
+def _takes(manifest: Manifest) -> str:
+    decision = manifest.decision
+    inputs = [[spec.name, spec.dtype, _shape(spec), _range(manifest, spec.name)] for spec in manifest.signature.inputs]
+    outputs = [[spec.name, spec.dtype, _shape(spec)] for spec in manifest.signature.outputs]
+    inside = "Nothing is normalised inside: give rows as they come out of the transform of validation."
+    if decision.mean is not None and decision.std is not None:
+        inside = (
+            f"Normalised inside, with mean {_numbers(decision.mean)} and standard deviation {_numbers(decision.std)}."
+        )
+    return "\n\n".join(
+        [
+            "## What it takes and gives",
+            table(["input", "type", "shape", "rows that it was measured on"], inputs),
+            inside + " `N` is the batch, of any size.",
+            table(["output", "type", "shape"], outputs),
+        ]
+    )
+
+
+def _shape(spec: TensorSpec) -> str:
+    return spec.words.removeprefix(spec.dtype).strip()
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)
+
+
+def _range(manifest: Manifest, name: str) -> str:
+    found = manifest.input_statistics.get(name)
+    parts = found.items() if isinstance(found, Mapping) else ()
+    return "; ".join(f"{part} {_few(value)}" for part, value in parts if value is not None)
+
+
+def _few(value: Any) -> str:
+    listed = value if isinstance(value, (list, tuple)) else [value]
+    shown = ", ".join(f"{each:.4g}" if isinstance(each, float) else str(each) for each in listed[:4])
+    return shown if len(listed) <= 4 else f"{shown}, …"
+
+
+def _decides(manifest: Manifest) -> str:
+    decision = manifest.decision
+    said = [f"`decision` is {cell(decision.words)}."]
+    if decision.confidence is not None:
+        said.append("No answer is -1.")
+    calibration = decision.calibration or {}
+    if calibration:
+        words = calibration.get("words") or calibration.get("method", "calibrated")
+        rows = f", fitted on {calibration['rows']} rows of validation" if calibration.get("rows") else ""
+        said.append(f"`probabilities` are calibrated: {cell(words)}{rows}. `decision` is made of those before.")
+    else:
+        said.append("`probabilities` are the network's own; they are not calibrated.")
+    said += [f"Left out: {cell(why)}" for why in decision.left_out]
+    return "\n\n".join(["## How it decides", " ".join(said), _classes(manifest)])
+
+
+def _classes(manifest: Manifest) -> str:
+    names, thresholds = manifest.decision.class_names, manifest.decision.thresholds
+    if thresholds is not None and manifest.decision.task == "multilabel":
+        listed = table(["index", "label", "threshold"], list(zip(range(MOST_NAMES), names, thresholds, strict=False)))
+    else:
+        listed = table(["index", "class"], list(zip(range(MOST_NAMES), names, strict=False)))
+    more = len(names) - MOST_NAMES
+    return listed if more <= 0 else f"{listed}\n\nand {more:,} more, in `manifest.json`."
+
+
+def _metrics(manifest: Manifest) -> str:
+    rows = [
+        [stage, name, figure["value"], _interval(figure), _number(manifest, stage)]
+        for stage, name, figure in figures(manifest)
+    ]
+    if not rows:
+        return "## Figures\n\nIt was not tested: no figure is known of these weights."
+    head = table(["stage", "figure", "value", "95 % interval", "rows"], rows)
+    return f"## Figures\n\nOf the module that was exported, in the stage named.\n\n{head}"
+
+
+def _interval(figure: Mapping[str, Any]) -> str:
+    low, high = figure.get("low"), figure.get("high")
+    return "" if low is None or high is None else f"{low:.4g} to {high:.4g}"
+
+
+def _number(manifest: Manifest, stage: str) -> Any:
+    measured = manifest.metrics[stage]
+    return measured.get("rows", "") if isinstance(measured, Mapping) else ""
+
+
+def _parity(manifest: Manifest) -> str:
+    columns = {
+        "format": None,
+        "rows": "rows",
+        "largest difference": "largest",
+        "mean difference": "mean",
+        "flipped": "flips",
+    }
+    rows = [
+        [name, *(found.get(key) for key in columns.values() if key), "yes" if found.get("kept") else "no"]
+        for name, found in manifest.parity.items()
+        if isinstance(found, Mapping)
+    ]
+    if not rows:
+        return ""
+    said = (
+        "Each file beside the module that was tested, on the same rows: probabilities, and decisions that are others."
+    )
+    return f"## Parity\n\n{said}\n\n{table([*columns, 'kept'], rows)}"
+
+
+def _data(manifest: Manifest) -> str:
+    rows = [
+        [stage, found.get("rows"), found.get("fingerprint")]
+        for stage, found in manifest.data.items()
+        if isinstance(found, Mapping)
+    ]
+    weights = manifest.weights
+    said = [
+        f"{cell(name)} {cell(weights[name])}"
+        for name in ("source", "epoch", "step", "monitor", "value")
+        if weights.get(name) is not None
+    ]
+    parts = ["Weights: " + ", ".join(said) + "."] if said else []
+    parts += [table(["stage", "rows", "fingerprint of positions and labels"], rows)] if rows else []
+    return "\n\n".join(["## Data and weights", *parts, f"Exported {cell(manifest.created)}."])
