@@ -56,7 +56,7 @@ def tensor(given: Any, spec: TensorSpec, *, booleans: bool = False) -> Array:
     """Rows of one input as the model takes them.
 
     Raises:
-        ValueError: as ``TensorSpec.of``; also for a number that the type does not hold, and for true and false.
+        ValueError: as ``TensorSpec.of``; also for a number that the type does not hold, for none, and for true and false.
     """
     wanted = np.dtype(spec.dtype)
     if booleans and wanted.kind != "b" and _holds_a_bool(given):
@@ -65,6 +65,8 @@ def tensor(given: Any, spec: TensorSpec, *, booleans: bool = False) -> Array:
         array = np.asarray(given)
     except (OverflowError, RecursionError, ValueError) as error:
         raise ValueError(f"`{spec.name}` is no array: {error}. Wanted {spec.words}.") from None
+    if array.size == 0:
+        raise ValueError(f"`{spec.name}` has shape {array.shape}, which holds nothing. Wanted {spec.words}.")
     if wanted.kind == "f" and array.dtype.kind in "fiu" and array.dtype != wanted:
         # a number that is too large becomes infinite, which is refused as such
         with np.errstate(over="ignore", invalid="ignore"):

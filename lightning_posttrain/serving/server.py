@@ -101,6 +101,7 @@ def _config(service: Service, key: str | None) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         lifespan="off",
+        proxy_headers=False,
         ws="none",
         timeout_graceful_shutdown=int(service.limits.seconds + FINISHING),
     )

@@ -22,19 +22,22 @@ class Answer:
         return json.loads(self.body, parse_constant=no_number)
 
 
+def messages(parts):
+    for part in parts:
+        yield {"type": "http.request", "body": part, "more_body": True}
+    yield {"type": "http.request", "body": b"", "more_body": False}
+
+
 async def asked(app, body=b"", *, path="/predict", method="POST", headers=(), parts=None, gone=None, delay=0.0):
     """What an ASGI application answers; `gone` is an event after which the client is."""
-    messages = [{"type": "http.request", "body": part, "more_body": True} for part in (parts or [body])]
-    messages[-1]["more_body"] = False
-    waiting, sent = iter(messages), []
+    waiting, sent = messages(parts or [body]), []
 
     async def receive():
-        await asyncio.sleep(delay)
+        if delay:
+            await asyncio.sleep(delay)
         if gone is not None and gone.is_set():
             return {"type": "http.disconnect"}
-        for message in waiting:
-            return message
-        await asyncio.Event().wait()
+        return next(waiting, None) or await asyncio.Event().wait()
 
     async def send(message):
         sent.append(message)

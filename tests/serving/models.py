@@ -9,6 +9,7 @@ from lightning_posttrain.export import Decision, Manifest, Signature, TensorSpec
 
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 DIGITS = (1, 8, 8)
+PAIR = Decision("multiclass", ("low", "high"))
 
 
 def outputs(classes):
@@ -65,7 +66,7 @@ class Digits:
 class Made:
     """Answers by a function of its arrays."""
 
-    def __init__(self, function, inputs, decision=Decision("multiclass", ("low", "high")), **more):
+    def __init__(self, function, inputs, decision=PAIR, **more):
         self.manifest = manifest_of(tuple(inputs), decision, **more)
         self.signature, self.decision = self.manifest.signature, decision
         self.run = function
