@@ -57,7 +57,7 @@ class ExportRun:
 
     def open(self, trainer: Trainer) -> bool:
         """Begin an epoch; whether batches are wanted in it. All ranks together."""
-        if trainer.fast_dev_run or trainer.sanity_checking:  # type: ignore[attr-defined]
+        if trainer.fast_dev_run or not (trainer.validating or trainer.testing):  # type: ignore[attr-defined]
             return False
         self._place = self.settings.folder or place_of(run_folder(trainer))
         if trainer.state.fn == "test":
