@@ -30,7 +30,8 @@ def check_batches(
         reference: answers of the tested one for ``rows``, for their shapes.
         rows: by input, at least one; they are repeated where a batch is larger.
         sizes: of batches.
-        allowed: what a probability of one row may differ by between sizes and orders.
+        allowed: what a probability of one row may differ by between sizes and orders, as ``Tolerance.largest``; int8
+            may quantise a batch by its own range, so that rows do influence each other.
 
     Returns:
         Sentences without a full stop, none where all is well.
