@@ -106,7 +106,7 @@ class ModelExport(StreamCallback):
 
     def show(self, result: ExportReport, title: str) -> Iterator[Tagged]:
         """The formats, their differences, and their figures."""
-        from lightning_posttrain.export.render import export_artifacts
+        from lightning_posttrain.export.render.parity import export_artifacts
 
         yield from export_artifacts(result, tag=self.tag, title=title)
 
