@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from lightning_posttrain.ensembles import CheckpointEnsemble
     from lightning_posttrain.explanations import Explanations, Surrogate
+    from lightning_posttrain.export import ModelExport
     from lightning_posttrain.hard_examples import HardExampleMining, HardExamples, HardExampleSampler
     from lightning_posttrain.label_errors import LabelErrors
     from lightning_posttrain.saliency import SaliencyMaps
@@ -47,6 +48,7 @@ __all__ = [
     "HardExampleSampler",
     "HardExamples",
     "LabelErrors",
+    "ModelExport",
     "SaliencyMaps",
     "ScoreCurves",
     "StreamCallback",
@@ -76,6 +78,9 @@ __getattr__ = lazily(
         "lightning_posttrain.explanations": [
             "Explanations",
             "Surrogate",
+        ],
+        "lightning_posttrain.export": [
+            "ModelExport",
         ],
         "lightning_posttrain.hard_examples": [
             "HardExampleMining",

@@ -25,6 +25,7 @@ from lightning_posttrain import (
     HardExampleMining,
     HardExamples,
     LabelErrors,
+    ModelExport,
     SaliencyMaps,
     ScoreCurves,
     StreamCallback,
@@ -52,6 +53,7 @@ OTHERS = [
     GeneralizationGap,
     HardExampleMining,
     LabelErrors,
+    ModelExport,
     TorchMetrics,
 ]  # report something else than an evaluation, in tests of their own
 each = pytest.mark.parametrize("kind", CALLBACKS)

@@ -120,7 +120,7 @@ def test_imports_keep_to_the_table(path):
         elif room[0] == "core":
             assert to[0] == "core", f"{place(path)} imports {to}"
             assert room[1] == to[1] or to[1] in CORE[room[1]], f"{place(path)} imports {to}"
-        elif to[0] == room[0] or to[0] == "core" or (to[0] == "samples" and room[0] != "attribution"):
+        elif to[0] in (room[0], "core", "__about__") or (to[0] == "samples" and room[0] != "attribution"):
             pass
         else:
             allowed = {**USES, **FLOORS}[room[0]]
@@ -205,7 +205,7 @@ def test_callbacks_are_thin_shells():
         return any(getattr(decorator, "id", "") == "final" for decorator in node.decorator_list)
 
     shells = {name: lines for name, lines in sizes(ast.ClassDef, final) if "callback" in name}
-    assert len(shells) == 14
+    assert len(shells) == 15
     assert median_low(shells.values()) <= 45
 
 

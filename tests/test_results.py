@@ -11,6 +11,7 @@ from lightning_posttrain import (
     CheckpointEnsemble,
     HardExampleMining,
     HardExampleSampler,
+    ModelExport,
     TorchMetrics,
 )
 from tests import toys
@@ -40,7 +41,9 @@ def tensors_in(value, seen=None):
 
 def every_callback(how):
     kinds = [
-        kind for kind in (*CALLBACKS, *OTHERS) if kind not in (TorchMetrics, HardExampleMining, CheckpointEnsemble)
+        kind
+        for kind in (*CALLBACKS, *OTHERS)
+        if kind not in (TorchMetrics, HardExampleMining, CheckpointEnsemble, ModelExport)
     ]
     ensemble = CheckpointEnsemble(members=[toys.Net("dict"), toys.Net("dict")], on_error="raise")
     mining = [HardExampleMining()] if how == "fit" else []

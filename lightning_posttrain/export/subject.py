@@ -13,21 +13,21 @@ import torch
 from torch import Tensor
 
 from lightning_posttrain.classification import EvalBatch
-from lightning_posttrain.core.callback.fitted_on_validation import mark_of, same_marks
+from lightning_posttrain.core.callback.fitted_on_validation import mark_of
 from lightning_posttrain.core.capture import batch_parts
 from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.export.asked_call import AskedCall, probabilities_of
 from lightning_posttrain.export.at_fit_end import asked_with_margins, uncalibrated
 from lightning_posttrain.export.context import Context
 from lightning_posttrain.export.decision import Decision
-from lightning_posttrain.export.fitted import Fitted, fitted_for
-from lightning_posttrain.export.folder.hashes import check_folder
+from lightning_posttrain.export.earlier import earlier
+from lightning_posttrain.export.fitted import fitted_for
 from lightning_posttrain.export.folder.places import beside
 from lightning_posttrain.export.folder.writing import update_manifest
 from lightning_posttrain.export.formats import FORMATS
 from lightning_posttrain.export.judged import judged, judged_again, paired
 from lightning_posttrain.export.making import Made, eager, made
-from lightning_posttrain.export.manifest import MANIFEST, Manifest
+from lightning_posttrain.export.manifest import Manifest
 from lightning_posttrain.export.outputs import Outputs, Runner
 from lightning_posttrain.export.parity.margins import margins
 from lightning_posttrain.export.parity.tolerance import Precision
@@ -37,7 +37,6 @@ from lightning_posttrain.export.program.entry import entry_by, entry_of
 from lightning_posttrain.export.raw_inputs import raw
 from lightning_posttrain.export.result import ExportReport, FormatParity
 from lightning_posttrain.export.shipping import (
-    MARK,
     NOTHING_KEPT,
     DataSeen,
     about_files,
@@ -168,7 +167,7 @@ def subject_of(run: Context, asked: AskedCall, inputs: Mapping[batch_parts.Path,
         return _of_ensemble(run, asked, inputs, held)
     fitted = fitted_for(run.trainer, Weights(run.module, ""), run.reading, len(run.names))
     decision = decision_of(fitted, run.settings, task=run.reading.task, names=run.names)
-    known = _earlier(run, mark_of(run.module), decision, fitted)
+    known = earlier(run, mark_of(run.module), decision, fitted)
     if known is not None:
         return _of_earlier(known, run, _slots(run, asked), head=head_of(known.decision))
     weights = weights_of(run.trainer, run.module, TESTED)
@@ -183,7 +182,7 @@ def _of_ensemble(run: Context, asked: AskedCall, inputs: Mapping[batch_parts.Pat
     decision = decision_of(fitted, run.settings, task=run.reading.task, names=run.names)
     shipped = prepared(weights, asked.kept(), fitted, decision, run.settings)
     runners = (eager(shipped.deployed), eager(uncalibrated(shipped.deployed)))
-    known = _earlier(run, mark_of(weights.module), decision, fitted)
+    known = earlier(run, mark_of(weights.module), decision, fitted)
     if known is not None:
         return _of_earlier(known, run, shipped.slots, shipped=runners)
     return _made_now(run, shipped, inputs, held, runners=runners)
@@ -200,8 +199,9 @@ def _made_now(
     run: Context, shipped: Prepared, inputs: Mapping[batch_parts.Path, Tensor], held: ExitStack, *,
     head: Deployed | None = None, runners: tuple[Runner, Runner] | None = None,
 ) -> Subject:  # fmt: skip
+    work = held.enter_context(beside(run.folder))
     files = made(
-        shipped, [raw(shipped.named(inputs), run.settings)], run.settings.formats, held.enter_context(beside(run.folder)),
+        shipped, [raw(shipped.named(inputs), run.settings)], run.settings.formats, work,
         about=lambda trace: about_files(run, shipped, trace), calibration=None,
     )  # fmt: skip
     signed = files.signature
@@ -210,34 +210,6 @@ def _made_now(
     )
     words = shipped.weights.words
     return Subject(files, shipped.slots, shipped.decision, manifest, run.place, words, head, runners)
-
-
-def _earlier(run: Context, mark: list[float], decision: Decision, fitted: Fitted) -> Manifest | None:
-    """The manifest of an earlier export of the same weights that decides in the same way; None where there is none."""
-    if not (run.folder / MANIFEST).exists():
-        return None
-    found, settings = check_folder(run.folder), run.settings
-    same = same_marks(found.weights.get(MARK, ()), mark) and bool(found.weights.get(MARK) or not mark)
-    asks = bool(found.weights.get("uint8")) == settings.uint8 and (found.decision.mean, found.decision.std) == (
-        decision.mean, decision.std,
-    )  # fmt: skip
-    covers = set(settings.formats) <= found.parity.keys()
-    return found if same and asks and covers and _decides_alike(found.decision, decision, fitted) else None
-
-
-def _decides_alike(known: Decision, now: Decision, fitted: Fitted) -> bool:
-    """Whether what callbacks know now is what was shipped; in a run without them, what was shipped is."""
-    if (known.task, known.class_names) != (now.task, now.class_names):
-        return False
-    knows = fitted.calibrator is not None or now.thresholds is not None or now.confidence is not None
-    if not knows:
-        return True
-    state = None if fitted.calibration is None else fitted.calibration["state"]
-    shipped = None if known.calibration is None else known.calibration["parameters"]
-    same_state = (state is None) == (shipped is None) and (
-        state is None or shipped is None or all(np.allclose(shipped[key], state[key], rtol=1e-5) for key in shipped)
-    )
-    return same_state and (known.thresholds, known.confidence) == (now.thresholds, now.confidence)
 
 
 def _of_earlier(
