@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from lightning_posttrain.core.capture.call_again import CallAgain
 from lightning_posttrain.core.capture.call_source import CallSource
 from lightning_posttrain.export.decision import Decision
-from lightning_posttrain.export.program import CannotExportError, Deployed, entry_by, entry_of, traced
+from lightning_posttrain.export.program import CannotExportError, Deployed, entry_by, entry_of, suspicions, traced
 from lightning_posttrain.export.program.input_names import call_names, input_names
 from tests.export.networks import Cnn, Text, settled
 
@@ -119,6 +119,16 @@ def test_rows_that_depend_on_each_other_are_refused():
 
     with pytest.raises(CannotExportError, match="depends on the other rows of its batch"):
         entry_of(Centred(), call(torch.randn(6, 4)))
+
+
+def test_a_network_that_draws_random_numbers_is_left_to_its_trace():
+    class Drops(nn.Module):
+        def forward(self, x):
+            return F.dropout(x)
+
+    entry = entry_of(Drops(), call(torch.randn(6, 4)))
+    found = suspicions(traced(Deployed(entry, Decision("multiclass", ())), [{"x": torch.randn(6, 4)}]).program)
+    assert found[0].startswith("dropout is on")
 
 
 def test_rows_in_the_second_dimension_are_refused():
