@@ -30,7 +30,8 @@ def folder(tmp_path_factory):
     """Files of a CNN, and the rows of the data set that its examples are a view of."""
     torch.manual_seed(0)
     folder, data = tmp_path_factory.mktemp("export"), torch.rand(300, 1, 8, 8)
-    deployed = Deployed(settled(Cnn(), data), Decision("multiclass", ("cat", "dog", "owl")), calibrator=TemperatureScaling(2, "multiclass"))  # fmt: skip
+    decision, calibrator = Decision("multiclass", ("cat", "dog", "owl")), TemperatureScaling(2, "multiclass")
+    deployed = Deployed(settled(Cnn(), data), decision, calibrator=calibrator)
     found = traced(deployed, [{"x": data[100:108]}])
     for name in PLAIN:
         FORMATS[name].write(found, folder, MANIFEST, [{"x": data[:16].numpy()}])
@@ -63,7 +64,7 @@ def test_a_row_in_a_file_would_be_seen(folder, tmp_path):
 
 def test_no_folder_of_the_machine_is_in_a_file(folder):
     where, *_ = folder
-    here = {str(Path(__file__).parent), str(Path.home()), str(where), sys.prefix, os.getcwd()} - {"/"}
+    here = {str(Path(__file__).parent), str(Path.home()), str(where), sys.prefix, str(Path.cwd())} - {"/"}
     for name, content in contents(where):
         assert not any(os.fsencode(one) in content for one in here), name
         assert not re.search(rb"\.py\b", content), name
@@ -156,7 +157,7 @@ def test_what_onnx_has_no_operation_for_is_named(tmp_path):
             return torch.searchsorted(torch.arange(5.0), x).float()
 
     found = traced(Deployed(Searching(), Decision("multiclass", ())), [{"x": torch.rand(4, 3)}])
-    with pytest.raises(CannotExportError, match="ONNX has no operation for torch's searchsorted. Use format"):
+    with pytest.raises(CannotExportError, match=r"ONNX has no operation for torch's searchsorted\. Use format"):
         FORMATS["onnx"].write(found, tmp_path, MANIFEST)
 
 

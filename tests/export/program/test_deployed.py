@@ -12,7 +12,8 @@ from lightning_posttrain.export.program import CannotExportError, Deployed
 
 
 def of(task="multiclass", network=None, calibrator=None, scores="logits", uint8=False, **decision):
-    return Deployed(network or nn.Identity(), Decision(task, (), **decision), calibrator=calibrator, scores=scores, uint8=uint8)  # fmt: skip
+    settings = {"calibrator": calibrator, "scores": scores, "uint8": uint8}
+    return Deployed(network or nn.Identity(), Decision(task, (), **decision), **settings)
 
 
 def test_thresholds_apply_to_probabilities_before_they_are_calibrated():
@@ -119,5 +120,7 @@ def test_a_result_that_is_no_tensor_is_refused_with_what_to_pass():
         def forward(self, x):
             return {"logits": x}
 
-    with pytest.raises(CannotExportError, match="gives a dict, wanted a tensor. Pass forward_fn=lambda module, inputs"):
+    with pytest.raises(
+        CannotExportError, match=r"gives a dict, wanted a tensor\. Pass forward_fn=lambda module, inputs"
+    ):
         of(network=Two())(torch.zeros(2, 3))
