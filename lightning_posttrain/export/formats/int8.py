@@ -69,9 +69,10 @@ def _quantised(content: bytes, beside: Path, rows: CalibrationRows | None) -> An
         from onnxruntime.quantization import QuantFormat, quant_pre_process, quantize_dynamic, quantize_static
     except ImportError as error:
         raise CannotExportError("format 'int8' needs onnx and onnxruntime", INSTALL) from error
-    ready, made = beside / "ready.onnx", beside / "int8.onnx"
+    named, ready, made = (beside / f"{name}.onnx" for name in ("named", "ready", "int8"))
     try:
-        quant_pre_process(parsed(content), ready)
+        named.write_bytes(content)
+        quant_pre_process(named, ready, skip_symbolic_shape=True)  # the exporter has noted shapes
         static = _is_of_convolutions(parsed(ready.read_bytes()))
         if static:
             reader = _Batches(_checked(rows))

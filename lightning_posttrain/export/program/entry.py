@@ -16,6 +16,7 @@ from lightning_posttrain.core.capture.call_source import CallSource
 from lightning_posttrain.core.capture.module_state import kept_state
 from lightning_posttrain.core.capture.network_call import called
 from lightning_posttrain.export.program.input_names import call_names, input_names
+from lightning_posttrain.export.program.quiet import quiet
 from lightning_posttrain.export.program.refusals import SEPARATE, CannotExportError
 
 Ask = Callable[[nn.Module, Any], Tensor]
@@ -134,7 +135,7 @@ def entry_by(root: nn.Module, forward_fn: Ask, inputs: Any) -> Entry:
 def _evaluated(root: nn.Module) -> Iterator[None]:
     """Run a module in evaluation mode, without gradients, and put back all that this changes."""
     modes = {part: part.training for part in root.modules()}
-    with torch.inference_mode(False), torch.no_grad(), kept_state(root):
+    with quiet(), torch.inference_mode(False), torch.no_grad(), torch.autocast("cpu", enabled=False), kept_state(root):
         root.eval()
         try:
             yield
@@ -187,8 +188,10 @@ def _slots(root: nn.Module, ask: Ask, arguments: Any, names: Mapping[Path, str])
     if not rows:
         raise CannotExportError("no argument of the network has its rows in the first dimension", SEPARATE)
     fewer = [[path for path in rows if path != left] for left in rows]
+    # what draws random numbers tells nothing of its rows; its trace says that it does
+    blind = len(scores) < 2 or not _is_same(root, ask, arguments, scores)
     for chosen in (rows, *filter(None, fewer)):
-        if len(scores) < 2 or _goes_by_row(root, ask, arguments, {path: parts[path] for path in chosen}, scores):
+        if blind or _goes_by_row(root, ask, arguments, {path: parts[path] for path in chosen}, scores):
             return {names[path]: path for path in chosen}
     raise CannotExportError("what the network gives for a row depends on the other rows of its batch", SEPARATE)
 

@@ -51,7 +51,7 @@ def leave_out_hooks(module: nn.Module, run: Callable[[], tuple[Tensor, ...]]) ->
     held = [(hooks, dict(hooks)) for part in module.modules() for hooks in (getattr(part, kind) for kind in HOOKS)]
     if not any(kept for _, kept in held):
         return
-    wanted = run()  # a hook that makes a weight makes it from what is there
+    wanted = run()
     for hooks, _ in held:
         hooks.clear()
     if not _same(run, wanted):

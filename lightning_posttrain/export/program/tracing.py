@@ -54,15 +54,10 @@ def traced(deployed: Deployed, examples: Sequence[Batch], *, names: Sequence[str
     rows = tuple(_own(batch, order) for batch in examples)
     _check(rows, order)
     shipped: Deployed = standing_copy(deployed)
-    with (
-        quiet(),
-        torch.inference_mode(False),
-        torch.no_grad(),
-        torch.autocast("cpu", enabled=False),
-        kept_state(shipped),
-    ):
+    with quiet(), torch.inference_mode(False), torch.no_grad(), torch.autocast("cpu", enabled=False):
         _try_out(shipped, rows)
-        program = _program(shipped, rows)
+        with kept_state(shipped):  # a forward that keeps a tensor on itself would keep one of the trace
+            program = _program(shipped, rows)
     return Traced(program, shipped, _signature(program, order, rows), rows)
 
 
@@ -90,13 +85,17 @@ def _check(rows: Sequence[Batch], names: Sequence[str]) -> None:
 
 def _try_out(shipped: Deployed, rows: Sequence[Batch]) -> None:
     """Run the module as it is, and take off the hooks that only look."""
+
+    def run(batch: Batch) -> tuple[Tensor, ...]:
+        with kept_state(shipped):
+            return tuple(shipped(*batch.values()))
+
     try:
-        leave_out_hooks(shipped, lambda: shipped(*rows[0].values()))
+        leave_out_hooks(shipped, lambda: run(rows[0]))
         for batch in rows:
-            probabilities, _ = shipped(*batch.values())
-            count = len(next(iter(batch.values())))
-            if len(probabilities) != count:
-                raise CannotExportError(f"the network gives {len(probabilities)} rows for {count}", SEPARATE)
+            given, count = len(run(batch)[0]), len(next(iter(batch.values())))
+            if given != count:
+                raise CannotExportError(f"the network gives {given} rows for {count}", SEPARATE)
     except Exception as error:
         raise refusal(error, "the network does not run on a CPU in float32") from error
 
