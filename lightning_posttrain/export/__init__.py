@@ -10,9 +10,14 @@ from __future__ import annotations
 
 from lightning_posttrain.export.drift_reference import DriftReference, DriftReferenceBuilder
 from lightning_posttrain.export.drift_watch import DriftWatch
+from lightning_posttrain.export.onnx_signature import onnx_signature
+from lightning_posttrain.export.signature import Signature, TensorSpec
 
 __all__ = [
     "DriftReference",
     "DriftReferenceBuilder",
     "DriftWatch",
+    "Signature",
+    "TensorSpec",
+    "onnx_signature",
 ]
