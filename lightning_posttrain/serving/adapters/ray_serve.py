@@ -40,7 +40,6 @@ def ray_application(
     except ImportError as error:
         raise ImportError("`ray_application` needs Ray Serve: pip install 'ray[serve]'") from error
 
-    @serve.deployment(**(options or {}))  # type: ignore[untyped-decorator]
     class Export:
         def __init__(self) -> None:
             self.predictor = export.load(folder)
@@ -56,4 +55,4 @@ def ray_application(
                 return JSONResponse({"detail": str(error)}, 422)
             return JSONResponse(await self.answers(row))
 
-    return Export.bind()
+    return serve.deployment(**(options or {}))(Export).bind()

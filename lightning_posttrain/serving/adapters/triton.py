@@ -36,7 +36,7 @@ def write_triton(folder: str | Path, to: str | Path, *, name: str | None = None,
     """
     model, file = export.load(folder), Path(folder) / _MODEL
     name = model.manifest.name if name is None else name
-    if Path(name).name != name or max_batch_size < 1:
+    if Path(name).name != name or name in ("", "..") or max_batch_size < 1:
         raise ValueError(
             f"`name` and `max_batch_size` are {name!r} and {max_batch_size}, wanted a folder's and 1 or more."
         )
@@ -47,11 +47,12 @@ def write_triton(folder: str | Path, to: str | Path, *, name: str | None = None,
         raise FileExistsError(f"'{Path(to) / name}' is there. Remove it, or give another `name`.")
     Path(to).mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=to, prefix=".part-") as work:
-        shutil.copytree(
-            folder, Path(work) / "1", ignore=lambda _, files: [f for f in files if not f.startswith(_MODEL)]
-        )
-        (Path(work) / "config.pbtxt").write_text(triton_config(name, model.signature, max_batch_size=max_batch_size))
-        shutil.copytree(work, Path(to) / name)
+        made = Path(work) / name
+        (made / "1").mkdir(parents=True)
+        for part in file.parent.glob(f"{_MODEL}*"):  # weights of large models are in a file beside it
+            shutil.copyfile(part, made / "1" / part.name)
+        (made / "config.pbtxt").write_text(triton_config(name, model.signature, max_batch_size=max_batch_size))
+        made.rename(Path(to) / name)
     return Path(to) / name
 
 

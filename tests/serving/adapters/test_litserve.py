@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.serving.adapters.bodies import BAD, body
 from tests.serving.adapters.stand_in import Predictor
 
 pytestmark = pytest.mark.peers
@@ -62,10 +63,6 @@ def port():
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def body(row):
-    return json.dumps({"row": row})
-
-
 def test_many_clients_get_the_answers_of_their_own_rows(port):
     rows = np.random.default_rng(1).normal(size=(100, 4)).astype(np.float32)
     with ThreadPoolExecutor(16) as clients:
@@ -76,23 +73,6 @@ def test_many_clients_get_the_answers_of_their_own_rows(port):
     assert [answer["label"] for answer in found] == wanted.labels
     assert [answer["decision"] for answer in found] == wanted.decision.tolist()
     assert np.array([answer["probabilities"] for answer in found]) == pytest.approx(wanted.probabilities, abs=1e-6)
-
-
-BAD = {
-    "no JSON": "{",
-    "empty": "",
-    "not finite": '{"row": [NaN, 1, 2, 3]}',
-    "infinite": '{"row": [1e999, 1, 2, 3]}',
-    "another shape": '{"row": [1, 2]}',
-    "ragged": '{"row": [[1], [2, 3], 4, 5]}',
-    "words": '{"row": ["a", "b", "c", "d"]}',
-    "another key": '{"rows": [1, 2, 3, 4]}',
-    "another input": '{"row": {"y": [1, 2, 3, 4]}}',
-    "a number": "7",
-    "brackets": "[" * 100_000,
-    "digits": '{"row": [' + "9" * 5000 + ", 1, 2, 3]}",
-    "bytes": b"\xff\xfe\x00",
-}
 
 
 @pytest.mark.parametrize("kind", BAD)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from lightning_posttrain.serving.adapters.ray_serve import ray_application
+from tests.serving.adapters.bodies import BAD, body
 from tests.serving.adapters.stand_in import Predictor
-from tests.serving.adapters.test_litserve import BAD, body
 
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
 ray = pytest.importorskip("ray")
