@@ -22,6 +22,7 @@ MOST_KEPT = 1_000_000
 MOST_CELLS = 200
 """Of answers that are counted apart; of more classes, neighbours are counted together."""
 
+_LARGEST = 2**53
 _UNKNOWN, _WRONG, _RIGHT = -1, 0, 1
 
 
@@ -129,13 +130,12 @@ def _faults(given: DriftReference) -> list[str]:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST
 
 
 def _is_number(value: Any) -> bool:
-    return value is None or (
-        isinstance(value, (int, float)) and not isinstance(value, bool) and bool(np.isfinite(value))
-    )
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value is None or (number and -_LARGEST < value < _LARGEST)
 
 
 def _rises(values: tuple[float, ...]) -> bool:

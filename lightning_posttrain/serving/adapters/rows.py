@@ -18,9 +18,20 @@ Row = dict[str, NDArray[Any]]
 class Answers(Protocol):
     """What a predictor gives."""
 
-    labels: Sequence[Any]
-    probabilities: NDArray[Any]
-    decision: NDArray[Any]
+    @property
+    def labels(self) -> Sequence[Any] | None:
+        """By row; None where a row has an answer at each of many positions."""
+        ...
+
+    @property
+    def probabilities(self) -> NDArray[Any]:
+        """By row."""
+        ...
+
+    @property
+    def decision(self) -> NDArray[Any]:
+        """By row."""
+        ...
 
 
 class Predicting(Protocol):
@@ -75,7 +86,8 @@ def answers_of(predictor: Predicting, rows: Sequence[Row]) -> list[dict[str, Any
         rows: of ``row_of``.
 
     Returns:
-        Of each row ``{"label", "decision", "probabilities"}``, in plain values.
+        Of each row ``{"decision", "probabilities", "label"}``, in plain values; without a label where a row has an
+        answer at each of many positions.
     """
     together: dict[tuple[tuple[int, ...], ...], list[int]] = {}
     for place, row in enumerate(rows):
@@ -83,7 +95,9 @@ def answers_of(predictor: Predicting, rows: Sequence[Row]) -> list[dict[str, Any
     answers: dict[int, dict[str, Any]] = {}
     for places in together.values():
         found = predictor({name: np.concatenate([rows[place][name] for place in places]) for name in rows[places[0]]})
-        plain = zip(places, found.labels, found.decision.tolist(), found.probabilities.tolist(), strict=True)
-        for place, label, decision, probabilities in plain:
-            answers[place] = {"label": label, "decision": decision, "probabilities": probabilities}
+        columns = {"decision": found.decision.tolist(), "probabilities": found.probabilities.tolist()}
+        if found.labels is not None:
+            columns["label"] = found.labels
+        for index, place in enumerate(places):
+            answers[place] = {name: column[index] for name, column in columns.items()}
     return [answers[place] for place in range(len(rows))]

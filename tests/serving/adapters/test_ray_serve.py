@@ -1,7 +1,6 @@
 """Ray Serve, really running."""
 
 import json
-import os
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
@@ -37,7 +36,6 @@ def worker_setup():
 @pytest.fixture(scope="module", autouse=True)
 def _served():
     root = str(Path(__file__).parents[3])
-    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
     environment = {"env_vars": {"PYTHONPATH": root}, "worker_process_setup_hook": worker_setup}
     ray.init(num_cpus=2, include_dashboard=False, runtime_env=environment, log_to_driver=False)
     try:

@@ -55,10 +55,11 @@ def test_rows_of_other_lengths_go_apart_and_come_back_in_order():
         def __call__(self, rows):
             x = rows["x"]
             self.shapes = [*getattr(self, "shapes", []), x.shape]
-            return type("", (), {"labels": [None] * len(x), "decision": x.sum(1), "probabilities": x})
+            return type("", (), {"labels": None, "decision": x.sum(1), "probabilities": x})
 
     model = Sums()
     found = answers_of(model, [{"x": np.full((1, length), 1.0)} for length in (2, 3, 2)])
+    assert found[1] == {"decision": 3, "probabilities": [1, 1, 1]}
     assert [answer["decision"] for answer in found] == [2, 3, 2]
     assert model.shapes == [(2, 2), (1, 3)]
 
