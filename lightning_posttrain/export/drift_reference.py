@@ -120,11 +120,8 @@ def _faults(given: DriftReference) -> list[str]:
         found.append(f"counts are whole numbers with {LEAST_ROWS} rows at least")
     if len(given.confidence_counts) != len(given.edges) + 1 or not _rises(given.edges):
         found.append("'edges' rise, and lie between 'confidence_counts'")
-    if (
-        len(given.class_counts) != len(given.class_starts)
-        or not _rises(given.class_starts)
-        or given.class_starts[0] != NO_ANSWER
-    ):
+    starts = given.class_starts
+    if len(given.class_counts) != len(starts) or len(starts) < 2 or not _rises(starts) or starts[0] != NO_ANSWER:
         found.append("'class_starts' rise from -1, one for each of 'class_counts'")
     return found
 

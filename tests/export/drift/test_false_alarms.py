@@ -50,10 +50,8 @@ def test_false_alarms_are_as_rare_as_asked_for_whatever_the_sizes(model, referen
 
 def much(reference, window):
     """How many are drawn: more references where these are what alarms come from."""
-    return {
-        "references": {200: 1000, 2000: 400, 20000: 100}[reference],
-        "windows": min(max(reference // window, 1), 10),
-    }
+    references = {200: 1000, 2000: 400, 20000: 100}[reference]
+    return {"references": references, "windows": min(max(reference // window, 1), 10)}
 
 
 def test_an_index_that_is_not_worth_saying_makes_alarms_rarer_still():
