@@ -22,6 +22,7 @@ MOST_KEPT = 1_000_000
 MOST_CELLS = 200
 """Of answers that are counted apart; of more classes, neighbours are counted together."""
 
+_LARGEST = 2**53
 _UNKNOWN, _WRONG, _RIGHT = -1, 0, 1
 
 
@@ -119,23 +120,19 @@ def _faults(given: DriftReference) -> list[str]:
         found.append(f"counts are whole numbers with {LEAST_ROWS} rows at least")
     if len(given.confidence_counts) != len(given.edges) + 1 or not _rises(given.edges):
         found.append("'edges' rise, and lie between 'confidence_counts'")
-    if (
-        len(given.class_counts) != len(given.class_starts)
-        or not _rises(given.class_starts)
-        or given.class_starts[0] != NO_ANSWER
-    ):
+    starts = given.class_starts
+    if len(given.class_counts) != len(starts) or len(starts) < 2 or not _rises(starts) or starts[0] != NO_ANSWER:
         found.append("'class_starts' rise from -1, one for each of 'class_counts'")
     return found
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST
 
 
 def _is_number(value: Any) -> bool:
-    return value is None or (
-        isinstance(value, (int, float)) and not isinstance(value, bool) and bool(np.isfinite(value))
-    )
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value is None or (number and -_LARGEST < value < _LARGEST)
 
 
 def _rises(values: tuple[float, ...]) -> bool:

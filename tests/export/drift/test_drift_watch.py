@@ -1,5 +1,8 @@
 import json
+import subprocess
+import sys
 import threading
+import timeit
 
 import numpy as np
 import pytest
@@ -182,6 +185,18 @@ def test_neither_the_split_into_batches_nor_the_order_in_a_window_matters(sizes,
     assert parts.words() == whole.words()
 
 
+def test_a_batch_is_counted_in_microseconds():
+    watch, batch = DriftWatch(DriftReference.of(*classes(rng(), 1000))), classes(rng(), 64)
+    seconds = min(timeit.repeat(lambda: watch.add(*batch), number=100, repeat=10)) / 100
+    assert seconds < 1e-4  # 15 µs where nothing else runs
+
+
+def test_a_watch_needs_no_torch():
+    code = "import lightning_posttrain.export, sys; print('torch' in sys.modules, 'lightning' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.split() == ["False", "False"]
+
+
 def test_threads_lose_no_answer():
     watch = DriftWatch(DriftReference.of(*classes(rng(), 100)), window=64)
     batch = classes(rng(), 7)
@@ -264,7 +279,10 @@ def test_rows_without_an_answer_or_a_target_say_nothing_of_accuracy():
         ({"class_counts": [50, None]}, "counts are whole numbers"),
         ({"class_starts": [0, "a"]}, "'class_starts' rise from -1"),
         ({"threshold": float("nan")}, "'threshold' is nan"),
+        ({"threshold": 10**400}, "'threshold' is 1000"),
         ({"accuracy": [0.5]}, "'accuracy' is"),
+        ({"class_starts": [-1], "class_counts": [100]}, "'class_starts' rise from -1"),
+        ({"confidence_counts": [10**40] * 10}, "counts are whole numbers"),
     ],
 )
 def test_a_reference_that_was_changed_is_refused(change, words):

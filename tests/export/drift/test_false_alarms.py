@@ -50,7 +50,7 @@ def test_false_alarms_are_as_rare_as_asked_for_whatever_the_sizes(model, referen
 
 def much(reference, window):
     """How many are drawn: more references where these are what alarms come from."""
-    references = 1000 if reference < 20000 else 200
+    references = {200: 1000, 2000: 400, 20000: 100}[reference]
     return {"references": references, "windows": min(max(reference // window, 1), 10)}
 
 

@@ -1,0 +1,34 @@
+"""What an ONNX file says that it takes and gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lightning_posttrain.export.signature import Signature, TensorSpec
+
+_TYPES = {"float": "float32", "double": "float64"}
+
+
+def onnx_signature(file: Path) -> Signature:
+    """Names, types and shapes of the inputs and outputs of an ONNX file, as onnxruntime reads them.
+
+    Args:
+        file: of the model.
+
+    Raises:
+        ImportError: onnxruntime is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError("ONNX files need onnxruntime: pip install 'lightning-posttrain[serve]'") from error
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    return Signature(tuple(map(_spec, session.get_inputs())), tuple(map(_spec, session.get_outputs())))
+
+
+def _spec(tensor: Any) -> TensorSpec:
+    """Of onnxruntime's ``tensor(float)``; free lengths are names or None there."""
+    kind = tensor.type.removeprefix("tensor(").removesuffix(")")
+    shape = tuple(length if isinstance(length, int) else None for length in tensor.shape)
+    return TensorSpec(tensor.name, _TYPES.get(kind, kind), shape)
