@@ -8,4 +8,37 @@ whether what it is asked is like what it was tested on. A new format is a class 
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from typing import TYPE_CHECKING
+
+from lightning_posttrain.core.lazy import lazily
+from lightning_posttrain.export.decision import Decision
+from lightning_posttrain.export.manifest import Manifest
+from lightning_posttrain.export.signature import Signature, TensorSpec
+
+if TYPE_CHECKING:
+    from lightning_posttrain.export.answers import Answers
+    from lightning_posttrain.export.folder.check_report import CheckReport
+    from lightning_posttrain.export.folder.checking import check
+    from lightning_posttrain.export.predictor import Predictor, load
+
+__all__ = [
+    "Answers",
+    "CheckReport",
+    "Decision",
+    "Manifest",
+    "Predictor",
+    "Signature",
+    "TensorSpec",
+    "check",
+    "load",
+]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "lightning_posttrain.export.answers": ["Answers"],
+        "lightning_posttrain.export.folder.check_report": ["CheckReport"],
+        "lightning_posttrain.export.folder.checking": ["check"],
+        "lightning_posttrain.export.predictor": ["Predictor", "load"],
+    },
+)
