@@ -13,7 +13,7 @@ PROBABILITIES, DECISION = "probabilities", "decision"
 """Names of the two outputs of every model that is exported."""
 MOST_ROWS = 65536
 """Of a batch."""
-NUMBERS = "fiub"
+NUMBERS = frozenset("fiub")
 """Kinds of NumPy's types that models take: floats, whole numbers, truth values."""
 
 Array = NDArray[Any]

@@ -1,8 +1,7 @@
 """Exported folders made by hand, with models of a few nodes and no torch."""
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, checker, helper, numpy_helper
 
 from lightning_posttrain.export.decision import Decision
 from lightning_posttrain.export.folder.writing import write_folder
@@ -40,10 +39,11 @@ def constant(name, value):
     return numpy_helper.from_array(np.asarray(value), name)
 
 
-def deciding(decision):
+def deciding(decision, positions=()):
     """Nodes from ``probabilities`` to ``decision``, with their constants."""
     if decision.task == "multilabel":
         thresholds = np.array(decision.thresholds or (0.5,) * len(decision.class_names), np.float32)
+        thresholds = thresholds.reshape(-1, *(1 for _ in positions))
         nodes = [("GreaterOrEqual", ["probabilities", "limits"], "over"), ("Cast", ["over"], "decision")]
         return nodes, [constant("limits", thresholds)]
     if decision.task == "binary":
@@ -92,7 +92,7 @@ def model(decision, inputs=("x",), shape=(2,), weights=WEIGHTS):
         nodes.append(("Conv", [total, "weights"], "logits"))
         constants = [constant("weights", np.ascontiguousarray(kernel))]
     nodes.append(("Sigmoid" if decision.task == "multilabel" else "Softmax", ["logits"], "probabilities"))
-    decided, more = deciding(decision)
+    decided, more = deciding(decision, shape[1:])
     made = [helper.make_node(kind, given, [out], **OPTIONS.get(kind, {})) for kind, given, out in nodes + decided]
     positions = list(shape[1:])
     classes = len(decision.class_names)
@@ -108,7 +108,7 @@ def model(decision, inputs=("x",), shape=(2,), weights=WEIGHTS):
         constants + more,
     )
     whole = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    onnx.checker.check_model(whole)
+    checker.check_model(whole)
     return whole.SerializeToString()
 
 
@@ -137,12 +137,13 @@ def manifest(decision=None, inputs=("x",), shape=(2,), **parts):
     return Manifest("Net", CREATED, versions, signature(decision, inputs, shape), decision, **parts)
 
 
-def exported(path, decision=None, inputs=("x",), shape=(2,), files=(), **parts):
+def exported(path, decision=None, inputs=("x",), shape=(2,), files=(), onnx=True, **parts):
     """A folder with ``model.onnx`` and other files."""
     said = manifest(decision, inputs, shape, **parts)
 
     def write(work):
-        (work / "model.onnx").write_bytes(model(said.decision, inputs, shape))
+        if onnx:
+            (work / "model.onnx").write_bytes(model(said.decision, inputs, shape))
         for name, content in dict(files).items():
             (work / name).write_bytes(content)
 

@@ -39,6 +39,10 @@ def scalar(value: Any) -> str:
     """One value as YAML, which takes JSON but for characters that it does not print, and pairs of surrogates."""
     if isinstance(value, (Mapping, list, tuple)):
         return "{}" if isinstance(value, Mapping) else "[]"
+    if isinstance(value, float):
+        # YAML 1.1, as PyYAML reads it, takes 1e-05 for a string
+        mantissa, e, exponent = repr(value).partition("e")
+        return f"{mantissa if '.' in mantissa or not e else f'{mantissa}.0'}{e}{exponent}"
     if not isinstance(value, str):
         return json.dumps(value)
     text = json.dumps(value.encode("utf-8", errors="replace").decode(), ensure_ascii=False)

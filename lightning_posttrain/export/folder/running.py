@@ -12,9 +12,9 @@ from lightning_posttrain.export.folder.pt2 import load_program
 from lightning_posttrain.export.outputs import Outputs, Runner
 from lightning_posttrain.export.signature import DECISION, PROBABILITIES, Array, Signature
 
-Running = Literal["onnx", "int8", "pt2"]
-FILES: Mapping[str, str] = {"onnx": "model.onnx", "int8": "model.int8.onnx", "pt2": "model.pt2"}
-"""Name of the file of each format that can be run."""
+Running = Literal["onnx", "pt2", "int8"]
+FILES: Mapping[Running, str] = {"onnx": "model.onnx", "pt2": "model.pt2", "int8": "model.int8.onnx"}
+"""Name of the file of each format that can be run, the first choice first."""
 INSTALL = "pip install 'lightning-posttrain[export]'"
 
 
@@ -25,7 +25,7 @@ def opened(
 
     Args:
         folder: of the export.
-        kind: ``"onnx"``, ``"int8"`` or ``"pt2"``.
+        kind: ``"onnx"``, ``"pt2"`` or ``"int8"``.
         signature: what the model takes.
         threads: of the processor for one call.
         providers: of onnxruntime, the first choice first; None for the CPU.

@@ -1,0 +1,99 @@
+"""What a check of an exported folder found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from lightning_posttrain.export.folder.agreement import Agreement
+
+
+@final
+@dataclass(frozen=True)
+class FormatCheck:
+    """One format on the rows.
+
+    Args:
+        format: its name.
+        agreement: with what it was compared with.
+        figures: ``accuracy`` and ``log_loss``, where the data have targets.
+        ok: whether it is close enough.
+    """
+
+    format: str
+    agreement: Agreement
+    figures: Mapping[str, float]
+    ok: bool
+
+
+@final
+@dataclass(frozen=True)
+class CheckReport:
+    """What a check of an exported folder found; it prints as a table.
+
+    Args:
+        rows: of all files.
+        against: what the formats were compared with: ``"data"``, the name of the first format, or both.
+        formats: that were run.
+        left_out: why others of the folder were not.
+        tested: by stage, the figures of the manifest, as of ``Manifest.metrics``, that were found here too.
+    """
+
+    rows: int
+    against: tuple[str, ...]
+    formats: tuple[FormatCheck, ...]
+    left_out: tuple[str, ...]
+    tested: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every format that was run gives the answers that are wanted."""
+        return all(found.ok for found in self.formats)
+
+    def __str__(self) -> str:
+        return "\n".join(_lines(self))
+
+
+def _lines(report: CheckReport) -> Iterator[str]:
+    yield f"{report.rows:,} {'row' if report.rows == 1 else 'rows'}, every file as it was written"
+    names = list(dict.fromkeys(name for found in report.formats for name in found.figures))
+    head = ["format", "compared with", "largest difference", "flipped", *(name.replace("_", " ") for name in names), ""]
+    rows = [[*_compared(report, found), *_figures(found, names), _ok(found)] for found in report.formats]
+    for stage, tested in report.tested.items():
+        rows.append([f"tested ({stage})", "", "", "", *(_tested(tested.get(name)) for name in names), ""])
+    yield from _columns([head, *rows])
+    yield from report.left_out
+    if not any(found.agreement.rows for found in report.formats):
+        yield "nothing to compare with: give `probabilities` and `decision` in the data"
+
+
+def _compared(report: CheckReport, found: FormatCheck) -> list[str]:
+    sums = found.agreement
+    if not sums.rows:
+        return [found.format, "", "", ""]
+    largest = f"{sums.largest:.2g}" if sums.probabilities else ""
+    flipped = f"{sums.flips:,} of {sums.decisions:,}" if sums.decisions else ""
+    return [found.format, " and ".join(report.against), largest, flipped]
+
+
+def _figures(found: FormatCheck, names: Sequence[str]) -> list[str]:
+    return [f"{found.figures[name]:.4f}" if name in found.figures else "" for name in names]
+
+
+def _tested(figure: Mapping[str, Any] | None) -> str:
+    if figure is None:
+        return ""
+    low, high = figure.get("low"), figure.get("high")
+    between = "" if low is None or high is None else f" ({low:.4f} to {high:.4f})"
+    return f"{figure['value']:.4f}{between}"
+
+
+def _ok(found: FormatCheck) -> str:
+    return ("ok" if found.ok else "NOT THE SAME") if found.agreement.rows else "runs"
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True) if width).rstrip()
