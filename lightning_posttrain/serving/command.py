@@ -47,9 +47,10 @@ def command(
         from lightning_posttrain.export import load
         from lightning_posttrain.serving.server import serve
     except ModuleNotFoundError as error:
-        if error.name not in OF_EXTRA:
+        package = (error.name or "").split(".")[0]
+        if package not in OF_EXTRA:
             raise
-        return _refused(f"{error.name} is not installed. Run `pip install 'lightning-posttrain[serve]'`.")
+        return _refused(f"{package} is not installed. Run `pip install 'lightning-posttrain[serve]'`.")
     try:
         predictor = load(folder, threads=threads)
         limits = Limits(seconds=seconds, body_bytes=body_bytes_for(predictor.signature))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lightning_posttrain.__about__ import __version__
+from lightning_posttrain import __version__
 from lightning_posttrain.export import Decision, Manifest, TensorSpec
 from lightning_posttrain.serving.image import pictures
 from lightning_posttrain.serving.limits import Limits

@@ -56,7 +56,8 @@ def tensor(given: Any, spec: TensorSpec, *, booleans: bool = False) -> Array:
     """Rows of one input as the model takes them.
 
     Raises:
-        ValueError: as ``TensorSpec.of``; also for a number that the type does not hold, for none, and for true and false.
+        ValueError: as ``TensorSpec.of``; also for a number that the type does not hold, for none at all, and for true
+            and false.
     """
     wanted = np.dtype(spec.dtype)
     if booleans and wanted.kind != "b" and _holds_a_bool(given):

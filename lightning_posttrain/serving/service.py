@@ -10,7 +10,7 @@ from typing import Any, final
 
 import numpy as np
 
-from lightning_posttrain.__about__ import __version__
+from lightning_posttrain import __version__
 from lightning_posttrain.serving.answering import Answering, Row, Watch
 from lightning_posttrain.serving.answers import answer, classes_of
 from lightning_posttrain.serving.batching import Batcher
