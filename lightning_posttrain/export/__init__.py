@@ -19,12 +19,19 @@ from lightning_posttrain.export.manifest import Manifest
 from lightning_posttrain.export.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
+    from lightning_posttrain.export.answers import Answers
     from lightning_posttrain.export.callback import ModelExport
+    from lightning_posttrain.export.folder.check_report import CheckReport
+    from lightning_posttrain.export.folder.checking import check, check_command
+    from lightning_posttrain.export.onnx_signature import onnx_signature
+    from lightning_posttrain.export.predictor import Predictor, load
     from lightning_posttrain.export.program import CannotExportError, Deployed
     from lightning_posttrain.export.result import ExportReport, FormatParity
 
 __all__ = [
+    "Answers",
     "CannotExportError",
+    "CheckReport",
     "Decision",
     "Deployed",
     "DriftReference",
@@ -34,27 +41,26 @@ __all__ = [
     "FormatParity",
     "Manifest",
     "ModelExport",
+    "Predictor",
     "Signature",
     "TensorSpec",
+    "check",
+    "check_command",
+    "load",
+    "onnx_signature",
 ]
 
-# NumPy and onnxruntime are enough for what serves
+# NumPy and onnxruntime are enough for what answers
 __getattr__ = lazily(
     __name__,
     {
-        "lightning_posttrain.export.callback": [
-            "ModelExport",
-        ],
-        "lightning_posttrain.export.predictor": [
-            "load",
-        ],
-        "lightning_posttrain.export.program": [
-            "CannotExportError",
-            "Deployed",
-        ],
-        "lightning_posttrain.export.result": [
-            "ExportReport",
-            "FormatParity",
-        ],
+        "lightning_posttrain.export.answers": ["Answers"],
+        "lightning_posttrain.export.callback": ["ModelExport"],
+        "lightning_posttrain.export.folder.check_report": ["CheckReport"],
+        "lightning_posttrain.export.folder.checking": ["check", "check_command"],
+        "lightning_posttrain.export.onnx_signature": ["onnx_signature"],
+        "lightning_posttrain.export.predictor": ["Predictor", "load"],
+        "lightning_posttrain.export.program": ["CannotExportError", "Deployed"],
+        "lightning_posttrain.export.result": ["ExportReport", "FormatParity"],
     },
 )

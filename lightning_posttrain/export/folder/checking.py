@@ -62,7 +62,7 @@ def check(folder: str | Path, data: Sequence[str | Path], *, tolerance: float = 
     return CheckReport(number, tuple(against), formats, left_out, _tested(manifest, formats))
 
 
-def command(folder: str | Path, data: Sequence[str | Path], *, tolerance: float = TOLERANCE) -> tuple[int, str]:
+def check_command(folder: str | Path, data: Sequence[str | Path], *, tolerance: float = TOLERANCE) -> tuple[int, str]:
     """What ``lightning-posttrain check FOLDER DATA`` ends with, and what it prints.
 
     Args:

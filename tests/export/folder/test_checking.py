@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score, log_loss
 from lightning_posttrain.export import check
 from lightning_posttrain.export.decision import Decision
 from lightning_posttrain.export.folder.agreement import LARGEST_LOSS, Agreement, Figures
-from lightning_posttrain.export.folder.checking import command
+from lightning_posttrain.export.folder.checking import check_command
 from lightning_posttrain.export.outputs import Outputs
 from tests.export.folders import NAMES, WEIGHTS, expected, exported, model
 
@@ -60,10 +60,10 @@ def test_a_flip_and_a_difference_each_fail(tmp_path, known):
     shifted = {**known, "probabilities": known["probabilities"] + np.float32(2e-4)}
     for wrong in (flipped, shifted):
         np.savez(tmp_path / "rows.npz", **wrong)
-        code, said = command(path, [tmp_path / "rows.npz"])
+        code, said = check_command(path, [tmp_path / "rows.npz"])
         assert code == 1
         assert "NOT THE SAME" in said
-    assert command(path, [tmp_path / "rows.npz"], tolerance=1e-3)[0] == 0
+    assert check_command(path, [tmp_path / "rows.npz"], tolerance=1e-3)[0] == 0
 
 
 def test_formats_are_compared_with_the_first_where_the_data_know_nothing(tmp_path, rows):
@@ -76,14 +76,14 @@ def test_formats_are_compared_with_the_first_where_the_data_know_nothing(tmp_pat
         assert report.against == ("onnx",)
         assert [found.format for found in report.formats] == ["onnx", "int8"]
         assert [found.agreement.rows for found in report.formats] == [0, 2500]
-        assert command(path, [tmp_path / "rows.npy"])[0] == code
+        assert check_command(path, [tmp_path / "rows.npy"])[0] == code
     there = expected(rows, DECISION, -WEIGHTS)[1] != expected(rows, DECISION)[1]
     assert report.formats[1].agreement.flips == there.sum()
 
 
 def test_one_format_and_data_that_know_nothing_are_run_and_that_is_said(tmp_path, rows):
     np.savez(tmp_path / "rows.npz", rows)
-    code, said = command(exported(tmp_path / "export"), [tmp_path / "rows.npz"])
+    code, said = check_command(exported(tmp_path / "export"), [tmp_path / "rows.npz"])
     assert code == 0
     assert "nothing to compare with: give `probabilities` and `decision` in the data" in said
     assert "runs" in said
@@ -142,7 +142,7 @@ def test_a_format_that_needs_torch_is_left_out_in_words(tmp_path, rows, monkeypa
     monkeypatch.setattr("lightning_posttrain.export.folder.pt2._checked", lambda path: {})
     path = exported(tmp_path / "export", files={"model.pt2": b""})
     np.save(tmp_path / "rows.npy", rows)
-    code, said = command(path, [tmp_path / "rows.npy"])
+    code, said = check_command(path, [tmp_path / "rows.npy"])
     assert code == 0
     assert "pt2 is left out: A '.pt2' needs torch: pip install torch" in said
 
@@ -191,7 +191,7 @@ def broken(path):
 def test_data_that_are_none_end_with_2_and_say_why(tmp_path, write, said):
     write(tmp_path / "rows.npz")
     path = exported(tmp_path / "export")
-    assert command(path, [tmp_path / "rows.npz"])[0] == 2
+    assert check_command(path, [tmp_path / "rows.npz"])[0] == 2
     with pytest.raises(ValueError, match=f"'rows.npz'.*{said}"):
         check(path, [tmp_path / "rows.npz"])
 
@@ -199,7 +199,7 @@ def test_data_that_are_none_end_with_2_and_say_why(tmp_path, write, said):
 @pytest.mark.parametrize("data", [[], ["none.npz"], ["*.npz"], ["."], ["notes.txt"]])
 def test_paths_without_rows_are_said(tmp_path, data):
     (tmp_path / "notes.txt").write_text("")
-    code, said = command(exported(tmp_path / "deep" / "export"), [tmp_path / name for name in data])
+    code, said = check_command(exported(tmp_path / "deep" / "export"), [tmp_path / name for name in data])
     assert code == 2
     assert said.startswith("`data` ")
     assert "wanted files `.npz` or `.npy`" in said
@@ -208,10 +208,10 @@ def test_paths_without_rows_are_said(tmp_path, data):
 def test_a_folder_that_was_changed_and_a_wrong_tolerance_end_with_2(tmp_path, rows):
     np.save(tmp_path / "rows.npy", rows)
     path = exported(tmp_path / "export")
-    assert command(path, [tmp_path / "rows.npy"], tolerance=-1)[0] == 2
-    assert command(path, [tmp_path / "rows.npy"], tolerance=float("nan"))[0] == 2
+    assert check_command(path, [tmp_path / "rows.npy"], tolerance=-1)[0] == 2
+    assert check_command(path, [tmp_path / "rows.npy"], tolerance=float("nan"))[0] == 2
     (path / "MLmodel").write_text("")
-    code, said = command(path, [tmp_path / "rows.npy"])
+    code, said = check_command(path, [tmp_path / "rows.npy"])
     assert code == 2
     assert said.startswith("'MLmodel' was changed")
 
@@ -219,6 +219,6 @@ def test_a_folder_that_was_changed_and_a_wrong_tolerance_end_with_2(tmp_path, ro
 def test_a_folder_without_a_format_that_runs_is_said(tmp_path, rows):
     np.save(tmp_path / "rows.npy", rows)
     path = exported(tmp_path / "export", files={"weights.safetensors": b"w"}, onnx=False)
-    code, said = command(path, [tmp_path / "rows.npy"])
+    code, said = check_command(path, [tmp_path / "rows.npy"])
     assert code == 2
     assert "has no format that can be run here: it has README.md, weights.safetensors" in said
