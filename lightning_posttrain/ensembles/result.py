@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
+from lightning_posttrain.core.output.columns import in_columns
 from lightning_posttrain.core.output.result import undefined_to_none
 from lightning_posttrain.ensembles.functional.diversity import Diversity
 from lightning_posttrain.ensembles.functional.paired import ROUGH
@@ -185,12 +186,7 @@ class EnsembleReport:
             (each.title, f"{each.log_loss:.4f}", _apart(each.loss), f"{each.accuracy:.2%}", str(each.members))
             for each in self.strategies
         ]
-        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in (head, *rows)
-        ]
-        return "\n".join([*lines, "", *(f"{note[0].upper()}{note[1:]}." for note in self.notes)])
+        return "\n".join([*in_columns([head, *rows]), "", *(f"{note[0].upper()}{note[1:]}." for note in self.notes)])
 
 
 def _apart(apart: Difference) -> str:

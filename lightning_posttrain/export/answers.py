@@ -7,6 +7,7 @@ from typing import final
 
 import numpy as np
 
+from lightning_posttrain.core.output.columns import in_columns
 from lightning_posttrain.export.decision import Decision
 from lightning_posttrain.export.outputs import Outputs
 from lightning_posttrain.export.signature import Array
@@ -89,11 +90,7 @@ class Answers:
             return f"{number} {'map' if number == 1 else 'maps'} of {' × '.join(map(str, shape))} decisions"
         rows = [(str(n), *_row(label, self, n)) for n, label in enumerate((self.labels or ())[:MOST_PRINTED])]
         head = ("row", "answer", "probability")
-        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-        lines = [
-            f"{row:>{widths[0]}}  {answer:<{widths[1]}}  {chance:>{widths[2]}}".rstrip()
-            for row, answer, chance in (head, *rows)
-        ]
+        lines = in_columns([head, *rows], right={0, 2})
         more = len(self) - MOST_PRINTED
         return "\n".join(lines if more <= 0 else [*lines, f"and {more:,} more"])
 

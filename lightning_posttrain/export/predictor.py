@@ -80,10 +80,10 @@ class Predictor:
             ValueError: they are not what the model takes: a shape, a type, a number that is not finite, no row.
             RuntimeError: the model failed on them.
         """
-        return self.run(self.signature.of(rows))
+        return Answers.of(self.run(self.signature.of(rows)), self.decision)
 
-    def run(self, arrays: Mapping[str, Array]) -> Answers:
-        """Answer rows that were checked before, as a server does before it joins them.
+    def run(self, arrays: Mapping[str, Array], /) -> Outputs:
+        """Probabilities and decisions of rows that were checked before, as a server does before it joins them.
 
         Args:
             arrays: by input, as ``signature.of`` gives them.
@@ -96,10 +96,7 @@ class Predictor:
             self._run({name: array[start : start + PIECE] for name, array in arrays.items()})
             for start in range(0, number, PIECE)
         ]
-        joined = (
-            pieces[0] if len(pieces) == 1 else Outputs(*(np.concatenate(parts) for parts in zip(*pieces, strict=True)))
-        )
-        return Answers.of(joined, self.decision)
+        return pieces[0] if len(pieces) == 1 else Outputs(*map(np.concatenate, zip(*pieces, strict=True)))
 
 
 def load(

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple, final
 
+from lightning_posttrain.core.output.columns import in_columns
 from lightning_posttrain.core.output.result import Counted, undefined_to_none
 from lightning_posttrain.core.statistics.binomial import upper_bound
 from lightning_posttrain.export.parity.change import Change
 from lightning_posttrain.export.parity.decide import Evidence, Verdict
 from lightning_posttrain.export.parity.latency import Latency
 from lightning_posttrain.export.parity.tolerance import Precision
-from lightning_posttrain.export.words import alert_of, words_of
+from lightning_posttrain.export.words import alert_of, size_words, words_of
 
 
 class Timed(NamedTuple):
@@ -193,6 +194,12 @@ class ExportReport(Counted):
         weights = f"weights: {self.weights}" if self.weights else ""
         return tuple(note for note in (*said, weights, self.decision, *self.left_out, *self.remarks) if note)
 
+    def __str__(self) -> str:
+        """A table for people."""
+        head = ("", "kept", "flips", "largest difference", "ms a row", "eager", "size")
+        notes = (f"{note}." if "." in note.split()[0] else f"{note[0].upper()}{note[1:]}." for note in self.notes)
+        return "\n".join([*in_columns([head, *map(_printed, self.formats)], right=range(2, 7)), "", *notes])
+
     def scalars(self) -> dict[str, float]:
         """Of each format: whether it is kept, flips, largest difference, latency as a share of eager's, and bytes."""
         found: dict[str, float] = {}
@@ -217,3 +224,13 @@ class ExportReport(Counted):
         formats = tuple(FormatParity.from_dict(one) for one in state["formats"])
         more = {name: tuple(kept[name]) for name in ("left_out", "remarks")}
         return cls(**{**kept, **more, "formats": formats})
+
+
+def _printed(one: FormatParity) -> tuple[str, ...]:
+    """A format as a line of a table."""
+    flips = f"{one.flips:,} of {one.decisions:,}" if one.rows else ""
+    largest = f"{one.largest:.1e}" if math.isfinite(one.largest) else ""
+    timed = one.latency[min(one.latency)] if one.latency else None
+    times = ("", "") if timed is None else (f"{1e3 * each.median:.3g}" for each in (timed.exported, timed.eager))
+    name = ", ".join(one.files) or one.name
+    return name, "yes" if one.kept else "no", flips, largest, *times, size_words(one.bytes) if one.bytes else ""

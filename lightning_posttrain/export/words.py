@@ -96,3 +96,17 @@ def _up(value: float, digits: int) -> str:
     step = 10.0 ** (math.floor(math.log10(value) + 1e-9) - digits + 1)
     # what is a whole number of steps but for rounding is not the next
     return f"{math.ceil(value / step - 1e-6) * step:.3g}".replace("e-0", "e-")
+
+
+def size_words(size: int) -> str:
+    """Bytes as people write them, by powers of 1,000.
+
+    Example:
+        >>> size_words(812), size_words(49_700), size_words(45_100_000)
+        ('812 B', '50 kB', '45 MB')
+    """
+    for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= least * 0.9995:
+            scaled = size / least
+            return f"{scaled:.0f} {unit}" if scaled >= 9.95 else f"{scaled:.1f} {unit}"
+    return f"{size} B"

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lightning_posttrain.calibration import Calibrator
 from lightning_posttrain.classification import Task
+from lightning_posttrain.core.output.columns import in_columns
 from lightning_posttrain.core.output.result import Counted, undefined_to_none
 from lightning_posttrain.ensembles import Combination
 from lightning_posttrain.tuning.functional.decisions import as_logits, combined, decide, probabilities_of
@@ -170,10 +171,8 @@ class Knobs(Counted):
         table, start = self.table, _row(self.start, self._figure, taken=not self.kept)
         shown = [row for place, row in enumerate(table) if place < SHOWN or row["taken"] or row == start]
         rows = [list(table[0]), *([_cell(value) for value in row.values()] for row in shown)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
         more = [f"and {len(table) - len(shown)} more"] if len(shown) < len(table) else []
-        return "\n".join([f"{self.words}.", "", *lines, *more, "", *self.notes])
+        return "\n".join([f"{self.words}.", "", *in_columns(rows), *more, "", *self.notes])
 
 
 _NESTED = ("settings", "best", "calibrator", "combination")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_posttrain.core.drawing.table_notes import sentences
 from lightning_posttrain.core.output.artifacts import Table
+from lightning_posttrain.core.output.columns import in_columns
 from lightning_posttrain.tuning.wording import said
 
 if TYPE_CHECKING:
@@ -54,10 +55,8 @@ def text_table(study: Study, rows: int = ROWS) -> str:
     """
     table = ranked_table(study)
     cells = [table.columns, *(tuple(map(_cell, row)) for row in table.rows[:rows])]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
     rest = len(table.rows) - rows
-    return "\n".join([*lines, *([f"and {rest} more"] if rest > 0 else [])])
+    return "\n".join([*in_columns(cells), *([f"and {rest} more"] if rest > 0 else [])])
 
 
 def _cell(value: Any) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+from lightning_posttrain.core.output.columns import in_columns
 from lightning_posttrain.export.folder.agreement import Agreement
 
 
@@ -62,7 +63,7 @@ def _lines(report: CheckReport) -> Iterator[str]:
     rows = [[*_compared(report, found), *_figures(found, names), _ok(found)] for found in report.formats]
     for stage, tested in report.tested.items():
         rows.append([f"tested ({stage})", "", "", "", *(_tested(tested.get(name)) for name in names), ""])
-    yield from _columns([head, *rows])
+    yield from in_columns([head, *rows])
     yield from report.left_out
     if not any(found.agreement.rows for found in report.formats):
         yield "nothing to compare with: give `probabilities` and `decision` in the data"
@@ -91,9 +92,3 @@ def _tested(figure: Mapping[str, Any] | None) -> str:
 
 def _ok(found: FormatCheck) -> str:
     return ("ok" if found.ok else "NOT THE SAME") if found.agreement.rows else "runs"
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True) if width).rstrip()

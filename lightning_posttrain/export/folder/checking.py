@@ -12,7 +12,6 @@ from lightning_posttrain.export.folder.check_report import CheckReport, FormatCh
 from lightning_posttrain.export.folder.data import TARGET, Rows, files_of, rows_of
 from lightning_posttrain.export.folder.running import FILES
 from lightning_posttrain.export.manifest import Manifest
-from lightning_posttrain.export.outputs import Outputs
 from lightning_posttrain.export.predictor import Predictor, check_files
 from lightning_posttrain.export.signature import DECISION, PROBABILITIES
 
@@ -105,8 +104,7 @@ def _add(path: Path, rows: Rows, predictors: Mapping[str, Predictor], sums: Sums
     known = {name: array for name, array in rows.known.items() if name in (PROBABILITIES, DECISION)}
     against = "data" if known else next(iter(predictors))
     for name, predictor in predictors.items():
-        answers = predictor.run(rows.inputs)
-        got = Outputs(answers.probabilities, answers.decision)
+        got = predictor.run(rows.inputs)
         agreement, right = sums[name]
         try:
             if known:

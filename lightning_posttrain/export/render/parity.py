@@ -15,6 +15,7 @@ from lightning_posttrain.core.output.artifacts import Image, Tagged
 from lightning_posttrain.export.parity.counts import EDGES
 from lightning_posttrain.export.render.tables import formats_table, latency_table, metrics_table
 from lightning_posttrain.export.result import ExportReport, FormatParity
+from lightning_posttrain.export.words import size_words
 
 SMALL, LINE = 18, 25
 TOP, STEP, BAR, GAP = 112, 62, 24, 10
@@ -140,17 +141,3 @@ def count_words(count: int) -> str:
         if count >= 10 * least * 0.9995:
             return f"{count / least:.0f}{unit}"
     return f"{count:,}"
-
-
-def size_words(size: int) -> str:
-    """Bytes as people write them, by powers of 1,000.
-
-    Example:
-        >>> size_words(812), size_words(49_700), size_words(45_100_000)
-        ('812 B', '50 kB', '45 MB')
-    """
-    for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size >= least * 0.9995:
-            scaled = size / least
-            return f"{scaled:.0f} {unit}" if scaled >= 9.95 else f"{scaled:.1f} {unit}"
-    return f"{size} B"
