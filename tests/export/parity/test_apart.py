@@ -25,7 +25,7 @@ CHANGED = [
     (Pair, "shared.weight", "shared"),
     (Pair, "head.bias", "head"),
 ]
-KINDS = {Convolutional, Recurrent, Attending, Pair}
+KINDS = (Convolutional, Recurrent, Attending, Pair)
 
 
 @pytest.fixture(scope="module")
