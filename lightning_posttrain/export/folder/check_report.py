@@ -62,7 +62,7 @@ def _lines(report: CheckReport) -> Iterator[str]:
     rows = [[*_compared(report, found), *_figures(found, names), _ok(found)] for found in report.formats]
     for stage, tested in report.tested.items():
         rows.append([f"tested ({stage})", "", "", "", *(_tested(tested.get(name)) for name in names), ""])
-    yield from _columns([head, *rows])
+    yield from _columns(head, rows)
     yield from report.left_out
     if not any(found.agreement.rows for found in report.formats):
         yield "nothing to compare with: give `probabilities` and `decision` in the data"
@@ -93,7 +93,9 @@ def _ok(found: FormatCheck) -> str:
     return ("ok" if found.ok else "NOT THE SAME") if found.agreement.rows else "runs"
 
 
-def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True) if width).rstrip()
+def _columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Aligned columns, those that say nothing left out."""
+    columns = [column for column in zip(head, *rows, strict=True) if any(column[1:])]
+    widths = [max(map(len, column)) for column in columns]
+    for row in zip(*columns, strict=True):
+        yield "  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip()
