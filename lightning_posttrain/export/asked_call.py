@@ -104,12 +104,20 @@ def _own(tensor: Tensor, *, few: bool) -> Tensor:
 
 def _call(again: Replay, batch: EvalBatch) -> tuple[CallAgain, bool]:
     """The call, and whether the step made it itself."""
+    drawn: tuple[CallAgain, bool] | None = None
     for call, heard in _calls(again):
-        output = replace(call, source=replace(call.source, form="as it is"))(again.module)
+        ask = replace(call, source=replace(call.source, form="as it is"))
+        output = ask(again.module)
         for form in FORMS:
             scores = CallSource("", 0, 1, "", form).of(output)
-            if scores is not None and _is_of_the_step(scores, again, batch):
-                return replace(call, source=replace(call.source, form=form)), heard
+            if scores is not None and _has_their_shape(scores, again):
+                found = replace(call, source=replace(call.source, form=form)), heard
+                if _is_of_the_step(scores, again, batch):
+                    return found
+                # what draws random numbers is exported for the reason of its refusal
+                drawn = drawn or (found if not torch.equal(output, ask(again.module)) else None)
+    if drawn is not None:
+        return drawn
     raise ValueError(f"no call of the module gives the scores of the step, which makes more of them. {CURE}")
 
 
@@ -126,10 +134,12 @@ def _calls(again: Replay) -> Iterator[tuple[CallAgain, bool]]:
         yield CallAgain("", CallSource("", 0, 1, path, "as it is"), arguments), False
 
 
+def _has_their_shape(scores: Tensor, again: Replay) -> bool:
+    return scores.shape == again.found.predictions.shape and scores.is_floating_point()
+
+
 def _is_of_the_step(scores: Tensor, again: Replay, batch: EvalBatch) -> bool:
-    """Whether scores have the shape of the step's, and say the same."""
-    if scores.shape != again.found.predictions.shape or not scores.is_floating_point():
-        return False
+    """Whether scores of the shape of the step's say the same."""
     read: Any = again.reading.batch(scores.detach(), again.found.given, again.rows)
     found, wanted = (probabilities_of(one.scores, labels=batch.multilabel) for one in (read, batch))
     return torch.allclose(found, wanted, rtol=0, atol=NEAR, equal_nan=True)

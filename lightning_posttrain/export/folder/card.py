@@ -161,24 +161,34 @@ def _number(manifest: Manifest, stage: str) -> Any:
 
 
 def _parity(manifest: Manifest) -> str:
-    columns = {
-        "format": None,
-        "rows": "rows",
-        "largest difference": "largest",
-        "mean difference": "mean",
-        "flipped": "flips",
-    }
-    rows = [
-        [name, *(found.get(key) for key in columns.values() if key), "yes" if found.get("kept") else "no"]
-        for name, found in manifest.parity.items()
-        if isinstance(found, Mapping)
-    ]
-    if not rows:
+    """What ``FormatParity.to_dict`` gave, of each format."""
+    formats = {name: found for name, found in manifest.parity.items() if isinstance(found, Mapping)}
+    if not formats:
         return ""
+    columns = ["format", "stage", "rows", "largest difference", "mean difference", "flipped", "kept"]
+    rows = [
+        [
+            name,
+            *(found.get(key) for key in ("stage", "rows", "largest", "mean")),
+            _flipped(found),
+            _yes(found.get("kept")),
+        ]
+        for name, found in formats.items()
+    ]
     said = (
         "Each file beside the module that was tested, on the same rows: probabilities, and decisions that are others."
     )
-    return f"## Parity\n\n{said}\n\n{table([*columns, 'kept'], rows)}"
+    words = [f"- {cell(found['words'], longest=1000)}." for found in formats.values() if found.get("words")]
+    return "\n\n".join(["## Parity", said, table(columns, rows), *(["\n".join(words)] if words else [])])
+
+
+def _flipped(found: Mapping[str, Any]) -> str:
+    flips, decisions = found.get("flips"), found.get("decisions")
+    return "" if flips is None else f"{flips:,}" if decisions is None else f"{flips:,} of {decisions:,}"
+
+
+def _yes(kept: Any) -> str:
+    return "yes" if kept else "no"
 
 
 def _data(manifest: Manifest) -> str:

@@ -63,7 +63,8 @@ def _lines(report: CheckReport) -> Iterator[str]:
     rows = [[*_compared(report, found), *_figures(found, names), _ok(found)] for found in report.formats]
     for stage, tested in report.tested.items():
         rows.append([f"tested ({stage})", "", "", "", *(_tested(tested.get(name)) for name in names), ""])
-    yield from in_columns([head, *rows])
+    said = [column for column in zip(head, *rows, strict=True) if any(column[1:])]
+    yield from in_columns(list(zip(*said, strict=True)))
     yield from report.left_out
     if not any(found.agreement.rows for found in report.formats):
         yield "nothing to compare with: give `probabilities` and `decision` in the data"

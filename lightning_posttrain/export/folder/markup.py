@@ -8,18 +8,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 LONGEST_CELL = 120
+_WORD = re.compile(r"[A-Za-z]+([_-]?[A-Za-z0-9]+)*", re.ASCII)
+_RESERVED = {"true", "false", "null", "none", "yes", "no", "on", "off", "y", "n", "nan", "inf"}
+_MARKUP = re.compile(r"[\\`*{}\[\]<>|~&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^[#+-]")
 
 
 def yaml_lines(value: Mapping[str, Any] | Sequence[Any], indent: str = "") -> list[str]:
-    r"""Lines of YAML of a mapping or a list, with strings in double quotes.
+    r"""Lines of YAML of a mapping or a list, with strings in double quotes where they are no plain words.
 
     Example:
-        >>> print("\n".join(yaml_lines({"tags": ["a: b"], "n": 1, "of": {"x": None}})))
-        "tags":
+        >>> print("\n".join(yaml_lines({"tags": ["a: b"], "rows": 1, "of": {"x": None}})))
+        tags:
           - "a: b"
-        "n": 1
-        "of":
-          "x": null
+        rows: 1
+        of:
+          x: null
     """
     pairs = [(f"{scalar(key)}:", item) for key, item in value.items()] if isinstance(value, Mapping) else None
     lines: list[str] = []
@@ -45,16 +48,18 @@ def scalar(value: Any) -> str:
         return f"{mantissa if '.' in mantissa or not e else f'{mantissa}.0'}{e}{exponent}"
     if not isinstance(value, str):
         return json.dumps(value)
+    if _WORD.fullmatch(value) and value.lower() not in _RESERVED:
+        return value
     text = json.dumps(value.encode("utf-8", errors="replace").decode(), ensure_ascii=False)
     return "".join(c if c.isprintable() and c != "\ufeff" else f"\\U{ord(c):08x}" for c in text)
 
 
-def cell(value: Any) -> str:
+def cell(value: Any, *, longest: int = LONGEST_CELL) -> str:
     r"""One cell of a Markdown table, or a part of a line, in which nothing is markup.
 
     Example:
         >>> cell("a|b\n---"), cell(0.25), cell(None)
-        ('a\\|b \\-\\-\\-', '0.25', '')
+        ('a\\|b ---', '0.25', '')
     """
     if value is None:
         return ""
@@ -62,8 +67,8 @@ def cell(value: Any) -> str:
         return f"{value:.4g}"
     text = str(value).encode("utf-8", errors="replace").decode()
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    text = text if len(text) <= LONGEST_CELL else f"{text[:LONGEST_CELL]}…"
-    return re.sub(r"([\\`*_{}\[\]()<>#+\-!|~&])", r"\\\1", text)
+    text = text if len(text) <= longest else f"{text[:longest]}…"
+    return _MARKUP.sub(r"\\\g<0>", text)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
