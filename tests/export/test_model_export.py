@@ -75,7 +75,7 @@ def test_the_folder_holds_what_was_asked_for(run):
 
 
 def test_the_loaded_folder_answers_as_the_best_checkpoint(run):
-    trainer, module, export, _ = run
+    trainer, module, *_ = run
     rows = toys.images(30, seed=5).tensors[0]
     answers = load(place(trainer))(rows.numpy())
     temperature = (answers.how.calibration or {"parameters": {"temperature": 1.0}})["parameters"]["temperature"]
@@ -87,7 +87,7 @@ def test_the_loaded_folder_answers_as_the_best_checkpoint(run):
 
 
 def test_the_test_compares_every_row_and_every_figure(run):
-    _, _, export, after_fit = run
+    export = run[2]
     assert export.results["val"]["onnx"].rows == 60
     found = export.results["test"]["onnx"]
     assert (found.rows, found.flips, found.kept) == (50, 0, True)
@@ -126,8 +126,7 @@ def test_a_figure_is_logged_for_monitors(run):
 
 
 def test_a_test_with_other_weights_exports_these(tmp_path):
-    export = ModelExport(formats=["pt2"], on_error="raise")
-    trainer, module = fitted(tmp_path, export)
+    trainer, _ = fitted(tmp_path, ModelExport(formats=["pt2"], on_error="raise"))
     other, rows = toys.Net(), toys.images(20, seed=3).tensors[0]
     trainer.test(other, toys.loader(toys.images(50, seed=2)), verbose=False)
     assert manifest(trainer)["weights"]["source"] == "tested"
@@ -216,6 +215,11 @@ def parts(data):
     return data.tensors
 
 
+def several(x, y):
+    """The class of a picture and another one, as labels."""
+    return F.one_hot(y, toys.CLASSES) | F.one_hot((y + x.sum((1, 2, 3)).long()) % toys.CLASSES, toys.CLASSES)
+
+
 class Binary(toys.Net):
     """One logit a row."""
 
@@ -249,7 +253,7 @@ def test_tested_thresholds_decide_in_the_graph(kind, shape, tmp_path):
     export, thresholds = ModelExport(formats=["pt2"], on_error="raise"), DecisionThresholds()
     data = [toys.images(60, seed=seed) for seed in range(3)]
     if kind is Labels:
-        data = [TensorDataset(x, F.one_hot(y, 4) | F.one_hot((y + x.sum((1, 2, 3)).long()) % 4, 4)) for x, y in map(parts, data)]
+        data = [TensorDataset(x, several(x, y)) for x, y in map(parts, data)]
     train, val, test = map(toys.loader, data)
     trainer, module = fitted(tmp_path, export, thresholds, Calibration(), module=kind(), epochs=1, data=(train, val))
     trainer.test(module, test, verbose=False)
@@ -352,7 +356,7 @@ def test_the_module_is_asked_in_one_validation_alone(tmp_path):
 
     fitted(tmp_path, ModelExport(formats=["pt2"], on_error="raise"), module=Counting(), epochs=4)
     validations = sum(stage is not None and stage.value == "validate" for stage in calls)
-    assert validations == 4 * 6 + 2  # one batch is asked once more, as is what of its output is the prediction
+    assert validations == 4 * 6 + 1  # to see which call gives the scores
 
 
 @pytest.mark.parametrize(
