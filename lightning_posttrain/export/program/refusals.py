@@ -125,7 +125,7 @@ def _place(error: BaseException) -> str:
     if not own:
         return ""
     last = own[-1]
-    return f" ({Path(last.filename).name}, line {last.lineno}: `{last.line}`)"
+    return f" ({Path(last.filename).name}, line {last.lineno}: `{_first_line(last.line or '', 80)}`)"
 
 
 def _forwards(error: BaseException) -> set[str]:
@@ -134,6 +134,6 @@ def _forwards(error: BaseException) -> set[str]:
     return set(names[names.index("forward") :]) if "forward" in names else set()
 
 
-def _first_line(said: str) -> str:
+def _first_line(said: str, width: int = 200) -> str:
     line = next((line.strip() for line in said.splitlines() if line.strip()), said)
-    return line if len(line) <= 200 else f"{line[:197]}..."
+    return line if len(line) <= width else f"{line[: width - 3]}..."
