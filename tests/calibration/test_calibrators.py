@@ -212,3 +212,13 @@ def test_an_unknown_method_is_refused_with_those_that_there_are():
 def test_what_cannot_be_is_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_isotonic_calibration_is_exported_as_it_is():
+    points = torch.tensor([-2.0, -0.5, -0.5, 1.0, 3.0])
+    calibrator = IsotonicCalibration(points, torch.tensor([0.1, 0.2, 0.3, 0.6, 0.9]), "binary")
+    margins = torch.cat([points, torch.randn(200) * 3, torch.tensor([-torch.inf, torch.inf])])
+    with torch.no_grad():
+        program = torch.export.export(calibrator, (margins,))
+    assert torch.equal(program.module()(margins), calibrator(margins))
+    assert "searchsorted" not in str(program)

@@ -9,8 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, final
 
 from lightning_posttrain.export.formats.base import CalibrationRows, Format
-from lightning_posttrain.export.formats.onnx_file import INSTALL, finished, onnx_named, parsed
-from lightning_posttrain.export.onnx_session import onnx_runner
+from lightning_posttrain.export.formats.onnx_file import INSTALL, finished, onnx_named, onnx_opened, parsed
 from lightning_posttrain.export.outputs import Runner
 from lightning_posttrain.export.program import CannotExportError, Traced
 from lightning_posttrain.export.program.quiet import quiet
@@ -46,7 +45,7 @@ class Int8(Format):
 
     def opened(self, folder: Path, signature: Signature, *, threads: int = 1) -> Runner:  # noqa: ARG002 - in the file
         """By onnxruntime."""
-        return onnx_runner(folder / self.files[0], threads=threads)
+        return onnx_opened(folder / self.files[0], threads)
 
 
 class _Batches:

@@ -18,6 +18,9 @@ from lightning_posttrain.export.program.quiet import quiet
 from lightning_posttrain.export.signature import DECISION, PROBABILITIES, Signature
 
 INSTALL = "Install what it needs: pip install 'lightning-posttrain[export]'."
+WIDER = (
+    "Leave half precision out of the network's forward, as torch.autocast, where it has that; else use format 'pt2'."
+)
 OTHER = "Use format 'pt2', or another function in its place."
 _NAMED: WeakKeyDictionary[Traced, bytes] = WeakKeyDictionary()
 
@@ -44,8 +47,26 @@ class Onnx(Format):
         (folder / self.files[0]).write_bytes(finished(model, traced, manifest_text))
 
     def opened(self, folder: Path, signature: Signature, *, threads: int = 1) -> Runner:  # noqa: ARG002 - in the file
-        """By onnxruntime."""
-        return onnx_runner(folder / self.files[0], threads=threads)
+        """By onnxruntime.
+
+        Raises:
+            CannotExportError: it lacks an operation, or the type of one.
+        """
+        return onnx_opened(folder / self.files[0], threads)
+
+
+def onnx_opened(path: Path, threads: int) -> Runner:
+    """What runs a file by onnxruntime.
+
+    Raises:
+        CannotExportError: it lacks an operation, or the type of one.
+    """
+    try:
+        return onnx_runner(path, threads=threads)
+    except ImportError as error:
+        raise CannotExportError("an ONNX file is run by onnxruntime, which is missing", INSTALL) from error
+    except Exception as error:  # each of its reasons is a class of its own
+        raise CannotExportError(f"onnxruntime cannot run the file: {str(error)[:200]}", WIDER) from error
 
 
 def onnx_named(traced: Traced) -> bytes:

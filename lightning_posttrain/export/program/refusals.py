@@ -13,6 +13,11 @@ from torch import nn
 OURS = Path(__file__).parents[2].name
 SEPARATE = "Take it out of the network's forward, or pass forward_fn=lambda module, inputs: ... that does without it."
 
+LENGTH = "a length that differs between batches is used as a number"
+ONE_LENGTH = (
+    "Use x.shape in view and reshape, no `if` on a length, or pad all rows to one length where they are loaded."
+)
+
 
 class CannotExportError(ValueError):
     """A module cannot be exported.
@@ -56,8 +61,8 @@ _KNOWN: tuple[Known, ...] = (
     ),
     (
         lambda said, _: "specialized" in said or "generated guard" in said or "Constraints violated" in said,
-        "a length that differs between batches is used as a number",
-        "Use x.shape in view and reshape, or give all batches one length.",
+        LENGTH,
+        ONE_LENGTH,
     ),
     (
         lambda said, _: "not registered" in said and "pytree" in said,
@@ -120,7 +125,7 @@ def _place(error: BaseException) -> str:
     if not own:
         return ""
     last = own[-1]
-    return f" ({Path(last.filename).name}, line {last.lineno}: `{last.line}`)"
+    return f" ({Path(last.filename).name}, line {last.lineno}: `{_first_line(last.line or '', 80)}`)"
 
 
 def _forwards(error: BaseException) -> set[str]:
@@ -129,6 +134,6 @@ def _forwards(error: BaseException) -> set[str]:
     return set(names[names.index("forward") :]) if "forward" in names else set()
 
 
-def _first_line(said: str) -> str:
+def _first_line(said: str, width: int = 200) -> str:
     line = next((line.strip() for line in said.splitlines() if line.strip()), said)
-    return line if len(line) <= 200 else f"{line[:197]}..."
+    return line if len(line) <= width else f"{line[: width - 3]}..."

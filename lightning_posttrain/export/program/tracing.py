@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
 
 from lightning_posttrain.core.capture.module_state import kept_state
 from lightning_posttrain.export.program.deployed import Deployed
 from lightning_posttrain.export.program.quiet import quiet
-from lightning_posttrain.export.program.refusals import SEPARATE, CannotExportError, refusal
+from lightning_posttrain.export.program.refusals import LENGTH, ONE_LENGTH, SEPARATE, CannotExportError, refusal
 from lightning_posttrain.export.program.standing_copy import leave_out_hooks, standing_copy
 from lightning_posttrain.export.signature import DECISION, MOST_ROWS, PROBABILITIES, Signature, TensorSpec
 
@@ -101,16 +101,37 @@ def _try_out(shipped: Deployed, rows: Sequence[Batch]) -> None:
 
 
 def _program(shipped: Deployed, rows: Sequence[Batch]) -> ExportedProgram:
+    free = _free(rows)
     largest = max(rows, key=lambda batch: sum(one[0].numel() for one in batch.values()))
     try:
-        program = export(shipped, tuple(map(_two, largest.values())), dynamic_shapes=(_free(rows),))
+        program = export(shipped, tuple(map(_two, largest.values())), dynamic_shapes=(free,))
     except Exception as error:
-        raise refusal(error) from error
+        raise _refusal(error, shipped) from error
+    if any(len(sizes) > 1 for sizes in free):
+        _try_lengths(program, rows)
     program.example_inputs = None  # else their whole storage goes into the file
     for part in program.graph_module.modules():
         for node in part.graph.nodes if isinstance(part, torch.fx.GraphModule) else ():
             node.meta.pop("stack_trace", None)
     return program
+
+
+def _try_lengths(program: ExportedProgram, rows: Sequence[Batch]) -> None:
+    """Run the trace on each batch: of a condition on a length it has the side that it saw."""
+    module = program.module()
+    try:
+        for batch in rows:
+            module(*batch.values())
+    except Exception as error:
+        raise CannotExportError(LENGTH, ONE_LENGTH) from error
+
+
+def _refusal(error: Exception, shipped: Deployed) -> CannotExportError:
+    said = refusal(error)
+    if said.reason.startswith(LENGTH) and any(isinstance(part, nn.RNNBase) for part in shipped.modules()):
+        reason = "torch exports recurrent layers for one length of sequence, and the batches have several"
+        return CannotExportError(reason, "Pad all rows to one length where they are loaded.")
+    return said
 
 
 def _two(tensor: Tensor) -> Tensor:

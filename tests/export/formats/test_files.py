@@ -161,6 +161,22 @@ def test_what_onnx_has_no_operation_for_is_named(tmp_path):
         FORMATS["onnx"].write(found, tmp_path, MANIFEST)
 
 
+def test_what_onnxruntime_cannot_run_is_said_with_what_to_do(tmp_path):
+    class Halves(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+
+        def forward(self, x):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                return self.layer(x)
+
+    found = traced(Deployed(Halves(), Decision("multiclass", ())), [{"x": torch.randn(4, 4)}])
+    FORMATS["onnx"].write(found, tmp_path, MANIFEST)
+    with pytest.raises(CannotExportError, match=r"onnxruntime cannot run the file: .*Leave half precision out"):
+        FORMATS["onnx"].opened(tmp_path, found.signature)
+
+
 def test_an_export_says_nothing(tmp_path, capfd):
     found = traced(Deployed(Cnn(), Decision("multiclass", ())), [{"x": torch.randn(4, 1, 8, 8)}])
     for name in PLAIN:

@@ -15,7 +15,7 @@ from lightning_posttrain.core.capture.tap import Tap
 from lightning_posttrain.export.decision import Decision
 from lightning_posttrain.export.program import CannotExportError, Deployed, suspicions, traced
 from lightning_posttrain.export.signature import TensorSpec
-from tests.export.networks import Cnn, Vit, settled
+from tests.export.networks import Cnn, Lstm, Vit, settled
 
 THREE = Decision("multiclass", ("a", "b", "c"))
 
@@ -236,6 +236,17 @@ def test_lengths_that_differ_are_free_and_others_are_not():
     assert found.signature.inputs[0].words == "float32 (N, 4, ?)"
     assert found.program.module()(torch.randn(2, 4, 30))[0].shape == (2, 3)
     assert trace(network, torch.randn(3, 4, 9)).signature.inputs[0].words == "float32 (N, 4, 9)"
+
+
+def test_a_length_that_is_a_number_in_the_network_is_refused():
+    short, long = torch.randn(6, 5, 4), torch.randn(6, 7, 4)
+    with pytest.raises(
+        CannotExportError, match=r"a length that differs between batches is used as a number\. Use x\.shape in"
+    ):
+        trace(Asks(lambda y: (y if y.shape[1] < 6 else -y).mean(1)), short, long)
+    with pytest.raises(CannotExportError, match=r"recurrent layers for one length of sequence.*Pad all rows to one"):
+        trace(Lstm(), torch.randn(6, 5, 6), torch.randn(6, 7, 6))
+    assert trace(Lstm(), torch.randn(6, 5, 6)).signature.inputs[0].words == "float32 (N, 5, 6)"
 
 
 def test_a_program_keeps_neither_examples_nor_lines_of_source():
