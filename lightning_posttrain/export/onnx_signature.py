@@ -17,6 +17,7 @@ def onnx_signature(file: Path) -> Signature:
         file: of the model.
 
     Raises:
+        ValueError: a tensor has no free batch.
         ImportError: onnxruntime is not installed.
     """
     try:
@@ -31,4 +32,8 @@ def _spec(tensor: Any) -> TensorSpec:
     """Of onnxruntime's ``tensor(float)``; free lengths are names or None there."""
     kind = tensor.type.removeprefix("tensor(").removesuffix(")")
     shape = tuple(length if isinstance(length, int) else None for length in tensor.shape)
+    if not shape or shape[0] is not None:
+        raise ValueError(
+            f"'{tensor.name}' has shape {tensor.shape}, which has no free batch. Export the model with one."
+        )
     return TensorSpec(tensor.name, _TYPES.get(kind, kind), shape)

@@ -68,7 +68,7 @@ def row_of(body: bytes, signature: Signature) -> Row:
         named = given if isinstance(given, dict) else {signature.inputs[0].name: given}
         return signature.of({name: [numbers] for name, numbers in named.items()})
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        why = f"{type(error).__name__} {str(error)[:300]}"
+        why = f"{type(error).__name__} {str(error)[:300].rstrip('.')}"
         raise ValueError(
             f'The body is none that can be answered: {why}. Wanted {{"row": one row of {wanted}}}.'
         ) from None

@@ -63,16 +63,13 @@ def _check(said: Signature, found: Signature) -> None:
         raise ValueError(
             f"{_MODEL} is {found.to_dict()}, and the manifest says {said.to_dict()}. Export the model again."
         )
-    baked = [spec.name for pair in pairs for spec in pair if spec.shape[0] is not None]
-    if baked:
-        raise ValueError(f"{baked} have no free batch, which Triton needs. Export the model with one.")
 
 
 def _alike(said: TensorSpec, found: TensorSpec) -> bool:
     """Whether both may be of one tensor: a length that one leaves free may be known to the other."""
     lengths = zip(said.shape, found.shape, strict=False)
     same = (said.name, said.dtype, len(said.shape)) == (found.name, found.dtype, len(found.shape))
-    return same and len(said.shape) > 0 and all(a == b or a is None or b is None for a, b in lengths)
+    return same and all(a == b or a is None or b is None for a, b in lengths)
 
 
 def triton_config(name: str, signature: Signature, *, max_batch_size: int) -> str:

@@ -15,7 +15,7 @@ BAD = {
     "another shape": '{"row": [1, 2]}',
     "ragged": '{"row": [[1], [2, 3], 4, 5]}',
     "words": '{"row": ["a", "b", "c", "d"]}',
-    "another key": '{"rows": [1, 2, 3, 4]}',
+    "another key": '{"values": [1, 2, 3, 4]}',
     "another input": '{"row": {"y": [1, 2, 3, 4]}}',
     "a number": "7",
     "brackets": "[" * 100_000,

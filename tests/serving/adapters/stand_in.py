@@ -6,6 +6,8 @@ import numpy as np
 
 from lightning_posttrain import export
 from lightning_posttrain.export import Signature, TensorSpec
+from lightning_posttrain.export.decision import Decision
+from lightning_posttrain.export.manifest import Manifest
 
 NAMES = ("cat", "dog", "hen")
 SIGNATURE = Signature(
@@ -17,7 +19,8 @@ WEIGHTS = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
 
 class Predictor:
     signature = SIGNATURE
-    manifest = SimpleNamespace(name="Net")
+    decision = Decision("multiclass", NAMES, confidence=0.5)
+    manifest = Manifest("Net", "2026-01-01T00:00:00Z", {}, SIGNATURE, decision)
 
     def __init__(self):
         self.batches = []
