@@ -270,6 +270,24 @@ def test_the_key_that_the_words_ask_for_is_enough():
         listening("192.0.2.1", 0, "key")
 
 
+def test_answers_do_not_wait_for_acknowledgements():
+    body = json.dumps({"row": rows(1)[0].tolist()}).encode()
+    with Running() as server:
+
+        async def main():
+            connection, seconds = await Connection.to(server.port), []
+            for _ in range(30):
+                begin = time.perf_counter()
+                await connection.ask(body)
+                seconds.append(time.perf_counter() - begin)
+            return min(seconds)
+
+        assert run(main()) < 0.02
+        server.end()
+    with listening("127.0.0.1", 0, None) as taken:
+        assert taken.proto == socket.IPPROTO_TCP
+
+
 def test_a_model_that_fails_on_zeros_is_not_served():
     def baked(inputs):
         if len(inputs["x"]) > 1:
