@@ -308,6 +308,28 @@ def test_a_folder_that_is_none_is_said(monkeypatch, capsys):
     assert "nowhere has no manifest.json." in capsys.readouterr().err
 
 
+def test_a_folder_with_a_reference_is_watched(monkeypatch):
+    seen = {}
+
+    class Reference:
+        from_dict = staticmethod(lambda saved: ("reference", saved["rows"]))
+
+    def watch(reference, *, window):
+        return (reference, window)
+
+    exported = {"load": lambda folder, *, threads: Digits(reference={"rows": 3}), "DriftReference": Reference}
+    for name, value in {**exported, "DriftWatch": watch}.items():
+        monkeypatch.setitem(vars(lightning_posttrain.export), name, value)
+    monkeypatch.setattr(
+        "lightning_posttrain.serving.server.serve", lambda predictor, **options: seen.update(options) or 0
+    )
+    assert command("folder", window=500) == 0
+    assert seen["watch"] == (("reference", 3), 500)
+    monkeypatch.setitem(vars(lightning_posttrain.export), "load", lambda folder, *, threads: Digits())
+    assert command("folder") == 0
+    assert seen["watch"] is None
+
+
 @pytest.mark.parametrize("package", ["starlette", "uvicorn"])
 def test_a_missing_package_is_named_with_what_installs_it(package):
     code = (
