@@ -25,7 +25,7 @@ from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -62,6 +62,13 @@ def network() -> bytes:
     return bytes(model.SerializeToString())
 
 
+class Outputs(NamedTuple):
+    """Answers for a batch."""
+
+    probabilities: Any
+    decision: Any
+
+
 class Model:
     """The network in onnxruntime, one thread."""
 
@@ -70,9 +77,8 @@ class Model:
         options.intra_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(network(), options, ["CPUExecutionProvider"])
 
-    def run(self, inputs: Mapping[str, Any], /) -> tuple[Any, Any]:
-        probabilities, decision = self._session.run(["probabilities", "decision"], dict(inputs))
-        return probabilities, decision
+    def run(self, inputs: Mapping[str, Any], /) -> Outputs:
+        return Outputs(*self._session.run(["probabilities", "decision"], dict(inputs)))
 
 
 def ours(port: int) -> None:
@@ -205,7 +211,7 @@ def questions(count: int = 64) -> tuple[list[bytes], Any]:
     x = np.random.default_rng(1).random((count, 1, 8, 8)).astype("float32").round(4)
     bodies = [json.dumps({"row": row.tolist()}).encode() for row in x]
     head = b"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-    return [head % len(body) + body for body in bodies], Model().run({"x": x})[1]
+    return [head % len(body) + body for body in bodies], Model().run({"x": x}).decision
 
 
 async def asked(port: int, requests: int) -> None:
