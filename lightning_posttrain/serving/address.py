@@ -44,7 +44,8 @@ def _resolved(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, in
 
 
 def _bound(family: socket.AddressFamily, address: tuple[str, int], host: str) -> socket.socket:
-    taken = socket.socket(family, socket.SOCK_STREAM)
+    # with the protocol said, or asyncio sets no TCP_NODELAY, and each answer waits 40 ms for an acknowledgement
+    taken = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(address)

@@ -14,6 +14,20 @@ Row = Mapping[str, Array]
 """One row of each input, by name, without the dimension of the batch."""
 
 
+class Answered(Protocol):
+    """Answers of a model for a batch."""
+
+    @property
+    def probabilities(self) -> Array:
+        """By class or label, ``(N, C, ...)``."""
+        ...
+
+    @property
+    def decision(self) -> Array:
+        """Index of the class ``(N, ...)``, or -1 for no answer; of labels 0 or 1, ``(N, L, ...)``."""
+        ...
+
+
 class Answering(Protocol):
     """A model that answers, as ``export.load`` gives."""
 
@@ -32,8 +46,8 @@ class Answering(Protocol):
         """How its probabilities become answers."""
         ...
 
-    def run(self, inputs: Mapping[str, Array], /) -> tuple[Array, Array]:
-        """Probabilities and decisions of a batch that ``signature`` has checked."""
+    def run(self, inputs: Mapping[str, Array], /) -> Answered:
+        """Answers for a batch that is as ``signature`` says."""
         ...
 
 

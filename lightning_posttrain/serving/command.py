@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from lightning_posttrain.export import Manifest
 from lightning_posttrain.serving.address import KEY
 from lightning_posttrain.serving.answering import Watch
 from lightning_posttrain.serving.limits import Limits, body_bytes_for
@@ -24,7 +25,7 @@ def command(
     threads: int = 1,
     grace: float = 0.0,
     seconds: float = 30.0,
-    watch: Watch | None = None,
+    window: int = 1000,
 ) -> int:
     """Serve an exported folder until SIGTERM or SIGINT.
 
@@ -38,7 +39,7 @@ def command(
         threads: of the model.
         grace: seconds from a signal to the end of listening, in which ``/ready`` says no.
         seconds: of a request at most.
-        watch: over the answers.
+        window: answers that are compared with those of the test at a time, where the folder has a reference.
 
     Returns:
         The exit code: 0; 1 where a request was left without an answer; 2 where the server did not begin.
@@ -53,11 +54,22 @@ def command(
         return _refused(f"{package} is not installed. Run `pip install 'lightning-posttrain[serve]'`.")
     try:
         predictor = load(folder, threads=threads)
+        watch = _watch(predictor.manifest, window)
         limits = Limits(seconds=seconds, body_bytes=body_bytes_for(predictor.signature))
         key = os.environ.get(KEY) or None
         return serve(predictor, say=_say, host=host, port=port, key=key, grace=grace, limits=limits, watch=watch)
-    except (CannotServeError, OSError, ValueError) as error:
+    except (CannotServeError, ImportError, OSError, ValueError) as error:
         return _refused(str(error))
+
+
+def _watch(manifest: Manifest, window: int) -> Watch | None:
+    """Over answers beside those of the test."""
+    if manifest.reference is None:
+        return None
+    from lightning_posttrain.export import DriftReference, DriftWatch
+
+    watch: Watch = DriftWatch(DriftReference.from_dict(manifest.reference), window=window)
+    return watch
 
 
 def _say(line: str) -> None:

@@ -9,10 +9,10 @@ from typing import final
 
 import numpy as np
 
-from lightning_posttrain.serving.answering import Array, Row
+from lightning_posttrain.serving.answering import Answered, Array, Row
 
 _logger = logging.getLogger(__name__)
-Run = Callable[[Mapping[str, Array]], tuple[Array, Array]]
+Run = Callable[[Mapping[str, Array]], Answered]
 
 
 @final
@@ -49,7 +49,8 @@ def together(run: Run, rows: Sequence[Row]) -> list[Outcome]:
         Exception: what the model raises.
         ValueError: it gave another number of rows.
     """
-    probabilities, decision = run({name: np.stack([row[name] for row in rows]) for name in rows[0]})
+    answered = run({name: np.stack([row[name] for row in rows]) for name in rows[0]})
+    probabilities, decision = answered.probabilities, answered.decision
     if len(probabilities) != len(rows) or len(decision) != len(rows):
         raise ValueError(f"{len(rows)} rows gave {len(probabilities)} probabilities, {len(decision)} decisions")
     if np.isfinite(probabilities).all():

@@ -1,5 +1,7 @@
 """A small model in onnxruntime that has what a server needs, built without torch."""
 
+from typing import Any, NamedTuple
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -10,6 +12,11 @@ from lightning_posttrain.export import Decision, Manifest, Signature, TensorSpec
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 DIGITS = (1, 8, 8)
 PAIR = Decision("multiclass", ("low", "high"))
+
+
+class Outputs(NamedTuple):
+    probabilities: Any
+    decision: Any
 
 
 def outputs(classes):
@@ -59,8 +66,7 @@ class Digits:
         self._session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
 
     def run(self, inputs):
-        probabilities, decision = self._session.run(["probabilities", "decision"], dict(inputs))
-        return probabilities, decision
+        return Outputs(*self._session.run(["probabilities", "decision"], dict(inputs)))
 
 
 class Made:
@@ -77,7 +83,7 @@ def of_sums(inputs):
     rows = len(next(iter(inputs.values())))
     total = sum(array.reshape(rows, -1).astype("float64").sum(1) for array in inputs.values())
     high = (total > 0).astype("int64")
-    return np.stack([1 - high, high], 1).astype("float32"), high
+    return Outputs(np.stack([1 - high, high], 1).astype("float32"), high)
 
 
 def rows(count, shape=DIGITS, seed=0):

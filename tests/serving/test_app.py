@@ -16,7 +16,7 @@ from lightning_posttrain.serving.limits import Limits, body_bytes_for
 from lightning_posttrain.serving.openapi import document
 from lightning_posttrain.serving.service import Service
 from tests.serving.client import Client, asked
-from tests.serving.models import Digits, Made, of_sums, rows
+from tests.serving.models import Digits, Made, Outputs, of_sums, rows
 
 PAIR = (TensorSpec("x", "float32", (None, 2)),)
 ROW = json.dumps({"row": [1, 2]}).encode()
@@ -181,7 +181,8 @@ def test_a_model_that_fails_is_a_500_without_a_traceback(caplog):
 
 def test_json_never_holds_a_number_that_json_has_not(caplog):
     def run(inputs):
-        return np.full((len(inputs["x"]), 2), np.nan, "float32"), np.zeros(len(inputs["x"]), "int64")
+        number = len(inputs["x"])
+        return Outputs(np.full((number, 2), np.nan, "float32"), np.zeros(number, "int64"))
 
     found = Client(Made(run, PAIR)).ask(ROW)
     assert (found.status, "not finite" in found.json["error"]) == (500, True)

@@ -10,6 +10,7 @@ from lightning_posttrain.serving.batching import Batcher
 from lightning_posttrain.serving.limits import Limits
 from lightning_posttrain.serving.refusal import ClientGoneError, RefusedError
 from lightning_posttrain.serving.running import Failure
+from tests.serving.models import Outputs
 
 
 class Model:
@@ -25,7 +26,8 @@ class Model:
         self.batches.append(x.copy())
         if (x < 0).any():
             raise RuntimeError("negative")
-        return np.where(x > 100, np.nan, 2 * x).reshape(len(x), -1), x.reshape(len(x), -1)[:, 0].astype("int64")
+        flat = x.reshape(len(x), -1)
+        return Outputs(np.where(flat > 100, np.nan, 2 * flat), flat[:, 0].astype("int64"))
 
 
 def here():
@@ -182,7 +184,7 @@ def test_rows_of_more_bytes_than_may_wait_are_refused():
 
 def test_a_model_that_gives_other_rows_than_asked_is_a_failure(caplog):
     async def main():
-        batcher = Batcher(lambda inputs: (np.ones((3, 2)), np.ones(3)), Limits(), lambda found: None)
+        batcher = Batcher(lambda inputs: Outputs(np.ones((3, 2)), np.ones(3)), Limits(), lambda found: None)
         return await batcher.answers([row(1), row(2)], here)
 
     found = asyncio.run(main())

@@ -270,6 +270,24 @@ def test_the_key_that_the_words_ask_for_is_enough():
         listening("192.0.2.1", 0, "key")
 
 
+def test_answers_do_not_wait_for_acknowledgements():
+    body = json.dumps({"row": rows(1)[0].tolist()}).encode()
+    with Running() as server:
+
+        async def main():
+            connection, seconds = await Connection.to(server.port), []
+            for _ in range(30):
+                begin = time.perf_counter()
+                await connection.ask(body)
+                seconds.append(time.perf_counter() - begin)
+            return min(seconds)
+
+        assert run(main()) < 0.02
+        server.end()
+    with listening("127.0.0.1", 0, None) as taken:
+        assert taken.proto == socket.IPPROTO_TCP
+
+
 def test_a_model_that_fails_on_zeros_is_not_served():
     def baked(inputs):
         if len(inputs["x"]) > 1:
@@ -288,6 +306,28 @@ def test_a_folder_that_is_none_is_said(monkeypatch, capsys):
     monkeypatch.setitem(vars(lightning_posttrain.export), "load", load)
     assert command("nowhere") == 2
     assert "nowhere has no manifest.json." in capsys.readouterr().err
+
+
+def test_a_folder_with_a_reference_is_watched(monkeypatch):
+    seen = {}
+
+    class Reference:
+        from_dict = staticmethod(lambda saved: ("reference", saved["rows"]))
+
+    def watch(reference, *, window):
+        return (reference, window)
+
+    exported = {"load": lambda folder, *, threads: Digits(reference={"rows": 3}), "DriftReference": Reference}
+    for name, value in {**exported, "DriftWatch": watch}.items():
+        monkeypatch.setitem(vars(lightning_posttrain.export), name, value)
+    monkeypatch.setattr(
+        "lightning_posttrain.serving.server.serve", lambda predictor, **options: seen.update(options) or 0
+    )
+    assert command("folder", window=500) == 0
+    assert seen["watch"] == (("reference", 3), 500)
+    monkeypatch.setitem(vars(lightning_posttrain.export), "load", lambda folder, *, threads: Digits())
+    assert command("folder") == 0
+    assert seen["watch"] is None
 
 
 @pytest.mark.parametrize("package", ["starlette", "uvicorn"])
