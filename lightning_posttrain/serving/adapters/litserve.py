@@ -7,13 +7,15 @@ from typing import Annotated, Any
 
 from lightning_posttrain import export
 from lightning_posttrain.serving.adapters.rows import answers_of, row_of
+from lightning_posttrain.serving.answering import Row
+from lightning_posttrain.serving.refusal import RefusedError
 
 
 def lit_api(folder: str | Path, *, max_batch_size: int = 16, batch_timeout: float = 0.0) -> Any:
     """A ``LitAPI`` of an exported folder: ``litserve.LitServer(lit_api("posttrain/export")).run(port=8000)``.
 
-    ``POST /predict`` with ``{"row": …}`` gives ``{"label", "decision", "probabilities"}``. A body is checked before it
-    joins a batch: a bad one is a 422 with the reason, and no matter of its neighbours.
+    ``POST /predict`` takes one row in the forms of our own server, and gives what that gives. A body is checked before
+    it joins a batch: a bad one gets a 4xx with the reason, and is no matter of its neighbours.
 
     Args:
         folder: of the export.
@@ -31,13 +33,13 @@ def lit_api(folder: str | Path, *, max_batch_size: int = 16, batch_timeout: floa
         from fastapi import Depends, HTTPException, Request
     except ImportError as error:
         raise ImportError("`lit_api` needs LitServe: pip install litserve") from error
-    signature = export.load(folder).signature
+    manifest = export.load(folder).manifest
 
-    async def checked(request: Request) -> dict[str, Any]:
+    async def checked(request: Request) -> Row:
         try:
-            return row_of(await request.body(), signature)
-        except ValueError as error:
-            raise HTTPException(422, str(error)) from None
+            return row_of(await request.body(), manifest)
+        except RefusedError as error:
+            raise HTTPException(error.status, error.reason) from None
 
     class ExportAPI(litserve.LitAPI):  # type: ignore[misc]
         def __reduce__(self) -> Any:  # the class is of this folder: a worker makes its own

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from lightning_posttrain import export
-from lightning_posttrain.serving.adapters.rows import Row, answers_of, row_of
+from lightning_posttrain.serving.adapters.rows import answers_of, row_of
+from lightning_posttrain.serving.answering import Row
+from lightning_posttrain.serving.refusal import RefusedError
 
 
 def ray_application(
@@ -18,8 +20,8 @@ def ray_application(
 ) -> Any:
     """An application of an exported folder: ``ray.serve.run(ray_application("/models/export"))``.
 
-    ``POST /`` with ``{"row": …}`` gives ``{"label", "decision", "probabilities"}``. A body is checked before it joins a
-    batch: a bad one is a 422 with the reason, and no matter of its neighbours.
+    ``POST /`` takes one row in the forms of our own server, and gives what that gives. A body is checked before it
+    joins a batch: a bad one gets a 4xx with the reason, and is no matter of its neighbours.
 
     Args:
         folder: of the export, at the same place on each machine.
@@ -50,9 +52,9 @@ def ray_application(
 
         async def __call__(self, request: Request) -> JSONResponse:
             try:
-                row = row_of(await request.body(), self.predictor.signature)
-            except ValueError as error:
-                return JSONResponse({"detail": str(error)}, 422)
+                row = row_of(await request.body(), self.predictor.manifest)
+            except RefusedError as error:
+                return JSONResponse({"detail": error.reason}, error.status)
             return JSONResponse(await self.answers(row))
 
     return serve.deployment(**(options or {}))(Export).bind()
