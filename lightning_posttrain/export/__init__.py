@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lightning_posttrain.export.callback import ModelExport
     from lightning_posttrain.export.folder.check_report import CheckReport
     from lightning_posttrain.export.folder.checking import check, check_command
-    from lightning_posttrain.export.onnx_signature import onnx_signature
+    from lightning_posttrain.export.onnx_specs import onnx_signature
     from lightning_posttrain.export.predictor import Predictor, load
     from lightning_posttrain.export.program import CannotExportError, Deployed
     from lightning_posttrain.export.result import ExportReport, FormatParity
@@ -58,7 +58,7 @@ __getattr__ = lazily(
         "lightning_posttrain.export.callback": ["ModelExport"],
         "lightning_posttrain.export.folder.check_report": ["CheckReport"],
         "lightning_posttrain.export.folder.checking": ["check", "check_command"],
-        "lightning_posttrain.export.onnx_signature": ["onnx_signature"],
+        "lightning_posttrain.export.onnx_specs": ["onnx_signature"],
         "lightning_posttrain.export.predictor": ["Predictor", "load"],
         "lightning_posttrain.export.program": ["CannotExportError", "Deployed"],
         "lightning_posttrain.export.result": ["ExportReport", "FormatParity"],

@@ -92,7 +92,18 @@ def _check_names(path: Path, inputs: list[str], outputs: list[str], signature: S
 
 
 def _program(path: Path, signature: Signature, threads: int) -> Runner:
-    module = load_program(path).module()
+    return torch_runner(path, load_program(path).module(), signature, threads)
+
+
+def torch_runner(path: Path, module: Callable[..., Any], signature: Signature, threads: int) -> Runner:
+    """What runs a module of torch on arrays.
+
+    Args:
+        path: of its file, for errors.
+        module: takes one tensor for each input.
+        signature: names of the inputs.
+        threads: while it runs.
+    """
     import torch
 
     def run(rows: Mapping[str, Array]) -> Outputs:

@@ -13,8 +13,8 @@ from unittest.mock import patch
 
 import torch
 
+from lightning_posttrain.export.folder.running import torch_runner
 from lightning_posttrain.export.formats.base import CalibrationRows, Format
-from lightning_posttrain.export.formats.pt2 import torch_runner
 from lightning_posttrain.export.outputs import Runner
 from lightning_posttrain.export.program import CannotExportError, Traced
 from lightning_posttrain.export.program.quiet import quiet
@@ -68,7 +68,7 @@ class Aoti(Format):
         """By torch."""
         with quiet():
             module = torch._inductor.aoti_load_package(str(folder / self.files[0]))
-        return torch_runner(module, signature, threads)
+        return torch_runner(folder / self.files[0], module, signature, threads)
 
 
 def _compile(traced: Traced, path: Path) -> None:

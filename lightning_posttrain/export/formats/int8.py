@@ -43,9 +43,9 @@ class Int8(Format):
             model = _quantised(onnx_named(traced), Path(beside), calibration_rows)
         (folder / self.files[0]).write_bytes(finished(model, traced, manifest_text))
 
-    def opened(self, folder: Path, signature: Signature, *, threads: int = 1) -> Runner:  # noqa: ARG002 - in the file
+    def opened(self, folder: Path, signature: Signature, *, threads: int = 1) -> Runner:
         """By onnxruntime."""
-        return onnx_opened(folder / self.files[0], threads)
+        return onnx_opened(folder, "int8", signature, threads)
 
 
 class _Batches:

@@ -10,8 +10,8 @@ from weakref import WeakKeyDictionary
 
 import torch
 
+from lightning_posttrain.export.folder.running import Running, opened
 from lightning_posttrain.export.formats.base import CalibrationRows, Format
-from lightning_posttrain.export.onnx_session import onnx_runner
 from lightning_posttrain.export.outputs import Runner
 from lightning_posttrain.export.program import CannotExportError, Traced
 from lightning_posttrain.export.program.quiet import quiet
@@ -46,27 +46,27 @@ class Onnx(Format):
         model = parsed(onnx_named(traced))
         (folder / self.files[0]).write_bytes(finished(model, traced, manifest_text))
 
-    def opened(self, folder: Path, signature: Signature, *, threads: int = 1) -> Runner:  # noqa: ARG002 - in the file
+    def opened(self, folder: Path, signature: Signature, *, threads: int = 1) -> Runner:
         """By onnxruntime.
 
         Raises:
             CannotExportError: it lacks an operation, or the type of one.
         """
-        return onnx_opened(folder / self.files[0], threads)
+        return onnx_opened(folder, "onnx", signature, threads)
 
 
-def onnx_opened(path: Path, threads: int) -> Runner:
+def onnx_opened(folder: Path, kind: Running, signature: Signature, threads: int) -> Runner:
     """What runs a file by onnxruntime.
 
     Raises:
         CannotExportError: it lacks an operation, or the type of one.
     """
     try:
-        return onnx_runner(path, threads=threads)
+        return opened(folder, kind, signature, threads=threads)
     except ImportError as error:
         raise CannotExportError("an ONNX file is run by onnxruntime, which is missing", INSTALL) from error
-    except Exception as error:  # each of its reasons is a class of its own
-        raise CannotExportError(f"onnxruntime cannot run the file: {str(error)[:200]}", WIDER) from error
+    except ValueError as error:
+        raise CannotExportError(str(error)[:300], WIDER) from error
 
 
 def onnx_named(traced: Traced) -> bytes:
