@@ -70,6 +70,8 @@ class Decision:
                 raise ValueError(f"`thresholds` has {len(self.thresholds)}, wanted {wanted} for {self.task}, or None.")
             _check_shares("thresholds", self.thresholds)
         if self.confidence is not None:
+            if self.task == "multilabel":
+                raise ValueError("`confidence` is for one class a row; several labels have no one confidence.")
             _check_shares("confidence", (self.confidence,))
 
     def _check_normalisation(self) -> None:

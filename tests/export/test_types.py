@@ -133,6 +133,7 @@ def test_a_signature_that_is_none_is_refused(edit):
         ({"task": "multilabel", "thresholds": (0.5, 1.1, 0)}, "`thresholds` is .*, wanted numbers from 0 to 1"),
         ({"task": "multilabel", "thresholds": (0.5, math.nan, 0)}, "wanted numbers from 0 to 1"),
         ({"confidence": 2.0}, "`confidence` is .*, wanted numbers from 0 to 1"),
+        ({"task": "multilabel", "confidence": 0.5}, "`confidence` is for one class a row"),
         ({"confidence": "0.5"}, "`confidence` is"),
         ({"mean": (0.5,)}, "give both or neither"),
         ({"mean": (0.5,), "std": (0.5, 0.5)}, "wanted as many of each"),

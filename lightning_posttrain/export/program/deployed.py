@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_posttrain.calibration import Calibrator
-from lightning_posttrain.classification import TASKS, ScoreKind
+from lightning_posttrain.classification import ScoreKind
 from lightning_posttrain.export.decision import Decision
 from lightning_posttrain.export.program.refusals import CannotExportError
 
@@ -35,9 +35,6 @@ class Deployed(nn.Module):
         calibrator: from logits to logits, or None.
         uint8: whether that input comes as bytes, which are divided by 255.
 
-    Raises:
-        ValueError: the task has no such thresholds or confidence, or only one of mean and std is given.
-
     Example:
         >>> module = Deployed(nn.Identity(), Decision("multiclass", ("cat", "dog"), confidence=0.9))
         >>> probabilities, decision = module(torch.tensor([[0.0, 4.0], [0.0, 1.0]]))
@@ -61,7 +58,6 @@ class Deployed(nn.Module):
         uint8: bool = False,
     ) -> None:
         super().__init__()
-        _check(decision)
         self.network = network
         self.calibrator = calibrator
         self.decision = decision
@@ -166,16 +162,3 @@ def _float32_limits(values: Sequence[float]) -> Tensor:
     exact: Any = torch.tensor(values, dtype=torch.float64)
     near = exact.to(torch.float32)
     return torch.where(near < exact, torch.nextafter(near, torch.full_like(near, torch.inf)), near)
-
-
-def _check(decision: Decision) -> None:
-    if decision.task not in TASKS:
-        raise ValueError(f"`task` is {decision.task!r}, wanted {' or '.join(map(repr, TASKS))}.")
-    if decision.thresholds is not None and decision.task == "multiclass":
-        raise ValueError("`thresholds` are for binary and multilabel tasks; the most probable class is the decision.")
-    if decision.thresholds is not None and decision.task == "binary" and len(decision.thresholds) != 1:
-        raise ValueError(f"`thresholds` has {len(decision.thresholds)} numbers, wanted one, of class 1.")
-    if decision.confidence is not None and decision.task == "multilabel":
-        raise ValueError("`confidence` is for one class a row; several labels have no one confidence.")
-    if (decision.mean is None) != (decision.std is None):
-        raise ValueError("`mean` and `std` are wanted both, or neither.")

@@ -78,7 +78,7 @@ def test_a_prediction_from_inside_of_a_call_is_exported():
     rows = torch.randn(8, 1, 8, 8)
     module = settled(Logs(), rows)
     entry = entry_of(module, call(rows, source="net.head"))
-    found = traced(Deployed(entry, Decision("multiclass", ())), [{"x": rows}])
+    found = traced(Deployed(entry, Decision("multiclass", ("a", "b", "c"))), [{"x": rows}])
     torch.testing.assert_close(found.program.module()(rows)[0], module.eval().net(rows).softmax(1))
     assert not module.net.head._forward_hooks
 
@@ -108,7 +108,7 @@ def test_rows_that_a_step_flattens_for_its_loss_stay_rows(form, shape):
 def test_one_score_a_row_that_a_step_squeezes_stays_a_row_in_a_batch_of_one():
     for form in ("a row", "without dimensions of one"):
         entry = entry_of(nn.Linear(4, 1), call(torch.randn(6, 4), form=form))
-        found = traced(Deployed(entry, Decision("binary", ())), [{"input": torch.randn(6, 4)}])
+        found = traced(Deployed(entry, Decision("binary", ("no", "yes"))), [{"input": torch.randn(6, 4)}])
         assert [part.shape for part in found.program.module()(torch.randn(1, 4))] == [(1, 2), (1,)]
 
 
@@ -127,7 +127,7 @@ def test_a_network_that_draws_random_numbers_is_left_to_its_trace():
             return F.dropout(x)
 
     entry = entry_of(Drops(), call(torch.randn(6, 4)))
-    found = suspicions(traced(Deployed(entry, Decision("multiclass", ())), [{"x": torch.randn(6, 4)}]).program)
+    found = suspicions(traced(Deployed(entry, Decision("multiclass", ("a", "b", "c"))), [{"x": torch.randn(6, 4)}]).program)
     assert found[0].startswith("dropout is on")
 
 
