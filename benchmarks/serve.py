@@ -292,9 +292,8 @@ def main() -> None:
     onnx.checker.check_model(onnx.load_from_string(network()))
     beneath = [name for name in ("httptools", "uvloop") if importlib.util.find_spec(name)]
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    print(
-        f"{date.today()}, onnxruntime {onnxruntime.__version__}, {' and '.join(beneath) or 'neither httptools nor uvloop'}, load {load}"
-    )
+    with_them = " and ".join(beneath) or "neither httptools nor uvloop"
+    print(f"{date.today()}, onnxruntime {onnxruntime.__version__}, {with_them}, load {load}")
     there = {name: server for name, (needs, server) in SERVERS.items() if importlib.util.find_spec(needs)}
     for name in SERVERS.keys() - there.keys():
         print(f"{name}: not installed")
