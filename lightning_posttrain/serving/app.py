@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive
@@ -67,7 +67,7 @@ async def _predicted(service: Service, request: Request, key: str | None) -> Res
             status, content = await service.answer(body, lambda: has_gone(request.receive))
     except RefusedError as refused:
         return _refusal(refused)
-    except (ClientDisconnect, ClientGoneError):
+    except ClientGoneError:
         return Response(status_code=CLIENT_GONE)
     except TimeoutError:
         return _refusal(_late(part, service.limits.seconds))
@@ -84,7 +84,12 @@ async def _body(request: Request, service: Service) -> bytes:
     """The body, given up as soon as it is too long: a length that is announced may be a lie."""
     limits, batcher, parts = service.limits, service.batcher, bytearray()
     try:
-        async for chunk in request.stream():
+        more = True
+        while more:
+            message = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGoneError
+            chunk, more = message.get("body", b""), message.get("more_body", False)
             parts += chunk
             batcher.waiting_bytes += len(chunk)
             if len(parts) > limits.body_bytes:

@@ -7,6 +7,8 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from typing import final
 
 import uvicorn
@@ -70,7 +72,13 @@ def serve(
     limits = limits or Limits(body_bytes=body_bytes_for(predictor.signature))
     with listening(host, port, key) as taken:
         service = Service(predictor, limits, watch)
-        return asyncio.run(_served(service, taken, key=key, grace=grace, say=say))
+        code: int = import_module(_loops()).run(_served(service, taken, key=key, grace=grace, say=say))
+        return code
+
+
+def _loops() -> str:
+    """Whose event loop runs: that of uvloop, where it is installed, takes a fifth less time of the processor."""
+    return "uvloop" if find_spec("uvloop") else "asyncio"
 
 
 async def _served(service: Service, taken: socket.socket, *, key: str | None, grace: float, say: Say) -> int:
