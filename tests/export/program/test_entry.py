@@ -127,7 +127,9 @@ def test_a_network_that_draws_random_numbers_is_left_to_its_trace():
             return F.dropout(x)
 
     entry = entry_of(Drops(), call(torch.randn(6, 4)))
-    found = suspicions(traced(Deployed(entry, Decision("multiclass", ("a", "b", "c"))), [{"x": torch.randn(6, 4)}]).program)
+    found = suspicions(
+        traced(Deployed(entry, Decision("multiclass", ("a", "b", "c"))), [{"x": torch.randn(6, 4)}]).program
+    )
     assert found[0].startswith("dropout is on")
 
 
