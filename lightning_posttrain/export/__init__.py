@@ -2,9 +2,9 @@
 
 ``program`` makes one module of preprocessing, network, calibration and decision, and traces it; ``formats`` write it as
 files; ``parity`` compares these with the module that was tested, and decides which are kept; ``folder`` writes them,
-with a manifest, whole or not at all. ``predictor`` runs a folder with NumPy and onnxruntime alone, ``drift_watch`` says
-whether what it is asked is like what it was tested on. ``at_fit_end`` and ``on_test`` do all this in a run, for
-``callback``. A new format is a class in ``formats`` and a line in its table.
+with a manifest, whole or not at all. ``predictor`` runs a folder with NumPy and onnxruntime alone, ``drift`` says
+whether what it is asked is like what it was tested on. ``run`` does all this for ``callback``. A new format is a class
+in ``formats`` and a line in its table.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from lightning_posttrain.core.lazy import lazily
 from lightning_posttrain.export.decision import Decision
-from lightning_posttrain.export.drift_reference import DriftReference, DriftReferenceBuilder
-from lightning_posttrain.export.drift_watch import DriftWatch
+from lightning_posttrain.export.drift.reference import DriftReference, DriftReferenceBuilder
+from lightning_posttrain.export.drift.watch import DriftWatch
 from lightning_posttrain.export.manifest import Manifest
 from lightning_posttrain.export.signature import Signature, TensorSpec
 

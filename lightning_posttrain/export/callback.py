@@ -12,9 +12,9 @@ from lightning_posttrain.classification import EvalBatch, EvaluationOptions, Str
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.core.stream.replay import Replay
-from lightning_posttrain.export.export_run import ExportRun
 from lightning_posttrain.export.result import ExportReport
-from lightning_posttrain.export.settings import USUAL, Settings
+from lightning_posttrain.export.run.export_run import ExportRun
+from lightning_posttrain.export.run.settings import USUAL, Settings
 
 
 @final

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.special import rel_entr
 from scipy.stats import chi2
 
-from lightning_posttrain.export.functional.drift import (
+from lightning_posttrain.export.drift.functional import (
     ENOUGH,
     accuracy_threshold,
     compare,

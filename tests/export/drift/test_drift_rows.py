@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from lightning_posttrain.export.functional.drift_rows import row_answer, row_confidence
+from lightning_posttrain.export.drift.rows import row_answer, row_confidence
 
 
 def slow_log_odds(probabilities):

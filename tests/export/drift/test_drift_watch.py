@@ -13,10 +13,10 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 
-from lightning_posttrain.export.drift_reference import DriftReference, DriftReferenceBuilder
-from lightning_posttrain.export.drift_watch import DriftWatch
-from lightning_posttrain.export.functional.drift import estimated_accuracy, limit, psi
-from lightning_posttrain.export.functional.drift_rows import row_confidence
+from lightning_posttrain.export.drift.functional import estimated_accuracy, limit, psi
+from lightning_posttrain.export.drift.reference import DriftReference, DriftReferenceBuilder
+from lightning_posttrain.export.drift.rows import row_confidence
+from lightning_posttrain.export.drift.watch import DriftWatch
 from tests.export.drift.models import MODELS, classes, labels, pictures, withheld
 
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from lightning_posttrain.export.drift_reference import DriftReference
-from lightning_posttrain.export.drift_watch import DriftWatch
+from lightning_posttrain.export.drift.reference import DriftReference
+from lightning_posttrain.export.drift.watch import DriftWatch
 from tests.export.drift.models import MODELS
 
 

@@ -13,14 +13,14 @@ from lightning_posttrain.core.stream.ranks import worked_out_first
 from lightning_posttrain.core.stream.replay import Replay
 from lightning_posttrain.core.stream.run import run_folder
 from lightning_posttrain.core.stream.stream import EvaluationStream
-from lightning_posttrain.export.asked_call import AskedCall, asked_call
-from lightning_posttrain.export.at_fit_end import exported_at_fit_end
-from lightning_posttrain.export.context import Context
-from lightning_posttrain.export.kept_rows import KeptRows
-from lightning_posttrain.export.on_test import OnTest
-from lightning_posttrain.export.place import place_of
 from lightning_posttrain.export.result import ExportReport
-from lightning_posttrain.export.settings import Settings
+from lightning_posttrain.export.run.asked_call import AskedCall, asked_call
+from lightning_posttrain.export.run.at_fit_end import exported_at_fit_end
+from lightning_posttrain.export.run.context import Context
+from lightning_posttrain.export.run.kept_rows import KeptRows
+from lightning_posttrain.export.run.on_test import OnTest
+from lightning_posttrain.export.run.place import place_of
+from lightning_posttrain.export.run.settings import Settings
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer

@@ -8,25 +8,25 @@ from dataclasses import replace
 import numpy as np
 
 from lightning_posttrain.core.stream.evaluation import Evaluation
-from lightning_posttrain.export.asked_call import AskedCall
-from lightning_posttrain.export.context import Context
 from lightning_posttrain.export.decision import Decision
-from lightning_posttrain.export.figures import metrics_of
-from lightning_posttrain.export.fitted import fitted_for
 from lightning_posttrain.export.folder.places import beside
-from lightning_posttrain.export.judged import judged, not_run
-from lightning_posttrain.export.kept_rows import KeptRows, Piece
-from lightning_posttrain.export.making import PRECISIONS, Made, eager, made
 from lightning_posttrain.export.outputs import Outputs, Runner
 from lightning_posttrain.export.parity.margins import margins
-from lightning_posttrain.export.prepared import Prepared, decision_of, prepared
 from lightning_posttrain.export.program import Traced
 from lightning_posttrain.export.program.deployed import Deployed
-from lightning_posttrain.export.raw_inputs import arrays, raw, statistics_of
 from lightning_posttrain.export.result import ExportReport
-from lightning_posttrain.export.row_form import as_rows
-from lightning_posttrain.export.settings import Settings
-from lightning_posttrain.export.shipping import (
+from lightning_posttrain.export.run.asked_call import AskedCall
+from lightning_posttrain.export.run.context import Context
+from lightning_posttrain.export.run.figures import metrics_of
+from lightning_posttrain.export.run.fitted import fitted_for
+from lightning_posttrain.export.run.judged import judged, not_run
+from lightning_posttrain.export.run.kept_rows import KeptRows, Piece
+from lightning_posttrain.export.run.making import PRECISIONS, Made, eager, made
+from lightning_posttrain.export.run.prepared import Prepared, decision_of, prepared
+from lightning_posttrain.export.run.raw_inputs import arrays, raw, statistics_of
+from lightning_posttrain.export.run.row_form import as_rows
+from lightning_posttrain.export.run.settings import Settings
+from lightning_posttrain.export.run.shipping import (
     NOTHING_KEPT,
     DataSeen,
     about_files,
@@ -36,9 +36,9 @@ from lightning_posttrain.export.shipping import (
     with_parity,
     write_kept,
 )
+from lightning_posttrain.export.run.trial import TESTED, Trial
+from lightning_posttrain.export.run.weights import weights_of
 from lightning_posttrain.export.signature import Array
-from lightning_posttrain.export.trial import TESTED, Trial
-from lightning_posttrain.export.weights import weights_of
 
 Inputs = Mapping[str, Array]
 STAGE = "val"

@@ -11,7 +11,7 @@ from lightning_posttrain.calibration import Calibration, Calibrator, from_state
 from lightning_posttrain.classification import ClassReading
 from lightning_posttrain.core.capture.foreign import attribute
 from lightning_posttrain.core.output.result import undefined_to_none
-from lightning_posttrain.export.weights import Weights
+from lightning_posttrain.export.run.weights import Weights
 from lightning_posttrain.thresholds import DecisionThresholds
 
 if TYPE_CHECKING:

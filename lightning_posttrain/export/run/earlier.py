@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from lightning_posttrain.core.callback.fitted_on_validation import same_marks
-from lightning_posttrain.export.context import Context
 from lightning_posttrain.export.decision import Decision
-from lightning_posttrain.export.fitted import Fitted
 from lightning_posttrain.export.folder.hashes import check_folder
 from lightning_posttrain.export.manifest import MANIFEST, Manifest
-from lightning_posttrain.export.shipping import MARK
+from lightning_posttrain.export.run.context import Context
+from lightning_posttrain.export.run.fitted import Fitted
+from lightning_posttrain.export.run.shipping import MARK
 
 
 def earlier(run: Context, mark: list[float], decision: Decision, fitted: Fitted) -> Manifest | None:

@@ -15,19 +15,19 @@ from lightning_posttrain.core.callback.from_lightning import rank_zero_info
 from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.core.stream.ranks import worked_out_first
 from lightning_posttrain.core.stream.replay import Replay
-from lightning_posttrain.export.asked_call import AskedCall, asked_call
-from lightning_posttrain.export.context import Context
-from lightning_posttrain.export.figures import metrics_of
-from lightning_posttrain.export.kept_rows import taken
-from lightning_posttrain.export.making import PRECISIONS
 from lightning_posttrain.export.parity.tolerance import Precision
-from lightning_posttrain.export.raw_inputs import arrays, raw, statistics_of
 from lightning_posttrain.export.result import ExportReport
-from lightning_posttrain.export.settings import Settings
-from lightning_posttrain.export.shipping import DataSeen
+from lightning_posttrain.export.run.asked_call import AskedCall, asked_call
+from lightning_posttrain.export.run.context import Context
+from lightning_posttrain.export.run.figures import metrics_of
+from lightning_posttrain.export.run.kept_rows import taken
+from lightning_posttrain.export.run.making import PRECISIONS
+from lightning_posttrain.export.run.raw_inputs import arrays, raw, statistics_of
+from lightning_posttrain.export.run.settings import Settings
+from lightning_posttrain.export.run.shipping import DataSeen
+from lightning_posttrain.export.run.subject import Subject, subject_of
+from lightning_posttrain.export.run.trial import Trial
 from lightning_posttrain.export.signature import Array
-from lightning_posttrain.export.subject import Subject, subject_of
-from lightning_posttrain.export.trial import Trial
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer

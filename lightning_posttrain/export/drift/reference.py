@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_posttrain.export.decision import Task
-from lightning_posttrain.export.functional.drift import accuracy_threshold, log_odds_edges, pooled
-from lightning_posttrain.export.functional.drift_rows import NO_ANSWER, row_answer, row_confidence
+from lightning_posttrain.export.drift.functional import accuracy_threshold, log_odds_edges, pooled
+from lightning_posttrain.export.drift.rows import NO_ANSWER, row_answer, row_confidence
 
 Array = NDArray[Any]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lightning_posttrain.classification import ClassReading
 from lightning_posttrain.export.folder.places import check_place, tidy
-from lightning_posttrain.export.settings import Settings
+from lightning_posttrain.export.run.settings import Settings
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer

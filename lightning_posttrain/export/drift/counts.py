@@ -8,9 +8,9 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_posttrain.export.drift_reference import DriftReference
-from lightning_posttrain.export.functional.drift import Comparison, compare
-from lightning_posttrain.export.functional.drift_rows import NO_ANSWER
+from lightning_posttrain.export.drift.functional import Comparison, compare
+from lightning_posttrain.export.drift.reference import DriftReference
+from lightning_posttrain.export.drift.rows import NO_ANSWER
 
 Array = NDArray[Any]
 

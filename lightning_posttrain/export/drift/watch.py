@@ -7,10 +7,10 @@ from typing import Any, final
 
 from numpy.typing import NDArray
 
-from lightning_posttrain.export.drift_counts import DriftCounts, DriftFindings
-from lightning_posttrain.export.drift_reference import LEAST_ROWS, DriftReference
-from lightning_posttrain.export.functional.drift import WORTH_SAYING
-from lightning_posttrain.export.functional.drift_rows import row_answer, row_confidence
+from lightning_posttrain.export.drift.counts import DriftCounts, DriftFindings
+from lightning_posttrain.export.drift.functional import WORTH_SAYING
+from lightning_posttrain.export.drift.reference import LEAST_ROWS, DriftReference
+from lightning_posttrain.export.drift.rows import row_answer, row_confidence
 
 Array = NDArray[Any]
 

@@ -19,15 +19,15 @@ import torch
 
 from lightning_posttrain.__about__ import __version__
 from lightning_posttrain.core.callback.fitted_on_validation import mark_of
-from lightning_posttrain.export.context import Context
 from lightning_posttrain.export.decision import Decision
 from lightning_posttrain.export.folder.places import check_place
 from lightning_posttrain.export.folder.writing import write_folder
 from lightning_posttrain.export.formats import FORMATS
 from lightning_posttrain.export.manifest import Manifest
-from lightning_posttrain.export.prepared import Prepared
 from lightning_posttrain.export.program import Traced
 from lightning_posttrain.export.result import FormatParity
+from lightning_posttrain.export.run.context import Context
+from lightning_posttrain.export.run.prepared import Prepared
 from lightning_posttrain.export.signature import Array, Signature
 
 PACKAGES = ("torch", "lightning", "onnx", "onnxscript", "onnxruntime")

@@ -14,13 +14,13 @@ from lightning_posttrain.classification import ScoreKind, Task
 from lightning_posttrain.core.capture.batch_parts import Path
 from lightning_posttrain.core.capture.call_again import CallAgain
 from lightning_posttrain.core.capture.call_source import CallSource
-from lightning_posttrain.export.asked_call import AskedCall
 from lightning_posttrain.export.decision import Decision
-from lightning_posttrain.export.fitted import Fitted
 from lightning_posttrain.export.program.deployed import Deployed
 from lightning_posttrain.export.program.entry import Entry, entry_by, entry_of
-from lightning_posttrain.export.settings import Settings
-from lightning_posttrain.export.weights import Weights
+from lightning_posttrain.export.run.asked_call import AskedCall
+from lightning_posttrain.export.run.fitted import Fitted
+from lightning_posttrain.export.run.settings import Settings
+from lightning_posttrain.export.run.weights import Weights
 
 
 @dataclass(frozen=True, eq=False)

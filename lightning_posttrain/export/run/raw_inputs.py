@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_posttrain.export.settings import Settings
+from lightning_posttrain.export.run.settings import Settings
 from lightning_posttrain.export.signature import Array
 
 OUTSIDE = 0.02

@@ -10,12 +10,12 @@ import numpy as np
 from lightning_posttrain.classification import ClassificationMetrics, EvalBatch
 from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.export.decision import Decision
-from lightning_posttrain.export.drift_reference import LEAST_ROWS, DriftReferenceBuilder
-from lightning_posttrain.export.figures import Figures
+from lightning_posttrain.export.drift.reference import LEAST_ROWS, DriftReferenceBuilder
 from lightning_posttrain.export.outputs import Outputs, Runner
 from lightning_posttrain.export.parity.sums import ParitySums
 from lightning_posttrain.export.parity.tolerance import Precision
-from lightning_posttrain.export.row_form import as_rows, by_sample, scored
+from lightning_posttrain.export.run.figures import Figures
+from lightning_posttrain.export.run.row_form import as_rows, by_sample, scored
 from lightning_posttrain.export.signature import Array
 
 if TYPE_CHECKING:

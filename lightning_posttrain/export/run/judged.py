@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from lightning_posttrain.export.formats import FORMATS, onnx_named
-from lightning_posttrain.export.making import PRECISIONS, Made, eager
 from lightning_posttrain.export.outputs import Outputs
 from lightning_posttrain.export.parity.apart import first_apart_in_onnx, first_apart_in_program
 from lightning_posttrain.export.parity.batches import check_batches
@@ -20,8 +19,9 @@ from lightning_posttrain.export.parity.latency import latencies
 from lightning_posttrain.export.parity.sums import ParitySums
 from lightning_posttrain.export.parity.tolerance import Precision, Tolerance, eager_noise
 from lightning_posttrain.export.result import FormatParity, Timed
+from lightning_posttrain.export.run.making import PRECISIONS, Made, eager
+from lightning_posttrain.export.run.trial import TESTED, Trial
 from lightning_posttrain.export.signature import Array
-from lightning_posttrain.export.trial import TESTED, Trial
 
 PREFIX = "network.root."
 """Of the names that the user's modules have in what is shipped."""

@@ -13,8 +13,8 @@ from lightning_posttrain.export.formats import FORMATS
 from lightning_posttrain.export.formats.base import CalibrationRows
 from lightning_posttrain.export.outputs import Outputs, Runner
 from lightning_posttrain.export.parity.tolerance import Precision
-from lightning_posttrain.export.prepared import Prepared
 from lightning_posttrain.export.program import CannotExportError, Traced, suspicions, traced
+from lightning_posttrain.export.run.prepared import Prepared
 from lightning_posttrain.export.signature import Array, Signature
 
 PRECISIONS: Mapping[str, Precision] = {"int8": "int8"}

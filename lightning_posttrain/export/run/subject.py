@@ -16,27 +16,27 @@ from lightning_posttrain.classification import EvalBatch
 from lightning_posttrain.core.callback.fitted_on_validation import mark_of
 from lightning_posttrain.core.capture import batch_parts
 from lightning_posttrain.core.stream.evaluation import Evaluation
-from lightning_posttrain.export.asked_call import AskedCall, probabilities_of
-from lightning_posttrain.export.at_fit_end import asked_with_margins, uncalibrated
-from lightning_posttrain.export.context import Context
 from lightning_posttrain.export.decision import Decision
-from lightning_posttrain.export.earlier import earlier
-from lightning_posttrain.export.fitted import fitted_for
 from lightning_posttrain.export.folder.places import beside
 from lightning_posttrain.export.folder.writing import update_manifest
 from lightning_posttrain.export.formats import FORMATS
-from lightning_posttrain.export.judged import judged, judged_again, paired
-from lightning_posttrain.export.making import Made, eager, made
 from lightning_posttrain.export.manifest import Manifest
 from lightning_posttrain.export.outputs import Outputs, Runner
 from lightning_posttrain.export.parity.margins import margins
 from lightning_posttrain.export.parity.tolerance import Precision
-from lightning_posttrain.export.prepared import Prepared, decision_of, head_of, prepared
 from lightning_posttrain.export.program.deployed import Deployed
 from lightning_posttrain.export.program.entry import entry_by, entry_of
-from lightning_posttrain.export.raw_inputs import raw
 from lightning_posttrain.export.result import ExportReport, FormatParity
-from lightning_posttrain.export.shipping import (
+from lightning_posttrain.export.run.asked_call import AskedCall, probabilities_of
+from lightning_posttrain.export.run.at_fit_end import asked_with_margins, uncalibrated
+from lightning_posttrain.export.run.context import Context
+from lightning_posttrain.export.run.earlier import earlier
+from lightning_posttrain.export.run.fitted import fitted_for
+from lightning_posttrain.export.run.judged import judged, judged_again, paired
+from lightning_posttrain.export.run.making import Made, eager, made
+from lightning_posttrain.export.run.prepared import Prepared, decision_of, head_of, prepared
+from lightning_posttrain.export.run.raw_inputs import raw
+from lightning_posttrain.export.run.shipping import (
     NOTHING_KEPT,
     DataSeen,
     about_files,
@@ -47,10 +47,10 @@ from lightning_posttrain.export.shipping import (
     withdraw,
     write_kept,
 )
+from lightning_posttrain.export.run.trial import TESTED as OF_THE_MODULE
+from lightning_posttrain.export.run.trial import Trial
+from lightning_posttrain.export.run.weights import TESTED, Weights, weights_of
 from lightning_posttrain.export.signature import Array
-from lightning_posttrain.export.trial import TESTED as OF_THE_MODULE
-from lightning_posttrain.export.trial import Trial
-from lightning_posttrain.export.weights import TESTED, Weights, weights_of
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule
