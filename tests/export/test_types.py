@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_posttrain.export.decision import Decision
+from lightning_posttrain.classification import tasks
+from lightning_posttrain.export.decision import TASKS, Decision, Task
 from lightning_posttrain.export.manifest import MANIFEST, Manifest
 from lightning_posttrain.export.signature import MOST_ROWS, Signature, TensorSpec
 from tests.export.folders import NAMES, manifest
@@ -31,6 +32,10 @@ OUTPUTS = (TensorSpec("probabilities", "float32", (None, 3)), TensorSpec("decisi
 def test_a_tensor_that_is_none_is_refused(parts, said):
     with pytest.raises(ValueError, match=said):
         TensorSpec(*parts)
+
+
+def test_the_tasks_of_an_export_are_those_of_a_classifier():
+    assert (Task, TASKS) == (tasks.Task, tasks.TASKS)
 
 
 def test_words_of_a_tensor_are_as_people_write_them():
