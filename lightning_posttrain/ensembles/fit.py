@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from lightning_posttrain.core.output.first_line import first_line
 from lightning_posttrain.core.output.whole import whole
 from lightning_posttrain.ensembles.functional.combination import Combination
 
@@ -164,10 +165,9 @@ class EnsembleFit:
         try:
             return replace(cls.from_state(torch.load(path, weights_only=True, map_location="cpu")), folder=folder)
         except (ValueError, KeyError, TypeError, RuntimeError, OSError, EOFError, UnpicklingError) as error:
-            reason = (str(error).splitlines() or [""])[0][:120]
             raise ValueError(
-                f"{path} cannot be read as the fit of an ensemble ({type(error).__name__}: {reason}). Move it away: "
-                "test reports plain means then, and validate fits anew."
+                f"{path} cannot be read as the fit of an ensemble ({type(error).__name__}: {first_line(error)}). "
+                "Move it away: test reports plain means then, and validate fits anew."
             ) from error
 
 

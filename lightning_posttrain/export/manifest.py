@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -87,6 +87,13 @@ class Manifest:
                 raise ValueError(f"`{name}` is {value!r}, wanted values by name.")
         for name, about in self.files.items():
             _check_file(name, about)
+
+    def figures(self) -> Iterator[tuple[str, str, Plain]]:
+        """Stage, name and ``{"value", "low", "high"}`` of each figure that is defined."""
+        for stage, measured in self.metrics.items():
+            for name, figure in measured.items() if isinstance(measured, Mapping) else ():
+                if isinstance(figure, Mapping) and figure.get("value") is not None:
+                    yield stage, name, figure
 
     def to_json(self) -> str:
         """The content of ``manifest.json``: its parts, and a SHA-256 of them; a number that is not finite is null."""

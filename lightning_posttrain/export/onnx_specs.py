@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from lightning_posttrain.export.folder.running import onnxruntime
 from lightning_posttrain.export.signature import Signature, TensorSpec
 
 _TYPES = {"float": "float32", "double": "float64"}
@@ -20,11 +21,7 @@ def onnx_signature(file: Path) -> Signature:
         ValueError: a tensor has no free batch.
         ImportError: onnxruntime is not installed.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ImportError("ONNX files need onnxruntime: pip install 'lightning-posttrain[serve]'") from error
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    session = onnxruntime().InferenceSession(str(file), providers=["CPUExecutionProvider"])
     return Signature(tuple(map(_spec, session.get_inputs())), tuple(map(_spec, session.get_outputs())))
 
 

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from lightning_posttrain.core.output.first_line import first_line
 from lightning_posttrain.ensembles.members.weights import Mark, fitted, live_tensors, mark, plain, some_of
 
 __all__ = ["Kind", "Mark", "MemberState", "mark", "module_member", "read_members", "with_names"]
@@ -104,8 +105,9 @@ def _loaded(file: Path) -> Any:
 
 
 def _broken(file: Path, error: Exception) -> str:
-    reason = (str(error).splitlines() or [""])[0][:120]
-    return f"`members`: {file} cannot be read as a checkpoint ({type(error).__name__}: {reason}). {LEAVE_OUT}"
+    return (
+        f"`members`: {file} cannot be read as a checkpoint ({type(error).__name__}: {first_line(error)}). {LEAVE_OUT}"
+    )
 
 
 def _weights(saved: Mapping[str, Any]) -> Iterator[tuple[Kind, Mapping[str, Any]]]:

@@ -39,14 +39,6 @@ def card(manifest: Manifest) -> str:
     return "\n".join(front) + "\n\n" + "\n\n".join(part for part in parts if part) + "\n"
 
 
-def figures(manifest: Manifest) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """Stage, name and ``{"value", "low", "high"}`` of each figure."""
-    for stage, measured in manifest.metrics.items():
-        for name, figure in measured.items() if isinstance(measured, Mapping) else ():
-            if isinstance(figure, Mapping) and figure.get("value") is not None:
-                yield stage, name, figure
-
-
 def _front(manifest: Manifest) -> dict[str, Any]:
     tag = pipeline_tag(manifest.signature, manifest.decision)
     front: dict[str, Any] = {"library_name": "lightning-posttrain"}
@@ -66,7 +58,7 @@ def _has(manifest: Manifest, ending: str) -> bool:
 
 def _results(manifest: Manifest, task: str) -> Iterator[dict[str, Any]]:
     by_stage: dict[str, list[dict[str, Any]]] = {}
-    for stage, name, figure in figures(manifest):
+    for stage, name, figure in manifest.figures():
         measured = {"type": name, "value": figure["value"], "name": name, "verified": False}
         by_stage.setdefault(stage, []).append(measured)
     for stage, measured_there in by_stage.items():
@@ -142,7 +134,7 @@ def _classes(manifest: Manifest) -> str:
 def _metrics(manifest: Manifest) -> str:
     rows = [
         [stage, name, figure["value"], _interval(figure), _number(manifest, stage)]
-        for stage, name, figure in figures(manifest)
+        for stage, name, figure in manifest.figures()
     ]
     if not rows:
         return "## Figures\n\nIt was not tested: no figure is known of these weights."

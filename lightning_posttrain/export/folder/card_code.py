@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from lightning_posttrain.export.folder.running import FILES
+from lightning_posttrain.export.folder.running import FILES, INSTALL
 from lightning_posttrain.export.manifest import Manifest
 from lightning_posttrain.export.signature import TensorSpec
-
-_INSTALL = "pip install 'lightning-posttrain[export]'"
 
 
 def loading(manifest: Manifest) -> str:
@@ -32,7 +30,7 @@ def loading(manifest: Manifest) -> str:
     ]
     return "\n\n".join(
         [
-            f"In this folder, with `{_INSTALL}`:",
+            f"In this folder, with `{INSTALL}`:",
             _fenced("python", with_us),
             "With onnxruntime alone:",
             _fenced("python", alone),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from lightning_posttrain.core.output.columns import in_columns
-from lightning_posttrain.export.folder.agreement import Agreement
+from lightning_posttrain.export.parity.counts import ParityCounts
 
 
 @final
@@ -17,13 +17,13 @@ class FormatCheck:
 
     Args:
         format: its name.
-        agreement: with what it was compared with.
+        counts: its answers beside those that it was compared with; no rows where there is nothing to compare with.
         figures: ``accuracy`` and ``log_loss``, where the data have targets.
         ok: whether it is close enough.
     """
 
     format: str
-    agreement: Agreement
+    counts: ParityCounts
     figures: Mapping[str, float]
     ok: bool
 
@@ -66,16 +66,17 @@ def _lines(report: CheckReport) -> Iterator[str]:
     said = [column for column in zip(head, *rows, strict=True) if any(column[1:])]
     yield from in_columns(list(zip(*said, strict=True)))
     yield from report.left_out
-    if not any(found.agreement.rows for found in report.formats):
+    if not any(found.counts.rows for found in report.formats):
         yield "nothing to compare with: give `probabilities` and `decision` in the data"
 
 
 def _compared(report: CheckReport, found: FormatCheck) -> list[str]:
-    sums = found.agreement
-    if not sums.rows:
+    counts = found.counts
+    if not counts.rows:
         return [found.format, "", "", ""]
-    largest = f"{sums.largest:.2g}" if sums.probabilities else ""
-    flipped = f"{sums.flips:,} of {sums.decisions:,}" if sums.decisions else ""
+    largest = f"{counts.largest:.2g}" if counts.values else ""
+    flipped = f"{counts.flips:,} of {counts.decisions:,}" if counts.decisions else ""
+    flipped += ", ties" if counts.flips and not counts.no_ties else ""
     return [found.format, " and ".join(report.against), largest, flipped]
 
 
@@ -92,4 +93,4 @@ def _tested(figure: Mapping[str, Any] | None) -> str:
 
 
 def _ok(found: FormatCheck) -> str:
-    return ("ok" if found.ok else "NOT THE SAME") if found.agreement.rows else "runs"
+    return ("ok" if found.ok else "NOT THE SAME") if found.counts.rows else "runs"

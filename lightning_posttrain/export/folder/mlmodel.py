@@ -7,7 +7,6 @@ import json
 from lightning_posttrain.export.folder.markup import yaml_lines
 from lightning_posttrain.export.folder.running import FILES
 from lightning_posttrain.export.manifest import Manifest
-from lightning_posttrain.export.signature import TensorSpec
 
 MLMODEL = "MLmodel"
 
@@ -21,7 +20,7 @@ def mlmodel(manifest: Manifest) -> str:
     Args:
         manifest: of a folder with ``model.onnx``.
     """
-    signature = manifest.signature
+    signature = manifest.signature.to_dict()
     content = {
         "flavors": {
             "onnx": {
@@ -36,14 +35,13 @@ def mlmodel(manifest: Manifest) -> str:
             },
         },
         "signature": {
-            "inputs": json.dumps([_column(spec) for spec in signature.inputs]),
-            "outputs": json.dumps([_column(spec) for spec in signature.outputs]),
+            "inputs": json.dumps([_column(**spec) for spec in signature["inputs"]]),
+            "outputs": json.dumps([_column(**spec) for spec in signature["outputs"]]),
         },
         "utc_time_created": manifest.created,
     }
     return "\n".join([*yaml_lines(content), ""])
 
 
-def _column(spec: TensorSpec) -> dict[str, object]:
-    shape = [-1 if size is None else size for size in spec.shape]
-    return {"name": spec.name, "type": "tensor", "tensor-spec": {"dtype": spec.dtype, "shape": shape}}
+def _column(name: str, **tensor: object) -> dict[str, object]:
+    return {"name": name, "type": "tensor", "tensor-spec": tensor}

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from lightning_posttrain.core.output.first_line import first_line
 from lightning_posttrain.export.folder.pt2 import load_program
 from lightning_posttrain.export.outputs import Outputs, Runner
 from lightning_posttrain.export.signature import DECISION, PROBABILITIES, Array, Signature
@@ -50,7 +51,7 @@ def opened(
 
 
 def _session(path: Path, signature: Signature, threads: int, providers: Sequence[Any] | None) -> Runner:
-    runtime = _onnxruntime()
+    runtime = onnxruntime()
     wanted = list(providers or ["CPUExecutionProvider"])
     named = [each if isinstance(each, str) else each[0] for each in wanted]
     if missing := set(named) - set(runtime.get_available_providers()):
@@ -62,7 +63,7 @@ def _session(path: Path, signature: Signature, threads: int, providers: Sequence
     try:
         session = runtime.InferenceSession(str(path), options, providers=wanted)
     except Exception as error:
-        said = _first_line(error)
+        said = first_line(error, most=500)
         raise ValueError(f"'{path.name}' cannot be opened by onnxruntime {runtime.__version__}: {said}") from error
     _check_names(
         path, [each.name for each in session.get_inputs()], [each.name for each in session.get_outputs()], signature
@@ -74,7 +75,12 @@ def _session(path: Path, signature: Signature, threads: int, providers: Sequence
     return _in_words(path, run)
 
 
-def _onnxruntime() -> Any:
+def onnxruntime() -> Any:
+    """The package.
+
+    Raises:
+        ImportError: it is not installed.
+    """
     try:
         import onnxruntime
     except ImportError as error:
@@ -128,10 +134,6 @@ def _in_words(path: Path, run: Callable[[Mapping[str, Array]], Outputs]) -> Runn
             return run(rows)
         except Exception as error:
             given = ", ".join(f"'{name}' {array.dtype} {array.shape}" for name, array in rows.items())
-            raise RuntimeError(f"'{path.name}' failed on {given}: {_first_line(error)}") from error
+            raise RuntimeError(f"'{path.name}' failed on {given}: {first_line(error, most=500)}") from error
 
     return running
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:500]

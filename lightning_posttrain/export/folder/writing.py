@@ -69,7 +69,7 @@ def update_manifest(folder: str | Path, change: Callable[[Manifest], Manifest]) 
     before = check_folder(folder)
     edited = CARD in before.files and about(folder / CARD) != dict(before.files[CARD])
     with beside(folder) as work:
-        shutil.copytree(folder, work, copy_function=_linked, symlinks=True, dirs_exist_ok=True)
+        shutil.copytree(folder, work, copy_function=second_name, symlinks=True, dirs_exist_ok=True)
         whole = replace(change(before), files=before.files)
         if not edited:
             whole = _with_card(work, whole)
@@ -107,7 +107,7 @@ def _write(path: Path, text: str) -> None:
     path.write_bytes(text.encode("utf-8", errors="replace"))
 
 
-def _linked(source: str, target: str) -> None:
+def second_name(source: str | Path, target: str | Path) -> None:
     """A second name for a file, or a copy where the file system has none."""
     try:
         os.link(source, target, follow_symlinks=False)

@@ -8,8 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, final
 
+from lightning_posttrain.core.output.first_line import first_line
+from lightning_posttrain.export.folder.running import FILES
 from lightning_posttrain.export.formats.base import CalibrationRows, Format
-from lightning_posttrain.export.formats.onnx_file import INSTALL, finished, onnx_named, onnx_opened, parsed
+from lightning_posttrain.export.formats.onnx_file import WITH_EXTRA, finished, onnx_named, onnx_opened, parsed
 from lightning_posttrain.export.outputs import Runner
 from lightning_posttrain.export.program import CannotExportError, Traced
 from lightning_posttrain.export.program.quiet import quiet
@@ -29,7 +31,7 @@ class Int8(Format):
     """
 
     name = "int8"
-    files = ("model.int8.onnx",)
+    files = (FILES["int8"],)
 
     def write(
         self, traced: Traced, folder: Path, manifest_text: str, calibration_rows: CalibrationRows | None = None
@@ -67,7 +69,7 @@ def _quantised(content: bytes, beside: Path, rows: CalibrationRows | None) -> An
     try:
         from onnxruntime.quantization import QuantFormat, quant_pre_process, quantize_dynamic, quantize_static
     except ImportError as error:
-        raise CannotExportError("format 'int8' needs onnx and onnxruntime", INSTALL) from error
+        raise CannotExportError("format 'int8' needs onnx and onnxruntime", WITH_EXTRA) from error
     named, ready, made = (beside / f"{name}.onnx" for name in ("named", "ready", "int8"))
     try:
         named.write_bytes(content)
@@ -84,7 +86,7 @@ def _quantised(content: bytes, beside: Path, rows: CalibrationRows | None) -> An
     except CannotExportError:
         raise
     except Exception as error:
-        said = f"onnxruntime cannot quantise the model: {type(error).__name__}: {str(error)[:200]}"
+        said = f"onnxruntime cannot quantise the model: {type(error).__name__}: {first_line(error, most=200)}"
         raise CannotExportError(said, "Use format 'onnx'.") from error
     return parsed(made.read_bytes())
 

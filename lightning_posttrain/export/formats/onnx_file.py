@@ -10,14 +10,15 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from lightning_posttrain.export.folder.running import Running, opened
+from lightning_posttrain.core.output.first_line import first_line
+from lightning_posttrain.export.folder.running import FILES, INSTALL, Running, opened
 from lightning_posttrain.export.formats.base import CalibrationRows, Format
 from lightning_posttrain.export.outputs import Runner
 from lightning_posttrain.export.program import CannotExportError, Traced
 from lightning_posttrain.export.program.quiet import quiet
 from lightning_posttrain.export.signature import DECISION, PROBABILITIES, Signature
 
-INSTALL = "Install what it needs: pip install 'lightning-posttrain[export]'."
+WITH_EXTRA = f"Install what it needs: {INSTALL}."
 WIDER = (
     "Leave half precision out of the network's forward, as torch.autocast, where it has that; else use format 'pt2'."
 )
@@ -33,7 +34,7 @@ class Onnx(Format):
     """
 
     name = "onnx"
-    files = ("model.onnx",)
+    files = (FILES["onnx"],)
 
     def write(
         self,
@@ -64,7 +65,7 @@ def onnx_opened(folder: Path, kind: Running, signature: Signature, threads: int)
     try:
         return opened(folder, kind, signature, threads=threads)
     except ImportError as error:
-        raise CannotExportError("an ONNX file is run by onnxruntime, which is missing", INSTALL) from error
+        raise CannotExportError("an ONNX file is run by onnxruntime, which is missing", WITH_EXTRA) from error
     except ValueError as error:
         raise CannotExportError(str(error)[:300], WIDER) from error
 
@@ -93,7 +94,7 @@ def _converted(traced: Traced) -> bytes:
             )  # fmt: skip
             model = made.model_proto
     except ImportError as error:
-        raise CannotExportError(f"ONNX needs a package that is missing: {error.name}", INSTALL) from error
+        raise CannotExportError(f"ONNX needs a package that is missing: {error.name}", WITH_EXTRA) from error
     except Exception as error:
         raise _refusal(error) from error
     _name_dimensions(model, traced)
@@ -113,8 +114,9 @@ def _refusal(error: Exception) -> CannotExportError:
     told = re.search(r"No ONNX function found for.*?'?aten[.:]+([\w.]+)", _whole(error))
     if told:
         return CannotExportError(f"ONNX has no operation for torch's {told.group(1)}", OTHER)
-    line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return CannotExportError(f"the trace cannot be made ONNX: {type(error).__name__}: {line.strip()[:200]}", OTHER)
+    return CannotExportError(
+        f"the trace cannot be made ONNX: {type(error).__name__}: {first_line(error, most=200)}", OTHER
+    )
 
 
 def _whole(error: BaseException | None) -> str:

@@ -7,7 +7,7 @@ from typing import final
 
 import torch
 
-from lightning_posttrain.export.folder.running import opened
+from lightning_posttrain.export.folder.running import FILES, opened
 from lightning_posttrain.export.formats.base import CalibrationRows, Format
 from lightning_posttrain.export.manifest import MANIFEST
 from lightning_posttrain.export.outputs import Runner
@@ -21,7 +21,7 @@ class Pt2(Format):
     """What ``torch.export.load`` takes, without examples and pickles; the manifest is in it."""
 
     name = "pt2"
-    files = ("model.pt2",)
+    files = (FILES["pt2"],)
 
     def write(
         self,

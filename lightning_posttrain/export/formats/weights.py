@@ -8,7 +8,7 @@ from typing import final
 from torch import nn
 
 from lightning_posttrain.export.formats.base import CalibrationRows, Format
-from lightning_posttrain.export.formats.onnx_file import INSTALL
+from lightning_posttrain.export.formats.onnx_file import WITH_EXTRA
 from lightning_posttrain.export.program import CannotExportError, Entry, Traced
 from lightning_posttrain.export.signature import Signature
 
@@ -34,7 +34,7 @@ class Weights(Format):
         try:
             from safetensors.torch import save_model
         except ImportError as error:
-            raise CannotExportError("format 'safetensors' needs its package", INSTALL) from error
+            raise CannotExportError("format 'safetensors' needs its package", WITH_EXTRA) from error
         try:
             save_model(own_module(traced), str(folder / self.files[0]), {"format": "pt", "manifest": manifest_text})
         except (AttributeError, TypeError, ValueError) as error:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lightning_posttrain.export.parity.difference import largest_difference
 from lightning_posttrain.export.signature import Array
 
 if TYPE_CHECKING:
@@ -222,9 +223,5 @@ def _relative(value: Array | None, candidates: list[Array]) -> float | None:
 
 
 def _distance(value: Array, wanted: Array) -> float:
-    have, want = value.astype(np.float64), wanted.astype(np.float64)
-    same = (have == want) | (np.isnan(have) & np.isnan(want))
-    with np.errstate(invalid="ignore"):
-        apart = np.where(same, 0.0, np.abs(have - want)).max()
-    scale = np.abs(want[np.isfinite(want)]).max(initial=0.0)
-    return float(apart / (scale or 1.0))
+    scale = float(np.abs(wanted[np.isfinite(wanted)]).max(initial=0.0))
+    return largest_difference(value, wanted) / (scale or 1.0)

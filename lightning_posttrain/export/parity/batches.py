@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from lightning_posttrain.core.output.first_line import first_line
 from lightning_posttrain.export.outputs import Outputs, Runner
+from lightning_posttrain.export.parity.difference import largest_difference
 from lightning_posttrain.export.signature import Array
 
 SIZES = (1, 2, 7, 64)
@@ -44,7 +46,7 @@ def check_batches(
         try:
             found[size] = _answers(runner, repeated, size, reference)
         except Exception as error:  # whatever a runtime raises is the finding
-            failed[size] = _short(error)
+            failed[size] = first_line(error)
     if not found:
         return (f"it does not run: {next(iter(failed.values()))}",)
     if failed:
@@ -65,7 +67,7 @@ def _answers(runner: Runner, rows: Mapping[str, Array], size: int, reference: Ou
 
 def _by_size(found: Mapping[int, Array], allowed: float) -> list[str]:
     most = max(found)
-    apart = {size: _apart(found[most][: len(some)], some) for size, some in found.items() if size != most}
+    apart = {size: largest_difference(found[most][: len(some)], some) for size, some in found.items() if size != most}
     return [
         f"rows influence each other: at batch size {size} a probability differs by {value:.2g} from batch size {most}. "
         "Let no layer compute over the batch, as a batch norm in training mode does"
@@ -76,22 +78,11 @@ def _by_size(found: Mapping[int, Array], allowed: float) -> list[str]:
 
 def _by_order(runner: Runner, rows: Mapping[str, Array], wanted: Array, allowed: float) -> list[str]:
     order = np.random.default_rng(_SEED).permutation(len(wanted))
-    value = _apart(wanted[order], runner({name: array[order] for name, array in rows.items()}).probabilities)
+    found = runner({name: array[order] for name, array in rows.items()}).probabilities
+    value = largest_difference(wanted[order], found)
     if value <= allowed:
         return []
     return [
         f"rows influence each other: in another order a probability differs by {value:.2g}. Let no layer use the place "
         "of a row in its batch"
     ]
-
-
-def _apart(one: Array, other: Array) -> float:
-    same = (one == other) | (np.isnan(one) & np.isnan(other))
-    return float(np.where(same, 0.0, np.abs(one.astype(np.float64) - other)).max(initial=0.0))
-
-
-def _short(error: Exception, most: int = 160) -> str:
-    """The first line of an error that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    first = lines[0].rstrip(".") if lines else type(error).__name__
-    return first if len(first) <= most else f"{first[: most - 1]}…"

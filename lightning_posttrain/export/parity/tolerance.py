@@ -10,6 +10,7 @@ from typing import Literal, final, get_args
 import numpy as np
 
 from lightning_posttrain.export.outputs import Runner
+from lightning_posttrain.export.parity.difference import largest_difference
 from lightning_posttrain.export.signature import Array
 
 Precision = Literal["float32", "half", "int8"]
@@ -92,5 +93,4 @@ def eager_noise(runner: Runner, rows: Mapping[str, Array]) -> float:
         runner({name: array[n : n + 1] for name, array in some.items()}).probabilities for n in range(len(together))
     ]
     alone = np.concatenate(each)
-    same = (together == alone) | (np.isnan(together) & np.isnan(alone))
-    return float(np.where(same, 0.0, np.abs(together.astype(np.float64) - alone)).max(initial=0.0))
+    return largest_difference(together, alone)

@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from lightning_posttrain.core.output.first_line import first_line
+
 OURS = Path(__file__).parents[2].name
 SEPARATE = "Take it out of the network's forward, or pass forward_fn=lambda module, inputs: ... that does without it."
 
@@ -87,7 +89,7 @@ def refusal(error: BaseException, doing: str = "the network cannot be exported")
     for is_it, reason, cure in _KNOWN:
         if is_it(said, called):
             return CannotExportError(f"{reason}{place}", cure)
-    return CannotExportError(f"{doing}: {_first_line(said)}{place}", SEPARATE)
+    return CannotExportError(f"{doing}: {first_line(said, most=200)}{place}", SEPARATE)
 
 
 def check_can_be_exported(module: nn.Module) -> None:
@@ -125,15 +127,10 @@ def _place(error: BaseException) -> str:
     if not own:
         return ""
     last = own[-1]
-    return f" ({Path(last.filename).name}, line {last.lineno}: `{_first_line(last.line or '', 80)}`)"
+    return f" ({Path(last.filename).name}, line {last.lineno}: `{first_line(last.line or '', 80)}`)"
 
 
 def _forwards(error: BaseException) -> set[str]:
     """Names of the functions that a forward went through."""
     names = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
     return set(names[names.index("forward") :]) if "forward" in names else set()
-
-
-def _first_line(said: str, width: int = 200) -> str:
-    line = next((line.strip() for line in said.splitlines() if line.strip()), said)
-    return line if len(line) <= width else f"{line[: width - 3]}..."

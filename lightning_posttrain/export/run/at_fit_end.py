@@ -36,7 +36,7 @@ from lightning_posttrain.export.run.shipping import (
     with_parity,
     write_kept,
 )
-from lightning_posttrain.export.run.trial import TESTED, Trial
+from lightning_posttrain.export.run.trial import EAGER, Trial
 from lightning_posttrain.export.run.weights import weights_of
 from lightning_posttrain.export.signature import Array
 
@@ -96,7 +96,7 @@ def _compared_and_written(
         formats = judged(files, trial, stage=STAGE, rows=alike(rows), metrics=figures)
         manifest = manifest_of(run.model_name, files.signature, shipped.decision, weights_facts(run, shipped))
         manifest = with_parity(
-            manifest, formats, stage=STAGE, metrics=figures_with_intervals(reports.get(TESTED)), data=seen,
+            manifest, formats, stage=STAGE, metrics=figures_with_intervals(reports.get(EAGER)), data=seen,
             statistics=inputs, reference=trial.drift_reference(),
         )  # fmt: skip
         wrote = write_kept(run.place, manifest, formats, files.folder)

@@ -20,14 +20,13 @@ from lightning_posttrain.export.parity.sums import ParitySums
 from lightning_posttrain.export.parity.tolerance import Precision, Tolerance, eager_noise
 from lightning_posttrain.export.result import FormatParity, Timed
 from lightning_posttrain.export.run.making import PRECISIONS, Made, eager
-from lightning_posttrain.export.run.trial import TESTED, Trial
+from lightning_posttrain.export.run.trial import EAGER, Trial
 from lightning_posttrain.export.signature import Array
 
 PREFIX = "network.root."
 """Of the names that the user's modules have in what is shipped."""
 OF_ROWS: Mapping[Precision, float] = {"float32": 1e-4, "half": 1e-2, "int8": 0.1}
 """What batch sizes and orders may change a probability by."""
-EAGER = "eager"
 
 
 def judged(
@@ -47,7 +46,7 @@ def judged(
         trial: what was compared.
         stage: whose rows these were.
         rows: some of them, by input.
-        metrics: by ``"tested"`` and format, the figures of a report.
+        metrics: by ``"eager"`` and format, the figures of a report.
         precision: that the tested answers were computed in.
         against: says so, where they are not those of the module in float32.
     """
@@ -75,7 +74,7 @@ def judged(
 
 def paired(metrics: Mapping[str, Mapping[str, float]], name: str) -> dict[str, tuple[float, float]]:
     """Each figure of the tested model and of a format."""
-    tested, own = metrics.get(TESTED, {}), metrics.get(name, {})
+    tested, own = metrics.get(EAGER, {}), metrics.get(name, {})
     return {figure: (value, own[figure]) for figure, value in tested.items() if figure in own}
 
 

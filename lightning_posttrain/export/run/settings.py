@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning_posttrain.core.callback.options import at_least, one_of
+from lightning_posttrain.export.formats import FORMATS
 
-FORMATS = ("onnx", "pt2", "safetensors", "aoti", "int8")
 USUAL = ("onnx", "pt2", "safetensors")
 
 
@@ -44,7 +44,7 @@ class Settings:
         """Checked."""
         said = (formats,) if isinstance(formats, str) else tuple(formats)
         for name in said:
-            one_of("formats", name, FORMATS)
+            one_of("formats", name, tuple(FORMATS))
         if not said or len(set(said)) < len(said):
             raise ValueError(
                 f"`formats` is {list(said)}, wanted each of {', '.join(FORMATS)} at most once, and one at least."

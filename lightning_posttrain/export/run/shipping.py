@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import platform
 import shutil
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from lightning_posttrain.__about__ import __version__
 from lightning_posttrain.core.callback.fitted_on_validation import mark_of
 from lightning_posttrain.export.decision import Decision
 from lightning_posttrain.export.folder.places import check_place
-from lightning_posttrain.export.folder.writing import write_folder
+from lightning_posttrain.export.folder.writing import second_name, write_folder
 from lightning_posttrain.export.formats import FORMATS
 from lightning_posttrain.export.manifest import Manifest
 from lightning_posttrain.export.program import Traced
@@ -93,7 +92,7 @@ def write_kept(path: str, manifest: Manifest, formats: Sequence[FormatParity], f
 
     def write(work: Path) -> None:
         for file in kept:
-            _second_name(files / file, work / file)
+            second_name(files / file, work / file)
 
     write_folder(path, manifest, write)
     return True
@@ -107,13 +106,6 @@ def withdraw(path: str) -> None:
     """
     check_place(path)
     shutil.rmtree(path)
-
-
-def _second_name(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 def figures_with_intervals(report: Any) -> dict[str, dict[str, Any]]:

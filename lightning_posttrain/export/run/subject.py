@@ -47,9 +47,8 @@ from lightning_posttrain.export.run.shipping import (
     withdraw,
     write_kept,
 )
-from lightning_posttrain.export.run.trial import TESTED as OF_THE_MODULE
-from lightning_posttrain.export.run.trial import Trial
-from lightning_posttrain.export.run.weights import TESTED, Weights, weights_of
+from lightning_posttrain.export.run.trial import EAGER, Trial
+from lightning_posttrain.export.run.weights import AS_TESTED, Weights, weights_of
 from lightning_posttrain.export.signature import Array
 
 if TYPE_CHECKING:
@@ -106,7 +105,7 @@ class Subject:
             formats = judged(self.files, trial, stage=STAGE, rows=rows, metrics=figures, **told)  # type: ignore[arg-type]
         else:
             formats = self._again(self.before, trial, figures, told)
-        values = figures_with_intervals(reports.get(OF_THE_MODULE))
+        values = figures_with_intervals(reports.get(EAGER))
         found: dict[str, Any] = {
             "metrics": values,
             "data": seen,
@@ -170,7 +169,7 @@ def subject_of(run: Context, asked: AskedCall, inputs: Mapping[batch_parts.Path,
     known = earlier(run, mark_of(run.module), decision, fitted)
     if known is not None:
         return _of_earlier(known, run, _slots(run, asked), head=head_of(known.decision))
-    weights = weights_of(run.trainer, run.module, TESTED)
+    weights = weights_of(run.trainer, run.module, AS_TESTED)
     shipped = prepared(weights, asked.kept(), fitted, decision, run.settings)
     return _made_now(run, shipped, inputs, held, head=head_of(shipped.decision))
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lightning_posttrain.classification import ClassificationMetrics, EvalBatch
+from lightning_posttrain.core.output.first_line import first_line
 from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.export.decision import Decision
 from lightning_posttrain.export.drift.reference import LEAST_ROWS, DriftReferenceBuilder
@@ -21,8 +22,8 @@ from lightning_posttrain.export.signature import Array
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule
 
-TESTED = "tested"
-"""Name of the module among the figures."""
+EAGER = "eager"
+"""Name of the module that was tested, beside those of formats."""
 
 
 class Trial:
@@ -46,7 +47,7 @@ class Trial:
         self._decision = decision
         self._labels = decision.task == "multilabel"
         self.sums = {name: ParitySums(precisions[name], decision=decision) for name in runners}
-        self.figures = {name: Figures(metrics) for name in (TESTED, *runners)}
+        self.figures = {name: Figures(metrics) for name in (EAGER, *runners)}
         self.failed: dict[str, str] = {}
         self._reference = DriftReferenceBuilder(task=decision.task)
         self.rows = 0
@@ -64,6 +65,7 @@ class Trial:
             batch: the same rows with their targets, on the CPU; None where they are not known.
         """
         target = None if batch is None else np.asarray(batch.marked)
+        size = len(next(iter(inputs.values())))
         for name, runner in self.runners.items():
             if name in self.failed:
                 continue
@@ -71,18 +73,18 @@ class Trial:
                 got = as_rows(runner(inputs), labels=self._labels)
                 self.sums[name].add(tested, got, margin=margin, target=target)
             except Exception as error:  # whatever a runtime raises is the finding
-                self.failed[name] = f"it fails on a batch of {len(next(iter(inputs.values())))} rows: {_short(error)}"
+                self.failed[name] = f"it fails on a batch of {size} rows: {first_line(error)}"
                 continue
             if batch is not None:
                 self.figures[name].add(scored(batch, got))
         if batch is not None:
-            self.figures[TESTED].add(scored(batch, tested))
+            self.figures[EAGER].add(scored(batch, tested))
             self._judged = True
-        self.rows += len(next(iter(inputs.values())))
-        self._watch(tested, target, samples=len(next(iter(inputs.values()))))
+        self.rows += size
+        self._watch(tested, target, samples=size)
 
     def reports(self, module: LightningModule, evaluation: Evaluation) -> dict[str, Any]:
-        """By ``"tested"`` and format, the report of a classifier; none where no targets are known."""
+        """By ``"eager"`` and format, the report of a classifier; none where no targets are known."""
         if not self._judged:
             return {}
         return {name: each.report(module, evaluation) for name, each in self.figures.items() if name not in self.failed}
@@ -96,8 +98,3 @@ class Trial:
         if np.isfinite(tested.probabilities).all():
             known = target if samples == len(tested.probabilities) else None
             self._reference.add(*by_sample(tested, samples, labels=self._labels), known)
-
-
-def _short(error: Exception) -> str:
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-    return line if len(line) <= 160 else f"{line[:159]}…"

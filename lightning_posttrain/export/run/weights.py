@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
 SAID = ("best", "last", "average", "ensemble")
-TESTED = "tested"
+AS_TESTED = "tested"
 """The weights that a test runs with."""
 
 
@@ -54,14 +54,14 @@ def weights_of(trainer: Trainer, module: LightningModule, said: str) -> Weights:
     Args:
         trainer: of the run.
         module: of it.
-        said: one of ``SAID``, the path of a checkpoint, or ``TESTED``.
+        said: one of ``SAID``, the path of a checkpoint, or ``AS_TESTED``.
 
     Raises:
         ValueError: there are none such.
     """
     if said == "ensemble":
         return _ensemble(trainer, module)
-    if said in ("last", TESTED):
+    if said in ("last", AS_TESTED):
         epoch = max(trainer.current_epoch - 1, 0)
         words = f"the weights at the end of the fit, epoch {epoch}" if said == "last" else _tested(trainer)
         facts = {"source": said, "epoch": epoch, "step": trainer.global_step, **_file_of(trainer, said)}
@@ -97,7 +97,7 @@ def _tested(trainer: Trainer) -> str:
 
 
 def _file_of(trainer: Trainer, said: str) -> dict[str, Any]:
-    path = Path(trainer.ckpt_path) if said == TESTED and trainer.ckpt_path else None
+    path = Path(trainer.ckpt_path) if said == AS_TESTED and trainer.ckpt_path else None
     return _file(path) if path is not None and path.is_file() else {}
 
 

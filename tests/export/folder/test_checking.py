@@ -9,8 +9,8 @@ from sklearn.metrics import accuracy_score, log_loss
 
 from lightning_posttrain.export import check
 from lightning_posttrain.export.decision import Decision
-from lightning_posttrain.export.folder.agreement import LARGEST_LOSS, Agreement, Figures
 from lightning_posttrain.export.folder.checking import check_command
+from lightning_posttrain.export.folder.target_figures import LARGEST_LOSS, TargetFigures
 from lightning_posttrain.export.outputs import Outputs
 from tests.export.folders import NAMES, WEIGHTS, expected, exported, model
 
@@ -39,8 +39,8 @@ def test_answers_that_are_those_of_the_data_pass_with_the_figures_of_scikit_lear
     report = check(exported(tmp_path / "export", metrics=TESTED), [tmp_path / "rows.npz"])
     (found,) = report.formats
     assert report.ok
-    assert (report.rows, report.against, found.agreement.rows, found.agreement.flips) == (2500, ("data",), 2500, 0)
-    assert 0 <= found.agreement.largest < 1e-6
+    assert (report.rows, report.against, found.counts.rows, found.counts.flips) == (2500, ("data",), 2500, 0)
+    assert 0 <= found.counts.largest < 1e-6
     assert found.figures["accuracy"] == accuracy_score(known["target"], known["decision"])
     np.testing.assert_allclose(found.figures["log_loss"], log_loss(known["target"], known["probabilities"]), rtol=1e-5)
     assert report.tested == {"test": {"accuracy": TESTED["test"]["accuracy"]}}
@@ -75,10 +75,10 @@ def test_formats_are_compared_with_the_first_where_the_data_know_nothing(tmp_pat
         report = check(path, [tmp_path / "rows.npy"])
         assert report.against == ("onnx",)
         assert [found.format for found in report.formats] == ["onnx", "int8"]
-        assert [found.agreement.rows for found in report.formats] == [0, 2500]
+        assert [found.counts.rows for found in report.formats] == [0, 2500]
         assert check_command(path, [tmp_path / "rows.npy"])[0] == code
     there = expected(rows, DECISION, -WEIGHTS)[1] != expected(rows, DECISION)[1]
-    assert report.formats[1].agreement.flips == there.sum()
+    assert report.formats[1].counts.flips == there.sum()
 
 
 def test_one_format_and_data_that_know_nothing_are_run_and_that_is_said(tmp_path, rows):
@@ -111,30 +111,51 @@ def test_several_inputs_labels_and_maps_are_checked(tmp_path):
         report = check(path, [file])
         assert report.ok
         assert report.formats[0].figures["accuracy"] == 1
-        assert report.formats[0].agreement.decisions == decided.size
+        assert report.formats[0].counts.decisions == decided.size
 
 
 def test_rows_without_an_answer_or_a_target_are_told_apart():
-    sums = Figures()
+    sums = TargetFigures()
     probabilities = np.array([[0.75, 0.25], [0.25, 0.75], [0.5, 0.5], [1.0, 0.0]])
     sums.add(np.array([0, 0, 1, -1]), Outputs(probabilities, np.array([0, 1, -1, 0])), "multiclass")
     assert (sums.decisions, sums.right, sums.without) == (2, 1, 1)
     assert sums.values()["accuracy"] == 0.5
     np.testing.assert_allclose(sums.values()["log_loss"], log_loss([0, 0, 1], probabilities[:3]))
-    assert Figures().values() == {}
+    assert TargetFigures().values() == {}
 
 
 def test_a_class_of_no_probability_leaves_the_loss_a_number():
-    sums = Figures()
+    sums = TargetFigures()
     sums.add(np.array([1]), Outputs(np.array([[1.0, 0.0]]), np.array([0])), "binary")
     assert sums.values()["log_loss"] == LARGEST_LOSS
 
 
-def test_answers_that_are_not_finite_are_not_the_same(tmp_path):
-    sums = Agreement()
-    sums.add({"probabilities": np.array([[0.5, 0.5]])}, Outputs(np.array([[np.nan, 0.5]]), np.array([0])))
-    sums.add({"probabilities": np.array([[0.5, 0.5]])}, Outputs(np.array([[0.5, 0.5]]), np.array([0])))
-    assert np.isnan(sums.largest)
+def test_answers_that_are_not_finite_are_not_the_same(tmp_path, known):
+    known["probabilities"] = known["probabilities"].copy()
+    known["probabilities"][3, 1] = np.nan
+    np.savez(tmp_path / "rows.npz", **known)
+    assert not check(exported(tmp_path / "export"), [tmp_path / "rows.npz"]).ok
+
+
+@pytest.mark.parametrize("calibration", [None, {"method": "temperature", "words": "T", "parameters": {}, "rows": 9}])
+def test_a_flip_of_a_tie_passes_where_what_decides_is_known(tmp_path, calibration):
+    rows = np.array([[1.0, 1.2], [3.0, 0.0]], dtype=np.float32)  # each logit of the first is 0.8
+    probabilities, decision = expected(rows, DECISION)
+    np.savez(tmp_path / "rows.npz", x=rows, probabilities=probabilities, decision=(decision + np.array([1, 0])) % 3)
+    path = exported(tmp_path / "export", Decision("multiclass", NAMES, calibration=calibration))
+    code, said = check_command(path, [tmp_path / "rows.npz"])
+    assert code == int(calibration is not None)
+    assert ("1 of 2, ties" in said) == (calibration is None)
+
+
+def test_data_may_know_probabilities_or_decisions_alone(tmp_path, known):
+    path = exported(tmp_path / "export")
+    for left_out, part in (("decision", "0 of 2,500"), ("probabilities", "e-0")):
+        np.savez(tmp_path / "rows.npz", **{name: array for name, array in known.items() if name != left_out})
+        report = check(path, [tmp_path / "rows.npz"])
+        assert report.ok
+        assert part not in str(report)
+        assert (report.formats[0].counts.decisions, report.formats[0].counts.values) in ((0, 7500), (2500, 0))
 
 
 def test_a_format_that_needs_torch_is_left_out_in_words(tmp_path, rows, monkeypatch):

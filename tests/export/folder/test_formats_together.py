@@ -49,4 +49,4 @@ def test_both_formats_answer_the_same_and_check_says_so(tmp_path):
     np.save(tmp_path / "rows.npy", rows)
     report = check(tmp_path / "export", [tmp_path / "rows.npy"])
     assert report.ok
-    assert [(found.format, found.agreement.rows) for found in report.formats] == [("onnx", 0), ("pt2", 150)]
+    assert [(found.format, found.counts.rows) for found in report.formats] == [("onnx", 0), ("pt2", 150)]

@@ -1,8 +1,7 @@
-"""Answers beside others, and beside what is right: sums over all rows of files."""
+"""Accuracy and log loss of answers, of sums over all rows of files; with NumPy alone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from lightning_posttrain.export.decision import Task
 from lightning_posttrain.export.outputs import Outputs
-from lightning_posttrain.export.signature import DECISION, PROBABILITIES, Array
+from lightning_posttrain.export.signature import Array
 
 LARGEST_LOSS = -float(np.log(np.finfo(np.float64).eps))
 """Log loss of a row whose class has probability 0, as of the metrics of validation."""
@@ -18,50 +17,8 @@ LARGEST_LOSS = -float(np.log(np.finfo(np.float64).eps))
 
 @final
 @dataclass
-class Agreement:
-    """How far answers are from others.
-
-    Args:
-        rows: that were compared.
-        probabilities: that were compared.
-        largest: difference of one of these; NaN where one is not finite.
-        decisions: that were compared, one for each row, position and label.
-        flips: decisions that are others.
-    """
-
-    rows: int = 0
-    probabilities: int = 0
-    largest: float = 0.0
-    decisions: int = 0
-    flips: int = 0
-
-    def add(self, known: Mapping[str, Array], got: Outputs) -> None:
-        """Add rows.
-
-        Args:
-            known: ``probabilities`` and ``decision``, or one of them.
-            got: of the same rows.
-
-        Raises:
-            ValueError: one has another shape.
-        """
-        for name, found in got._asdict().items():
-            if name in known and known[name].shape != found.shape:
-                raise ValueError(f"`{name}` has shape {known[name].shape}, and the model gives {found.shape}.")
-        self.rows += len(got.decision)
-        if PROBABILITIES in known:
-            apart = np.abs(known[PROBABILITIES].astype(np.float64) - got.probabilities)
-            self.probabilities += apart.size
-            self.largest = float(np.maximum(self.largest, apart.max()))
-        if DECISION in known:
-            self.decisions += got.decision.size
-            self.flips += int((known[DECISION] != got.decision).sum())
-
-
-@final
-@dataclass
-class Figures:
-    """How often answers are right.
+class TargetFigures:
+    """Accuracy and log loss of answers beside their targets.
 
     Args:
         decisions: with a target, and an answer.
