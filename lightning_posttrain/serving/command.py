@@ -57,7 +57,7 @@ def command(
         watch = _watch(predictor.manifest, window)
         limits = Limits(seconds=seconds, body_bytes=body_bytes_for(predictor.signature))
         key = os.environ.get(KEY) or None
-        return serve(predictor, say=say, host=host, port=port, key=key, grace=grace, limits=limits, watch=watch)
+        return serve(predictor, say=_say, host=host, port=port, key=key, grace=grace, limits=limits, watch=watch)
     except (CannotServeError, ImportError, OSError, ValueError) as error:
         return _refused(str(error))
 
@@ -72,13 +72,9 @@ def _watch(manifest: Manifest, window: int) -> Watch | None:
     return watch
 
 
-def say(line: str) -> None:
-    """Write a line to stdout, for whoever still reads it."""
-    try:
-        sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
-    except OSError:  # who read it has gone, or a log is full: clients are answered all the same
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def _refused(reason: str) -> int:

@@ -5,7 +5,6 @@ import os
 import sys
 import time
 
-from lightning_posttrain.serving.command import say
 from lightning_posttrain.serving.limits import Limits
 from lightning_posttrain.serving.server import serve
 from tests.serving.models import Digits
@@ -15,6 +14,11 @@ class Slow(Digits):
     def run(self, inputs):
         time.sleep(0.05)
         return super().run(inputs)
+
+
+def say(line):
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def main():

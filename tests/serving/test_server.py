@@ -223,18 +223,6 @@ def test_garbage_on_the_socket_leaves_the_server_well():
         assert server.end()[0] == 0
 
 
-def test_a_server_whose_reader_has_gone_answers_and_ends_well():
-    with Running() as server:
-        server.process.stdout.close()
-        status, _ = run(asked_once(server.port))
-        server.process.send_signal(signal.SIGTERM)
-        assert (status, server.process.wait(20), server.process.stderr.read()) == (200, 0, "")
-
-
-async def asked_once(port):
-    return await (await Connection.to(port)).ask(json.dumps({"row": rows(1)[0].tolist()}).encode())
-
-
 def test_uvicorn_leaves_its_signals_to_us():
     assert callable(uvicorn.Server.capture_signals)
 
