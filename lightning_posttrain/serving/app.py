@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import logging
 import secrets
@@ -20,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from lightning_posttrain.serving.deadline import Deadlines
 from lightning_posttrain.serving.metrics import MEDIA_TYPE
 from lightning_posttrain.serving.openapi import document
+from lightning_posttrain.serving.page import page
 from lightning_posttrain.serving.refusal import ClientGoneError, RefusedError
 from lightning_posttrain.serving.service import Service
 
@@ -27,12 +27,6 @@ _logger = logging.getLogger(__name__)
 PREDICT = "/predict"
 CLIENT_GONE = 499
 """Status, for the metrics alone, of a request whose client has closed its connection."""
-PAGE = """<!doctype html><meta charset="utf-8"><title>{name}</title><h1>{name}</h1>
-<p>An exported model, {version}. Send rows with POST to <code>/predict</code>: {row}
-<p>{pictures}
-<ul><li><a href="info">info</a>: what it is<li><a href="openapi.json">openapi.json</a>: how to ask
-<li><a href="metrics">metrics</a>: for Prometheus<li><a href="health">health</a>, <a href="ready">ready</a></ul>
-"""
 Endpoint = Callable[[Request], Awaitable[Response]]
 _encoded = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
@@ -156,7 +150,7 @@ def _contents(service: Service, key: str | None) -> dict[str, Callable[[], Respo
         return _json({"ready": service.ready}, 200 if service.ready else 503)
 
     return {
-        "/": lambda: HTMLResponse(_page(service)),
+        "/": lambda: HTMLResponse(page(service)),
         "/health": lambda: _json({"alive": True}),
         "/ready": ready,
         "/info": lambda: _json(service.info()),
@@ -182,15 +176,6 @@ def _check_key(scope: Scope, key: str | None) -> None:
         if not secrets.compare_digest(given, key.encode()):
             found = "is another" if given else "is missing"
             raise RefusedError(401, f"The header X-API-Key {found}, wanted the server's key.", unread=True)
-
-
-def _page(service: Service) -> str:
-    info = service.info()["server"]
-    row = '<code>{"rows": [...]}</code>, each of ' + html.escape(
-        ", ".join(s.words for s in service.manifest.signature.inputs)
-    )
-    pictures = f"Pictures: {html.escape(info['pictures'])}."
-    return PAGE.format(name=html.escape(service.manifest.name), version=info["version"], row=row, pictures=pictures)
 
 
 def _json(content: Any, status: int = 200) -> Response:

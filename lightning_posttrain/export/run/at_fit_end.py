@@ -101,7 +101,7 @@ def _compared_and_written(
         )  # fmt: skip
         wrote = write_kept(run.place, manifest, formats, files.folder)
     return ExportReport(
-        run.folder.name, shipped.weights.words, formats, shipped.decision.words, inputs, shipped.decision.left_out,
+        run.folder.name, shipped.weights.words, formats, shipped.decision.summary, inputs, shipped.decision.left_out,
         () if wrote else (NOTHING_KEPT,),
     )  # fmt: skip
 

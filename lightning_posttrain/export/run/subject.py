@@ -116,7 +116,7 @@ class Subject:
             with_parity(self.manifest, formats, stage=STAGE, **found), formats
         )
         return ExportReport(
-            Path(self.place).name, self.words, formats, self.decision.words, statistics, self.decision.left_out,
+            Path(self.place).name, self.words, formats, self.decision.summary, statistics, self.decision.left_out,
             () if wrote else (NOTHING_KEPT,),
         )  # fmt: skip
 

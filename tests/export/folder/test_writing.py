@@ -51,6 +51,15 @@ def test_a_folder_is_there_with_its_hashes_and_nothing_is_left_beside_it(tmp_pat
     assert names(path.parent) == {"export"}
 
 
+def test_all_files_can_be_read_by_whoever_reads_the_manifest(tmp_path):
+    def write(work):
+        (work / "weights.safetensors").write_bytes(b"w")
+        (work / "weights.safetensors").chmod(0o600)
+
+    write_folder(tmp_path / "export", manifest(), write)
+    assert len({each.stat().st_mode for each in (tmp_path / "export").iterdir()}) == 1
+
+
 def test_an_empty_folder_is_taken(tmp_path):
     (tmp_path / "export").mkdir()
     assert names(exported(tmp_path / "export")) == OURS
