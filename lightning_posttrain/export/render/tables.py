@@ -34,12 +34,10 @@ def _conditions(report: ExportReport) -> list[str]:
         return []
     calls = sorted({calls for calls, _ in timed})
     many = f"{calls[0]} to {calls[-1]}" if len(calls) > 1 else f"{calls[0]}"
-    threads = max(threads for _, threads in timed)
     noun = "call" if calls == [1] else "calls"
-    batch = min(size for one in report.formats for size in one.latency)
-    return [
-        f"latency is the median of {many} {noun} with a batch of {batch}, on {threads} thread{'s' if threads != 1 else ''}"
-    ]
+    batch, threads = min(size for one in report.formats for size in one.latency), max(threads for _, threads in timed)
+    on = f"{threads} thread{'s' if threads != 1 else ''}"
+    return [f"latency is the median of {many} {noun} with a batch of {batch}, on {on}"]
 
 
 def latency_table(report: ExportReport) -> Table:
