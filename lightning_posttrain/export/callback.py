@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, final
+from collections.abc import Iterator, Sequence
+from typing import final
 
 from lightning.pytorch import LightningModule, Trainer
 from typing_extensions import Unpack
@@ -14,7 +14,7 @@ from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.core.stream.replay import Replay
 from lightning_posttrain.export.result import ExportReport
 from lightning_posttrain.export.run.export_run import ExportRun
-from lightning_posttrain.export.run.settings import USUAL, Settings
+from lightning_posttrain.export.run.settings import USUAL, ForwardFn, Settings, numbers
 
 
 @final
@@ -66,15 +66,16 @@ class ModelExport(StreamCallback):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         uint8: bool = False,
-        forward_fn: Callable[[Any, Any], Any] | None = None,
+        forward_fn: ForwardFn | None = None,
         rows: int = 512,
         test_rows: int | None = None,
         folder: str | None = None,
         **options: Unpack[EvaluationOptions],
     ) -> None:
         super().__init__(**options)
-        settings = Settings.of(
-            formats, weights=weights, mean=mean, std=std, uint8=uint8, forward_fn=forward_fn, rows=rows,
+        said = (formats,) if isinstance(formats, str) else tuple(formats)
+        settings = Settings(
+            said, weights, numbers(mean), numbers(std), uint8=uint8, forward_fn=forward_fn, rows=rows,
             test_rows=test_rows, folder=folder,
         )  # fmt: skip
         self._run = ExportRun(settings)

@@ -45,8 +45,8 @@ class Manifest:
         versions: of this package, Python, torch, onnx, the operator set, by name.
         signature: what the model takes and gives.
         decision: how probabilities become answers.
-        weights: ``{"source", "epoch", "step", "monitor", "value", "file", "sha256"}``: which weights they are; the file
-            is a name without folders.
+        weights: ``{"source", "epoch", "step", "monitor", "value", "file", "sha256", "tensors_sha256", "words",
+            "uint8"}``: which weights they are; the file is a name without folders.
         input_statistics: by input, ``{"low", "high", "mean", "std"}`` of the rows that parity was measured on, by
             channel where there are such: what the model was fed.
         metrics: by stage and figure, ``{"value", "low", "high"}`` with a 95 % interval, and ``"rows"`` by stage.

@@ -98,12 +98,12 @@ def loaders():
     return [DataLoader(part, batch_size=64, shuffle=i == 0) for i, part in enumerate(parts)]
 
 
-def asked_elsewhere(folder, format, rows, tmp_path):
+def asked_elsewhere(folder, kind, rows, tmp_path):
     """The answers of a fresh process, by batch size."""
     np.save(tmp_path / "rows.npy", rows)
-    arguments = [str(folder), format, str(tmp_path / "rows.npy"), str(tmp_path / f"{format}.npz")]
+    arguments = [str(folder), kind, str(tmp_path / "rows.npy"), str(tmp_path / f"{kind}.npz")]
     subprocess.run([sys.executable, "-W", "ignore", "-c", ASK, *arguments], check=True, timeout=120)
-    return np.load(tmp_path / f"{format}.npz")
+    return np.load(tmp_path / f"{kind}.npz")
 
 
 @pytest.mark.parametrize("network", [Convolutional, Recurrent, Attending])
@@ -127,11 +127,11 @@ def test_what_is_shipped_gives_the_answers_that_were_tested(network, tmp_path):
     decision = torch.where(sure, logits.argmax(1), -1).numpy()
 
     folder = f"{trainer.log_dir}/posttrain/export"
-    for format in ("onnx", "pt2"):
-        assert export.results["test"][format].flips == 0
-        assert export.results["test"][format].rows == len(images)
-        found = asked_elsewhere(folder, format, images.numpy(), tmp_path)
-        assert found["torch"] == (format == "pt2")
+    for kind in ("onnx", "pt2"):
+        assert export.results["test"][kind].flips == 0
+        assert export.results["test"][kind].rows == len(images)
+        found = asked_elsewhere(folder, kind, images.numpy(), tmp_path)
+        assert found["torch"] == (kind == "pt2")
         for size in SIZES:
             np.testing.assert_array_equal(found[f"d{size}"], decision)
             np.testing.assert_allclose(found[f"p{size}"], probabilities, atol=2e-6)

@@ -56,7 +56,7 @@ class FittedOnValidation(KeptState):
             ValueError: it is nothing that was fitted.
         """
 
-    def for_these(self, module: LightningModule, columns: int | None = None) -> dict[str, Any] | None:
+    def for_these(self, module: nn.Module, columns: int | None = None) -> dict[str, Any] | None:
         """What was fitted for these weights and so many classes or labels; None where nothing was, or for others."""
         if self.fitted is None or self._other_columns(columns):
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,15 +48,18 @@ def write_folder(path: str | Path, manifest: Manifest, write: Callable[[Path], N
     return whole
 
 
-def update_manifest(folder: str | Path, change: Callable[[Manifest], Manifest]) -> Manifest:
-    """Write the manifest and the card of an exported folder again; all other files stay as they are.
+def update_manifest(
+    folder: str | Path, change: Callable[[Manifest], Manifest], *, without: Collection[str] = ()
+) -> Manifest:
+    """Write the manifest and the card of an exported folder again; all other files stay as they are, or are left out.
 
     The folder is exchanged for one with the same files, so that at any time it is the earlier or the later one, whole.
     A card that somebody edited is kept as it is.
 
     Args:
         folder: of an export.
-        change: from its manifest to the later one.
+        change: from its manifest to the later one; its ``files`` are filled in.
+        without: names of files that the later one has no more, as of a format that failed a test.
 
     Returns:
         The manifest as it was written.
@@ -70,7 +73,11 @@ def update_manifest(folder: str | Path, change: Callable[[Manifest], Manifest]) 
     edited = CARD in before.files and about(folder / CARD) != dict(before.files[CARD])
     with beside(folder) as work:
         shutil.copytree(folder, work, copy_function=second_name, symlinks=True, dirs_exist_ok=True)
-        whole = replace(change(before), files=before.files)
+        gone = {*without, MLMODEL} if FILES["onnx"] in without else {*without}
+        for name in gone & before.files.keys():
+            (work / name).unlink()
+        kept = {name: about for name, about in before.files.items() if name not in gone}
+        whole = replace(change(before), files=kept)
         if not edited:
             whole = _with_card(work, whole)
         _write(work / MANIFEST, whole.to_json())

@@ -103,15 +103,8 @@ class Deployed(nn.Module):
         """How it decides, in plain values."""
         if self.calibrator is None:
             return replace(self.decision, calibration=None)
-        state = self.calibrator.to_state()
-        known = self.decision.calibration or {}
-        calibration = {
-            "method": self.calibrator.method,
-            "words": self.calibrator.describe(),
-            "parameters": {name: state[name].tolist() for name in self.calibrator.values},
-            "rows": known.get("rows"),
-        }
-        return replace(self.decision, calibration=calibration)
+        rows = (self.decision.calibration or {}).get("rows")
+        return replace(self.decision, calibration={**described(self.calibrator), "rows": rows})
 
     def _prepared(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Inputs, the first of floats or bytes scaled and normalised."""
@@ -151,6 +144,13 @@ class Deployed(nn.Module):
         if self.confidence is None:
             return label
         return torch.where(chance.amax(1) >= self.confidence, label, torch.full_like(label, -1))
+
+
+def described(calibrator: Calibrator) -> dict[str, Any]:
+    """A calibrator in plain values: ``{"method", "words", "parameters"}``."""
+    state = calibrator.to_state()
+    parameters = {name: state[name].tolist() for name in calibrator.values}
+    return {"method": calibrator.method, "words": calibrator.describe(), "parameters": parameters}
 
 
 def _is_signal(tensor: Tensor, uint8: bool) -> bool:

@@ -15,6 +15,7 @@ from lightning_posttrain.core.capture.call_again import CallAgain
 from lightning_posttrain.core.capture.call_source import FORMS, CallSource
 from lightning_posttrain.core.capture.leaves import leaves
 from lightning_posttrain.core.stream.replay import Replay
+from lightning_posttrain.export.run.settings import ForwardFn
 
 NEAR = 0.02
 """By which probabilities of a second run may differ, in half precision."""
@@ -28,7 +29,7 @@ class AskedCall:
     """How a network is asked, and what of a batch it was given.
 
     Args:
-        call: of the network; None where a function of the user's asks it.
+        call: of the network, or the user's function that asks it.
         value: what it was given, a collection.
         parts: the tensors of it that have a row for each sample, by their path.
         targets: of the batch, which are no inputs although they may be arguments.
@@ -36,7 +37,7 @@ class AskedCall:
         heard: whether the step made the call itself.
     """
 
-    call: CallAgain | None
+    call: CallAgain | ForwardFn
     value: Any
     parts: Mapping[Path, Tensor]
     targets: tuple[Tensor, ...]
@@ -49,7 +50,7 @@ class AskedCall:
         Raises:
             ValueError: its step asked the network otherwise.
         """
-        if self.call is None:
+        if not isinstance(self.call, CallAgain):
             value = again.inputs
         elif self.heard:
             known = getattr(again.found.again, "call", None)
@@ -65,24 +66,24 @@ class AskedCall:
         tensors = parts_of(self.value)
         own = {path: _own(tensor, few=path in self.parts) for path, tensor in tensors.items()}
         value = replaced(self.value, own)
-        call = None if self.call is None else replace(self.call, inputs=value)
+        call = replace(self.call, inputs=value) if isinstance(self.call, CallAgain) else self.call
         targets = tuple(_own(target, few=True) for target in self.targets)
         return replace(self, call=call, value=value, parts={path: own[path] for path in self.parts}, targets=targets)
 
 
-def asked_call(again: Replay, batch: EvalBatch, *, own_fn: bool) -> AskedCall:
+def asked_call(again: Replay, batch: EvalBatch, *, forward_fn: ForwardFn | None) -> AskedCall:
     """How the scores of a step are asked for outside of it; the module gives them once more.
 
     Args:
         again: asks the module, inside of ``asked``.
         batch: as the step predicted it.
-        own_fn: whether a function of the user's asks it, with the inputs of the batch.
+        forward_fn: the user's, from the module and the inputs of the batch; None where there is none.
 
     Raises:
         ValueError: no call of the module gives them.
     """
-    call, heard = (None, True) if own_fn else _call(again, batch)
-    value = again.inputs if call is None else call.inputs
+    call, heard = _call(again, batch) if forward_fn is None else (forward_fn, True)
+    value = call.inputs if isinstance(call, CallAgain) else again.inputs
     reading: ClassReading = again.reading  # type: ignore[assignment]
     targets = tuple(parts_of(again.found.given.target).values())
     scores = again.found.given.form or reading.scores

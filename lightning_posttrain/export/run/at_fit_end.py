@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from lightning_posttrain.classification import EvalBatch
 from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.export.decision import Decision
 from lightning_posttrain.export.folder.places import beside
@@ -19,28 +20,29 @@ from lightning_posttrain.export.run.asked_call import AskedCall
 from lightning_posttrain.export.run.context import Context
 from lightning_posttrain.export.run.figures import metrics_of
 from lightning_posttrain.export.run.fitted import fitted_for
-from lightning_posttrain.export.run.judged import judged, not_run
+from lightning_posttrain.export.run.judged import Judge, not_run
 from lightning_posttrain.export.run.kept_rows import KeptRows, Piece
 from lightning_posttrain.export.run.making import PRECISIONS, Made, eager, made
-from lightning_posttrain.export.run.prepared import Prepared, decision_of, prepared
-from lightning_posttrain.export.run.raw_inputs import arrays, raw, statistics_of
+from lightning_posttrain.export.run.prepared import Prepared, prepared
+from lightning_posttrain.export.run.raw_inputs import arrays, raw_inputs
 from lightning_posttrain.export.run.row_form import as_rows
 from lightning_posttrain.export.run.settings import Settings
 from lightning_posttrain.export.run.shipping import (
     NOTHING_KEPT,
-    DataSeen,
     about_files,
-    figures_with_intervals,
     manifest_of,
+    report_of,
     weights_facts,
     with_parity,
     write_kept,
 )
-from lightning_posttrain.export.run.trial import EAGER, Trial
+from lightning_posttrain.export.run.trial import Trial
 from lightning_posttrain.export.run.weights import weights_of
 from lightning_posttrain.export.signature import Array
 
 Inputs = Mapping[str, Array]
+Row = tuple[Inputs, EvalBatch | None]
+"""Some rows of a batch as the graph takes them, and as they were read."""
 STAGE = "val"
 
 
@@ -59,22 +61,17 @@ def exported_at_fit_end(run: Context, last: Evaluation, *, kept: KeptRows, asked
     if asked is None or not kept.rows:
         raise ValueError("no row of validation was kept to compare on. Pass a validation loader with rows.")
     run.make_ready()
-    shipped = _shipped(run, asked)
+    weights = weights_of(run.trainer, run.module, said=run.settings.weights)
+    shipped = prepared(weights, asked, fitted_for(run, weights), uint8=run.settings.uint8)
     pieces, aside = _apart(kept.pieces, run.settings)
+    examples = [raw_inputs(piece.inputs, shipped.slots, run.settings) for piece in pieces]
     with beside(run.folder) as work:
         files = made(
-            shipped, [raw(shipped.named(piece.inputs), run.settings) for piece in pieces], run.settings.formats, work,
-            about=lambda trace: about_files(run, shipped, trace),
-            calibration=[arrays(raw(shipped.named(piece.inputs), run.settings)) for piece in aside] or None,
+            shipped, examples, run.settings.formats, work, about=lambda trace: about_files(run, shipped, trace),
+            calibration=[arrays(raw_inputs(piece.inputs, shipped.slots, run.settings)) for piece in aside] or None,
         )  # fmt: skip
-        return _compared_and_written(run, last, files, shipped, pieces)
-
-
-def _shipped(run: Context, asked: AskedCall) -> Prepared:
-    weights = weights_of(run.trainer, run.module, run.settings.weights)
-    fitted = fitted_for(run.trainer, weights, run.reading, len(run.names))
-    decision = decision_of(fitted, run.settings, task=run.reading.task, names=run.names)
-    return prepared(weights, asked, fitted, decision, run.settings)
+        rows = [(arrays(inputs), piece.batch) for inputs, piece in zip(examples, pieces, strict=True)]
+        return _compared_and_written(run, last, files, shipped, rows)
 
 
 def _apart(pieces: Sequence[Piece], settings: Settings) -> tuple[list[Piece], list[Piece]]:
@@ -85,42 +82,30 @@ def _apart(pieces: Sequence[Piece], settings: Settings) -> tuple[list[Piece], li
 
 
 def _compared_and_written(
-    run: Context, last: Evaluation, files: Made, shipped: Prepared, pieces: Sequence[Piece]
+    run: Context, last: Evaluation, files: Made, shipped: Prepared, rows: Sequence[Row]
 ) -> ExportReport:
-    rows = [arrays(raw(shipped.named(piece.inputs), run.settings)) for piece in pieces]
-    wrote, formats, inputs = False, tuple(not_run(files)), statistics_of(rows)
-    if files.traced is not None and files.signature is not None:
-        trial, seen = _tried(run, files.traced, files.runners, pieces, rows)
-        reports = trial.reports(run.module, last)
-        figures = {name: dict(report.overall) for name, report in reports.items()}
-        formats = judged(files, trial, stage=STAGE, rows=alike(rows), metrics=figures)
-        manifest = manifest_of(run.model_name, files.signature, shipped.decision, weights_facts(run, shipped))
-        manifest = with_parity(
-            manifest, formats, stage=STAGE, metrics=figures_with_intervals(reports.get(EAGER)), data=seen,
-            statistics=inputs, reference=trial.drift_reference(),
-        )  # fmt: skip
-        wrote = write_kept(run.place, manifest, formats, files.folder)
-    return ExportReport(
-        run.folder.name, shipped.weights.words, formats, shipped.decision.summary, inputs, shipped.decision.left_out,
-        () if wrote else (NOTHING_KEPT,),
-    )  # fmt: skip
+    if files.traced is None:
+        formats = tuple(not_run(files))
+        return report_of(run, shipped.weights.words, shipped.decision, formats=formats, trial=None, remark=NOTHING_KEPT)
+    trial = _tried(run, files.traced, files.runners, rows)
+    reports = trial.reports(run.module, last)
+    formats = Judge(trial, STAGE, reports).made_now(files, alike([inputs for inputs, _ in rows]))
+    facts = weights_facts(run, shipped)
+    manifest = manifest_of(run.model_name, files.traced.signature, shipped.decision, facts)
+    manifest = with_parity(manifest, formats, trial, stage=STAGE, reports=reports)
+    remark = write_kept(run.place, manifest, formats, files.folder)
+    return report_of(run, shipped.weights.words, shipped.decision, formats=formats, trial=trial, remark=remark)
 
 
-def _tried(
-    run: Context, trace: Traced, runners: Mapping[str, Runner], pieces: Sequence[Piece], rows: Sequence[Inputs]
-) -> tuple[Trial, DataSeen]:
+def _tried(run: Context, trace: Traced, runners: Mapping[str, Runner], rows: Sequence[Row]) -> Trial:
     """Formats on the kept rows."""
     decision = trace.deployed.describe()
-    precisions = {name: PRECISIONS.get(name, "float32") for name in runners}
-    trial = Trial(runners, decision, metrics_of(run.trainer, run.reading), precisions)
-    seen = DataSeen(len(run.names))
+    trial = Trial(runners, decision, metrics_of(run), {name: PRECISIONS.get(name, "float32") for name in runners})
     tested, own = eager(trace.deployed), eager(uncalibrated(trace.deployed))
-    for piece, given in zip(pieces, rows, strict=True):
-        answers, margin = asked_with_margins(tested, own, decision, given)
-        trial.add(given, answers, margin=margin, batch=piece.batch)
-        if piece.batch is not None:
-            seen.add(piece.batch.target, None, piece.rows)
-    return trial, seen
+    for inputs, batch in rows:
+        answers, margin = asked_with_margins(tested, own, decision, inputs)
+        trial.add(inputs, answers, margin=margin, batch=batch)
+    return trial
 
 
 def asked_with_margins(tested: Runner, own: Runner, decision: Decision, inputs: Inputs) -> tuple[Outputs, Array]:

@@ -75,8 +75,7 @@ class ExportRun:
             return self._test.add(batch, again, reading, names(_names(again, batch)))
         if key == "val" and self._kept is not None and again.module.trainer.is_global_zero:
             if self._asked is None:
-                own_fn = self.settings.forward_fn is not None
-                self._asked = asked_call(again, batch, own_fn=own_fn).kept()
+                self._asked = asked_call(again, batch, forward_fn=self.settings.forward_fn).kept()
                 self._names = names(_names(again, batch))
             self._kept.add(self._asked.parts_of(again, batch), batch)
             return not self._kept.full
@@ -102,8 +101,7 @@ class ExportRun:
         if last is None or kept is None:
             EvaluationStream.of(trainer).say_once(NO_ROWS)
             return None
-        place = self._place
-        rank_zero_info(f"ModelExport writes {', '.join(self.settings.formats)} to {place}")
+        rank_zero_info(f"ModelExport writes {', '.join(self.settings.formats)} to {self._place}")
         run = Context(trainer, module, reading, self.settings, self._names, self._place)
         report = worked_out_first(trainer, lambda: exported_at_fit_end(run, last, kept=kept, asked=asked))
         self.end()

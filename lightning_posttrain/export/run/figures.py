@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lightning_posttrain.classification import ClassificationMetrics, ClassReading, EvalBatch
+from lightning_posttrain.classification import ClassificationMetrics, EvalBatch
 from lightning_posttrain.core.capture.foreign import attribute
 from lightning_posttrain.core.stream.evaluation import Evaluation
-from lightning_posttrain.core.stream.metric import StreamMetric
 from lightning_posttrain.core.stream.reading import Part
+from lightning_posttrain.export.run.context import Context
 
 if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
+    from lightning.pytorch import LightningModule
 
 
 class Figures:
@@ -29,24 +29,18 @@ class Figures:
 
     def add(self, batch: EvalBatch) -> None:
         """Fold a batch, on the CPU."""
-        self.part(self._metrics.reading.likeness(batch)).add(batch)
+        self._of(self._metrics.reading.likeness(batch)).add(batch)
 
-    def part(self, likeness: tuple[int, ...]) -> Part:
+    def _of(self, likeness: tuple[int, ...]) -> Part:
         """What is accumulated, of batches with a likeness."""
         if self._part is None:
             with torch.inference_mode(False):
                 self._part = self._metrics.reading.part(likeness, self._metrics.metrics(), torch.device("cpu"))
         return self._part
 
-    def states(self, likeness: tuple[int, ...], device: torch.device) -> list[StreamMetric]:
-        """The metrics, all that was gathered in them, on a device where ranks can add them."""
-        part = self.part(likeness)
-        part.flush()
-        return [metric.to(device) for metric in part.metrics.values()]
-
     def report(self, module: LightningModule, evaluation: Evaluation) -> Any:
         """The report, of the loader of an evaluation."""
-        part = self.part((len(evaluation.names), 0))
+        part = self._of((len(evaluation.names), 0))
         part.flush()
         found = Evaluation(
             evaluation.stage, evaluation.suffix, evaluation.names, part.results(), part.independent
@@ -54,13 +48,13 @@ class Figures:
         return self._metrics.summarize(module, found, evaluation.names)
 
 
-def metrics_of(trainer: Trainer, reading: ClassReading) -> ClassificationMetrics:
+def metrics_of(run: Context) -> ClassificationMetrics:
     """Which figures: those of the ``ClassificationMetrics`` of the Trainer that reads so, else the usual ones."""
-    callbacks = attribute(trainer, "callbacks", ())
-    known = [each for each in callbacks if isinstance(each, ClassificationMetrics)]
-    found = next((part for each in known for part in each.parts() if part.reading == reading), None)
-    if found is not None:
-        return found  # type: ignore[no-any-return]
-    usual = ClassificationMetrics(task=reading.task)
-    usual.reading = reading
+    for callback in attribute(run.trainer, "callbacks", ()):
+        if isinstance(callback, ClassificationMetrics):
+            for part in callback.parts():
+                if isinstance(part, ClassificationMetrics) and part.reading == run.reading:
+                    return part
+    usual = ClassificationMetrics(task=run.reading.task)
+    usual.reading = run.reading
     return usual

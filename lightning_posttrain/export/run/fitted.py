@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from lightning_posttrain.calibration import Calibration, Calibrator, from_state
-from lightning_posttrain.classification import ClassReading
 from lightning_posttrain.core.capture.foreign import attribute
-from lightning_posttrain.core.output.result import undefined_to_none
+from lightning_posttrain.export.decision import Decision
+from lightning_posttrain.export.program.deployed import described
+from lightning_posttrain.export.run.context import Context
 from lightning_posttrain.export.run.weights import Weights
 from lightning_posttrain.thresholds import DecisionThresholds
 
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
-
-    from lightning_posttrain.core.callback.fitted_on_validation import FittedOnValidation
+Fitting = Calibration | DecisionThresholds
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,85 +24,71 @@ class Fitted:
 
     Args:
         calibrator: from logits to logits, or None.
-        calibration: it in plain values, for the manifest; with its state, so that it can be made again.
-        thresholds: of class 1 or of each label, or None.
-        confidence: below which there is no answer, or None.
-        left_out: why something is not there.
+        decision: how probabilities become answers, with what the calibrator is in plain values.
     """
 
-    calibrator: Calibrator | None = None
+    calibrator: Calibrator | None
+    decision: Decision
+
+
+def fitted_for(run: Context, weights: Weights) -> Fitted:
+    """What callbacks have fitted for weights; those that read other scores than the export are not meant."""
     calibration: dict[str, Any] | None = None
-    thresholds: tuple[float, ...] | None = None
-    confidence: float | None = None
-    left_out: tuple[str, ...] = ()
-
-
-def fitted_for(trainer: Trainer, weights: Weights, reading: ClassReading, columns: int) -> Fitted:
-    """What callbacks have fitted for weights.
-
-    Args:
-        trainer: whose callbacks are asked.
-        weights: that are shipped.
-        reading: of the scores; callbacks that read others are not meant.
-        columns: classes or labels.
-    """
-    calibration, thresholds, left_out = None, None, []
-    for callback in _fitted(trainer, reading):
-        wanted = 1 if reading.task == "binary" and isinstance(callback, DecisionThresholds) else columns
-        found = _for(callback, weights, wanted)
-        kind = type(callback).__name__
+    chosen: dict[str, Any] | None = None
+    left_out = []
+    for callback in _callbacks(run):
+        single = run.reading.task == "binary" and isinstance(callback, DecisionThresholds)
+        found = _for(callback, weights, columns=1 if single else len(run.names))
         if found is None:
-            left_out.append(_missing(callback, weights, kind))
+            left_out.append(_missing(callback, weights))
         elif isinstance(callback, Calibration):
             calibration = calibration or found
         else:
-            thresholds = thresholds or found
-    return _as_fitted(calibration, thresholds, tuple(left_out), reading)
-
-
-def _as_fitted(
-    calibration: dict[str, Any] | None, chosen: dict[str, Any] | None, left_out: tuple[str, ...], reading: ClassReading
-) -> Fitted:
+            chosen = chosen or found
     calibrator = None if calibration is None or calibration["method"] == "none" else from_state(calibration)
-    plain = None if calibrator is None else plain_calibrator(calibrator)
-    cuts = (chosen or {}).get("thresholds")
-    if cuts is not None and reading.task == "multiclass":
-        left_out += ("thresholds of one class against the rest: the answer is the most probable class",)
+    return Fitted(calibrator, _decision(run, calibrator, chosen or {}, left_out))
+
+
+def _decision(
+    run: Context, calibrator: Calibrator | None, chosen: Mapping[str, Any], left_out: Sequence[str]
+) -> Decision:
+    cuts, confidence = chosen.get("thresholds"), chosen.get("confidence")
+    if cuts is not None and run.reading.task == "multiclass":
+        left_out = (*left_out, "thresholds of one class against the rest: the answer is the most probable class")
         cuts = None
-    confidence = (chosen or {}).get("confidence")
-    numbers = None if cuts is None else tuple(map(float, cuts))
-    return Fitted(calibrator, plain, numbers, None if confidence is None else float(confidence), left_out)
+    return Decision(
+        run.reading.task,
+        run.names,
+        thresholds=None if cuts is None else tuple(map(float, cuts)),
+        confidence=None if confidence is None else float(confidence),
+        calibration=None if calibrator is None else described(calibrator),
+        mean=run.settings.mean,
+        std=run.settings.std,
+        left_out=tuple(left_out),
+    )
 
 
-def plain_calibrator(calibrator: Calibrator) -> dict[str, Any]:
-    """A calibrator in values that JSON takes."""
-    state = undefined_to_none(calibrator.to_state())
-    numbers = calibrator.numbers()
-    return {"method": calibrator.method, "words": calibrator.describe(), "parameters": numbers, "state": state}
-
-
-def _fitted(trainer: Trainer, reading: ClassReading) -> Iterator[Calibration | DecisionThresholds]:
-    for callback in attribute(trainer, "callbacks", ()):
+def _callbacks(run: Context) -> Iterator[Fitting]:
+    for callback in attribute(run.trainer, "callbacks", ()):
         if isinstance(callback, (Calibration, DecisionThresholds)):
-            yield from (part for part in callback.parts() if part.reading == reading)
+            yield from (part for part in callback.parts() if part.reading == run.reading)
 
 
-def _for(callback: FittedOnValidation, weights: Weights, columns: int) -> dict[str, Any] | None:
+def _for(callback: Fitting, weights: Weights, columns: int) -> dict[str, Any] | None:
     """What a callback has fitted for weights: in the run, or in the checkpoint that they are from."""
     if not weights.alone:
         return None
-    module = cast("Any", weights.module)
     if weights.states is None:
-        return callback.for_these(module, columns)
+        return callback.for_these(weights.module, columns)
     twin = copy.copy(callback)
     twin.targets = {}
-    state = weights.states.get(callback.state_key)  # type: ignore[attr-defined]
+    state = weights.states.get(callback.state_key)
     twin.load_state_dict(state if isinstance(state, dict) else {})
-    return twin.for_these(module, columns) or callback.for_these(module, columns)
+    return twin.for_these(weights.module, columns) or callback.for_these(weights.module, columns)
 
 
-def _missing(callback: FittedOnValidation, weights: Weights, kind: str) -> str:
-    what = "calibration" if isinstance(callback, Calibration) else "thresholds"
+def _missing(callback: Fitting, weights: Weights) -> str:
+    kind, what = type(callback).__name__, "calibration" if isinstance(callback, Calibration) else "thresholds"
     if not weights.alone:
         return f"{what}: {kind} fits to single weights, and an ensemble is shipped"
     if callback.fitted is None:

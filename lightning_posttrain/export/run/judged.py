@@ -6,92 +6,103 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, final
 
 import torch
 
 from lightning_posttrain.export.formats import FORMATS, onnx_named
-from lightning_posttrain.export.outputs import Outputs
 from lightning_posttrain.export.parity.apart import first_apart_in_onnx, first_apart_in_program
 from lightning_posttrain.export.parity.batches import check_batches
 from lightning_posttrain.export.parity.decide import Evidence, Gain, decide
 from lightning_posttrain.export.parity.latency import latencies
-from lightning_posttrain.export.parity.sums import ParitySums
 from lightning_posttrain.export.parity.tolerance import Precision, Tolerance, eager_noise
+from lightning_posttrain.export.program import Traced
 from lightning_posttrain.export.result import FormatParity, Timed
 from lightning_posttrain.export.run.making import PRECISIONS, Made, eager
+from lightning_posttrain.export.run.reference_run import ReferenceRun
 from lightning_posttrain.export.run.trial import EAGER, Trial
 from lightning_posttrain.export.signature import Array
 
 PREFIX = "network.root."
 """Of the names that the user's modules have in what is shipped."""
+IN_FLOAT32 = ReferenceRun()
 OF_ROWS: Mapping[Precision, float] = {"float32": 1e-4, "half": 1e-2, "int8": 0.1}
 """What batch sizes and orders may change a probability by."""
 
 
-def judged(
-    made: Made,
-    trial: Trial,
-    *,
-    stage: str,
-    rows: Mapping[str, Array],
-    metrics: Mapping[str, Mapping[str, float]],
-    precision: Precision = "float32",
-    against: str = "",
-) -> tuple[FormatParity, ...]:
-    """What each format amounts to, those that were made now.
+@final
+class Judge:
+    """Decides about formats, by what was compared in a stage.
 
     Args:
-        made: the files.
         trial: what was compared.
         stage: whose rows these were.
-        rows: some of them, by input.
-        metrics: by ``"eager"`` and format, the figures of a report.
-        precision: that the tested answers were computed in.
-        against: says so, where they are not those of the module in float32.
+        reports: as ``Trial.reports`` gives them.
+        reference: how the tested answers came about.
     """
-    assert made.traced is not None
-    tested = eager(made.traced.deployed)
-    with _one_thread():
-        noise = eager_noise(tested, rows)
-        answers = tested(rows)
-        times = latencies({EAGER: tested, **made.runners}, rows, threads=1)
-    found = []
-    for name in made.runners:
-        timed = {size: Timed(times[EAGER][size], of_size) for size, of_size in times[name].items()}
-        kind = PRECISIONS.get(name, precision)
-        evidence = Evidence(
-            trial.sums[name].counts,
-            Tolerance.of(kind, noise),
-            made.suspicions,
-            _refusals(name, made, trial, answers, rows, OF_ROWS[kind]),
-            paired(metrics, name),
-            gain=_gain(name, made, times),
-        )
-        found.append(_of_format(name, made, evidence, rows, stage=stage, timed=timed, against=against))
-    return (*found, *not_run(made))
+
+    def __init__(
+        self, trial: Trial, stage: str, reports: Mapping[str, Any], reference: ReferenceRun = IN_FLOAT32
+    ) -> None:
+        self._trial, self._stage, self._reports, self._reference = trial, stage, reports, reference
+
+    def made_now(self, files: Made, rows: Mapping[str, Array]) -> tuple[FormatParity, ...]:
+        """What each format amounts to that was made in this run.
+
+        Args:
+            files: of the formats.
+            rows: some of those that were compared, by input: for batch sizes, latency and the first layer apart.
+        """
+        if files.traced is None:
+            return tuple(not_run(files))
+        tested = eager(files.traced.deployed)
+        with _one_thread():
+            noise, answers = eager_noise(tested, rows), tested(rows)
+            times = latencies({EAGER: tested, **files.runners}, rows, threads=1)
+        found = []
+        for name, runner in files.runners.items():
+            tolerance = self._tolerance(name, noise)
+            refusals = check_batches(runner, answers, rows, allowed=OF_ROWS[tolerance.precision])
+            evidence = self._evidence(name, tolerance, refusals=refusals)
+            evidence = replace(evidence, suspicions=files.suspicions, gain=_gain(name, files, times))
+            if not decide(evidence).kept:
+                evidence = replace(evidence, first_apart=_first_apart(name, files.traced, rows))
+            timed = {size: Timed(times[EAGER][size], of_size) for size, of_size in times[name].items()}
+            parts = FORMATS[name].files
+            found.append(self._verdict(name, evidence, files=parts, bytes_=files.bytes_of(name), latency=timed))
+        return (*found, *not_run(files))
+
+    def made_before(self, before: Mapping[str, FormatParity]) -> tuple[FormatParity, ...]:
+        """What formats of an earlier export amount to; what was timed, and what was not run, stays as it was."""
+        return tuple(self._again(one) if name in self._trial.sums else one for name, one in before.items())
+
+    def _again(self, known: FormatParity) -> FormatParity:
+        tolerance = self._tolerance(known.name, 0.0 if math.isnan(known.noise) else known.noise)
+        evidence = self._evidence(known.name, tolerance)
+        return self._verdict(known.name, evidence, files=known.files, bytes_=known.bytes, latency=known.latency)
+
+    def _tolerance(self, name: str, noise: float) -> Tolerance:
+        return Tolerance.of(PRECISIONS.get(name, self._reference.precision), noise)
+
+    def _evidence(self, name: str, tolerance: Tolerance, *, refusals: tuple[str, ...] = ()) -> Evidence:
+        failed = (self._trial.failed[name],) if name in self._trial.failed else ()
+        counts, metrics = self._trial.sums[name].counts, _paired(self._reports, name)
+        return Evidence(counts, tolerance, refusals=(*refusals, *failed), metrics=metrics)
+
+    def _verdict(
+        self, name: str, evidence: Evidence, *, files: tuple[str, ...], bytes_: int, latency: Mapping[int, Timed]
+    ) -> FormatParity:
+        found = FormatParity.of(
+            evidence, decide(evidence), name=name, files=files, stage=self._stage, bytes=bytes_, latency=latency,
+            against=self._reference.words,
+        )  # fmt: skip
+        return replace(found, precision=PRECISIONS.get(name, "float32"))
 
 
-def paired(metrics: Mapping[str, Mapping[str, float]], name: str) -> dict[str, tuple[float, float]]:
+def _paired(reports: Mapping[str, Any], name: str) -> dict[str, tuple[float, float]]:
     """Each figure of the tested model and of a format."""
-    tested, own = metrics.get(EAGER, {}), metrics.get(name, {})
+    tested, own = (reports[one].overall if one in reports else {} for one in (EAGER, name))
     return {figure: (value, own[figure]) for figure, value in tested.items() if figure in own}
-
-
-def judged_again(
-    before: FormatParity, sums: ParitySums, *, failed: str, stage: str, metrics: Mapping[str, tuple[float, float]],
-    precision: Precision, against: str,
-) -> FormatParity:  # fmt: skip
-    """What a format that was made before amounts to on other rows; what was timed stays as it was."""
-    kind: Precision = before.precision if before.precision == "int8" else precision
-    tolerance = Tolerance.of(kind, 0.0 if math.isnan(before.noise) else before.noise)
-    evidence = Evidence(sums.counts, tolerance, refusals=(failed,) if failed else (), metrics=metrics)
-    verdict = decide(evidence)
-    found = FormatParity.of(
-        evidence, verdict, name=before.name, files=before.files, stage=stage, bytes=before.bytes,
-        latency=before.latency, against=against,
-    )  # fmt: skip
-    return replace(found, precision=before.precision)
 
 
 def not_run(made: Made) -> Iterator[FormatParity]:
@@ -104,37 +115,14 @@ def not_run(made: Made) -> Iterator[FormatParity]:
             yield FormatParity(name, kind.files, kept=True, reason=reason, bytes=made.bytes_of(name))
 
 
-def _of_format(
-    name: str, made: Made, evidence: Evidence, rows: Mapping[str, Array], *, stage: str, timed: dict[int, Timed],
-    against: str,
-) -> FormatParity:  # fmt: skip
-    verdict = decide(evidence)
-    if not verdict.kept:
-        evidence = replace(evidence, first_apart=_first_apart(name, made, rows))
-        verdict = decide(evidence)
-    found = FormatParity.of(
-        evidence, verdict, name=name, files=FORMATS[name].files, stage=stage, bytes=made.bytes_of(name),
-        latency=timed, against=against,
-    )  # fmt: skip
-    return replace(found, precision=PRECISIONS.get(name, "float32"))
-
-
-def _refusals(
-    name: str, made: Made, trial: Trial, answers: Outputs, rows: Mapping[str, Array], allowed: float
-) -> tuple[str, ...]:
-    of_sizes = check_batches(made.runners[name], answers, rows, allowed=allowed)
-    return (*of_sizes, *([trial.failed[name]] if name in trial.failed else []))
-
-
-def _first_apart(name: str, made: Made, rows: Mapping[str, Array]) -> str | None:
+def _first_apart(name: str, traced: Traced, rows: Mapping[str, Array]) -> str | None:
     """The first layer that comes apart; None where that cannot be told."""
-    assert made.traced is not None
     few = {key: array[:8] for key, array in rows.items()}
     try:
         if name == "pt2":
-            return first_apart_in_program(made.traced.deployed, made.traced.program, few, prefix=PREFIX)
+            return first_apart_in_program(traced.deployed, traced.program, few, prefix=PREFIX)
         if name == "onnx":
-            return first_apart_in_onnx(made.traced.deployed, onnx_named(made.traced), few, prefix=PREFIX)
+            return first_apart_in_onnx(traced.deployed, onnx_named(traced), few, prefix=PREFIX)
     except Exception:  # a graph that is broken may run in no other way than the one that was found wanting
         return None
     return None

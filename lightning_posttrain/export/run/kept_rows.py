@@ -35,7 +35,7 @@ class Piece:
 
 
 class KeptRows:
-    """Keeps rows from all over an epoch: as many of each batch.
+    """Keeps rows from all over an epoch: after a share of its batches, that share of the rows.
 
     Args:
         wanted: rows.
@@ -44,7 +44,7 @@ class KeptRows:
 
     def __init__(self, wanted: int, batches: float) -> None:
         self.pieces: list[Piece] = []
-        self._wanted, self._bytes = wanted, 0
+        self._wanted, self._bytes, self._seen = wanted, 0, 0
         self._batches = batches
 
     @property
@@ -65,8 +65,9 @@ class KeptRows:
             batch: as it was read.
         """
         size = len(next(iter(inputs.values())))
-        each = self._wanted / self._batches if math.isfinite(self._batches) and self._batches else self._wanted
-        number = min(size, math.ceil(each), self._wanted - self.rows)
+        self._seen += 1
+        share = min(self._seen / self._batches, 1.0) if math.isfinite(self._batches) and self._batches else 1.0
+        number = min(size, math.ceil(self._wanted * share) - self.rows)
         if number > 0 and not self.full:
             piece = taken(inputs, batch, number)
             self._bytes += sum(tensor.nbytes for tensor in piece.inputs.values())

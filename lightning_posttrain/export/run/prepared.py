@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from lightning_posttrain.calibration import Calibrator, from_state
-from lightning_posttrain.classification import ScoreKind, Task
+from lightning_posttrain.classification import ScoreKind
 from lightning_posttrain.core.capture.batch_parts import Path
 from lightning_posttrain.core.capture.call_again import CallAgain
 from lightning_posttrain.core.capture.call_source import CallSource
@@ -19,7 +18,6 @@ from lightning_posttrain.export.program.deployed import Deployed
 from lightning_posttrain.export.program.entry import Entry, entry_by, entry_of
 from lightning_posttrain.export.run.asked_call import AskedCall
 from lightning_posttrain.export.run.fitted import Fitted
-from lightning_posttrain.export.run.settings import Settings
 from lightning_posttrain.export.run.weights import Weights
 
 
@@ -42,38 +40,31 @@ class Prepared:
         """How it decides."""
         return self.deployed.describe()
 
-    def named(self, parts: Mapping[Path, Tensor]) -> dict[str, Tensor]:
-        """What a step gave to its network, by input."""
-        return {name: parts[path] for name, path in self.slots.items()}
 
-
-def decision_of(fitted: Fitted, settings: Settings, *, task: Task, names: tuple[str, ...]) -> Decision:
-    """How probabilities become answers, by what was fitted and said."""
-    return Decision(
-        task, names, thresholds=fitted.thresholds, confidence=fitted.confidence, mean=settings.mean, std=settings.std,
-        left_out=fitted.left_out,
-    )  # fmt: skip
-
-
-def prepared(weights: Weights, asked: AskedCall, fitted: Fitted, decision: Decision, settings: Settings) -> Prepared:
+def prepared(weights: Weights, asked: AskedCall, fitted: Fitted, *, uint8: bool) -> Prepared:
     """What is shipped.
 
     Raises:
         ValueError: the members of an ensemble are asked otherwise than the step asks its network.
         CannotExportError: rows of a batch depend on each other.
     """
-    entry = _entry(weights, asked, settings)
+    entry = entry_for(weights, asked)
     scores: ScoreKind = "logits" if weights.network is not None else asked.scores
-    deployed = Deployed(entry, decision, scores=scores, calibrator=fitted.calibrator, uint8=settings.uint8)
+    deployed = Deployed(entry, fitted.decision, scores=scores, calibrator=fitted.calibrator, uint8=uint8)
     return Prepared(weights, deployed, entry.slots)
 
 
-def _entry(weights: Weights, asked: AskedCall, settings: Settings) -> Entry:
-    if asked.call is None:
-        assert settings.forward_fn is not None
+def entry_for(weights: Weights, asked: AskedCall) -> Entry:
+    """The call of the network with weights, as a module of named tensors.
+
+    Raises:
+        ValueError: the members of an ensemble are asked otherwise than the step asks its network.
+        CannotExportError: rows of a batch depend on each other.
+    """
+    if not isinstance(asked.call, CallAgain):
         if weights.network is not None:
             return entry_by(weights.module, lambda network, inputs: network(inputs), asked.value)
-        return entry_by(weights.module, settings.forward_fn, asked.value)
+        return entry_by(weights.module, asked.call, asked.value)
     if weights.network is None:
         return entry_of(weights.module, asked.call, asked.targets)
     if weights.entry != asked.call.module:
@@ -83,6 +74,11 @@ def _entry(weights: Weights, asked: AskedCall, settings: Settings) -> Entry:
         )
     whole = CallAgain("", CallSource("", 0, 1, "", "as it is"), asked.call.inputs)
     return entry_of(weights.module, whole, asked.targets)
+
+
+def head_of(decision: Decision) -> Deployed:
+    """What decides behind a network that was asked already; only its ``head`` is of use."""
+    return Deployed(torch.nn.Identity(), decision, calibrator=calibrator_of(decision))
 
 
 def calibrator_of(decision: Decision) -> Calibrator | None:
@@ -98,8 +94,3 @@ def calibrator_of(decision: Decision) -> Calibrator | None:
         name: torch.tensor(value, dtype=torch.float32) for name, value in found["parameters"].items()
     }
     return from_state({"method": found["method"], "task": decision.task, **learned})
-
-
-def head_of(decision: Decision) -> Deployed:
-    """What decides behind a network that was asked already; only its ``head`` is of use."""
-    return Deployed(torch.nn.Identity(), decision, calibrator=calibrator_of(decision))

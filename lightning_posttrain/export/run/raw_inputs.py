@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_posttrain.core.capture.batch_parts import Path
 from lightning_posttrain.export.run.settings import Settings
 from lightning_posttrain.export.signature import Array
 
@@ -16,23 +15,24 @@ OUTSIDE = 0.02
 """Share of the range of bytes by which what a normalisation is undone to may lie outside of it."""
 
 
-def raw(inputs: Mapping[str, Tensor], settings: Settings) -> dict[str, Tensor]:
-    """Rows of a loader as a client would send them: the normalisation undone, bytes where these are wanted.
+def raw_inputs(parts: Mapping[Path, Tensor], slots: Mapping[str, Path], settings: Settings) -> dict[str, Tensor]:
+    """Rows of a loader as a client would send them: by name, the normalisation undone, bytes where these are wanted.
 
     Args:
-        inputs: by name, on the CPU; the first of floats is the one that is normalised.
+        parts: what a step gave to its network, by path, on the CPU.
+        slots: by input, its path; the first of floats is the one that is normalised.
         settings: with mean, std and ``uint8``.
 
     Raises:
         ValueError: mean and std are of other channels, or do not give bytes.
     """
-    found = dict(inputs)
-    name = next((name for name, tensor in inputs.items() if tensor.is_floating_point()), None)
-    if name is None or (settings.mean is None and not settings.uint8):
-        if settings.mean is not None:
-            raise ValueError("`mean` and `std` are for an input of floats, and the network takes none.")
-        return found
-    found[name] = _as_it_came(inputs[name].float(), settings, name)
+    found = {name: parts[path] for name, path in slots.items()}
+    name = next((name for name, tensor in found.items() if tensor.is_floating_point()), None)
+    if name is None:
+        if settings.mean is not None or settings.uint8:
+            raise ValueError("`mean`, `std` and `uint8` are for an input of floats, and the network takes none.")
+    elif settings.mean is not None or settings.uint8:
+        found[name] = _as_it_came(found[name].float(), settings, name)
     return found
 
 
@@ -63,30 +63,3 @@ def arrays(inputs: Mapping[str, Tensor]) -> dict[str, Array]:
     return {
         name: (one.float() if one.is_floating_point() else one).contiguous().numpy() for name, one in inputs.items()
     }
-
-
-def statistics_of(rows: list[dict[str, Array]]) -> dict[str, dict[str, Any]]:
-    """By input, what it was like: lowest, highest, mean and standard deviation, by channel where there are at most 64.
-
-    Args:
-        rows: batches, by input.
-    """
-    found: dict[str, dict[str, Any]] = {}
-    for name in rows[0] if rows else ():
-        channels = _by_channel([batch[name] for batch in rows])
-        if channels is not None:
-            low, high, mean, std = (
-                [float(f"{value:.6g}") for value in values]
-                for values in (channels.min(1), channels.max(1), channels.mean(1), channels.std(1))
-            )
-            found[name] = {"low": low, "high": high, "mean": mean, "std": std}
-    return found
-
-
-def _by_channel(batches: list[Array]) -> Array | None:
-    """Values ``(channels, all others)`` float64; None where there are none."""
-    wide = batches[0].ndim > 1 and batches[0].shape[1] <= 64 and len({batch.shape[1] for batch in batches}) == 1
-    floats = batches[0].dtype.kind == "f" or batches[0].dtype == np.uint8
-    split = [np.moveaxis(b, 1, 0).reshape(b.shape[1], -1) if wide and floats else b.reshape(1, -1) for b in batches]
-    joined = np.concatenate(split, axis=1).astype(np.float64)
-    return joined if joined.size else None

@@ -10,6 +10,8 @@ from lightning_posttrain.core.callback.options import at_least, one_of
 from lightning_posttrain.export.formats import FORMATS
 
 USUAL = ("onnx", "pt2", "safetensors")
+ForwardFn = Callable[[Any, Any], Any]
+"""From the module, or a copy, and the inputs of a batch to scores."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,41 +27,33 @@ class Settings:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     uint8: bool = False
-    forward_fn: Callable[[Any, Any], Any] | None = None
+    forward_fn: ForwardFn | None = None
     rows: int = 512
     test_rows: int | None = None
     folder: str | None = None
 
-    @classmethod
-    def of(
-        cls,
-        formats: Sequence[str],
-        *,
-        mean: Sequence[float] | None,
-        std: Sequence[float] | None,
-        rows: int,
-        test_rows: int | None,
-        **others: Any,
-    ) -> Settings:
-        """Checked."""
-        said = (formats,) if isinstance(formats, str) else tuple(formats)
-        for name in said:
+    def __post_init__(self) -> None:
+        for name in self.formats:
             one_of("formats", name, tuple(FORMATS))
-        if not said or len(set(said)) < len(said):
+        if not self.formats or len(set(self.formats)) < len(self.formats):
+            known = ", ".join(FORMATS)
             raise ValueError(
-                f"`formats` is {list(said)}, wanted each of {', '.join(FORMATS)} at most once, and one at least."
+                f"`formats` is {list(self.formats)}, wanted each of {known} at most once, and one at least."
             )
-        at_least("rows", rows, 1)
-        if test_rows is not None:
-            at_least("test_rows", test_rows, 1)
-        numbers = [None if each is None else tuple(float(x) for x in each) for each in (mean, std)]
-        _check_scale(*numbers)
-        return cls(said, mean=numbers[0], std=numbers[1], rows=rows, test_rows=test_rows, **others)
+        at_least("rows", self.rows, 1)
+        if self.test_rows is not None:
+            at_least("test_rows", self.test_rows, 1)
+        _check_scale(self.mean, self.std)
 
     @property
     def calibrates(self) -> bool:
         """Whether rows are wanted to calibrate a quantisation with, apart from those that it is judged by."""
         return "int8" in self.formats
+
+
+def numbers(values: Sequence[float] | None) -> tuple[float, ...] | None:
+    """As Settings has them, whatever numbers they are."""
+    return None if values is None else tuple(map(float, values))
 
 
 def _check_scale(mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> None:

@@ -3,43 +3,38 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import platform
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from lightning_posttrain.__about__ import __version__
-from lightning_posttrain.core.callback.fitted_on_validation import mark_of
 from lightning_posttrain.export.decision import Decision
 from lightning_posttrain.export.folder.places import check_place
 from lightning_posttrain.export.folder.writing import second_name, write_folder
 from lightning_posttrain.export.formats import FORMATS
 from lightning_posttrain.export.manifest import Manifest
 from lightning_posttrain.export.program import Traced
-from lightning_posttrain.export.result import FormatParity
+from lightning_posttrain.export.result import ExportReport, FormatParity
 from lightning_posttrain.export.run.context import Context
 from lightning_posttrain.export.run.prepared import Prepared
-from lightning_posttrain.export.signature import Array, Signature
+from lightning_posttrain.export.run.trial import EAGER, Trial
+from lightning_posttrain.export.run.weights import TENSORS
+from lightning_posttrain.export.signature import Signature
 
 PACKAGES = ("torch", "lightning", "onnx", "onnxscript", "onnxruntime")
 NOTHING_KEPT = "no format is kept, so nothing was written to the folder"
-MARK = "mark"
-"""In what the manifest says of the weights: sums by which they are known again."""
+WITHDRAWN = "no format gives the answers of the test, so the earlier export was removed"
 
 
 def weights_facts(run: Context, shipped: Prepared) -> dict[str, Any]:
     """What the manifest says of the weights."""
     weights = shipped.weights
-    mark = mark_of(weights.module)
-    return {**weights.facts, "words": weights.words, MARK: mark, "uint8": run.settings.uint8}
+    return {**weights.facts, "words": weights.words, TENSORS: weights.tensors_sha256, "uint8": run.settings.uint8}
 
 
 def manifest_of(name: str, signature: Signature, decision: Decision, weights: Mapping[str, Any]) -> Manifest:
@@ -58,27 +53,55 @@ def about_files(run: Context, shipped: Prepared, trace: Traced) -> str:
 
 
 def with_parity(
-    manifest: Manifest, formats: Sequence[FormatParity], *, stage: str, metrics: Mapping[str, Any], data: DataSeen,
-    statistics: Mapping[str, Any] | None = None, reference: Mapping[str, Any] | None = None,
-) -> Manifest:  # fmt: skip
-    """A manifest with what was found in one stage."""
-    rows = next((one.rows for one in formats if one.rows), 0)
-    cost = {
-        one.name: {"bytes": one.bytes, "latency": one.to_dict()["latency"]} for one in formats if one.kept and one.bytes
-    }
+    manifest: Manifest, formats: Sequence[FormatParity], trial: Trial, *, stage: str, reports: Mapping[str, Any]
+) -> Manifest:
+    """A manifest with what was found in one stage.
+
+    Args:
+        manifest: as it was before.
+        formats: what each amounts to.
+        trial: of the stage.
+        stage: its name.
+        reports: as ``Trial.reports`` gives them.
+    """
+    cost = {}
+    for one in formats:
+        if one.kept and one.bytes:
+            cost[one.name] = {"bytes": one.bytes, "latency": one.to_dict()["latency"]}
+    measured = {"rows": trial.seen.rows, **figures_with_intervals(reports.get(EAGER))}
+    reference = trial.drift_reference()
     return replace(
         manifest,
         parity={one.name: one.to_dict() for one in formats},
-        cost={**manifest.cost, **cost},
-        metrics={**manifest.metrics, stage: {"rows": rows, **metrics}},
-        data={**manifest.data, stage: data.to_dict()},
-        input_statistics=statistics if statistics else manifest.input_statistics,
-        reference=reference if reference is not None else manifest.reference,
+        cost=cost,
+        metrics={**manifest.metrics, stage: measured},
+        data={**manifest.data, stage: trial.seen.to_dict()},
+        input_statistics=trial.inputs.to_dict(),
+        reference=manifest.reference if reference is None else reference,
     )
 
 
-def write_kept(path: str, manifest: Manifest, formats: Sequence[FormatParity], files: Path) -> bool:
-    """Write the folder with the formats that are kept; whether there is one.
+def report_of(
+    run: Context, weights: str, decision: Decision, *, formats: tuple[FormatParity, ...], trial: Trial | None,
+    remark: str,
+) -> ExportReport:  # fmt: skip
+    """What is said of an export.
+
+    Args:
+        run: that it was in.
+        weights: which they are, in words.
+        decision: how it decides.
+        formats: what each amounts to.
+        trial: what they were compared on; None where nothing could be traced.
+        remark: a further sentence, or "".
+    """
+    inputs = {} if trial is None else trial.inputs.to_dict()
+    remarks = (remark,) if remark else ()
+    return ExportReport(run.folder.name, weights, formats, decision.summary, inputs, decision.left_out, remarks)
+
+
+def write_kept(path: str, manifest: Manifest, formats: Sequence[FormatParity], files: Path) -> str:
+    """Write the folder with the formats that are kept; a sentence where there is none.
 
     Args:
         path: of the folder.
@@ -88,24 +111,25 @@ def write_kept(path: str, manifest: Manifest, formats: Sequence[FormatParity], f
     """
     kept = [file for one in formats if one.kept for file in FORMATS[one.name].files]
     if not kept:
-        return False
+        return NOTHING_KEPT
 
     def write(work: Path) -> None:
         for file in kept:
             second_name(files / file, work / file)
 
     write_folder(path, manifest, write)
-    return True
+    return ""
 
 
-def withdraw(path: str) -> None:
-    """Remove an export of ours of which no format is kept any more.
+def withdraw(path: str) -> str:
+    """Remove an export of ours of which no format is kept any more; a sentence that says so.
 
     Raises:
         ValueError: it is none, or holds files of others.
     """
     check_place(path)
     shutil.rmtree(path)
+    return WITHDRAWN
 
 
 def figures_with_intervals(report: Any) -> dict[str, dict[str, Any]]:
@@ -120,39 +144,3 @@ def figures_with_intervals(report: Any) -> dict[str, dict[str, Any]]:
             low, high = report.intervals.get(name, (None, None))
             found[name] = {"value": value, "low": low, "high": high}
     return found
-
-
-@dataclass
-class DataSeen:
-    """Which rows were seen: how many, of which classes, and a fingerprint.
-
-    Args:
-        classes: how many there are.
-        said: whether it was said that this takes long.
-    """
-
-    classes: int
-    rows: int = 0
-    counts: Array = field(init=False)
-    said: bool = False
-    _digest: Any = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.counts = np.zeros(self.classes, dtype=np.int64)
-        self._digest = hashlib.sha256()
-
-    def add(self, target: torch.Tensor, index: torch.Tensor | None, samples: int) -> None:
-        """See a batch: its targets, and where its samples stand in the dataset, if that is known."""
-        values = target.detach().cpu().numpy().astype(np.int64)
-        self.rows += samples
-        if values.ndim == 2:
-            self.counts += (values == 1).sum(0)
-        else:
-            known = values[(values >= 0) & (values < self.classes)]
-            self.counts += np.bincount(known, minlength=self.classes)
-        places = np.zeros(0, dtype=np.int64) if index is None else index.detach().cpu().numpy().astype(np.int64)
-        self._digest.update(np.ascontiguousarray(places).tobytes() + np.ascontiguousarray(values).tobytes())
-
-    def to_dict(self) -> dict[str, Any]:
-        """For the manifest."""
-        return {"rows": self.rows, "class_counts": self.counts.tolist(), "fingerprint": self._digest.hexdigest()}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from torch import Tensor
 
 from lightning_posttrain.classification import ClassificationMetrics, EvalBatch
 from lightning_posttrain.core.output.first_line import first_line
@@ -15,7 +16,9 @@ from lightning_posttrain.export.drift.reference import LEAST_ROWS, DriftReferenc
 from lightning_posttrain.export.outputs import Outputs, Runner
 from lightning_posttrain.export.parity.sums import ParitySums
 from lightning_posttrain.export.parity.tolerance import Precision
+from lightning_posttrain.export.run.data_seen import DataSeen
 from lightning_posttrain.export.run.figures import Figures
+from lightning_posttrain.export.run.input_statistics import InputStatistics
 from lightning_posttrain.export.run.row_form import as_rows, by_sample, scored
 from lightning_posttrain.export.signature import Array
 
@@ -49,20 +52,23 @@ class Trial:
         self.sums = {name: ParitySums(precisions[name], decision=decision) for name in runners}
         self.figures = {name: Figures(metrics) for name in (EAGER, *runners)}
         self.failed: dict[str, str] = {}
-        self._reference = DriftReferenceBuilder(task=decision.task)
+        self.seen = DataSeen(len(decision.class_names))
+        self.inputs = InputStatistics()
         self.rows = 0
-        self._judged = False
+        self._reference = DriftReferenceBuilder(task=decision.task)
 
     def add(
-        self, inputs: Mapping[str, Array], tested: Outputs, *, margin: Array | None, batch: EvalBatch | None
-    ) -> None:
+        self, inputs: Mapping[str, Array], tested: Outputs, *, margin: Array, batch: EvalBatch | None,
+        index: Tensor | None = None,
+    ) -> None:  # fmt: skip
         """Compare a batch.
 
         Args:
             inputs: by name, as runners take them.
             tested: what the module answers, a row for each decision.
-            margin: of each of its decisions, or None.
+            margin: of each of its decisions.
             batch: the same rows with their targets, on the CPU; None where they are not known.
+            index: where the samples stand in the dataset, or None.
         """
         target = None if batch is None else np.asarray(batch.marked)
         size = len(next(iter(inputs.values())))
@@ -79,13 +85,14 @@ class Trial:
                 self.figures[name].add(scored(batch, got))
         if batch is not None:
             self.figures[EAGER].add(scored(batch, tested))
-            self._judged = True
+            self.seen.add(batch.target, index, size)
         self.rows += size
+        self.inputs.add(inputs)
         self._watch(tested, target, samples=size)
 
     def reports(self, module: LightningModule, evaluation: Evaluation) -> dict[str, Any]:
         """By ``"eager"`` and format, the report of a classifier; none where no targets are known."""
-        if not self._judged:
+        if not self.seen.rows:
             return {}
         return {name: each.report(module, evaluation) for name, each in self.figures.items() if name not in self.failed}
 

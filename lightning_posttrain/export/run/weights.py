@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from lightning_posttrain.core.capture.foreign import attribute
 from lightning_posttrain.ensembles import CheckpointEnsemble, EnsembleNetwork, MemberState, member_of, read_members
@@ -17,7 +20,8 @@ from lightning_posttrain.export.program.standing_copy import standing_copy
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
-SAID = ("best", "last", "average", "ensemble")
+TENSORS = "tensors_sha256"
+"""In what the manifest says of the weights: their hash."""
 AS_TESTED = "tested"
 """The weights that a test runs with."""
 
@@ -47,42 +51,62 @@ class Weights:
         """Of an ensemble."""
         return self.module if isinstance(self.module, EnsembleNetwork) else None
 
+    @cached_property
+    def tensors_sha256(self) -> str:
+        """SHA-256 of the names and values of all parameters and buffers, by which the weights are known again."""
+        found = hashlib.sha256()
+        for name, tensor in (*self.module.named_parameters(), *self.module.named_buffers()):
+            found.update(name.replace("_orig_mod.", "").encode())
+            found.update(_bytes_of(tensor.detach()))
+        return found.hexdigest()
 
-def weights_of(trainer: Trainer, module: LightningModule, said: str) -> Weights:
+
+def _bytes_of(tensor: Tensor) -> bytes:
+    """In float32, as an export has what is of another precision."""
+    plain = tensor.to_dense() if tensor.layout != torch.strided else tensor
+    same = plain.float() if plain.is_floating_point() else plain
+    return b"" if same.is_meta else same.cpu().contiguous().numpy().tobytes()
+
+
+def weights_of(trainer: Trainer, module: LightningModule, *, said: str) -> Weights:
     """Weights at the end of a fit, or in a test, in a copy.
 
     Args:
         trainer: of the run.
         module: of it.
-        said: one of ``SAID``, the path of a checkpoint, or ``AS_TESTED``.
+        said: ``"best"``, ``"last"``, ``"average"``, ``"ensemble"``, ``AS_TESTED``, or the path of a checkpoint.
 
     Raises:
         ValueError: there are none such.
     """
-    if said == "ensemble":
-        return _ensemble(trainer, module)
-    if said in ("last", AS_TESTED):
-        epoch = max(trainer.current_epoch - 1, 0)
-        words = f"the weights at the end of the fit, epoch {epoch}" if said == "last" else _tested(trainer)
-        facts = {"source": said, "epoch": epoch, "step": trainer.global_step, **_file_of(trainer, said)}
-        return Weights(standing_copy(module), words, facts)
-    if said not in SAID:
+    if said not in SOURCES:
         return _of_file(trainer, module, Path(said), f"the checkpoint {Path(said).name}", {"source": "file"})
-    keeper = _keeper(trainer)
-    best = str(attribute(keeper, "best_model_path", "") or "")
-    if said == "average":
-        return _average(trainer, module, best)
-    if not best or not Path(best).is_file():
-        return weights_of(trainer, module, "last")
+    return SOURCES[said](trainer, module)
+
+
+def _last(trainer: Trainer, module: LightningModule) -> Weights:
+    words = f"the weights at the end of the fit, epoch {_epoch(trainer)}"
+    return Weights(standing_copy(module), words, {"source": "last", **_now(trainer)})
+
+
+def _as_tested(trainer: Trainer, module: LightningModule) -> Weights:
+    words = f"the weights that were tested, {Path(trainer.ckpt_path).name if trainer.ckpt_path else 'as they were'}"
+    return Weights(standing_copy(module), words, {"source": AS_TESTED, **_tested_facts(trainer)})
+
+
+def _best(trainer: Trainer, module: LightningModule) -> Weights:
+    keeper, best = _keeper(trainer), _best_file(trainer)
+    if best is None:
+        return _last(trainer, module)
     monitor, value = attribute(keeper, "monitor"), attribute(keeper, "best_model_score")
     by = f" by {monitor}" if monitor else ""
     facts = {"source": "best", "monitor": monitor, "value": None if value is None or not monitor else float(value)}
-    return _of_file(trainer, module, Path(best), f"the {'best' if monitor else 'last'} checkpoint{by}", facts)
+    return _of_file(trainer, module, best, f"the {'best' if monitor else 'last'} checkpoint{by}", facts)
 
 
-def best_file(trainer: Trainer) -> str:
-    """The path of the best checkpoint of a run, "" where there is none."""
-    return str(attribute(_keeper(trainer), "best_model_path", "") or "")
+def _best_file(trainer: Trainer) -> Path | None:
+    best = Path(str(attribute(_keeper(trainer), "best_model_path", "") or ""))
+    return best if best.is_file() else None
 
 
 def _keeper(trainer: Trainer) -> Any:
@@ -92,13 +116,24 @@ def _keeper(trainer: Trainer) -> Any:
     return next((each for each in keepers if attribute(each, "monitor")), keepers[0] if keepers else None)
 
 
-def _tested(trainer: Trainer) -> str:
-    return f"the weights that were tested, {Path(trainer.ckpt_path).name if trainer.ckpt_path else 'as they were'}"
+def _tested_facts(trainer: Trainer) -> dict[str, Any]:
+    """Epoch and step of the checkpoint that a test runs with, else of the fit before it; none where there was none."""
+    path = Path(trainer.ckpt_path) if trainer.ckpt_path else None
+    if path is not None and path.is_file():
+        return {**_of_saved(trainer.strategy.load_checkpoint(path)), **_file(path)}
+    return _now(trainer) if path is None and trainer.global_step else {}
 
 
-def _file_of(trainer: Trainer, said: str) -> dict[str, Any]:
-    path = Path(trainer.ckpt_path) if said == AS_TESTED and trainer.ckpt_path else None
-    return _file(path) if path is not None and path.is_file() else {}
+def _epoch(trainer: Trainer) -> int:
+    return max(trainer.current_epoch - 1, 0)
+
+
+def _now(trainer: Trainer) -> dict[str, Any]:
+    return {"epoch": _epoch(trainer), "step": trainer.global_step}
+
+
+def _of_saved(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    return {"epoch": checkpoint.get("epoch"), "step": checkpoint.get("global_step")}
 
 
 def _file(path: Path) -> dict[str, Any]:
@@ -114,21 +149,22 @@ def _of_member(
 ) -> Weights:
     path = Path(member.source)
     saved = trainer.strategy.load_checkpoint(path)
-    facts = {**facts, "epoch": saved.get("epoch"), "step": saved.get("global_step"), **_file(path)}
+    facts = {**facts, **_of_saved(saved), **_file(path)}
     states = saved.get("callbacks")
     copied = standing_copy(member_of(module, member.tensors))
     return Weights(copied, f"{words}, {member.name}", facts, states=states if isinstance(states, Mapping) else {})
 
 
-def _average(trainer: Trainer, module: LightningModule, best: str) -> Weights:
+def _average(trainer: Trainer, module: LightningModule) -> Weights:
     """The average that a checkpoint holds beside the weights as they were trained, or instead of them."""
-    found = read_members(best, module) if best and Path(best).is_file() else []
+    best = _best_file(trainer)
+    found = [] if best is None else read_members(best, module)
     averaged = [member for member in found if member.kind in ("ema", "swa")]
     if averaged:
         return _of_member(trainer, module, averaged[0], "the averaged weights", {"source": "average"})
     for callback in attribute(trainer, "callbacks", ()):
         if isinstance(attribute(callback, "_average_model"), nn.Module):  # which the end of the fit has put in place
-            last = weights_of(trainer, module, "last")
+            last = _last(trainer, module)
             words = last.words.replace("the weights", "the averaged weights")
             return Weights(last.module, words, {**last.facts, "source": "average"})
     raise ValueError(
@@ -150,3 +186,9 @@ def _ensemble(trainer: Trainer, module: LightningModule) -> Weights:
     words = f"an ensemble of {len(network.members)} members: {network.describe()}"
     facts = {"source": "ensemble", "members": list(network.names or ()), "strategy": found.fit.chosen}
     return Weights(standing_copy(network), words, facts, entry=found.fit.entry, alone=False)
+
+
+SOURCES: Mapping[str, Callable[[Trainer, LightningModule], Weights]] = {
+    "best": _best, "last": _last, "average": _average, "ensemble": _ensemble, AS_TESTED: _as_tested,
+}  # fmt: skip
+"""By what users say, and ``AS_TESTED``; anything else is the path of a checkpoint."""
