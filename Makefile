@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test check lint types doctest slow peers published
+.PHONY: demo test check lint types doctest slow peers published servers
 
 demo: .venv/demo
 	$(BIN)/python examples/digits.py
@@ -28,13 +28,17 @@ doctest: .venv/test
 slow: .venv/browser
 	$(BIN)/python -m pytest -m "slow or browser"
 
-# against lime, shap, anchor-exp, captum and scikit-image
+# against lime, shap, anchor-exp, captum, scikit-image, huggingface_hub and MLflow
 peers: .venv/peers
-	$(BIN)/python -m pytest -m peers --ignore tests/published
+	$(BIN)/python -m pytest -m peers --ignore tests/published --ignore tests/serving/adapters
 
 # other people's modules, in an environment of their own
 published: .venv-published/ready
 	PUBLISHED=1 .venv-published/bin/python -m pytest -m peers tests/published
+
+# exported models in LitServe, Ray Serve and Triton's configuration, in an environment of their own
+servers: .venv-servers/ready
+	.venv-servers/bin/python -m pytest -m peers -n 0 tests/serving/adapters
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -52,4 +56,11 @@ published: .venv-published/ready
 	$(PYTHON) -m venv .venv-published
 	.venv-published/bin/python -m pip install --quiet --requirement tests/published/requirements.txt --editable .
 	.venv-published/bin/python -m pip check
+	@touch $@
+
+.venv-servers/ready: pyproject.toml tests/serving/adapters/requirements.txt
+	$(PYTHON) -m venv .venv-servers
+	.venv-servers/bin/python -m pip install --quiet torch==2.13.0
+	.venv-servers/bin/python -m pip install --quiet --requirement tests/serving/adapters/requirements.txt --editable .
+	.venv-servers/bin/python -m pip install --quiet --no-deps python-rapidjson==1.25 tritonclient==2.73.0
 	@touch $@

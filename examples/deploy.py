@@ -1,6 +1,6 @@
 """From a fit to a served answer, on scikit-learn's digits: what is shipped gives the answers that were tested.
 
-    python examples/deploy.py [--epochs 8] [--folder posttrain_deploy]
+    python examples/deploy.py [--epochs 5] [--folder posttrain_deploy]
 
 The best checkpoint is exported with its temperature and the confidence below which it gives no answer. The test runs
 the exported files beside the module. Then a server of its own answers for the folder, until it is told to end.
@@ -73,17 +73,17 @@ def digit_loaders() -> list[DataLoader[tuple[Tensor, ...]]]:
     return [DataLoader(part, batch_size=64, shuffle=i == 0) for i, part in enumerate(data)]
 
 
-def ask(address: str, row: np.ndarray[Any, Any]) -> dict[str, Any]:
+def ask(address: str, row: np.ndarray[Any, Any]) -> str:
     """What a server says of one row."""
     request = urllib.request.Request(f"{address}/predict", json.dumps({"row": row.tolist()}).encode())
     with urllib.request.urlopen(request, timeout=30) as answer:
-        found: dict[str, Any] = json.loads(answer.read())
-        return found
+        said = json.load(answer)
+    return f"{said['label'] or 'no answer'}, with probability {max(said['probabilities']):.3f}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--folder", type=Path, default=Path("posttrain_deploy"))
     arguments = parser.parse_args()
 
@@ -123,11 +123,11 @@ def main() -> None:
     command = [sys.executable, "-m", "lightning_posttrain", "serve", str(folder), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
-        line = next(line for line in server.stdout if "http://" in line)
-        address = next(word for word in line.split() if word.startswith("http://")).rstrip("/.,")
-        print(f"served at {address}: {ask(address, images[0])}")
+        ready = server.stdout.readline().strip()  # the last word is the address
+        print(f"{ready}\nIt says: {ask(ready.split()[-1], images[0])}")
         server.send_signal(signal.SIGTERM)
-    print(f"the server has ended with {server.returncode}; the folder: {folder}")
+        print(f"{server.stdout.read().strip()}, exit code {server.wait()}\n")
+    print(f"Serve it: lightning-posttrain serve {folder}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from lightning_posttrain.__about__ import __version__
+from lightning_posttrain.core.output.console import write_line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,7 +61,7 @@ def _check(given: argparse.Namespace) -> int:
     from lightning_posttrain.export import check_command
 
     code, text = check_command(given.folder, given.data)
-    (sys.stderr if code == 2 else sys.stdout).write(f"{text}\n")
+    write_line(sys.stderr if code == 2 else sys.stdout, text)
     return code
 
 

@@ -96,6 +96,13 @@ class Decision:
             said = "the most probable class"
         return said if self.confidence is None else f"{said}; no answer where none reaches {self.confidence:g}"
 
+    @property
+    def summary(self) -> str:
+        """How it decides, and how its probabilities are calibrated."""
+        if not self.calibration:
+            return self.words
+        return f"{self.words}; calibrated: {self.calibration.get('words') or self.calibration.get('method')}"
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}

@@ -14,7 +14,7 @@ from lightning_posttrain.export.parity.change import Change
 from lightning_posttrain.export.parity.decide import Evidence, Verdict
 from lightning_posttrain.export.parity.latency import Latency
 from lightning_posttrain.export.parity.tolerance import Precision
-from lightning_posttrain.export.words import alert_of, size_words, words_of
+from lightning_posttrain.export.words import alert_of, figure, milliseconds, size_words, words_of
 
 
 class Timed(NamedTuple):
@@ -229,8 +229,8 @@ class ExportReport(Counted):
 def _printed(one: FormatParity) -> tuple[str, ...]:
     """A format as a line of a table."""
     flips = f"{one.flips:,} of {one.decisions:,}" if one.rows else ""
-    largest = f"{one.largest:.1e}" if math.isfinite(one.largest) else ""
+    largest = figure(one.largest) if math.isfinite(one.largest) else ""
     timed = one.latency[min(one.latency)] if one.latency else None
-    times = ("", "") if timed is None else (f"{1e3 * each.median:.3g}" for each in (timed.exported, timed.eager))
+    times = ("", "") if timed is None else (milliseconds(each.median) for each in (timed.exported, timed.eager))
     name = ", ".join(one.files) or one.name
     return name, "yes" if one.kept else "no", flips, largest, *times, size_words(one.bytes) if one.bytes else ""

@@ -86,16 +86,28 @@ def figure(value: float) -> str:
     """A small number in two digits, rounded up, so that it is a bound.
 
     Example:
-        >>> figure(2.41e-7), figure(0.0123), figure(3e-7)
-        ('2.5e-7', '0.013', '3e-7')
+        >>> figure(2.41e-7), figure(0.0123), figure(3e-7), figure(0.0)
+        ('2.5e-7', '0.013', '3e-7', '0')
     """
-    return _up(value, 2)
+    return _up(value, 2) if value else "0"
 
 
 def _up(value: float, digits: int) -> str:
     step = 10.0 ** (math.floor(math.log10(value) + 1e-9) - digits + 1)
     # what is a whole number of steps but for rounding is not the next
     return f"{math.ceil(value / step - 1e-6) * step:.3g}".replace("e-0", "e-")
+
+
+def milliseconds(seconds: float) -> str:
+    """A time in milliseconds, of two digits at least, and no more behind the point than these need.
+
+    Example:
+        >>> milliseconds(0.0000446), milliseconds(0.000203), milliseconds(0.00254), milliseconds(0.1234)
+        ('0.045', '0.20', '2.5', '123')
+    """
+    thousandths = 1e3 * seconds
+    places = 1 - math.floor(math.log10(thousandths)) if thousandths > 0 else 0
+    return f"{thousandths:.{max(places, 0)}f}"
 
 
 def size_words(size: int) -> str:

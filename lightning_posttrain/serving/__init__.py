@@ -1,8 +1,9 @@
 """Serving: one process that answers for an exported folder.
 
 ``body`` makes rows of what a client sent, by means of ``rows``, ``npy`` and ``image``; ``batching`` answers rows that
-wait together, ``running`` has a run of the model. ``service`` joins these, ``app`` has the routes, ``openapi`` and
-``metrics`` the documents, and ``server`` runs them until it is told to end. ``command`` is the command line's.
+wait together, ``running`` has a run of the model. ``service`` joins these, ``app`` has the routes, ``openapi``,
+``metrics`` and ``page`` the documents, and ``server`` runs them until it is told to end. ``command`` is the command
+line's.
 ``adapters`` run the same predictor in the servers of others.
 """
 

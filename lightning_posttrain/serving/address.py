@@ -21,8 +21,10 @@ def listening(host: str, port: int, key: str | None) -> socket.socket:
 
     Raises:
         CannotServeError: the host is none of this machine, the port is taken or not allowed, or the host can be reached
-            from elsewhere and there is no key.
+            from elsewhere and there is no key; or no header can hold the key.
     """
+    if key is not None:
+        _check_key(key)
     if not 0 <= port <= 65535:
         raise CannotServeError(f"`port` is {port}, wanted 0 (any free one) to 65535.")
     family, address = _resolved(host, port)
@@ -32,6 +34,14 @@ def listening(host: str, port: int, key: str | None) -> socket.socket:
             f"long random text, which clients send as X-API-Key, or serve at 127.0.0.1."
         )
     return _bound(family, address, host)
+
+
+def _check_key(key: str) -> None:
+    if not key or key != key.strip() or not key.isprintable():
+        raise CannotServeError(
+            f"The key in {KEY} is empty, or has a space at an end, a line break or a control character, and no header "
+            "of HTTP brings these. Set it to a long text of letters and digits."
+        )
 
 
 def _resolved(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:

@@ -2,69 +2,98 @@
 
 from __future__ import annotations
 
-import html
 import json
+import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from lightning_posttrain.serving.deadline import Deadline
+from lightning_posttrain.serving.deadline import Deadlines
 from lightning_posttrain.serving.metrics import MEDIA_TYPE
 from lightning_posttrain.serving.openapi import document
+from lightning_posttrain.serving.page import page
 from lightning_posttrain.serving.refusal import ClientGoneError, RefusedError
 from lightning_posttrain.serving.service import Service
 
+_logger = logging.getLogger(__name__)
+PREDICT = "/predict"
 CLIENT_GONE = 499
 """Status, for the metrics alone, of a request whose client has closed its connection."""
-PAGE = """<!doctype html><meta charset="utf-8"><title>{name}</title><h1>{name}</h1>
-<p>An exported model, {version}. Send rows with POST to <code>/predict</code>: {row}
-<p>{pictures}
-<ul><li><a href="info">info</a>: what it is<li><a href="openapi.json">openapi.json</a>: how to ask
-<li><a href="metrics">metrics</a>: for Prometheus<li><a href="health">health</a>, <a href="ready">ready</a></ul>
-"""
 Endpoint = Callable[[Request], Awaitable[Response]]
 _encoded = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 
-def application(service: Service, *, key: str | None = None) -> Starlette:
+def application(service: Service, *, key: str | None = None) -> ASGIApp:
     """The routes of a service.
 
     Args:
         service: what answers.
         key: that clients send as ``X-API-Key``, or None for no key. ``/health`` and ``/ready`` need none.
     """
-
-    async def predict(request: Request) -> Response:
-        begin = time.perf_counter()
-        service.metrics.accepted += 1
-        response = await _predicted(service, request, key)
-        service.metrics.request(response.status_code, time.perf_counter() - begin)
-        return response
-
-    routes = [Route("/predict", predict, methods=["POST"])]
+    predict = _Predict(service, key)
+    routes = [Route(PREDICT, predict, methods=["POST"])]
     for path, content in _contents(service, key).items():
         routes.append(Route(path, _reading(content, None if path in ("/health", "/ready") else key)))
     app = Starlette(routes=routes, exception_handlers={HTTPException: _no_route, Exception: _our_fault})
     app.router.redirect_slashes = False
-    return app
+    return _Shortcut(predict, app)
 
 
-async def _predicted(service: Service, request: Request, key: str | None) -> Response:
+@final
+class _Shortcut:
+    """Goes past the routing for ``/predict``: that takes as long as reading the body."""
+
+    def __init__(self, predict: ASGIApp, others: ASGIApp) -> None:
+        self._predict, self._others = predict, others
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asks = scope["type"] == "http" and scope["path"] == PREDICT and scope["method"] == "POST"
+        await (self._predict if asks else self._others)(scope, receive, send)
+
+
+@final
+class _Predict:
+    """Answers a request to ``/predict``.
+
+    Args:
+        service: what answers.
+        key: that clients send, or None.
+    """
+
+    def __init__(self, service: Service, key: str | None) -> None:
+        self._service, self._key = service, key
+        self._deadlines = Deadlines(service.limits.seconds)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        metrics, begin = self._service.metrics, time.perf_counter()
+        metrics.accepted += 1
+        try:
+            response = await _predicted(self._service, scope, receive, self._key, self._deadlines)
+        except Exception:
+            _logger.exception("A request failed")
+            response = await _our_fault(None, None)
+        metrics.request(response.status_code, time.perf_counter() - begin)
+        await response(scope, receive, send)
+
+
+async def _predicted(
+    service: Service, scope: Scope, receive: Receive, key: str | None, deadlines: Deadlines
+) -> Response:
     part = "body"
     try:
-        _check_key(request, key)
-        with Deadline(service.limits.seconds):
-            body = await _body(request, service)
+        _check_key(scope, key)
+        with deadlines.one():
+            body = await _body(receive, service)
             part = "answer"
-            status, content = await service.answer(body, lambda: has_gone(request.receive))
+            status, content = await service.answer(body, lambda: has_gone(receive))
     except RefusedError as refused:
         return _refusal(refused)
     except ClientGoneError:
@@ -80,13 +109,13 @@ def _late(part: str, seconds: float) -> RefusedError:
     return RefusedError(504, f"There was no answer within {seconds:g} seconds. Send fewer rows, or later.")
 
 
-async def _body(request: Request, service: Service) -> bytes:
+async def _body(receive: Receive, service: Service) -> bytes:
     """The body, given up as soon as it is too long: a length that is announced may be a lie."""
     limits, batcher, parts = service.limits, service.batcher, bytearray()
     try:
         more = True
         while more:
-            message = await request.receive()
+            message = await receive()
             if message["type"] == "http.disconnect":
                 raise ClientGoneError
             chunk, more = message.get("body", b""), message.get("more_body", False)
@@ -121,7 +150,7 @@ def _contents(service: Service, key: str | None) -> dict[str, Callable[[], Respo
         return _json({"ready": service.ready}, 200 if service.ready else 503)
 
     return {
-        "/": lambda: HTMLResponse(_page(service)),
+        "/": lambda: HTMLResponse(page(service)),
         "/health": lambda: _json({"alive": True}),
         "/ready": ready,
         "/info": lambda: _json(service.info()),
@@ -133,7 +162,7 @@ def _contents(service: Service, key: str | None) -> dict[str, Callable[[], Respo
 def _reading(content: Callable[[], Response], key: str | None) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         try:
-            _check_key(request, key)
+            _check_key(request.scope, key)
         except RefusedError as refused:
             return _refusal(refused)
         return content()
@@ -141,21 +170,12 @@ def _reading(content: Callable[[], Response], key: str | None) -> Endpoint:
     return endpoint
 
 
-def _check_key(request: Request, key: str | None) -> None:
+def _check_key(scope: Scope, key: str | None) -> None:
     if key is not None:
-        given = request.headers.get("x-api-key", "").encode("latin-1")
+        given = next((value for name, value in scope["headers"] if name == b"x-api-key"), b"")
         if not secrets.compare_digest(given, key.encode()):
             found = "is another" if given else "is missing"
             raise RefusedError(401, f"The header X-API-Key {found}, wanted the server's key.", unread=True)
-
-
-def _page(service: Service) -> str:
-    info = service.info()["server"]
-    row = '<code>{"rows": [...]}</code>, each of ' + html.escape(
-        ", ".join(s.words for s in service.manifest.signature.inputs)
-    )
-    pictures = f"Pictures: {html.escape(info['pictures'])}."
-    return PAGE.format(name=html.escape(service.manifest.name), version=info["version"], row=row, pictures=pictures)
 
 
 def _json(content: Any, status: int = 200) -> Response:
@@ -176,5 +196,5 @@ async def _no_route(request: Request, error: Exception) -> Response:
     return Response(_encoded(content), status, headers=headers, media_type="application/json")
 
 
-async def _our_fault(_request: Request, _error: Exception) -> Response:
+async def _our_fault(_request: Request | None, _error: Exception | None) -> Response:
     return _json({"error": "The server failed on this request. Its log says more."}, 500)

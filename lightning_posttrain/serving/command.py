@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from lightning_posttrain.core.output.console import write_line
 from lightning_posttrain.export import Manifest
 from lightning_posttrain.serving.address import KEY
 from lightning_posttrain.serving.answering import Watch
@@ -73,10 +74,9 @@ def _watch(manifest: Manifest, window: int) -> Watch | None:
 
 
 def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    write_line(sys.stdout, line)
 
 
 def _refused(reason: str) -> int:
-    sys.stderr.write(f"lightning-posttrain serve: {reason}\n")
+    write_line(sys.stderr, f"lightning-posttrain serve: {reason}")
     return REFUSED

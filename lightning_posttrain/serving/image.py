@@ -18,6 +18,7 @@ FORMATS = ("PNG", "JPEG")
 MOST_PIXELS = 4096 * 4096
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Of Pillow, by the number of channels."""
+COLORS = {**MODES, 1: "grey"}
 DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 """Grey of 16 bits."""
 OPEN_RANGE = 0.01
@@ -51,9 +52,9 @@ class Pictures:
     @property
     def words(self) -> str:
         """What is taken, and what becomes of its values."""
-        scale = "divided by 255 (65535)" if np.dtype(self.spec.dtype).kind == "f" else "0 to 255"
+        scale = "divided by 255, those of 16 bits by 65535" if np.dtype(self.spec.dtype).kind == "f" else "0 to 255"
         return (
-            f"PNG or JPEG of {self.size} pixels (width × height), as {MODES[self.channels]}, not resized, turned "
+            f"PNG or JPEG of {self.size} pixels (width × height), in {COLORS[self.channels]}, not resized, turned "
             f"upright by EXIF, values {scale}"
         )
 

@@ -97,7 +97,7 @@ async def _served(service: Service, taken: socket.socket, *, key: str | None, gr
         say(f"{service.manifest.name} answers at {address}")
         await serving
     metrics = service.metrics
-    say(f"Ended: {metrics.accepted} requests accepted, {metrics.answered} answered")
+    say(f"Ended: {metrics.answered} of {metrics.accepted} accepted requests answered")
     return int(metrics.accepted != metrics.answered)
 
 

@@ -184,6 +184,16 @@ def test_a_long_table_says_where_the_rest_is():
     assert "| 100 |" not in experiment.said
 
 
+def test_what_is_not_nothing_does_not_read_as_nothing():
+    class Experiment:
+        def add_text(self, tag, text, step):
+            self.said = text
+
+    experiment = Experiment()
+    TensorBoardSink(experiment).write("val/t", Table(("a", "b", "c", "d"), ((6e-7, 0.0, 0.00005, float("nan")),)), 0)
+    assert "| 6.0e-07 | 0.0000 | 0.0001 | – |" in experiment.said
+
+
 def test_names_that_a_file_system_takes_for_the_same_stay_apart(tmp_path):
     sink = FolderSink(tmp_path)
     for tag in ("x:y", "x?y", "nul", "a.", "a", "long" * 200):

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -162,6 +163,9 @@ def test_a_decision_that_cannot_be_is_refused(parts, said):
 )
 def test_a_decision_says_its_rule(decision, words):
     assert decision.words == words
+    assert decision.summary == words
+    calibrated = replace(decision, calibration={"method": "temperature", "words": "temperature 1.30"})
+    assert calibrated.summary == f"{words}; calibrated: temperature 1.30"
 
 
 @pytest.mark.parametrize(

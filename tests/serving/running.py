@@ -39,7 +39,7 @@ class Running:
 
     def ended(self, seconds=60):
         out, err = self.process.communicate(timeout=seconds)
-        accepted, answered = map(int, re.search(r"Ended: (\d+) requests accepted, (\d+) answered", out).groups())
+        answered, accepted = map(int, re.search(r"Ended: (\d+) of (\d+) accepted requests answered", out).groups())
         return self.process.returncode, accepted, answered, err
 
     def processes(self):

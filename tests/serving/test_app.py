@@ -35,7 +35,7 @@ def test_what_is_not_there_is_said_in_json(path, method, status, reason):
 
 def test_the_root_page_says_what_is_there():
     page = Client(Made(of_sums, PAIR, Decision("multiclass", ("<low>", "high")))).get("/").body.decode()
-    for path in ("/predict", "info", "openapi.json", "metrics", "health", "ready", "float32 (N, 2)"):
+    for path in ("/predict", "info", "openapi.json", "metrics", "health", "ready", "float32 (2)"):
         assert path in page
 
 

@@ -350,3 +350,29 @@ def test_serving_needs_no_torch():
     )
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_a_reader_of_the_first_line_alone_costs_nothing():
+    code = (
+        "import lightning_posttrain.export as export; from tests.serving.models import Digits\n"
+        "export.load = lambda folder, *, threads: Digits()\n"
+        "from lightning_posttrain.serving import command\n"
+        "raise SystemExit(command('folder', port=0))"
+    )
+    server = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert "answers at" in server.stdout.readline()
+    server.stdout.close()
+    server.send_signal(signal.SIGTERM)
+    assert (server.wait(60), server.stderr.read()) == (0, "")
+    server.stderr.close()
+
+
+@pytest.mark.parametrize("key", [" ", "wQz7\n", "\twQz7", "wQ\x07z7"])
+def test_a_key_that_no_header_brings_is_refused(serving, monkeypatch, capsys, key):
+    monkeypatch.setenv("LIGHTNING_POSTTRAIN_KEY", key)
+    assert serving(port=0, host="0.0.0.0") == 2
+    said = capsys.readouterr().err
+    assert "LIGHTNING_POSTTRAIN_KEY is empty, or has a space at an end" in said
+    assert "z7" not in said

@@ -132,24 +132,34 @@ def _classes(manifest: Manifest) -> str:
 
 
 def _metrics(manifest: Manifest) -> str:
-    rows = [
-        [stage, name, figure["value"], _interval(figure), _number(manifest, stage)]
-        for stage, name, figure in manifest.figures()
-    ]
-    if not rows:
+    by_name: dict[str, dict[str, str]] = {}
+    for stage, name, figure in manifest.figures():
+        by_name.setdefault(name, {})[stage] = _figure(figure)
+    if not by_name:
         return "## Figures\n\nIt was not tested: no figure is known of these weights."
-    head = table(["stage", "figure", "value", "95 % interval", "rows"], rows)
-    return f"## Figures\n\nOf the module that was exported, in the stage named.\n\n{head}"
+    stages = list(dict.fromkeys(stage for stage, _, _ in manifest.figures()))
+    head = table(
+        ["figure", *(_stage(manifest, stage) for stage in stages)],
+        [[name, *(found.get(stage) for stage in stages)] for name, found in by_name.items()],
+    )
+    return f"## Figures\n\nOf what it answers, with 95 % intervals where there are such.\n\n{head}"
 
 
-def _interval(figure: Mapping[str, Any]) -> str:
-    low, high = figure.get("low"), figure.get("high")
-    return "" if low is None or high is None else f"{low:.4g} to {high:.4g}"
+def _stage(manifest: Manifest, stage: str) -> str:
+    rows = manifest.metrics[stage].get("rows")
+    return cell(stage) if rows is None else f"{cell(stage)}, {rows:,} rows"
 
 
-def _number(manifest: Manifest, stage: str) -> Any:
-    measured = manifest.metrics[stage]
-    return measured.get("rows", "") if isinstance(measured, Mapping) else ""
+def _figure(figure: Mapping[str, Any]) -> str:
+    value, low, high = (figure.get(part) for part in ("value", "low", "high"))
+    interval = "" if low is None or high is None else f" ({_four(low)} to {_four(high)})"
+    return f"{_four(value)}{interval}"
+
+
+def _four(value: Any) -> str:
+    """In four places, so that figures stand below each other; what is very small or large in four digits."""
+    plain = isinstance(value, float) and (not value or 0.001 <= abs(value) < 10)
+    return f"{value:.4f}" if plain else cell(value)
 
 
 def _parity(manifest: Manifest) -> str:
@@ -159,14 +169,10 @@ def _parity(manifest: Manifest) -> str:
         return ""
     columns = ["format", "stage", "rows", "largest difference", "mean difference", "flipped", "kept"]
     rows = [
-        [
-            name,
-            *(found.get(key) for key in ("stage", "rows", "largest", "mean")),
-            _flipped(found),
-            _yes(found.get("kept")),
-        ]
+        [name, found.get("stage"), found.get("rows") or None, found.get("largest"), found.get("mean"),
+         _flipped(found), _yes(found.get("kept"))]
         for name, found in formats.items()
-    ]
+    ]  # fmt: skip
     said = (
         "Each file beside the module that was tested, on the same rows: probabilities, and decisions that are others."
     )
@@ -176,6 +182,8 @@ def _parity(manifest: Manifest) -> str:
 
 def _flipped(found: Mapping[str, Any]) -> str:
     flips, decisions = found.get("flips"), found.get("decisions")
+    if not found.get("rows"):
+        return ""
     return "" if flips is None else f"{flips:,}" if decisions is None else f"{flips:,} of {decisions:,}"
 
 
@@ -189,12 +197,15 @@ def _data(manifest: Manifest) -> str:
         for stage, found in manifest.data.items()
         if isinstance(found, Mapping)
     ]
-    weights = manifest.weights
-    said = [
-        f"{cell(name)} {cell(weights[name])}"
-        for name in ("source", "epoch", "step", "monitor", "value")
-        if weights.get(name) is not None
-    ]
-    parts = ["Weights: " + ", ".join(said) + "."] if said else []
+    said = _weights(manifest.weights)
+    parts = [f"Weights: {said}."] if said else []
     parts += [table(["stage", "rows", "fingerprint of positions and labels"], rows)] if rows else []
     return "\n\n".join(["## Data and weights", *parts, f"Exported {cell(manifest.created)}."])
+
+
+def _weights(known: Mapping[str, Any]) -> str:
+    """Which they are."""
+    step = f"step {cell(known['step'])}" if known.get("step") is not None else None
+    worth = f"{cell(known['monitor'])} {cell(known['value'])}" if known.get("value") is not None else None
+    words = known.get("words") or known.get("source")
+    return ", ".join(part for part in (words and cell(words), step, worth) if part)

@@ -96,6 +96,8 @@ def _described(work: Path, manifest: Manifest) -> Manifest:
         whole = replace(whole, files=_about(work))
     whole = _with_card(work, whole)
     _write(work / MANIFEST, whole.to_json())
+    for name in whole.files:  # safetensors lets its own user alone read, and servers run as others
+        shutil.copymode(work / MANIFEST, work / name)
     return whole
 
 

@@ -9,8 +9,8 @@ from lightning_posttrain.core.output.artifacts import Cell, Table
 from lightning_posttrain.export.result import ExportReport, FormatParity, Timed
 
 COLUMNS = (
-    "format", "files", "kept", "flips", "rows", "largest difference", "allowed", "batch", "eager, ms", "exported, ms",
-    "size, bytes", "reason",
+    "format", "kept", "flips", "rows", "largest difference", "allowed", "eager, ms", "exported, ms", "size, bytes",
+    "reason",
 )  # fmt: skip
 
 
@@ -20,12 +20,11 @@ def formats_table(report: ExportReport) -> Table:
 
 
 def _row(one: FormatParity) -> tuple[Cell, ...]:
-    batch = min(one.latency) if one.latency else None
-    timed = one.latency[batch] if batch is not None else None
+    timed = one.latency[min(one.latency)] if one.latency else None
     return (
-        one.name, ", ".join(one.files), "yes" if one.kept else "no", one.flips if one.rows else None, one.rows,
-        _cell(one.largest), _cell(one.tolerance), batch, _milliseconds(timed, "eager"),
-        _milliseconds(timed, "exported"), one.bytes, one.reason,
+        one.name, "yes" if one.kept else "no", one.flips if one.rows else None, one.rows,
+        _cell(one.largest), _cell(one.tolerance), _milliseconds(timed, "eager"), _milliseconds(timed, "exported"),
+        one.bytes, one.reason,
     )  # fmt: skip
 
 
@@ -35,9 +34,10 @@ def _conditions(report: ExportReport) -> list[str]:
         return []
     calls = sorted({calls for calls, _ in timed})
     many = f"{calls[0]} to {calls[-1]}" if len(calls) > 1 else f"{calls[0]}"
-    threads = max(threads for _, threads in timed)
     noun = "call" if calls == [1] else "calls"
-    return [f"latency is the median of {many} {noun}, on {threads} thread{'s' if threads != 1 else ''}"]
+    batch, threads = min(size for one in report.formats for size in one.latency), max(threads for _, threads in timed)
+    on = f"{threads} thread{'s' if threads != 1 else ''}"
+    return [f"latency is the median of {many} {noun} with a batch of {batch}, on {on}"]
 
 
 def latency_table(report: ExportReport) -> Table:

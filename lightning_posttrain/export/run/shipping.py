@@ -97,7 +97,7 @@ def report_of(
     """
     inputs = {} if trial is None else trial.inputs.to_dict()
     remarks = (remark,) if remark else ()
-    return ExportReport(run.folder.name, weights, formats, decision.words, inputs, decision.left_out, remarks)
+    return ExportReport(run.folder.name, weights, formats, decision.summary, inputs, decision.left_out, remarks)
 
 
 def write_kept(path: str, manifest: Manifest, formats: Sequence[FormatParity], files: Path) -> str:

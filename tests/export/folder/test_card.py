@@ -47,6 +47,7 @@ PARITY = {
         "words": "model.onnx gives the answers that were tested",
     },
     "int8": {"rows": 397, "largest": 0.03, "mean": 0.002, "flips": 3, "kept": False, "reason": "no gain"},
+    "safetensors": {"rows": 0, "largest": None, "mean": None, "flips": 0, "decisions": 0, "kept": True},
 }
 
 
@@ -113,7 +114,7 @@ def test_a_card_has_what_a_reader_asks_for():
     statistics = {"x": {"low": [0.0, 0.1], "high": [1.0, 0.9], "mean": 0.5, "std": None}}
     said = manifest(
         decision, metrics=TESTED, parity=PARITY, input_statistics=statistics,
-        weights={"source": "best", "epoch": 3, "monitor": "val/loss", "value": 0.12345},
+        weights={"words": "the best, epoch 3", "step": 7, "monitor": "val/loss", "value": 0.12345},
         data={"test": {"rows": 397, "fingerprint": "abc"}}, files={"model.onnx": {"sha256": "0", "bytes": 1}},
     )  # fmt: skip
     head, body = front(card(said))
@@ -135,9 +136,9 @@ def test_a_card_has_what_a_reader_asks_for():
         "No answer is -1.",
         "calibrated: temperature 1.3, fitted on 200 rows",
         "thresholds are for other weights",
-        "| test | accuracy | 0.9471 | 0.92 to 0.967 | 397 |",
-        "| val | accuracy | 0.96 |  | 200 |",
-        "source best, epoch 3, monitor val/loss, value 0.1235",
+        "| figure | test, 397 rows | val, 200 rows |",
+        "| accuracy | 0.9471 (0.9200 to 0.9670) | 0.9600 |",
+        "Weights: the best, epoch 3, step 7, val/loss 0.1235.",
         "lightning-posttrain serve . --port 8000",
         "it proves no origin",
     ):
@@ -145,6 +146,7 @@ def test_a_card_has_what_a_reader_asks_for():
     parity = next(found for found in tables(body) if "flipped" in found[0])
     assert parity[2] == ["onnx", "test", "397", "3.1e-08", "1.2e-09", "0 of 397", "yes"]
     assert parity[3] == ["int8", "", "397", "0.03", "0.002", "3", "no"]
+    assert parity[4] == ["safetensors", "", "", "", "", "", "yes"]
     assert "- model.onnx gives the answers that were tested.\n" in body
 
 

@@ -51,6 +51,15 @@ def test_a_folder_is_there_with_its_hashes_and_nothing_is_left_beside_it(tmp_pat
     assert names(path.parent) == {"export"}
 
 
+def test_all_files_can_be_read_by_whoever_reads_the_manifest(tmp_path):
+    def write(work):
+        (work / "weights.safetensors").write_bytes(b"w")
+        (work / "weights.safetensors").chmod(0o600)
+
+    write_folder(tmp_path / "export", manifest(), write)
+    assert len({each.stat().st_mode for each in (tmp_path / "export").iterdir()}) == 1
+
+
 def test_an_empty_folder_is_taken(tmp_path):
     (tmp_path / "export").mkdir()
     assert names(exported(tmp_path / "export")) == OURS
@@ -291,7 +300,7 @@ def test_later_metrics_change_the_manifest_and_the_card_alone(tmp_path):
     assert {name: about for name, about in read.files.items() if name != "README.md"} == {
         name: about for name, about in files.items() if name != "README.md"
     }
-    assert "0.8 to 0.95" in (path / "README.md").read_text()
+    assert "0.8000 to 0.9500" in (path / "README.md").read_text()
     assert (path / "model.onnx").stat().st_ino == inode, "large files are not copied"
     assert names(tmp_path) == {"export"}
     exported(path)

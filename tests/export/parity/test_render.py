@@ -114,7 +114,7 @@ def test_every_format_is_a_row_of_the_table():
     assert (rows["int8"]["flips"], rows["int8"]["allowed"]) == (1, None)
     assert (rows["pt2"]["kept"], rows["pt2"]["reason"]) == ("no", REFUSED_FORMAT.reason)
     assert (rows["safetensors"]["flips"], rows["safetensors"]["largest difference"]) == (None, None)
-    assert table.note == f"{REPORT.words}. Latency is the median of 200 calls, on 1 thread."
+    assert table.note == f"{REPORT.words}. Latency is the median of 200 calls with a batch of 1, on 1 thread."
 
 
 def test_figures_of_each_format_stand_beside_those_of_the_tested_model():

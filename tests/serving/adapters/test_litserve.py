@@ -61,6 +61,7 @@ def port():
             process.wait(20)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def test_many_clients_get_the_answers_of_their_own_rows(port):

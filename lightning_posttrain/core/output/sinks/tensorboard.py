@@ -103,7 +103,9 @@ def _line(cells: tuple[Cell, ...]) -> str:
 
 def _cell(value: Cell) -> str:
     if isinstance(value, float):
-        return f"{value:.4f}" if math.isfinite(value) else "–"
+        if not math.isfinite(value):
+            return "–"
+        return f"{value:.1e}" if 0 < abs(value) < 0.00005 else f"{value:.4f}"  # what is not 0 does not read as 0
     return "–" if value is None else _escaped(str(value))
 
 
