@@ -44,7 +44,9 @@ Inputs = Mapping[str, Array]
 STAGE = "val"
 
 
-def exported_at_fit_end(run: Context, last: Evaluation, *, kept: KeptRows, asked: AskedCall | None) -> ExportReport:
+def exported_at_fit_end(
+    run: Context, last: Evaluation, *, kept: KeptRows, asked: AskedCall | None, why_not: str
+) -> ExportReport:
     """Export the chosen weights, and keep the formats that answer as the module does.
 
     Args:
@@ -52,12 +54,13 @@ def exported_at_fit_end(run: Context, last: Evaluation, *, kept: KeptRows, asked
         last: its last validation.
         kept: rows of validation.
         asked: how the step asks its network.
+        why_not: what is said where there is nothing to compare on.
 
     Raises:
         ValueError: there are no rows, no such weights, or the folder is not ours.
     """
     if asked is None or not kept.rows:
-        raise ValueError("no row of validation was kept to compare on. Pass a validation loader with rows.")
+        raise ValueError(why_not)
     run.make_ready()
     shipped = _shipped(run, asked)
     pieces, aside = _apart(kept.pieces, run.settings)

@@ -28,7 +28,7 @@ class Fitted:
         calibrator: from logits to logits, or None.
         calibration: it in plain values, for the manifest; with its state, so that it can be made again.
         thresholds: of class 1 or of each label, or None.
-        confidence: below which there is no answer, or None.
+        confidence: below which there is no answer; None where every row gets one.
         left_out: why something is not there.
     """
 
@@ -73,7 +73,7 @@ def _as_fitted(
         cuts = None
     confidence = (chosen or {}).get("confidence")
     numbers = None if cuts is None else tuple(map(float, cuts))
-    return Fitted(calibrator, plain, numbers, None if confidence is None else float(confidence), left_out)
+    return Fitted(calibrator, plain, numbers, float(confidence) if confidence else None, left_out)
 
 
 def plain_calibrator(calibrator: Calibrator) -> dict[str, Any]:
@@ -100,7 +100,8 @@ def _for(callback: FittedOnValidation, weights: Weights, columns: int) -> dict[s
     twin.targets = {}
     state = weights.states.get(callback.state_key)  # type: ignore[attr-defined]
     twin.load_state_dict(state if isinstance(state, dict) else {})
-    return twin.for_these(module, columns) or callback.for_these(module, columns)
+    found = twin.for_these(module, columns)
+    return callback.for_these(module, columns) if found is None else found
 
 
 def _missing(callback: FittedOnValidation, weights: Weights, kind: str) -> str:

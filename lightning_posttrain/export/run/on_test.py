@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -65,9 +66,7 @@ class OnTest:
         most = self._settings.test_rows
         if not trainer.is_global_zero or not batch.size:
             return trainer.is_global_zero
-        first = (
-            None if self._asked is not None else asked_call(again, batch, own_fn=self._settings.forward_fn is not None)
-        )
+        first = None if self._asked is not None else asked_call(again, batch, forward_fn=self._settings.forward_fn)
         parts = first.parts if first is not None else self._asked.parts_of(again, batch)  # type: ignore[union-attr]
         piece = taken(parts, batch, batch.size if most is None else min(batch.size, most - self._rows))
         if first is not None:
@@ -112,7 +111,8 @@ class OnTest:
 
     def _say_if_long(self, trainer: Trainer, seconds: float) -> None:
         batches = float(trainer.num_test_batches[0])
-        if self._settings.test_rows is None and seconds * batches > LONG and not self._seen.said:
+        bounded = self._settings.test_rows is not None or math.isinf(batches)
+        if not bounded and seconds * batches > LONG and not self._seen.said:
             self._seen.said = True
             rank_zero_info(
                 f"ModelExport runs each format on all {batches:.0f} batches of the test, which may take "

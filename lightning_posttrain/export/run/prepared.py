@@ -16,7 +16,7 @@ from lightning_posttrain.core.capture.call_again import CallAgain
 from lightning_posttrain.core.capture.call_source import CallSource
 from lightning_posttrain.export.decision import Decision
 from lightning_posttrain.export.program.deployed import Deployed
-from lightning_posttrain.export.program.entry import Entry, entry_by, entry_of
+from lightning_posttrain.export.program.entry import Entry, FunctionAsk, entry_by, entry_of
 from lightning_posttrain.export.run.asked_call import AskedCall
 from lightning_posttrain.export.run.fitted import Fitted
 from lightning_posttrain.export.run.settings import Settings
@@ -73,7 +73,7 @@ def _entry(weights: Weights, asked: AskedCall, settings: Settings) -> Entry:
         assert settings.forward_fn is not None
         if weights.network is not None:
             return entry_by(weights.module, lambda network, inputs: network(inputs), asked.value)
-        return entry_by(weights.module, settings.forward_fn, asked.value)
+        return entry_by(weights.module, FunctionAsk(settings.forward_fn, asked.form), asked.value)
     if weights.network is None:
         return entry_of(weights.module, asked.call, asked.targets)
     if weights.entry != asked.call.module:

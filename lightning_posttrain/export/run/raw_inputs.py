@@ -28,6 +28,8 @@ def raw(inputs: Mapping[str, Tensor], settings: Settings) -> dict[str, Tensor]:
     """
     found = dict(inputs)
     name = next((name for name, tensor in inputs.items() if tensor.is_floating_point()), None)
+    if settings.uint8 and any(tensor.dtype == torch.uint8 for tensor in inputs.values()):
+        raise ValueError("`uint8` is True, and the network takes bytes itself. Leave uint8 out.")
     if name is None or (settings.mean is None and not settings.uint8):
         if settings.mean is not None:
             raise ValueError("`mean` and `std` are for an input of floats, and the network takes none.")

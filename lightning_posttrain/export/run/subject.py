@@ -25,14 +25,14 @@ from lightning_posttrain.export.outputs import Outputs, Runner
 from lightning_posttrain.export.parity.margins import margins
 from lightning_posttrain.export.parity.tolerance import Precision
 from lightning_posttrain.export.program.deployed import Deployed
-from lightning_posttrain.export.program.entry import entry_by, entry_of
+from lightning_posttrain.export.program.entry import FunctionAsk, entry_by, entry_of
 from lightning_posttrain.export.result import ExportReport, FormatParity
 from lightning_posttrain.export.run.asked_call import AskedCall, probabilities_of
 from lightning_posttrain.export.run.at_fit_end import asked_with_margins, uncalibrated
 from lightning_posttrain.export.run.context import Context
 from lightning_posttrain.export.run.earlier import earlier
 from lightning_posttrain.export.run.fitted import fitted_for
-from lightning_posttrain.export.run.judged import judged, judged_again, paired
+from lightning_posttrain.export.run.judged import judged, judged_again, not_run, paired
 from lightning_posttrain.export.run.making import Made, eager, made
 from lightning_posttrain.export.run.prepared import Prepared, decision_of, head_of, prepared
 from lightning_posttrain.export.run.raw_inputs import raw
@@ -102,7 +102,9 @@ class Subject:
         reports = trial.reports(module, evaluation)
         figures = {name: dict(report.overall) for name, report in reports.items()}
         told = {"precision": precision, "against": against}
-        if self.before is None:
+        if self.files.traced is None and self.before is None:
+            formats = tuple(not_run(self.files))
+        elif self.before is None:
             formats = judged(self.files, trial, stage=STAGE, rows=rows, metrics=figures, **told)  # type: ignore[arg-type]
         else:
             formats = self._again(self.before, trial, figures, told)
@@ -191,7 +193,7 @@ def _of_ensemble(run: Context, asked: AskedCall, inputs: Mapping[batch_parts.Pat
 def _slots(run: Context, asked: AskedCall) -> Mapping[str, batch_parts.Path]:
     if asked.call is None:
         assert run.settings.forward_fn is not None
-        return entry_by(run.module, run.settings.forward_fn, asked.value).slots
+        return entry_by(run.module, FunctionAsk(run.settings.forward_fn, asked.form), asked.value).slots
     return entry_of(run.module, asked.call, asked.targets).slots
 
 
