@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lightning_posttrain.core.capture.batch_parts import Path, cloned, parts_of, replaced
 from lightning_posttrain.core.capture.call_again import CallAgain
-from lightning_posttrain.core.capture.call_source import CallSource
+from lightning_posttrain.core.capture.call_source import FORMS, CallSource
 from lightning_posttrain.core.capture.module_state import kept_state
 from lightning_posttrain.core.capture.network_call import called
 from lightning_posttrain.export.program.input_names import call_names, input_names
@@ -76,17 +76,42 @@ class NetworkAsk:
     @classmethod
     def of(cls, call: CallAgain) -> NetworkAsk:
         """Of a call that was heard; where its rows were flattened for a loss, they stay."""
-        source = replace(call.source, module=_plain(call.source.module))
-        if source.form == "rows of the last dimension":
-            return cls(_plain(call.module), replace(source, form="last dimension second"), flat=False)
-        if source.form in ("a row", "without dimensions of one"):
-            return cls(_plain(call.module), replace(source, form="as it is"), flat=True)
-        return cls(_plain(call.module), source, flat=False)
+        form, flat = _by_row(call.source.form)
+        return cls(_plain(call.module), replace(call.source, module=_plain(call.source.module), form=form), flat)
 
     def __call__(self, root: nn.Module, arguments: Any) -> Tensor:
         """The scores."""
-        scores = called(root, self.module, self.source, arguments)
-        return scores.flatten(1) if self.flat and scores.ndim > 1 else scores
+        return _flat(called(root, self.module, self.source, arguments), self.flat)
+
+
+@dataclass(frozen=True)
+class FunctionAsk:
+    """What a user's function gives, row by row, in the form of the scores of a step.
+
+    Args:
+        function: from a module and inputs to scores.
+        form: in which these are the scores of the step, a key of ``FORMS``.
+    """
+
+    function: Callable[[Any, Any], Any]
+    form: str = "as it is"
+
+    def __call__(self, root: nn.Module, inputs: Any) -> Tensor:
+        """The scores."""
+        form, flat = _by_row(self.form)
+        found: Any = self.function(root, inputs)
+        return _flat(FORMS[form](found), flat) if isinstance(found, Tensor) else found
+
+
+def _by_row(form: str) -> tuple[str, bool]:
+    """A form that keeps the dimension of rows where one was flattened for a loss; and whether the others are one."""
+    if form in ("a row", "without dimensions of one"):
+        return "as it is", True
+    return ("last dimension second" if form == "rows of the last dimension" else form), False
+
+
+def _flat(scores: Tensor, flat: bool) -> Tensor:
+    return scores.flatten(1) if flat and scores.ndim > 1 else scores
 
 
 def _plain(name: str) -> str:

@@ -46,7 +46,9 @@ Row = tuple[Inputs, EvalBatch | None]
 STAGE = "val"
 
 
-def exported_at_fit_end(run: Context, last: Evaluation, *, kept: KeptRows, asked: AskedCall | None) -> ExportReport:
+def exported_at_fit_end(
+    run: Context, last: Evaluation, *, kept: KeptRows, asked: AskedCall | None, why_not: str
+) -> ExportReport:
     """Export the chosen weights, and keep the formats that answer as the module does.
 
     Args:
@@ -54,12 +56,13 @@ def exported_at_fit_end(run: Context, last: Evaluation, *, kept: KeptRows, asked
         last: its last validation.
         kept: rows of validation.
         asked: how the step asks its network.
+        why_not: what is said where there is nothing to compare on.
 
     Raises:
         ValueError: there are no rows, no such weights, or the folder is not ours.
     """
     if asked is None or not kept.rows:
-        raise ValueError("no row of validation was kept to compare on. Pass a validation loader with rows.")
+        raise ValueError(why_not)
     run.make_ready()
     weights = weights_of(run.trainer, run.module, said=run.settings.weights)
     shipped = prepared(weights, asked, fitted_for(run, weights), uint8=run.settings.uint8)

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 Names = Callable[[tuple[str, ...]], tuple[str, ...]]
 NO_ROWS = (
-    "ModelExport exports nothing at the end of this fit: it kept no row of validation to compare on. Pass a validation "
-    "loader to fit, or run trainer.test, which exports the weights that it tests."
+    "it kept no row of validation to compare on. Pass a validation loader to fit, or run trainer.test, which exports "
+    "the weights that it tests."
 )
 
 
@@ -54,6 +54,7 @@ class ExportRun:
         self._test = None
         self._place = ""
         self._names: tuple[str, ...] = ()
+        self._why_not = NO_ROWS
 
     def open(self, trainer: Trainer) -> bool:
         """Begin an epoch; whether batches are wanted in it. All ranks together."""
@@ -74,10 +75,14 @@ class ExportRun:
         if key == "test" and self._test is not None:
             return self._test.add(batch, again, reading, names(_names(again, batch)))
         if key == "val" and self._kept is not None and again.module.trainer.is_global_zero:
-            if self._asked is None:
-                self._asked = asked_call(again, batch, forward_fn=self.settings.forward_fn).kept()
-                self._names = names(_names(again, batch))
-            self._kept.add(self._asked.parts_of(again, batch), batch)
+            try:
+                if self._asked is None:
+                    self._asked = asked_call(again, batch, forward_fn=self.settings.forward_fn).kept()
+                    self._names = names(_names(again, batch))
+                self._kept.add(self._asked.parts_of(again, batch), batch)
+            except Exception as error:
+                self._why_not = str(error)  # which the end of the fit says again
+                raise
             return not self._kept.full
         return key in ("test", "val")
 
@@ -99,11 +104,15 @@ class ExportRun:
         """Export at the end of a fit; all ranks together."""
         last, kept, asked = self._last, self._kept, self._asked
         if last is None or kept is None:
-            EvaluationStream.of(trainer).say_once(NO_ROWS)
+            said = f"ModelExport exports nothing at the end of this fit: {self._why_not}"
+            EvaluationStream.of(trainer).say_once(said)
             return None
         rank_zero_info(f"ModelExport writes {', '.join(self.settings.formats)} to {self._place}")
         run = Context(trainer, module, reading, self.settings, self._names, self._place)
-        report = worked_out_first(trainer, lambda: exported_at_fit_end(run, last, kept=kept, asked=asked))
+        why_not = self._why_not
+        report = worked_out_first(
+            trainer, lambda: exported_at_fit_end(run, last, kept=kept, asked=asked, why_not=why_not)
+        )
         self.end()
         return last, report
 

@@ -60,7 +60,7 @@ def _decision(
         run.reading.task,
         run.names,
         thresholds=None if cuts is None else tuple(map(float, cuts)),
-        confidence=None if confidence is None else float(confidence),
+        confidence=float(confidence) if confidence else None,
         calibration=None if calibrator is None else described(calibrator),
         mean=run.settings.mean,
         std=run.settings.std,
@@ -84,7 +84,8 @@ def _for(callback: Fitting, weights: Weights, columns: int) -> dict[str, Any] | 
     twin.targets = {}
     state = weights.states.get(callback.state_key)
     twin.load_state_dict(state if isinstance(state, dict) else {})
-    return twin.for_these(weights.module, columns) or callback.for_these(weights.module, columns)
+    found = twin.for_these(weights.module, columns)
+    return callback.for_these(weights.module, columns) if found is None else found
 
 
 def _missing(callback: Fitting, weights: Weights) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -69,7 +70,8 @@ class OnTest:
 
     def _say_if_long(self, trainer: Trainer, seconds: float) -> None:
         batches = float(trainer.num_test_batches[0])
-        if self._settings.test_rows is None and seconds * batches > LONG and not self._said_long:
+        bounded = self._settings.test_rows is not None or math.isinf(batches)
+        if not bounded and seconds * batches > LONG and not self._said_long:
             self._said_long = True
             rank_zero_info(
                 f"ModelExport runs each format on all {batches:.0f} batches of the test, which may take "

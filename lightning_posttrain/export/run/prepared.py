@@ -15,7 +15,7 @@ from lightning_posttrain.core.capture.call_again import CallAgain
 from lightning_posttrain.core.capture.call_source import CallSource
 from lightning_posttrain.export.decision import Decision
 from lightning_posttrain.export.program.deployed import Deployed
-from lightning_posttrain.export.program.entry import Entry, entry_by, entry_of
+from lightning_posttrain.export.program.entry import Entry, FunctionAsk, entry_by, entry_of
 from lightning_posttrain.export.run.asked_call import AskedCall
 from lightning_posttrain.export.run.fitted import Fitted
 from lightning_posttrain.export.run.weights import Weights
@@ -64,7 +64,7 @@ def entry_for(weights: Weights, asked: AskedCall) -> Entry:
     if not isinstance(asked.call, CallAgain):
         if weights.network is not None:
             return entry_by(weights.module, lambda network, inputs: network(inputs), asked.value)
-        return entry_by(weights.module, asked.call, asked.value)
+        return entry_by(weights.module, FunctionAsk(asked.call, asked.form), asked.value)
     if weights.network is None:
         return entry_of(weights.module, asked.call, asked.targets)
     if weights.entry != asked.call.module:

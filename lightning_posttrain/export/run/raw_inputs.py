@@ -28,6 +28,8 @@ def raw_inputs(parts: Mapping[Path, Tensor], slots: Mapping[str, Path], settings
     """
     found = {name: parts[path] for name, path in slots.items()}
     name = next((name for name, tensor in found.items() if tensor.is_floating_point()), None)
+    if settings.uint8 and any(tensor.dtype == torch.uint8 for tensor in found.values()):
+        raise ValueError("`uint8` is True, and the network takes bytes itself. Leave uint8 out.")
     if name is None:
         if settings.mean is not None or settings.uint8:
             raise ValueError("`mean`, `std` and `uint8` are for an input of floats, and the network takes none.")

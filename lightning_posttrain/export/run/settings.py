@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from lightning_posttrain.core.callback.options import at_least, one_of
+from lightning_posttrain.core.stream.replay import ForwardFn
 from lightning_posttrain.export.formats import FORMATS
 
 USUAL = ("onnx", "pt2", "safetensors")
-ForwardFn = Callable[[Any, Any], Any]
-"""From the module, or a copy, and the inputs of a batch to scores."""
 
 
 @dataclass(frozen=True, eq=False)

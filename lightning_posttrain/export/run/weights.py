@@ -183,7 +183,8 @@ def _ensemble(trainer: Trainer, module: LightningModule) -> Weights:
             "callbacks, and run fit or validate."
         )
     network = found.network(module)
-    words = f"an ensemble of {len(network.members)} members: {network.describe()}"
+    members = len(network.members)
+    words = f"an ensemble of {members} {'member' if members == 1 else 'members'}: {network.describe()}"
     facts = {"source": "ensemble", "members": list(network.names or ()), "strategy": found.fit.chosen}
     return Weights(standing_copy(network), words, facts, entry=found.fit.entry, alone=False)
 
