@@ -27,11 +27,11 @@ from lightning_posttrain.export.run.raw_inputs import arrays, raw, statistics_of
 from lightning_posttrain.export.run.row_form import as_rows
 from lightning_posttrain.export.run.settings import Settings
 from lightning_posttrain.export.run.shipping import (
-    NOTHING_KEPT,
     DataSeen,
     about_files,
     figures_with_intervals,
     manifest_of,
+    remarks_of,
     weights_facts,
     with_parity,
     write_kept,
@@ -102,7 +102,7 @@ def _compared_and_written(
         wrote = write_kept(run.place, manifest, formats, files.folder)
     return ExportReport(
         run.folder.name, shipped.weights.words, formats, shipped.decision.words, inputs, shipped.decision.left_out,
-        () if wrote else (NOTHING_KEPT,),
+        remarks_of(run.trainer.world_size, wrote=wrote),
     )  # fmt: skip
 
 

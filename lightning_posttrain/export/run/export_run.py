@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_posttrain.classification import ClassReading, EvalBatch
 from lightning_posttrain.core.callback.from_lightning import rank_zero_info
 from lightning_posttrain.core.capture.loaders import dataset_classes, named_loaders
 from lightning_posttrain.core.stream.evaluation import Evaluation
-from lightning_posttrain.core.stream.ranks import worked_out_first
+from lightning_posttrain.core.stream.ranks import any_rank, worked_out_first
 from lightning_posttrain.core.stream.replay import Replay
 from lightning_posttrain.core.stream.run import run_folder
 from lightning_posttrain.core.stream.stream import EvaluationStream
@@ -54,12 +55,16 @@ class ExportRun:
         self._test = None
         self._place = ""
         self._names: tuple[str, ...] = ()
+        self._failed = False
+        """Whether something went wrong before, which was said then."""
 
     def open(self, trainer: Trainer) -> bool:
         """Begin an epoch; whether batches are wanted in it. All ranks together."""
         if trainer.fast_dev_run or not (trainer.validating or trainer.testing):  # type: ignore[attr-defined]
             return False
-        self._place = self.settings.folder or place_of(run_folder(trainer))
+        self._failed = True
+        self._place = str(Path(self.settings.folder or place_of(run_folder(trainer))).absolute())
+        self._failed = False
         if trainer.state.fn == "test":
             self._test = OnTest(self.settings, self._place)
             return True
@@ -71,16 +76,23 @@ class ExportRun:
 
     def replay(self, key: str, batch: EvalBatch, again: Replay, reading: ClassReading, names: Names) -> bool:
         """Keep rows of a batch, or compare on it, of the first loader; whether more are wanted."""
+        self._failed = True  # unless it ends
+        wanted = self._replay(key, batch, again, reading, names)
+        self._failed = False
+        return wanted
+
+    def _replay(self, key: str, batch: EvalBatch, again: Replay, reading: ClassReading, names: Names) -> bool:
         if key == "test" and self._test is not None:
             return self._test.add(batch, again, reading, names(_names(again, batch)))
-        if key == "val" and self._kept is not None and again.module.trainer.is_global_zero:
+        if key != "val" or self._kept is None or not again.module.trainer.is_global_zero:
+            return False
+        if batch.size:
             if self._asked is None:
                 own_fn = self.settings.forward_fn is not None
                 self._asked = asked_call(again, batch, own_fn=own_fn).kept()
                 self._names = names(_names(again, batch))
             self._kept.add(self._asked.parts_of(again, batch), batch)
-            return not self._kept.full
-        return key in ("test", "val")
+        return not self._kept.full
 
     def summarize(self, module: LightningModule, evaluation: Evaluation) -> ExportReport | None:
         """Of a test, what was compared; of the validations of a fit nothing, before it ends."""
@@ -99,8 +111,10 @@ class ExportRun:
     ) -> tuple[Evaluation, ExportReport] | None:
         """Export at the end of a fit; all ranks together."""
         last, kept, asked = self._last, self._kept, self._asked
-        if last is None or kept is None:
-            EvaluationStream.of(trainer).say_once(NO_ROWS)
+        (nothing,) = any_rank(trainer, [last is None or kept is None])
+        if nothing or last is None or kept is None:
+            if not self._failed:
+                EvaluationStream.of(trainer).say_once(NO_ROWS)
             return None
         place = self._place
         rank_zero_info(f"ModelExport writes {', '.join(self.settings.formats)} to {place}")

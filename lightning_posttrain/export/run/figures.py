@@ -9,7 +9,6 @@ import torch
 from lightning_posttrain.classification import ClassificationMetrics, ClassReading, EvalBatch
 from lightning_posttrain.core.capture.foreign import attribute
 from lightning_posttrain.core.stream.evaluation import Evaluation
-from lightning_posttrain.core.stream.metric import StreamMetric
 from lightning_posttrain.core.stream.reading import Part
 
 if TYPE_CHECKING:
@@ -37,12 +36,6 @@ class Figures:
             with torch.inference_mode(False):
                 self._part = self._metrics.reading.part(likeness, self._metrics.metrics(), torch.device("cpu"))
         return self._part
-
-    def states(self, likeness: tuple[int, ...], device: torch.device) -> list[StreamMetric]:
-        """The metrics, all that was gathered in them, on a device where ranks can add them."""
-        part = self.part(likeness)
-        part.flush()
-        return [metric.to(device) for metric in part.metrics.values()]
 
     def report(self, module: LightningModule, evaluation: Evaluation) -> Any:
         """The report, of the loader of an evaluation."""

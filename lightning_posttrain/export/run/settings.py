@@ -52,6 +52,11 @@ class Settings:
         at_least("rows", rows, 1)
         if test_rows is not None:
             at_least("test_rows", test_rows, 1)
+        folder = others.get("folder")
+        if folder is not None and "://" in folder:
+            raise ValueError(
+                f"`folder` is {folder!r}, wanted a local path, where an export can be run. Copy it from there."
+            )
         numbers = [None if each is None else tuple(float(x) for x in each) for each in (mean, std)]
         _check_scale(*numbers)
         return cls(said, mean=numbers[0], std=numbers[1], rows=rows, test_rows=test_rows, **others)

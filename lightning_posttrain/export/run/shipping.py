@@ -99,6 +99,17 @@ def write_kept(path: str, manifest: Manifest, formats: Sequence[FormatParity], f
     return True
 
 
+def remarks_of(world_size: int, *, wrote: bool) -> tuple[str, ...]:
+    """What a report says besides.
+
+    Args:
+        world_size: ranks of the run.
+        wrote: whether there is a folder.
+    """
+    ranks = (f"compared on the rows of the first of {world_size} ranks",) if world_size > 1 else ()
+    return ranks if wrote else (*ranks, NOTHING_KEPT)
+
+
 def withdraw(path: str) -> None:
     """Remove an export of ours of which no format is kept any more.
 

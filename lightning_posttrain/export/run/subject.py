@@ -37,11 +37,11 @@ from lightning_posttrain.export.run.making import Made, eager, made
 from lightning_posttrain.export.run.prepared import Prepared, decision_of, head_of, prepared
 from lightning_posttrain.export.run.raw_inputs import raw
 from lightning_posttrain.export.run.shipping import (
-    NOTHING_KEPT,
     DataSeen,
     about_files,
     figures_with_intervals,
     manifest_of,
+    remarks_of,
     weights_facts,
     with_parity,
     withdraw,
@@ -118,7 +118,7 @@ class Subject:
         )
         return ExportReport(
             Path(self.place).name, self.words, formats, self.decision.words, statistics, self.decision.left_out,
-            () if wrote else (NOTHING_KEPT,),
+            remarks_of(module.trainer.world_size, wrote=wrote),
         )  # fmt: skip
 
     def _again(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from torch import nn
 from lightning_posttrain.core.capture.foreign import attribute
 from lightning_posttrain.ensembles import CheckpointEnsemble, EnsembleNetwork, MemberState, member_of, read_members
 from lightning_posttrain.export.folder.hashes import sha256
-from lightning_posttrain.export.program.standing_copy import standing_copy
+from lightning_posttrain.export.program.standing_copy import copied, standing_copy
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -73,7 +73,8 @@ def weights_of(trainer: Trainer, module: LightningModule, said: str) -> Weights:
     if said == "average":
         return _average(trainer, module, best)
     if not best or not Path(best).is_file():
-        return weights_of(trainer, module, "last")
+        last = weights_of(trainer, module, "last")
+        return replace(last, words=f"{last.words}; the best checkpoint is gone") if best else last
     monitor, value = attribute(keeper, "monitor"), attribute(keeper, "best_model_score")
     by = f" by {monitor}" if monitor else ""
     facts = {"source": "best", "monitor": monitor, "value": None if value is None or not monitor else float(value)}
@@ -106,7 +107,12 @@ def _file(path: Path) -> dict[str, Any]:
 
 
 def _of_file(trainer: Trainer, module: LightningModule, path: Path, words: str, facts: dict[str, Any]) -> Weights:
-    return _of_member(trainer, module, read_members(path, module)[0], words, facts)
+    try:
+        member = read_members(path, module)[0]
+    except (OSError, ValueError) as error:
+        reason = str(error).removeprefix("`members`: ").partition(" Leave it out")[0]
+        raise ValueError(f"`weights`: of {words}: {reason} Pass weights='last', or the path of another.") from error
+    return _of_member(trainer, module, member, words, facts)
 
 
 def _of_member(
@@ -116,8 +122,11 @@ def _of_member(
     saved = trainer.strategy.load_checkpoint(path)
     facts = {**facts, "epoch": saved.get("epoch"), "step": saved.get("global_step"), **_file(path)}
     states = saved.get("callbacks")
-    copied = standing_copy(member_of(module, member.tensors))
-    return Weights(copied, f"{words}, {member.name}", facts, states=states if isinstance(states, Mapping) else {})
+    with copied():
+        own = member_of(module, member.tensors)
+    return Weights(
+        standing_copy(own), f"{words}, {member.name}", facts, states=states if isinstance(states, Mapping) else {}
+    )
 
 
 def _average(trainer: Trainer, module: LightningModule, best: str) -> Weights:
