@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from lightning_posttrain.export.folder.runtime import onnxruntime
 from lightning_posttrain.export.signature import Signature, TensorSpec
 
 _TYPES = {"float": "float32", "double": "float64"}
@@ -21,10 +22,10 @@ def onnx_signature(file: Path) -> Signature:
         ImportError: onnxruntime is not installed.
     """
     try:
-        import onnxruntime
+        runtime = onnxruntime()
     except ImportError as error:
         raise ImportError("ONNX files need onnxruntime: pip install 'lightning-posttrain[serve]'") from error
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    session = runtime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     return Signature(tuple(map(_spec, session.get_inputs())), tuple(map(_spec, session.get_outputs())))
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from lightning_posttrain import Calibration, ModelExport
 from lightning_posttrain.export.folder import places, running, writing
+from lightning_posttrain.export.program.quiet import quiet
 from tests import toys
 from tests.export.test_model_export import fitted
 
@@ -184,3 +186,29 @@ def test_missing_packages_are_named_with_what_installs_them_and_a_program_is_wri
     assert reasons.pop("pt2") == "it gives the answers that were tested"
     refused = [reason for reason in reasons.values() if "pip install 'lightning-posttrain[export]'" in reason]
     assert len(refused) == {"safetensors": 1, "all": 2}.get(missing, 1)
+
+
+def test_onnxruntime_tells_nobody_of_the_model(tmp_path):
+    code = (
+        "import os, lightning_posttrain.export.folder.runtime as runtime\n"
+        "runtime.onnxruntime()\n"
+        "print(os.environ.get('ORT_DISABLE_TELEMETRY'))"
+    )
+    kept = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment = {**kept, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == "None"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_loggers_are_as_they_were_after_what_logs_to_the_root():
+    before = list(logging.root.handlers)
+    logging.root.handlers.clear()
+    try:
+        with quiet():
+            logging.warning("a library's way")
+        assert logging.root.handlers == []
+    finally:
+        logging.root.handlers[:] = before

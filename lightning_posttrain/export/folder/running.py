@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from lightning_posttrain.export.folder.pt2 import load_program
+from lightning_posttrain.export.folder.runtime import onnxruntime
 from lightning_posttrain.export.outputs import Outputs, Runner
 from lightning_posttrain.export.signature import DECISION, PROBABILITIES, Array, Signature
 
@@ -76,10 +77,9 @@ def _session(path: Path, signature: Signature, threads: int, providers: Sequence
 
 def _onnxruntime() -> Any:
     try:
-        import onnxruntime
+        return onnxruntime()
     except ImportError as error:
         raise ImportError(f"An exported model runs in onnxruntime, which is not installed: {INSTALL}") from error
-    return onnxruntime
 
 
 def _check_names(path: Path, inputs: list[str], outputs: list[str], signature: Signature) -> None:
