@@ -11,10 +11,10 @@ from typing_extensions import Unpack
 from lightning_posttrain.classification import EvalBatch, EvaluationOptions, StreamCallback
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.stream.evaluation import Evaluation
-from lightning_posttrain.core.stream.replay import Replay
+from lightning_posttrain.core.stream.replay import ForwardFn, Replay
 from lightning_posttrain.export.result import ExportReport
 from lightning_posttrain.export.run.export_run import ExportRun
-from lightning_posttrain.export.run.settings import USUAL, ForwardFn, Settings, numbers
+from lightning_posttrain.export.run.settings import USUAL, Settings, numbers
 
 
 @final
@@ -100,10 +100,11 @@ class ModelExport(StreamCallback):
     def finish(self, trainer: Trainer, module: LightningModule) -> None:
         """Export at the end of a fit; all ranks together."""
         if "val" in self.stages and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            found = self._run.finish(trainer, module, self.reading)
-            if found is not None:
-                self._reporter.say(trainer, found[0].label, found[1])
-                self.write_last(trainer, *found, self.show(found[1], found[0].label))
+            with self.guarded(trainer, "export the model", "The folder is as it was."):
+                found = self._run.finish(trainer, module, self.reading)
+                if found is not None:
+                    self._reporter.say(trainer, found[0].label, found[1])
+                    self.write_last(trainer, *found, self.show(found[1], found[0].label))
 
     def show(self, result: ExportReport, title: str) -> Iterator[Tagged]:
         """The formats, their differences, and their figures."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lightning_posttrain.export.folder.running import onnxruntime
+from lightning_posttrain.export.folder.runtime import onnxruntime
 from lightning_posttrain.export.signature import Signature, TensorSpec
 
 _TYPES = {"float": "float32", "double": "float64"}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lightning_posttrain.export.folder.running import FILES, INSTALL
+from lightning_posttrain.export.folder.running import FILES
+from lightning_posttrain.export.folder.runtime import INSTALL
 from lightning_posttrain.export.manifest import Manifest
 from lightning_posttrain.export.signature import TensorSpec
 

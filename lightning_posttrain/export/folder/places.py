@@ -15,9 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from lightning_posttrain.core.output.space import is_full
 from lightning_posttrain.export.folder.hashes import changed, read_manifest
 
 _AT_HERE, _EXCHANGE = -100, 2
+_CLOSED = {errno.EACCES, errno.EROFS, errno.EPERM, errno.EEXIST, errno.ENOTDIR}
 _NOT_HERE = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM}
 ABANDONED = 86_400
 """Seconds after which what another machine was writing is taken for left behind."""
@@ -62,14 +64,28 @@ def _check(path: Path) -> None:
 
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
-    """An empty folder beside ``path`` to write to, which is removed at the end with what is in it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """An empty folder beside ``path`` to write to, which is removed at the end with what is in it.
+
+    Raises:
+        OSError: a disk that is full or may not be written to, with what to do.
+    """
     work = path.parent / f"{_prefix(path)}{os.getpid()}-{secrets.token_hex(4)}.part"
-    work.mkdir()
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        work.mkdir()
         yield work
+    except OSError as error:
+        if (cure := _cure(error)) and cure not in str(error):
+            raise OSError(error.errno, f"{error.strerror}. {cure}", str(path)) from error
+        raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _cure(error: OSError) -> str:
+    if is_full(error):
+        return "Make room on the disk, or write to another one"
+    return "Give a path that may be written to" if error.errno in _CLOSED else ""
 
 
 def take_place(work: Path, path: Path) -> None:

@@ -10,13 +10,13 @@ import numpy as np
 
 from lightning_posttrain.core.output.first_line import first_line
 from lightning_posttrain.export.folder.pt2 import load_program
+from lightning_posttrain.export.folder.runtime import onnxruntime
 from lightning_posttrain.export.outputs import Outputs, Runner
 from lightning_posttrain.export.signature import DECISION, PROBABILITIES, Array, Signature
 
 Running = Literal["onnx", "pt2", "int8"]
 FILES: Mapping[Running, str] = {"onnx": "model.onnx", "pt2": "model.pt2", "int8": "model.int8.onnx"}
 """Name of the file of each format that can be run, the first choice first."""
-INSTALL = "pip install 'lightning-posttrain[export]'"
 
 
 def opened(
@@ -73,19 +73,6 @@ def _session(path: Path, signature: Signature, threads: int, providers: Sequence
         return Outputs(*session.run([PROBABILITIES, DECISION], dict(rows)))
 
     return _in_words(path, run)
-
-
-def onnxruntime() -> Any:
-    """The package.
-
-    Raises:
-        ImportError: it is not installed.
-    """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ImportError(f"An exported model runs in onnxruntime, which is not installed: {INSTALL}") from error
-    return onnxruntime
 
 
 def _check_names(path: Path, inputs: list[str], outputs: list[str], signature: Signature) -> None:

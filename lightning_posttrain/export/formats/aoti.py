@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import sys
@@ -60,9 +61,7 @@ class Aoti(Format):
             torch.no_grad(),
             torch.autocast("cpu", enabled=False),
         ):
-            built = Path(beside) / path.name
-            _compile(traced, built)
-            _without_paths(built, path, beside)
+            _without_paths(_compiled(traced), path, beside)
 
     def opened(self, folder: Path, signature: Signature, *, threads: int = 1) -> Runner:
         """By torch."""
@@ -71,19 +70,24 @@ class Aoti(Format):
         return torch_runner(folder / self.files[0], module, signature, threads)
 
 
-def _compile(traced: Traced, path: Path) -> None:
-    """With zeros for examples, whose shapes are looked at."""
+def _compiled(traced: Traced) -> io.BytesIO:
+    """A package, made with zeros for examples, whose shapes are looked at.
+
+    In memory: where torch itself writes a package to a disk that is full, it ends the process.
+    """
+    built = io.BytesIO()
     zeros = tuple(torch.zeros_like(one[:1]).repeat(2, *(1,) * (one.ndim - 1)) for one in traced.examples[0].values())
     try:
         traced.program.example_inputs = (zeros, {})
-        torch._inductor.aoti_compile_and_package(traced.program, package_path=str(path))
+        torch._inductor.aoti_compile_and_package(traced.program, package_path=built)
     except Exception as error:
         raise refusal(error, "AOTInductor cannot compile the network") from error
     finally:
         traced.program.example_inputs = None
+    return built
 
 
-def _without_paths(built: Path, path: Path, beside: str) -> None:
+def _without_paths(built: io.BytesIO, path: Path, beside: str) -> None:
     """Write a package without its source, and without the folders of this machine in its library."""
     folders = sorted({beside, str(Path(torch.__file__).parents[1]), sys.prefix, sys.base_prefix}, key=len, reverse=True)
     with zipfile.ZipFile(built) as given, zipfile.ZipFile(path, "w") as written:

@@ -10,6 +10,7 @@ from typing import Any, final
 
 from lightning_posttrain.core.output.first_line import first_line
 from lightning_posttrain.export.folder.running import FILES
+from lightning_posttrain.export.folder.runtime import onnxruntime
 from lightning_posttrain.export.formats.base import CalibrationRows, Format
 from lightning_posttrain.export.formats.onnx_file import WITH_EXTRA, finished, onnx_named, onnx_opened, parsed
 from lightning_posttrain.export.outputs import Runner
@@ -67,6 +68,7 @@ class _Batches:
 
 def _quantised(content: bytes, beside: Path, rows: CalibrationRows | None) -> Any:
     try:
+        onnxruntime()
         from onnxruntime.quantization import QuantFormat, quant_pre_process, quantize_dynamic, quantize_static
     except ImportError as error:
         raise CannotExportError("format 'int8' needs onnx and onnxruntime", WITH_EXTRA) from error

@@ -11,7 +11,8 @@ from weakref import WeakKeyDictionary
 import torch
 
 from lightning_posttrain.core.output.first_line import first_line
-from lightning_posttrain.export.folder.running import FILES, INSTALL, Running, opened
+from lightning_posttrain.export.folder.running import FILES, Running, opened
+from lightning_posttrain.export.folder.runtime import INSTALL
 from lightning_posttrain.export.formats.base import CalibrationRows, Format
 from lightning_posttrain.export.outputs import Runner
 from lightning_posttrain.export.program import CannotExportError, Traced

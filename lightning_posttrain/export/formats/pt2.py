@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import final
 
@@ -31,8 +32,10 @@ class Pt2(Format):
         calibration_rows: CalibrationRows | None = None,  # noqa: ARG002 - nothing is measured
     ) -> None:
         """Write ``model.pt2``."""
+        content = io.BytesIO()  # where torch itself writes to a disk that is full, it ends the process
         with quiet():
-            torch.export.save(traced.program, folder / self.files[0], extra_files={MANIFEST: manifest_text})
+            torch.export.save(traced.program, content, extra_files={MANIFEST: manifest_text})
+        (folder / self.files[0]).write_bytes(content.getbuffer())
 
     def opened(self, folder: Path, signature: Signature, *, threads: int = 1) -> Runner:
         """By torch, after the file was checked to run no code."""

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lightning_posttrain.export.folder.runtime import onnxruntime
 from lightning_posttrain.export.parity.difference import largest_difference
 from lightning_posttrain.export.signature import Array
 
@@ -143,14 +144,14 @@ def _onnx_scopes(node: NodeProto) -> tuple[str, ...]:
 
 def _onnx_values(model: ModelProto, names: set[str], rows: Mapping[str, Array]) -> dict[str, Array]:
     import onnx
-    import onnxruntime
 
+    runtime = onnxruntime()
     known = {value.name for value in [*model.graph.output, *model.graph.initializer]}
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(names - known))
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options = runtime.SessionOptions()
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     asked = [output.name for output in session.get_outputs() if output.name in names]
     given = {one.name: rows[one.name] for one in session.get_inputs()}
     return dict(zip(asked, session.run(asked, given), strict=True))

@@ -17,6 +17,7 @@ def quiet() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in (*logging.root.manager.loggerDict, *TALKERS)]
     own = {logger for logger in loggers if logger.name.split(".")[0] in TALKERS}
     handlers = {handler for logger in own for handler in logger.handlers}
+    of_root = list(logging.root.handlers)
     for one in (*own, *handlers):
         one.addFilter(_nothing)
     try:
@@ -30,6 +31,7 @@ def quiet() -> Iterator[None]:
     finally:
         for one in (*own, *handlers):
             one.removeFilter(_nothing)
+        logging.root.handlers[:] = of_root  # `logging.warning` adds one, after which `basicConfig` does nothing
 
 
 def _nothing(_record: logging.LogRecord) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -25,20 +26,33 @@ def standing_copy(module: nn.Module) -> Any:
     """
     check_can_be_exported(module)
     memo: dict[int, Any] = {}
-    with torch.inference_mode(False), torch.no_grad():
-        try:
-            for tensor in _to_be_moved(module):
-                memo[id(tensor)] = _moved(tensor)
-            for part in reversed(list(module.modules())):
-                if hasattr(part, "_orig_mod"):
-                    memo[id(part)] = copy.deepcopy(part._orig_mod, memo)
-            made = copy.deepcopy(module, memo)
-        except Exception as error:  # whatever an object of the user's raises when it is copied
-            said = f"the network cannot be copied: {type(error).__name__}: {error}"
-            raise CannotExportError(said, "Take what cannot be copied off the module.") from error
+    with torch.inference_mode(False), torch.no_grad(), copied():
+        for tensor in _to_be_moved(module):
+            memo[id(tensor)] = _moved(tensor)
+        for part in reversed(list(module.modules())):
+            if hasattr(part, "_orig_mod"):
+                memo[id(part)] = copy.deepcopy(part._orig_mod, memo)
+        made = copy.deepcopy(module, memo)
         made = getattr(made, "_orig_mod", made).float().eval()
     _stop_listening(made)
     return made
+
+
+@contextmanager
+def copied() -> Iterator[None]:
+    """Say why a network cannot be copied.
+
+    Raises:
+        CannotExportError: whatever an object of the user's raises when it is copied, in words.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        cure = "Export on a machine with more memory, by trainer.test with the checkpoint."
+        raise CannotExportError("there is no memory for a copy of the network", cure) from error
+    except Exception as error:
+        said = f"the network cannot be copied: {type(error).__name__}: {error}"
+        raise CannotExportError(said, "Take what cannot be copied off the module.") from error
 
 
 def leave_out_hooks(module: nn.Module, run: Callable[[], tuple[Tensor, ...]]) -> None:

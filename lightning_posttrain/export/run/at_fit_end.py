@@ -46,9 +46,7 @@ Row = tuple[Inputs, EvalBatch | None]
 STAGE = "val"
 
 
-def exported_at_fit_end(
-    run: Context, last: Evaluation, *, kept: KeptRows, asked: AskedCall | None, why_not: str
-) -> ExportReport:
+def exported_at_fit_end(run: Context, last: Evaluation, *, kept: KeptRows, asked: AskedCall | None) -> ExportReport:
     """Export the chosen weights, and keep the formats that answer as the module does.
 
     Args:
@@ -56,13 +54,12 @@ def exported_at_fit_end(
         last: its last validation.
         kept: rows of validation.
         asked: how the step asks its network.
-        why_not: what is said where there is nothing to compare on.
 
     Raises:
         ValueError: there are no rows, no such weights, or the folder is not ours.
     """
     if asked is None or not kept.rows:
-        raise ValueError(why_not)
+        raise ValueError("no row of validation was kept to compare on. Pass a validation loader with rows.")
     run.make_ready()
     weights = weights_of(run.trainer, run.module, said=run.settings.weights)
     shipped = prepared(weights, asked, fitted_for(run, weights), uint8=run.settings.uint8)

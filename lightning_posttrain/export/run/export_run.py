@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_posttrain.classification import ClassReading, EvalBatch
 from lightning_posttrain.core.callback.from_lightning import rank_zero_info
 from lightning_posttrain.core.capture.loaders import dataset_classes, named_loaders
 from lightning_posttrain.core.stream.evaluation import Evaluation
-from lightning_posttrain.core.stream.ranks import worked_out_first
+from lightning_posttrain.core.stream.ranks import any_rank, worked_out_first
 from lightning_posttrain.core.stream.replay import Replay
 from lightning_posttrain.core.stream.run import run_folder
 from lightning_posttrain.core.stream.stream import EvaluationStream
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
 Names = Callable[[tuple[str, ...]], tuple[str, ...]]
 NO_ROWS = (
-    "it kept no row of validation to compare on. Pass a validation loader to fit, or run trainer.test, which exports "
-    "the weights that it tests."
+    "ModelExport exports nothing at the end of this fit: it kept no row of validation to compare on. Pass a validation "
+    "loader to fit, or run trainer.test, which exports the weights that it tests."
 )
 
 
@@ -54,13 +55,16 @@ class ExportRun:
         self._test = None
         self._place = ""
         self._names: tuple[str, ...] = ()
-        self._why_not = NO_ROWS
+        self._failed = False
+        """Whether something went wrong before, which was said then."""
 
     def open(self, trainer: Trainer) -> bool:
         """Begin an epoch; whether batches are wanted in it. All ranks together."""
         if trainer.fast_dev_run or not (trainer.validating or trainer.testing):  # type: ignore[attr-defined]
             return False
-        self._place = self.settings.folder or place_of(run_folder(trainer))
+        self._failed = True
+        self._place = str(Path(self.settings.folder or place_of(run_folder(trainer))).absolute())
+        self._failed = False
         if trainer.state.fn == "test":
             self._test = OnTest(self.settings, self._place)
             return True
@@ -72,19 +76,22 @@ class ExportRun:
 
     def replay(self, key: str, batch: EvalBatch, again: Replay, reading: ClassReading, names: Names) -> bool:
         """Keep rows of a batch, or compare on it, of the first loader; whether more are wanted."""
+        self._failed = True  # unless it ends
+        wanted = self._replay(key, batch, again, reading, names)
+        self._failed = False
+        return wanted
+
+    def _replay(self, key: str, batch: EvalBatch, again: Replay, reading: ClassReading, names: Names) -> bool:
         if key == "test" and self._test is not None:
             return self._test.add(batch, again, reading, names(_names(again, batch)))
-        if key == "val" and self._kept is not None and again.module.trainer.is_global_zero:
-            try:
-                if self._asked is None:
-                    self._asked = asked_call(again, batch, forward_fn=self.settings.forward_fn).kept()
-                    self._names = names(_names(again, batch))
-                self._kept.add(self._asked.parts_of(again, batch), batch)
-            except Exception as error:
-                self._why_not = str(error)  # which the end of the fit says again
-                raise
-            return not self._kept.full
-        return key in ("test", "val")
+        if key != "val" or self._kept is None or not again.module.trainer.is_global_zero:
+            return False
+        if batch.size:
+            if self._asked is None:
+                self._asked = asked_call(again, batch, forward_fn=self.settings.forward_fn).kept()
+                self._names = names(_names(again, batch))
+            self._kept.add(self._asked.parts_of(again, batch), batch)
+        return not self._kept.full
 
     def summarize(self, module: LightningModule, evaluation: Evaluation) -> ExportReport | None:
         """Of a test, what was compared; of the validations of a fit nothing, before it ends."""
@@ -103,16 +110,15 @@ class ExportRun:
     ) -> tuple[Evaluation, ExportReport] | None:
         """Export at the end of a fit; all ranks together."""
         last, kept, asked = self._last, self._kept, self._asked
-        if last is None or kept is None:
-            said = f"ModelExport exports nothing at the end of this fit: {self._why_not}"
-            EvaluationStream.of(trainer).say_once(said)
+        empty = trainer.is_global_zero and (asked is None or kept is None or not kept.rows)
+        (nothing,) = any_rank(trainer, [last is None or kept is None or empty])
+        if nothing or last is None or kept is None:
+            if not self._failed:
+                EvaluationStream.of(trainer).say_once(NO_ROWS)
             return None
         rank_zero_info(f"ModelExport writes {', '.join(self.settings.formats)} to {self._place}")
         run = Context(trainer, module, reading, self.settings, self._names, self._place)
-        why_not = self._why_not
-        report = worked_out_first(
-            trainer, lambda: exported_at_fit_end(run, last, kept=kept, asked=asked, why_not=why_not)
-        )
+        report = worked_out_first(trainer, lambda: exported_at_fit_end(run, last, kept=kept, asked=asked))
         self.end()
         return last, report
 

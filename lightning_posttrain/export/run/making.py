@@ -79,12 +79,21 @@ def made(
         try:
             FORMATS[name].write(trace, folder, text, calibration)
             runner = FORMATS[name].opened(folder, trace.signature, threads=1)
-        except CannotExportError as error:
-            refused[name] = str(error)
+        except OSError:  # a disk that takes one file does not take the next
+            raise
+        except Exception as error:  # whatever an exporter raises costs its own format alone
+            refused[name] = _refusal(error)
             continue
         if runner is not None:
             runners[name] = runner
     return Made(folder, trace.signature, runners, refused, trace, tuple(suspicions(trace.program)))
+
+
+def _refusal(error: Exception) -> str:
+    if isinstance(error, CannotExportError):
+        return str(error)
+    line = (str(error).strip().splitlines() or [""])[0][:200].rstrip(".")
+    return f"it cannot be written and opened again: {type(error).__name__}: {line}. Use another format."
 
 
 def _examples(batches: Sequence[Mapping[str, Tensor]]) -> list[dict[str, Tensor]]:

@@ -42,6 +42,10 @@ class Settings:
         if self.test_rows is not None:
             at_least("test_rows", self.test_rows, 1)
         _check_scale(self.mean, self.std)
+        if self.folder is not None and "://" in self.folder:
+            raise ValueError(
+                f"`folder` is {self.folder!r}, wanted a local path, where an export can be run. Copy it from there."
+            )
 
     @property
     def calibrates(self) -> bool:

@@ -96,8 +96,10 @@ def report_of(
         remark: a further sentence, or "".
     """
     inputs = {} if trial is None else trial.inputs.to_dict()
-    remarks = (remark,) if remark else ()
-    return ExportReport(run.folder.name, weights, formats, decision.summary, inputs, decision.left_out, remarks)
+    ranks = run.trainer.world_size
+    remarks = [f"compared on the rows of the first of {ranks} ranks"] if ranks > 1 else []
+    remarks += [remark] if remark else []
+    return ExportReport(run.folder.name, weights, formats, decision.summary, inputs, decision.left_out, tuple(remarks))
 
 
 def write_kept(path: str, manifest: Manifest, formats: Sequence[FormatParity], files: Path) -> str:

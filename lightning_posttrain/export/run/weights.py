@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lightning_posttrain.core.capture.foreign import attribute
 from lightning_posttrain.ensembles import CheckpointEnsemble, EnsembleNetwork, MemberState, member_of, read_members
 from lightning_posttrain.export.folder.hashes import sha256
-from lightning_posttrain.export.program.standing_copy import standing_copy
+from lightning_posttrain.export.program.standing_copy import copied, standing_copy
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -97,7 +97,8 @@ def _as_tested(trainer: Trainer, module: LightningModule) -> Weights:
 def _best(trainer: Trainer, module: LightningModule) -> Weights:
     keeper, best = _keeper(trainer), _best_file(trainer)
     if best is None:
-        return _last(trainer, module)
+        last, gone = _last(trainer, module), attribute(keeper, "best_model_path")
+        return replace(last, words=f"{last.words}; the best checkpoint is gone") if gone else last
     monitor, value = attribute(keeper, "monitor"), attribute(keeper, "best_model_score")
     by = f" by {monitor}" if monitor else ""
     facts = {"source": "best", "monitor": monitor, "value": None if value is None or not monitor else float(value)}
@@ -141,7 +142,12 @@ def _file(path: Path) -> dict[str, Any]:
 
 
 def _of_file(trainer: Trainer, module: LightningModule, path: Path, words: str, facts: dict[str, Any]) -> Weights:
-    return _of_member(trainer, module, read_members(path, module)[0], words, facts)
+    try:
+        member = read_members(path, module)[0]
+    except (OSError, ValueError) as error:
+        reason = str(error).removeprefix("`members`: ").partition(" Leave it out")[0]
+        raise ValueError(f"`weights`: of {words}: {reason} Pass weights='last', or the path of another.") from error
+    return _of_member(trainer, module, member, words, facts)
 
 
 def _of_member(
@@ -151,8 +157,11 @@ def _of_member(
     saved = trainer.strategy.load_checkpoint(path)
     facts = {**facts, **_of_saved(saved), **_file(path)}
     states = saved.get("callbacks")
-    copied = standing_copy(member_of(module, member.tensors))
-    return Weights(copied, f"{words}, {member.name}", facts, states=states if isinstance(states, Mapping) else {})
+    with copied():
+        own = member_of(module, member.tensors)
+    return Weights(
+        standing_copy(own), f"{words}, {member.name}", facts, states=states if isinstance(states, Mapping) else {}
+    )
 
 
 def _average(trainer: Trainer, module: LightningModule) -> Weights:
