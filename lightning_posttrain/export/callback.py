@@ -14,7 +14,7 @@ from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.core.stream.replay import ForwardFn, Replay
 from lightning_posttrain.export.result import ExportReport
 from lightning_posttrain.export.run.export_run import ExportRun
-from lightning_posttrain.export.run.settings import USUAL, Settings, numbers
+from lightning_posttrain.export.run.settings import USUAL, Settings, listed, numbers
 
 
 @final
@@ -73,9 +73,8 @@ class ModelExport(StreamCallback):
         **options: Unpack[EvaluationOptions],
     ) -> None:
         super().__init__(**options)
-        said = (formats,) if isinstance(formats, str) else tuple(formats)
         settings = Settings(
-            said, weights, numbers(mean), numbers(std), uint8=uint8, forward_fn=forward_fn, rows=rows,
+            listed(formats), weights, numbers(mean), numbers(std), uint8=uint8, forward_fn=forward_fn, rows=rows,
             test_rows=test_rows, folder=folder,
         )  # fmt: skip
         self._run = ExportRun(settings)

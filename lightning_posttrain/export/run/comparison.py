@@ -22,7 +22,7 @@ from lightning_posttrain.export.run.kept_rows import Piece
 from lightning_posttrain.export.run.making import PRECISIONS
 from lightning_posttrain.export.run.raw_inputs import arrays, raw_inputs
 from lightning_posttrain.export.run.reference_run import reference_run
-from lightning_posttrain.export.run.shipping import report_of, with_parity, withdraw, write_kept
+from lightning_posttrain.export.run.shipping import NOTHING_KEPT, report_of, with_parity, withdraw, write_kept
 from lightning_posttrain.export.run.subject import Subject, subject_of
 from lightning_posttrain.export.run.trial import Trial
 from lightning_posttrain.export.signature import Array
@@ -85,7 +85,7 @@ class Comparison:
             formats = judge.made_now(subject.files, self._some)
         else:
             formats = judge.made_before(subject.before)
-        remark = "" if subject.manifest is None else self._write(
+        remark = NOTHING_KEPT if subject.manifest is None else self._write(
             with_parity(subject.manifest, formats, self.trial, stage=STAGE, reports=reports), formats
         )  # fmt: skip
         return report_of(self._run, subject.weights, subject.decision, formats=formats, trial=self.trial, remark=remark)

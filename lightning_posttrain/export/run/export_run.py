@@ -62,9 +62,9 @@ class ExportRun:
         """Begin an epoch; whether batches are wanted in it. All ranks together."""
         if trainer.fast_dev_run or not (trainer.validating or trainer.testing):  # type: ignore[attr-defined]
             return False
-        self._failed = True
+        before, self._failed = self._failed, True  # unless it ends
         self._place = str(Path(self.settings.folder or place_of(run_folder(trainer))).absolute())
-        self._failed = False
+        self._failed = before
         if trainer.state.fn == "test":
             self._test = OnTest(self.settings, self._place)
             return True

@@ -53,6 +53,11 @@ class Settings:
         return "int8" in self.formats
 
 
+def listed(formats: str | Sequence[str]) -> tuple[str, ...]:
+    """Names of formats; one may stand alone."""
+    return (formats,) if isinstance(formats, str) else tuple(formats)
+
+
 def numbers(values: Sequence[float] | None) -> tuple[float, ...] | None:
     """As Settings has them, whatever numbers they are."""
     return None if values is None else tuple(map(float, values))
