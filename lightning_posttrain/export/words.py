@@ -46,7 +46,7 @@ def rounded_up(share: float) -> str:
 
 
 def _files(parity: FormatParity) -> str:
-    return " and ".join(parity.files) or parity.name
+    return " and ".join(parity.files) or f"format {parity.name}"
 
 
 def _verb(parity: FormatParity, one: str, many: str) -> str:

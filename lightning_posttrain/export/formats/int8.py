@@ -89,7 +89,7 @@ def _quantised(content: bytes, beside: Path, rows: CalibrationRows | None) -> An
         raise
     except Exception as error:
         said = f"onnxruntime cannot quantise the model: {type(error).__name__}: {first_line(error, most=200)}"
-        raise CannotExportError(said, "Use format 'onnx'.") from error
+        raise CannotExportError(said, "Use a newer onnxruntime, or format 'onnx'.") from error
     return parsed(made.read_bytes())
 
 

@@ -300,7 +300,7 @@ def test_later_metrics_change_the_manifest_and_the_card_alone(tmp_path):
     assert {name: about for name, about in read.files.items() if name != "README.md"} == {
         name: about for name, about in files.items() if name != "README.md"
     }
-    assert "0.8000 to 0.9500" in (path / "README.md").read_text()
+    assert "(0.8000 to 0.9500)" in (path / "README.md").read_text()
     assert (path / "model.onnx").stat().st_ino == inode, "large files are not copied"
     assert names(tmp_path) == {"export"}
     exported(path)
