@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from lightning_posttrain.core.stream.evaluation import Evaluation
-from lightning_posttrain.export.decision import Decision
 from lightning_posttrain.export.folder.places import beside
-from lightning_posttrain.export.outputs import Outputs, Runner
-from lightning_posttrain.export.parity.margins import margins
+from lightning_posttrain.export.outputs import Runner
 from lightning_posttrain.export.program import Traced
-from lightning_posttrain.export.program.deployed import Deployed
 from lightning_posttrain.export.result import ExportReport
 from lightning_posttrain.export.run.asked_call import AskedCall
 from lightning_posttrain.export.run.context import Context
@@ -24,7 +20,7 @@ from lightning_posttrain.export.run.kept_rows import KeptRows, Piece
 from lightning_posttrain.export.run.making import PRECISIONS, Made, eager, made
 from lightning_posttrain.export.run.prepared import Prepared, decision_of, prepared
 from lightning_posttrain.export.run.raw_inputs import arrays, raw, statistics_of
-from lightning_posttrain.export.run.row_form import as_rows
+from lightning_posttrain.export.run.row_form import Inputs
 from lightning_posttrain.export.run.settings import Settings
 from lightning_posttrain.export.run.shipping import (
     NOTHING_KEPT,
@@ -36,16 +32,16 @@ from lightning_posttrain.export.run.shipping import (
     with_parity,
     write_kept,
 )
+from lightning_posttrain.export.run.tested import answered, behind_loader, uncalibrated
 from lightning_posttrain.export.run.trial import TESTED, Trial
 from lightning_posttrain.export.run.weights import weights_of
 from lightning_posttrain.export.signature import Array
 
-Inputs = Mapping[str, Array]
 STAGE = "val"
 
 
 def exported_at_fit_end(
-    run: Context, last: Evaluation, *, kept: KeptRows, asked: AskedCall | None, why_not: str
+    run: Context, last: Evaluation, *, kept: KeptRows, call: AskedCall | None, why_not: str
 ) -> ExportReport:
     """Export the chosen weights, and keep the formats that answer as the module does.
 
@@ -53,16 +49,16 @@ def exported_at_fit_end(
         run: of the fit.
         last: its last validation.
         kept: rows of validation.
-        asked: how the step asks its network.
+        call: how the step asks its network.
         why_not: what is said where there is nothing to compare on.
 
     Raises:
         ValueError: there are no rows, no such weights, or the folder is not ours.
     """
-    if asked is None or not kept.rows:
+    if call is None or not kept.rows:
         raise ValueError(why_not)
     run.make_ready()
-    shipped = _shipped(run, asked)
+    shipped = _shipped(run, call)
     pieces, aside = _apart(kept.pieces, run.settings)
     with beside(run.folder) as work:
         files = made(
@@ -73,11 +69,11 @@ def exported_at_fit_end(
         return _compared_and_written(run, last, files, shipped, pieces)
 
 
-def _shipped(run: Context, asked: AskedCall) -> Prepared:
+def _shipped(run: Context, call: AskedCall) -> Prepared:
     weights = weights_of(run.trainer, run.module, run.settings.weights)
     fitted = fitted_for(run.trainer, weights, run.reading, len(run.names))
     decision = decision_of(fitted, run.settings, task=run.reading.task, names=run.names)
-    return prepared(weights, asked, fitted, decision, run.settings)
+    return prepared(weights, call, fitted, decision, run.settings)
 
 
 def _apart(pieces: Sequence[Piece], settings: Settings) -> tuple[list[Piece], list[Piece]]:
@@ -92,8 +88,9 @@ def _compared_and_written(
 ) -> ExportReport:
     rows = [arrays(raw(shipped.named(piece.inputs), run.settings)) for piece in pieces]
     wrote, formats, inputs = False, tuple(not_run(files)), statistics_of(rows)
+    remarks: tuple[str, ...] = ()
     if files.traced is not None and files.signature is not None:
-        trial, seen = _tried(run, files.traced, files.runners, pieces, rows)
+        trial, seen = _tried(run, files.traced, files.runners, shipped, pieces, rows)
         reports = trial.reports(run.module, last)
         figures = {name: dict(report.overall) for name, report in reports.items()}
         formats = judged(files, trial, stage=STAGE, rows=alike(rows), metrics=figures)
@@ -102,48 +99,30 @@ def _compared_and_written(
             manifest, formats, stage=STAGE, metrics=figures_with_intervals(reports.get(TESTED)), data=seen,
             statistics=inputs, reference=trial.drift_reference(),
         )  # fmt: skip
-        wrote = write_kept(run.place, manifest, formats, files.folder)
+        wrote, remarks = write_kept(run.place, manifest, formats, files.folder), trial.remarks
     return ExportReport(
         run.folder.name, shipped.weights.words, formats, shipped.decision.words, inputs, shipped.decision.left_out,
-        () if wrote else (NOTHING_KEPT,),
+        remarks if wrote else (*remarks, NOTHING_KEPT),
     )  # fmt: skip
 
 
 def _tried(
-    run: Context, trace: Traced, runners: Mapping[str, Runner], pieces: Sequence[Piece], rows: Sequence[Inputs]
-) -> tuple[Trial, DataSeen]:
-    """Formats on the kept rows."""
+    run: Context, trace: Traced, runners: Mapping[str, Runner], shipped: Prepared, pieces: Sequence[Piece],
+    rows: Sequence[Inputs],
+) -> tuple[Trial, DataSeen]:  # fmt: skip
+    """Formats on the kept rows as they would be sent, the module on those of the loader."""
     decision = trace.deployed.describe()
     precisions = {name: PRECISIONS.get(name, "float32") for name in runners}
     trial = Trial(runners, decision, metrics_of(run.trainer, run.reading), precisions)
     seen = DataSeen(len(run.names))
-    tested, own = eager(trace.deployed), eager(uncalibrated(trace.deployed))
+    module = behind_loader(trace.deployed)
+    tested, own = eager(module), eager(uncalibrated(module))
     for piece, given in zip(pieces, rows, strict=True):
-        answers, margin = asked_with_margins(tested, own, decision, given)
-        trial.add(given, answers, margin=margin, batch=piece.batch)
+        answers = answered(tested, own, decision, arrays(shipped.named(piece.inputs)))
+        trial.add(given, answers, batch=piece.batch)
         if piece.batch is not None:
             seen.add(piece.batch.target, None, piece.rows)
     return trial, seen
-
-
-def asked_with_margins(tested: Runner, own: Runner, decision: Decision, inputs: Inputs) -> tuple[Outputs, Array]:
-    """What a module answers, a row for each decision, and how far each is from another.
-
-    Args:
-        tested: the module.
-        own: the same without its calibration, whose probabilities decide.
-        decision: how they do.
-        inputs: by name.
-    """
-    labels = decision.task == "multilabel"
-    plain = as_rows(own(inputs), labels=labels)
-    return as_rows(tested(inputs), labels=labels), margins(plain.probabilities, decision)
-
-
-def uncalibrated(deployed: Deployed) -> Deployed:
-    """The same, whose probabilities are those of the network."""
-    decision = replace(deployed.decision, calibration=None)
-    return Deployed(deployed.network, decision, scores=deployed.scores, uint8=deployed.uint8).eval()
 
 
 def alike(rows: Sequence[Inputs]) -> dict[str, Array]:

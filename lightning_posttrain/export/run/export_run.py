@@ -112,7 +112,7 @@ class ExportRun:
         run = Context(trainer, module, reading, self.settings, self._names, self._place)
         why_not = self._why_not
         report = worked_out_first(
-            trainer, lambda: exported_at_fit_end(run, last, kept=kept, asked=asked, why_not=why_not)
+            trainer, lambda: exported_at_fit_end(run, last, kept=kept, call=asked, why_not=why_not)
         )
         self.end()
         return last, report

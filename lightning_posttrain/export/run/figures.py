@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +15,10 @@ from lightning_posttrain.core.stream.reading import Part
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
+
+
+OF_PROBABILITIES = ("log_loss", "brier", "ece", "auroc", "average_precision", "top_")
+"""How figures begin that labels alone do not give."""
 
 
 class Figures:
@@ -54,13 +59,35 @@ class Figures:
         return self._metrics.summarize(module, found, evaluation.names)
 
 
+def with_labels(report: Any, of_labels: Any) -> Any:
+    """A report whose figures of labels are those of another one.
+
+    A calibration that gives each class or label numbers of its own may change what is most probable, and not what is
+    decided.
+
+    Args:
+        report: of calibrated probabilities.
+        of_labels: of what the network's own probabilities say.
+    """
+    overall = {
+        name: value if name.startswith(OF_PROBABILITIES) else of_labels.overall[name]
+        for name, value in report.overall.items()
+    }
+    return replace(report, overall=overall, intervals=of_labels.intervals)
+
+
 def metrics_of(trainer: Trainer, reading: ClassReading) -> ClassificationMetrics:
     """Which figures: those of the ``ClassificationMetrics`` of the Trainer that reads so, else the usual ones."""
     callbacks = attribute(trainer, "callbacks", ())
     known = [each for each in callbacks if isinstance(each, ClassificationMetrics)]
-    found = next((part for each in known for part in each.parts() if part.reading == reading), None)
+    found = next((part for each in known for part in each.parts() if _is_same(part.reading, reading)), None)
     if found is not None:
         return found  # type: ignore[no-any-return]
     usual = ClassificationMetrics(task=reading.task)
     usual.reading = reading
     return usual
+
+
+def _is_same(one: ClassReading, other: ClassReading) -> bool:
+    """Whether readings are the same, whoever said so: the user or the step."""
+    return replace(one, open=other.open) == other

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from lightning_posttrain.core.callback.fitted_on_validation import FittedOnValidation
 
 
+OF_SCORES = ("task", "scores", "scores_fn", "scores_from", "target")
+"""Of a reading, what says which scores are meant."""
+
+
 @dataclass(frozen=True, eq=False)
 class Fitted:
     """What stands behind the network.
@@ -49,12 +53,11 @@ def fitted_for(trainer: Trainer, weights: Weights, reading: ClassReading, column
         columns: classes or labels.
     """
     calibration, thresholds, left_out = None, None, []
-    for callback in _fitted(trainer, reading):
+    for callback, is_meant in _fitted(trainer, reading):
         wanted = 1 if reading.task == "binary" and isinstance(callback, DecisionThresholds) else columns
-        found = _for(callback, weights, wanted)
-        kind = type(callback).__name__
+        found = _for(callback, weights, wanted) if is_meant else None
         if found is None:
-            left_out.append(_missing(callback, weights, kind))
+            left_out.append(_missing(callback, weights, is_meant=is_meant))
         elif isinstance(callback, Calibration):
             calibration = calibration or found
         else:
@@ -83,10 +86,17 @@ def plain_calibrator(calibrator: Calibrator) -> dict[str, Any]:
     return {"method": calibrator.method, "words": calibrator.describe(), "parameters": numbers, "state": state}
 
 
-def _fitted(trainer: Trainer, reading: ClassReading) -> Iterator[Calibration | DecisionThresholds]:
+def _fitted(trainer: Trainer, reading: ClassReading) -> Iterator[tuple[Calibration | DecisionThresholds, bool]]:
+    """Callbacks that fit, or their parts for the target that is meant, and whether they read the same scores."""
     for callback in attribute(trainer, "callbacks", ()):
         if isinstance(callback, (Calibration, DecisionThresholds)):
-            yield from (part for part in callback.parts() if part.reading == reading)
+            meant = [part for part in callback.parts() if reads_alike(part.reading, reading)]
+            yield (meant[0], True) if meant else (callback, False)
+
+
+def reads_alike(one: ClassReading, other: ClassReading) -> bool:
+    """Whether two readings take the same scores for the same task, whoever said so: the user or the step."""
+    return all(getattr(one, name) == getattr(other, name) for name in OF_SCORES)
 
 
 def _for(callback: FittedOnValidation, weights: Weights, columns: int) -> dict[str, Any] | None:
@@ -104,8 +114,11 @@ def _for(callback: FittedOnValidation, weights: Weights, columns: int) -> dict[s
     return callback.for_these(module, columns) if found is None else found
 
 
-def _missing(callback: FittedOnValidation, weights: Weights, kind: str) -> str:
+def _missing(callback: FittedOnValidation, weights: Weights, *, is_meant: bool) -> str:
+    kind = type(callback).__name__
     what = "calibration" if isinstance(callback, Calibration) else "thresholds"
+    if not is_meant:
+        return f"{what}: {kind} reads other scores than ModelExport, or for another task or target"
     if not weights.alone:
         return f"{what}: {kind} fits to single weights, and an ensemble is shipped"
     if callback.fitted is None:

@@ -104,8 +104,7 @@ class OnTest:
         assert self._subject is not None
         assert self._trial is not None
         given = arrays(raw(self._subject.named(inputs), self._settings))
-        answers, margin = self._subject.answers(given, own or batch)
-        self._trial.add(given, answers, margin=margin, batch=own)
+        self._trial.add(given, self._subject.tested(given, own or batch), batch=own)
         if own is not None:
             self._seen.add(own.target, None if batch.index is None else batch.index[: own.size], own.size)
 

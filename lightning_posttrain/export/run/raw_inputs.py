@@ -12,6 +12,8 @@ from torch import Tensor
 from lightning_posttrain.export.run.settings import Settings
 from lightning_posttrain.export.signature import Array
 
+BETWEEN = 0.05
+"""By which a value may be off a byte, of the distance between two."""
 OUTSIDE = 0.02
 """Share of the range of bytes by which what a normalisation is undone to may lie outside of it."""
 
@@ -34,11 +36,12 @@ def raw(inputs: Mapping[str, Tensor], settings: Settings) -> dict[str, Tensor]:
         if settings.mean is not None:
             raise ValueError("`mean` and `std` are for an input of floats, and the network takes none.")
         return found
-    found[name] = _as_it_came(inputs[name].float(), settings, name)
+    exact = inputs[name].dtype in (torch.float32, torch.float64)
+    found[name] = _as_it_came(inputs[name].float(), settings, name, exact=exact)
     return found
 
 
-def _as_it_came(signal: Tensor, settings: Settings, name: str) -> Tensor:
+def _as_it_came(signal: Tensor, settings: Settings, name: str, *, exact: bool) -> Tensor:
     if settings.mean is not None and settings.std is not None:
         channels = signal.shape[1] if signal.ndim > 1 else 1
         if len(settings.mean) not in (1, channels):
@@ -57,7 +60,13 @@ def _as_it_came(signal: Tensor, settings: Settings, name: str) -> Tensor:
             f"`uint8` is True, and without its normalisation `{name}` goes from {low:.3g} to {high:.3g}, wanted 0 to "
             "1. Pass mean and std as your transform has them, for values from 0 to 1."
         )
-    return (signal.clamp(0, 1) * 255).round().to(torch.uint8)
+    steps = signal.clamp(0, 1) * 255
+    if exact and float((steps - steps.round()).abs().max()) > BETWEEN:
+        raise ValueError(
+            f"`uint8` is True, and without its normalisation `{name}` has values between those of bytes. Leave uint8 "
+            "out, or resize and blur pictures before they become floats."
+        )
+    return steps.round().to(torch.uint8)
 
 
 def arrays(inputs: Mapping[str, Tensor]) -> dict[str, Array]:

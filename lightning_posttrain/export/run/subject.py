@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from lightning_posttrain.classification import EvalBatch
@@ -21,14 +19,12 @@ from lightning_posttrain.export.folder.places import beside
 from lightning_posttrain.export.folder.writing import update_manifest
 from lightning_posttrain.export.formats import FORMATS
 from lightning_posttrain.export.manifest import Manifest
-from lightning_posttrain.export.outputs import Outputs, Runner
-from lightning_posttrain.export.parity.margins import margins
+from lightning_posttrain.export.outputs import Runner
 from lightning_posttrain.export.parity.tolerance import Precision
 from lightning_posttrain.export.program.deployed import Deployed
 from lightning_posttrain.export.program.entry import FunctionAsk, entry_by, entry_of
 from lightning_posttrain.export.result import ExportReport, FormatParity
-from lightning_posttrain.export.run.asked_call import AskedCall, probabilities_of
-from lightning_posttrain.export.run.at_fit_end import asked_with_margins, uncalibrated
+from lightning_posttrain.export.run.asked_call import AskedCall
 from lightning_posttrain.export.run.context import Context
 from lightning_posttrain.export.run.earlier import earlier
 from lightning_posttrain.export.run.fitted import fitted_for
@@ -36,6 +32,7 @@ from lightning_posttrain.export.run.judged import judged, judged_again, not_run,
 from lightning_posttrain.export.run.making import Made, eager, made
 from lightning_posttrain.export.run.prepared import Prepared, decision_of, head_of, prepared
 from lightning_posttrain.export.run.raw_inputs import raw
+from lightning_posttrain.export.run.row_form import Inputs
 from lightning_posttrain.export.run.shipping import (
     NOTHING_KEPT,
     DataSeen,
@@ -47,10 +44,10 @@ from lightning_posttrain.export.run.shipping import (
     withdraw,
     write_kept,
 )
+from lightning_posttrain.export.run.tested import Tested, answered, answered_by_step, uncalibrated
 from lightning_posttrain.export.run.trial import TESTED as OF_THE_MODULE
 from lightning_posttrain.export.run.trial import Trial
 from lightning_posttrain.export.run.weights import TESTED, Weights, weights_of
-from lightning_posttrain.export.signature import Array
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule
@@ -87,15 +84,15 @@ class Subject:
         """What the step gave to its network, by input."""
         return {name: parts[path] for name, path in self.slots.items()}
 
-    def answers(self, inputs: Mapping[str, Array], batch: EvalBatch) -> tuple[Outputs, Array]:
-        """What the module answers, a row for each decision, and how far each is from another."""
+    def tested(self, inputs: Inputs, batch: EvalBatch) -> Tested:
+        """What the module answers."""
         if self.shipped is not None:
-            return asked_with_margins(*self.shipped, self.decision, inputs)
+            return answered(*self.shipped, self.decision, inputs)
         assert self.head is not None
-        return step_answers(self.head, batch)
+        return answered_by_step(self.head, batch)
 
     def report(
-        self, module: LightningModule, evaluation: Evaluation, trial: Trial, seen: DataSeen, *, rows: dict[str, Array],
+        self, module: LightningModule, evaluation: Evaluation, trial: Trial, seen: DataSeen, *, rows: dict[str, Any],
         statistics: dict[str, Any], precision: Precision, against: str,
     ) -> ExportReport:  # fmt: skip
         """What each format amounts to; the folder is written anew with those that are kept."""
@@ -120,7 +117,7 @@ class Subject:
         )
         return ExportReport(
             Path(self.place).name, self.words, formats, self.decision.words, statistics, self.decision.left_out,
-            () if wrote else (NOTHING_KEPT,),
+            trial.remarks if wrote else (*trial.remarks, NOTHING_KEPT),
         )  # fmt: skip
 
     def _again(
@@ -144,15 +141,6 @@ class Subject:
             return wrote
         update_manifest(self.place, lambda known: replace(manifest, files=known.files))
         return True
-
-
-def step_answers(head: Deployed, batch: EvalBatch) -> tuple[Outputs, Array]:
-    """What a step has answered, decided as what is shipped decides; a row for each decision, and its margin."""
-    with torch.inference_mode(False), torch.no_grad():
-        scores = batch.scores.detach().cpu().clone()
-        probabilities, decision = head.head(scores)
-        own = probabilities_of(scores, labels=batch.multilabel)
-    return Outputs(probabilities.numpy(), decision.numpy()), margins(np.asarray(own), head.decision)
 
 
 def subject_of(run: Context, asked: AskedCall, inputs: Mapping[batch_parts.Path, Tensor], held: ExitStack) -> Subject:

@@ -14,8 +14,9 @@ from lightning_posttrain.export.drift.reference import LEAST_ROWS, DriftReferenc
 from lightning_posttrain.export.outputs import Outputs, Runner
 from lightning_posttrain.export.parity.sums import ParitySums
 from lightning_posttrain.export.parity.tolerance import Precision
-from lightning_posttrain.export.run.figures import Figures
-from lightning_posttrain.export.run.row_form import as_rows, by_sample, scored
+from lightning_posttrain.export.run.figures import Figures, with_labels
+from lightning_posttrain.export.run.row_form import Inputs, as_rows, by_sample, decided, scored
+from lightning_posttrain.export.run.tested import Tested, most_probable
 from lightning_posttrain.export.signature import Array
 
 if TYPE_CHECKING:
@@ -47,45 +48,75 @@ class Trial:
         self._labels = decision.task == "multilabel"
         self.sums = {name: ParitySums(precisions[name], decision=decision) for name in runners}
         self.figures = {name: Figures(metrics) for name in (TESTED, *runners)}
+        relabels = decision.calibration is not None and decision.calibration["method"] != "temperature"
+        self._of_labels = {name: Figures(metrics) for name in self.figures} if relabels else {}
         self.failed: dict[str, str] = {}
         self._reference = DriftReferenceBuilder(task=decision.task)
-        self.rows = 0
+        self.rows = self._decisions = self._relabelled = 0
         self._judged = False
 
-    def add(
-        self, inputs: Mapping[str, Array], tested: Outputs, *, margin: Array | None, batch: EvalBatch | None
-    ) -> None:
+    def add(self, inputs: Inputs, tested: Tested, *, batch: EvalBatch | None) -> None:
         """Compare a batch.
 
         Args:
             inputs: by name, as runners take them.
-            tested: what the module answers, a row for each decision.
-            margin: of each of its decisions, or None.
+            tested: what the module answers.
             batch: the same rows with their targets, on the CPU; None where they are not known.
         """
         target = None if batch is None else np.asarray(batch.marked)
+        samples = len(next(iter(inputs.values())))
         for name, runner in self.runners.items():
             if name in self.failed:
                 continue
             try:
                 got = as_rows(runner(inputs), labels=self._labels)
-                self.sums[name].add(tested, got, margin=margin, target=target)
+                self._compare(name, got, tested, target, samples)
             except Exception as error:  # whatever a runtime raises is the finding
-                self.failed[name] = f"it fails on a batch of {len(next(iter(inputs.values())))} rows: {_short(error)}"
+                self.failed[name] = f"it fails on a batch of {samples} rows: {_short(error)}"
                 continue
             if batch is not None:
-                self.figures[name].add(scored(batch, got))
+                other = got.decision != tested.answers.decision
+                labels = np.where(other & (got.decision >= 0), got.decision, tested.labels)
+                self._count(name, batch, got, labels)
         if batch is not None:
-            self.figures[TESTED].add(scored(batch, tested))
+            self._count(TESTED, batch, tested.answers, tested.labels)
             self._judged = True
-        self.rows += len(next(iter(inputs.values())))
-        self._watch(tested, target, samples=len(next(iter(inputs.values()))))
+        self._relabelled += int(
+            (most_probable(tested.answers.probabilities, labels=self._labels) != tested.labels).sum()
+        )
+        self._decisions += tested.labels.size
+        self.rows += samples
+        self._watch(tested.answers, target, samples=samples)
+
+    def _compare(self, name: str, got: Outputs, tested: Tested, target: Array | None, samples: int) -> None:
+        """Positions of one sample are one row, as they are not independent."""
+        wanted, margin = (_by_sample(one, samples) for one in (tested.answers, tested.margin))
+        known = None if target is None else _by_sample(target, samples)
+        self.sums[name].add(wanted, _by_sample(got, samples), margin=margin, target=known)
+
+    def _count(self, name: str, batch: EvalBatch, answers: Outputs, labels: Array) -> None:
+        self.figures[name].add(scored(batch, answers))
+        if self._of_labels:
+            self._of_labels[name].add(decided(batch, labels))
 
     def reports(self, module: LightningModule, evaluation: Evaluation) -> dict[str, Any]:
         """By ``"tested"`` and format, the report of a classifier; none where no targets are known."""
         if not self._judged:
             return {}
-        return {name: each.report(module, evaluation) for name, each in self.figures.items() if name not in self.failed}
+        found = {n: each.report(module, evaluation) for n, each in self.figures.items() if n not in self.failed}
+        of_labels = {name: self._of_labels[name].report(module, evaluation) for name in found if self._of_labels}
+        return {name: with_labels(report, of_labels[name]) if of_labels else report for name, report in found.items()}
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """That probabilities speak for other classes than decisions, which are not made of calibrated ones."""
+        if not self._of_labels or not self._relabelled:
+            return ()
+        what = "label" if self._labels else "class"
+        return (
+            f"calibration makes another {what} the likelier one in {self._relabelled:,} of {self._decisions:,} "
+            "decisions, which stay those of the network's own probabilities, as they were tested",
+        )
 
     def drift_reference(self) -> dict[str, Any] | None:
         """Of all rows, for the manifest; None where they are too few to tell anything from."""
@@ -96,6 +127,13 @@ class Trial:
         if np.isfinite(tested.probabilities).all():
             known = target if samples == len(tested.probabilities) else None
             self._reference.add(*by_sample(tested, samples, labels=self._labels), known)
+
+
+def _by_sample(rows: Any, samples: int) -> Any:
+    """A row for each sample, of what has one for each decision."""
+    if isinstance(rows, Outputs):
+        return Outputs(*(_by_sample(part, samples) for part in rows))
+    return rows.reshape(samples, -1) if samples else rows
 
 
 def _short(error: Exception) -> str:
