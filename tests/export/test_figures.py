@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lightning_posttrain import Calibration, ClassificationMetrics, ModelExport
+from lightning_posttrain.export import load
 from tests import toys
 from tests.export.test_model_export import Binary, fitted
 
@@ -54,3 +55,16 @@ def test_what_was_fitted_to_other_scores_is_left_out_and_said(tmp_path):
     fitted(tmp_path, export, calibration, epochs=1)
     said = "calibration: Calibration reads other scores than ModelExport, or for another task or target"
     assert export.results["val"].left_out == (said,)
+
+
+def test_an_earlier_export_with_another_calibration_is_made_anew(tmp_path):
+    folder, val = str(tmp_path / "out"), toys.loader(toys.images(300, seed=1), batch_size=50)
+    module, found = Biased(), []
+    for method in ("temperature", "vector"):
+        calibration = Calibration(method=method, on_error="raise")
+        export = ModelExport(formats=["pt2"], folder=folder, on_error="raise")
+        trainer = toys.quiet([calibration, export])
+        trainer.validate(module, val, verbose=False)
+        trainer.test(module, toys.loader(toys.images(50, seed=2)), verbose=False)
+        found.append(load(folder, format="pt2").decision.calibration["method"])
+    assert found == ["temperature", "vector"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from lightning_posttrain.core.callback.fitted_on_validation import same_marks
@@ -33,9 +36,13 @@ def _decides_alike(known: Decision, now: Decision, fitted: Fitted) -> bool:
     knows = fitted.calibrator is not None or now.thresholds is not None or now.confidence is not None
     if not knows:
         return True
-    state = None if fitted.calibration is None else fitted.calibration["state"]
-    shipped = None if known.calibration is None else known.calibration["parameters"]
-    same_state = (state is None) == (shipped is None) and (
-        state is None or shipped is None or all(np.allclose(shipped[key], state[key], rtol=1e-5) for key in shipped)
-    )
-    return same_state and (known.thresholds, known.confidence) == (now.thresholds, now.confidence)
+    same = (known.thresholds, known.confidence) == (now.thresholds, now.confidence)
+    return same and _is_same_calibration(known.calibration, fitted.calibration)
+
+
+def _is_same_calibration(shipped: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> bool:
+    if shipped is None or now is None:
+        return shipped is now
+    pairs = [(np.asarray(value), np.asarray(now["state"].get(name))) for name, value in shipped["parameters"].items()]
+    alike = (one.shape == other.shape and np.allclose(one, other, rtol=1e-5) for one, other in pairs)
+    return shipped["method"] == now["method"] and all(alike)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from lightning_posttrain.core.capture.foreign import attribute
@@ -121,20 +122,31 @@ def _of_member(
 
 
 def _average(trainer: Trainer, module: LightningModule, best: str) -> Weights:
-    """The average that a checkpoint holds beside the weights as they were trained, or instead of them."""
+    """The average that the best checkpoint was validated with; else that of the end of the fit; else what it holds."""
     found = read_members(best, module) if best and Path(best).is_file() else []
-    averaged = [member for member in found if member.kind in ("ema", "swa")]
-    if averaged:
-        return _of_member(trainer, module, averaged[0], "the averaged weights", {"source": "average"})
-    for callback in attribute(trainer, "callbacks", ()):
-        if isinstance(attribute(callback, "_average_model"), nn.Module):  # which the end of the fit has put in place
-            last = weights_of(trainer, module, "last")
-            words = last.words.replace("the weights", "the averaged weights")
-            return Weights(last.module, words, {**last.facts, "source": "average"})
+    averaged = {member.kind: member for member in found if member.kind in ("ema", "swa")}
+    if "ema" not in averaged and _is_averaged(trainer, module):
+        last = weights_of(trainer, module, "last")
+        words = last.words.replace("the weights", "the averaged weights")
+        return Weights(last.module, words, {**last.facts, "source": "average"})
+    member = averaged.get("ema", averaged.get("swa"))
+    if member is not None:
+        return _of_member(trainer, module, member, "the averaged weights", {"source": "average"})
     raise ValueError(
         "`weights` is 'average', and no checkpoint of this run holds averaged weights. Add StochasticWeightAveraging "
         "or EMAWeightAveraging to the Trainer, or pass weights='best'."
     )
+
+
+def _is_averaged(trainer: Trainer, module: LightningModule) -> bool:
+    """Whether the end of a fit has put averaged weights in place, as that of one which was stopped early may not."""
+    averages = (attribute(callback, "_average_model") for callback in attribute(trainer, "callbacks", ()))
+    own = list(module.parameters())
+    for average in averages:
+        kept = list(average.parameters()) if isinstance(average, nn.Module) else []
+        if kept and len(kept) == len(own) and all(torch.equal(a.to(b), b) for a, b in zip(kept, own, strict=True)):
+            return True
+    return False
 
 
 def _ensemble(trainer: Trainer, module: LightningModule) -> Weights:
