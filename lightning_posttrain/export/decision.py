@@ -91,10 +91,15 @@ class Decision:
         if self.task == "binary":
             no, yes = self.class_names
             threshold = 0.5 if self.thresholds is None else self.thresholds[0]
-            said = f"{yes!r} where its probability is at or above {threshold:g}, else {no!r}"
+            where = f"{yes!r} where its probability is at or above {threshold:g}, else {no!r}"
+            said = where if threshold <= 1 else f"always {no!r}, as no probability reaches the threshold"
         else:
             said = "the most probable class"
-        return said if self.confidence is None else f"{said}; no answer where none reaches {self.confidence:g}"
+        if self.confidence is None:
+            return said
+        if self.confidence > 1:
+            return "no answer at all, as no probability reaches the least confidence"
+        return f"{said}; no answer where none reaches {self.confidence:g}"
 
     @property
     def summary(self) -> str:

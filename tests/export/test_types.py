@@ -157,6 +157,14 @@ def test_a_decision_that_cannot_be_is_refused(parts, said):
         (Decision("multiclass", NAMES), "the most probable class"),
         (Decision("multiclass", NAMES, confidence=0.7), "the most probable class; no answer where none reaches 0.7"),
         (Decision("binary", ("no", "yes")), "'yes' where its probability is at or above 0.5, else 'no'"),
+        (
+            Decision("multiclass", NAMES, confidence=NEVER),
+            "no answer at all, as no probability reaches the least confidence",
+        ),
+        (
+            Decision("binary", ("no", "yes"), (NEVER,)),
+            "always 'no', as no probability reaches the threshold",
+        ),
         (Decision("multilabel", NAMES), "each label whose probability is at or above 0.5"),
         (Decision("multilabel", NAMES, (0.1, 0.2, 0.3)), "each label whose probability is at or above its threshold"),
     ],

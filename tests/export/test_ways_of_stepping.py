@@ -131,7 +131,9 @@ def test_places_of_a_sequence_are_rows_of_the_loss_and_of_one_sample(forward_fn,
         wanted = module(data.tensors[0]).softmax(2).mT
     np.testing.assert_allclose(answers.probabilities, wanted, atol=1e-6)
     trainer.test(module, toys.loader(data), verbose=False)
-    assert (export.results["test"]["pt2"].flips, export.results["test"]["pt2"].decisions) == (0, 150)
+    found = export.results["test"]["pt2"]
+    assert (found.flips, found.decisions, found.rows) == (0, 150, 30)
+    assert found.flips_bound == pytest.approx(1 - 0.05 ** (1 / 30))  # places of one sequence are not independent
 
 
 @AGAIN
@@ -166,6 +168,11 @@ def test_a_network_that_takes_bytes_itself_is_not_given_them_scaled(tmp_path):
     with torch.no_grad():
         wanted = module.eval()(rows).softmax(1)
     np.testing.assert_allclose(load(place(trainer), format="pt2")(rows.numpy()).probabilities, wanted, atol=1e-6)
+
+
+def test_pictures_between_bytes_are_not_rounded_to_them(tmp_path):
+    with pytest.warns(UserWarning, match="values between those of bytes. Leave uint8 out"):
+        fitted(tmp_path, ModelExport(formats=["pt2"], uint8=True, mean=[0.0], std=[0.5]), epochs=1)
 
 
 class Baked(toys.Net):

@@ -10,12 +10,15 @@ import pytest
 import torch
 from torch import nn
 
+from lightning_posttrain import Calibration, ClassificationMetrics, ModelExport
 from lightning_posttrain.calibration import TemperatureScaling
 from lightning_posttrain.core.capture.call_again import CallAgain
 from lightning_posttrain.core.capture.call_source import CallSource
+from lightning_posttrain.export import load
 from lightning_posttrain.export.decision import Decision
 from lightning_posttrain.export.formats import FORMATS
 from lightning_posttrain.export.program import Deployed, entry_of, suspicions, traced
+from tests.published import test_modules
 
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
 THREE = Decision("multiclass", ("a", "b", "c"), confidence=0.35)
@@ -105,3 +108,62 @@ def test_a_resnet_of_timm(tmp_path):
     entry = entry_of(Wrapped(network), CallAgain("network", CallSource("network", 0, 1, "", "as it is"), ((rows,), {})))
     assert list(entry.slots) == ["x"]
     assert_answers_alike(entry, [{"x": rows}], [{"x": rows[:count]} for count in (1, 2, 7, 64)], tmp_path)
+
+
+def of_text(batch):
+    return {name: batch[name].numpy() for name in ("input_ids", "token_type_ids", "attention_mask")}
+
+
+def of_pair(batch):
+    return batch[0].numpy()
+
+
+def of_scene(batch):
+    return batch["image"].numpy()
+
+
+def whole_scenes():
+    return test_modules.geo_segmentation(void=None)
+
+
+@pytest.mark.parametrize(
+    ("made", "sent"),
+    [
+        (test_modules.text_classifier, of_text),
+        (test_modules.image_classifier, of_pair),
+        (test_modules.geo_classifier, of_scene),
+        (whole_scenes, of_scene),
+    ],
+)
+def test_what_is_exported_of_a_published_module_answers_as_it_was_tested(made, sent, tmp_path):
+    case = made()
+    train, val, test = case.loaders
+    export = ModelExport(formats=["pt2"], weights="last", folder=str(tmp_path / "out"), on_error="raise")
+    trainer = test_modules.trainer_of(case.module, [Calibration(), export], epochs=3)
+    trainer.fit(case.module, train, val)
+    trainer.test(case.module, test, verbose=False)
+    assert export.results["test"]["pt2"].flips == 0
+    model, labels = load(tmp_path / "out", format="pt2"), case.task == "multilabel"
+    temperature = ((model.decision.calibration or {}).get("parameters") or {"temperature": 1.0})["temperature"]
+    case.module.eval()
+    for batch in test:
+        with torch.no_grad():
+            scores = case.scored(case.module, batch, "test")[0]
+        answers, calibrated = model(sent(batch)), scores / temperature
+        probabilities = np.moveaxis(answers.probabilities, 1, -1).reshape(scores.shape)
+        np.testing.assert_allclose(probabilities, calibrated.sigmoid() if labels else calibrated.softmax(1), atol=1e-5)
+        wanted = (scores >= 0).long() if labels else scores.argmax(1)
+        np.testing.assert_array_equal(answers.decision.reshape(wanted.shape), wanted)
+
+
+def test_graphs_are_not_exported_and_cost_the_run_nothing(tmp_path):
+    nets = published("chemprop.nn")
+    predictor = nets.MulticlassClassificationFFN(3, input_dim=32, hidden_dim=32)
+    module, loaders = test_modules.mpnn(predictor, [nets.MulticlassMCCMetric()], lambda y: [y])
+    export, metrics = ModelExport(formats=["pt2"], folder=str(tmp_path / "out")), ClassificationMetrics()
+    trainer = test_modules.trainer_of(module, [export, metrics], epochs=1)
+    with pytest.warns(
+        UserWarning, match="takes no tensor with a row for each. A network of tensors is exported, not one"
+    ):
+        trainer.fit(module, *loaders[:2])
+    assert (export.results, list(metrics.results)) == ({}, ["val"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, is_dataclass
 from typing import Any, Literal
 
 import torch
@@ -62,11 +62,11 @@ def replaced(value: Any, new: Mapping[Path, Any]) -> Any:
         return type(value)(replaced(one, below[i]) if i in below else one for i, one in enumerate(value))
     if isinstance(value, dict):
         return {**value, **{key: replaced(value[key], rest) for key, rest in below.items()}}
-    if is_dataclass(value) and not isinstance(value, type) and not isinstance(value, Mapping):
-        return replace(value, **{str(key): replaced(getattr(value, key), rest) for key, rest in below.items()})
-    other = copy.copy(value)
+    other, by_name = copy.copy(value), is_dataclass(value) and not isinstance(value, Mapping)
     for key, rest in below.items():
-        if hasattr(value, "__setitem__"):
+        if by_name:  # also where it is frozen; made anew by its constructor it might be another
+            object.__setattr__(other, key, replaced(getattr(value, key), rest))
+        elif hasattr(value, "__setitem__"):
             other[key] = replaced(value[key], rest)
         else:
             setattr(other, key, replaced(getattr(value, key), rest))

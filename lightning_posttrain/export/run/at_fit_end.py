@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from lightning_posttrain.classification import EvalBatch
 from lightning_posttrain.core.stream.evaluation import Evaluation
-from lightning_posttrain.export.decision import Decision
 from lightning_posttrain.export.folder.places import beside
-from lightning_posttrain.export.outputs import Outputs, Runner
-from lightning_posttrain.export.parity.margins import margins
+from lightning_posttrain.export.outputs import Runner
 from lightning_posttrain.export.program import Traced
-from lightning_posttrain.export.program.deployed import Deployed
 from lightning_posttrain.export.result import ExportReport
 from lightning_posttrain.export.run.asked_call import AskedCall
 from lightning_posttrain.export.run.context import Context
@@ -106,26 +102,6 @@ def _tried(run: Context, trace: Traced, runners: Mapping[str, Runner], rows: Seq
         answers, margin = asked_with_margins(tested, own, decision, inputs)
         trial.add(inputs, answers, margin=margin, batch=batch)
     return trial
-
-
-def asked_with_margins(tested: Runner, own: Runner, decision: Decision, inputs: Inputs) -> tuple[Outputs, Array]:
-    """What a module answers, a row for each decision, and how far each is from another.
-
-    Args:
-        tested: the module.
-        own: the same without its calibration, whose probabilities decide.
-        decision: how they do.
-        inputs: by name.
-    """
-    labels = decision.task == "multilabel"
-    plain = as_rows(own(inputs), labels=labels)
-    return as_rows(tested(inputs), labels=labels), margins(plain.probabilities, decision)
-
-
-def uncalibrated(deployed: Deployed) -> Deployed:
-    """The same, whose probabilities are those of the network."""
-    decision = replace(deployed.decision, calibration=None)
-    return Deployed(deployed.network, decision, scores=deployed.scores, uint8=deployed.uint8).eval()
 
 
 def alike(rows: Sequence[Inputs]) -> dict[str, Array]:

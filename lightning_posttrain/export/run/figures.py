@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +15,10 @@ from lightning_posttrain.export.run.context import Context
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule
+
+
+OF_PROBABILITIES = ("log_loss", "brier", "ece", "auroc", "average_precision", "top_")
+"""How figures begin that labels alone do not give."""
 
 
 class Figures:
@@ -58,3 +63,8 @@ def metrics_of(run: Context) -> ClassificationMetrics:
     usual = ClassificationMetrics(task=run.reading.task)
     usual.reading = run.reading
     return usual
+
+
+def _is_same(one: ClassReading, other: ClassReading) -> bool:
+    """Whether readings are the same, whoever said so: the user or the step."""
+    return replace(one, open=other.open) == other

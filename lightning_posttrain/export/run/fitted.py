@@ -18,6 +18,10 @@ from lightning_posttrain.thresholds import DecisionThresholds
 Fitting = Calibration | DecisionThresholds
 
 
+OF_SCORES = ("task", "scores", "scores_fn", "scores_from", "target")
+"""Of a reading, what says which scores are meant."""
+
+
 @dataclass(frozen=True, eq=False)
 class Fitted:
     """What stands behind the network.

@@ -11,6 +11,8 @@ from lightning_posttrain.core.capture.batch_parts import Path
 from lightning_posttrain.export.run.settings import Settings
 from lightning_posttrain.export.signature import Array
 
+BETWEEN = 0.05
+"""By which a value may be off a byte, of the distance between two."""
 OUTSIDE = 0.02
 """Share of the range of bytes by which what a normalisation is undone to may lie outside of it."""
 
@@ -38,7 +40,7 @@ def raw_inputs(parts: Mapping[Path, Tensor], slots: Mapping[str, Path], settings
     return found
 
 
-def _as_it_came(signal: Tensor, settings: Settings, name: str) -> Tensor:
+def _as_it_came(signal: Tensor, settings: Settings, name: str, *, exact: bool) -> Tensor:
     if settings.mean is not None and settings.std is not None:
         channels = signal.shape[1] if signal.ndim > 1 else 1
         if len(settings.mean) not in (1, channels):
@@ -57,7 +59,13 @@ def _as_it_came(signal: Tensor, settings: Settings, name: str) -> Tensor:
             f"`uint8` is True, and without its normalisation `{name}` goes from {low:.3g} to {high:.3g}, wanted 0 to "
             "1. Pass mean and std as your transform has them, for values from 0 to 1."
         )
-    return (signal.clamp(0, 1) * 255).round().to(torch.uint8)
+    steps = signal.clamp(0, 1) * 255
+    if exact and float((steps - steps.round()).abs().max()) > BETWEEN:
+        raise ValueError(
+            f"`uint8` is True, and without its normalisation `{name}` has values between those of bytes. Leave uint8 "
+            "out, or resize and blur pictures before they become floats."
+        )
+    return steps.round().to(torch.uint8)
 
 
 def arrays(inputs: Mapping[str, Tensor]) -> dict[str, Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,9 @@ from torch import Tensor
 from lightning_posttrain.classification import EvalBatch
 from lightning_posttrain.export.outputs import Outputs
 from lightning_posttrain.export.signature import Array
+
+Inputs = Mapping[str, Array]
+"""By name, each ``(N, ...)``."""
 
 
 def as_rows(outputs: Outputs, *, labels: bool) -> Outputs:
@@ -50,6 +54,18 @@ def scored(batch: EvalBatch, rows: Outputs) -> EvalBatch:
     chance = torch.from_numpy(np.ascontiguousarray(rows.probabilities)).double()
     scores = log_odds(chance) if batch.multilabel else _log(chance)
     return replace(batch, scores=scores, single=False)
+
+
+def decided(batch: EvalBatch, labels: Array) -> EvalBatch:
+    """A batch with what was decided in place of the step's scores: figures of labels alone can be read from it.
+
+    Args:
+        batch: on the CPU.
+        labels: classes ``(R,)``, or 0 and 1 ``(R, L)``.
+    """
+    found = torch.from_numpy(labels)
+    ones = found if batch.multilabel else torch.nn.functional.one_hot(found, batch.num_classes)
+    return replace(batch, scores=2.0 * ones - 1, single=False)
 
 
 def log_odds(chance: Tensor) -> Tensor:

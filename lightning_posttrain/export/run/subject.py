@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from lightning_posttrain.classification import EvalBatch

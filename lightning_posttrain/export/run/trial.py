@@ -77,12 +77,14 @@ class Trial:
                 continue
             try:
                 got = as_rows(runner(inputs), labels=self._labels)
-                self.sums[name].add(tested, got, margin=margin, target=target)
+                self._compare(name, got, tested, target, samples)
             except Exception as error:  # whatever a runtime raises is the finding
                 self.failed[name] = f"it fails on a batch of {size} rows: {first_line(error)}"
                 continue
             if batch is not None:
-                self.figures[name].add(scored(batch, got))
+                other = got.decision != tested.answers.decision
+                labels = np.where(other & (got.decision >= 0), got.decision, tested.labels)
+                self._count(name, batch, got, labels)
         if batch is not None:
             self.figures[EAGER].add(scored(batch, tested))
             self.seen.add(batch.target, index, size)
@@ -94,7 +96,20 @@ class Trial:
         """By ``"eager"`` and format, the report of a classifier; none where no targets are known."""
         if not self.seen.rows:
             return {}
-        return {name: each.report(module, evaluation) for name, each in self.figures.items() if name not in self.failed}
+        found = {n: each.report(module, evaluation) for n, each in self.figures.items() if n not in self.failed}
+        of_labels = {name: self._of_labels[name].report(module, evaluation) for name in found if self._of_labels}
+        return {name: with_labels(report, of_labels[name]) if of_labels else report for name, report in found.items()}
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """That probabilities speak for other classes than decisions, which are not made of calibrated ones."""
+        if not self._of_labels or not self._relabelled:
+            return ()
+        what = "label" if self._labels else "class"
+        return (
+            f"calibration makes another {what} the likelier one in {self._relabelled:,} of {self._decisions:,} "
+            "decisions, which stay those of the network's own probabilities, as they were tested",
+        )
 
     def drift_reference(self) -> dict[str, Any] | None:
         """Of all rows, for the manifest; None where they are too few to tell anything from."""

@@ -182,6 +182,17 @@ def _average(trainer: Trainer, module: LightningModule) -> Weights:
     )
 
 
+def _is_averaged(trainer: Trainer, module: LightningModule) -> bool:
+    """Whether the end of a fit has put averaged weights in place, as that of one which was stopped early may not."""
+    averages = (attribute(callback, "_average_model") for callback in attribute(trainer, "callbacks", ()))
+    own = list(module.parameters())
+    for average in averages:
+        kept = list(average.parameters()) if isinstance(average, nn.Module) else []
+        if kept and len(kept) == len(own) and all(torch.equal(a.to(b), b) for a, b in zip(kept, own, strict=True)):
+            return True
+    return False
+
+
 def _ensemble(trainer: Trainer, module: LightningModule) -> Weights:
     callbacks = attribute(trainer, "callbacks", ())
     found = next((each for each in callbacks if isinstance(each, CheckpointEnsemble)), None)
