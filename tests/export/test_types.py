@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_posttrain.classification import tasks
-from lightning_posttrain.export.decision import TASKS, Decision, Task
+from lightning_posttrain.export.decision import NEVER, TASKS, Decision, Task
 from lightning_posttrain.export.manifest import MANIFEST, Manifest
 from lightning_posttrain.export.signature import MOST_ROWS, Signature, TensorSpec
 from tests.export.folders import NAMES, manifest

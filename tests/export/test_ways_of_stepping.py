@@ -53,8 +53,6 @@ def test_a_function_that_gives_other_scores_than_the_step_exports_nothing(tmp_pa
     export = ModelExport(formats=["pt2"], forward_fn=lambda module, x: 2 * module(x))
     said = r"could not ask for a batch again.*`forward_fn` gives other scores \(10, 4\) than the step"
     with pytest.warns(UserWarning, match=said):
-        UserWarning, match=r"could not ask for a batch again.*`forward_fn` gives other scores \(10, 4\) than the step"
-    ):
         fitted(tmp_path, export)
     assert export.results == {}
 

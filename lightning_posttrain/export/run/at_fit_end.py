@@ -21,7 +21,7 @@ from lightning_posttrain.export.run.kept_rows import KeptRows, Piece
 from lightning_posttrain.export.run.making import PRECISIONS, Made, eager, made
 from lightning_posttrain.export.run.prepared import Prepared, prepared
 from lightning_posttrain.export.run.raw_inputs import arrays, raw_inputs
-from lightning_posttrain.export.run.row_form import as_rows
+from lightning_posttrain.export.run.row_form import Inputs
 from lightning_posttrain.export.run.settings import Settings
 from lightning_posttrain.export.run.shipping import (
     NOTHING_KEPT,
@@ -32,13 +32,13 @@ from lightning_posttrain.export.run.shipping import (
     with_parity,
     write_kept,
 )
+from lightning_posttrain.export.run.tested import answered, behind_loader, uncalibrated
 from lightning_posttrain.export.run.trial import Trial
 from lightning_posttrain.export.run.weights import weights_of
 from lightning_posttrain.export.signature import Array
 
-Inputs = Mapping[str, Array]
-Row = tuple[Inputs, EvalBatch | None]
-"""Some rows of a batch as the graph takes them, and as they were read."""
+Row = tuple[Inputs, Inputs, EvalBatch | None]
+"""Some rows of a batch as the graph takes them, as the loader gave them, and as they were read."""
 STAGE = "val"
 
 
@@ -66,7 +66,8 @@ def exported_at_fit_end(run: Context, last: Evaluation, *, kept: KeptRows, asked
             shipped, examples, run.settings.formats, work, about=lambda trace: about_files(run, shipped, trace),
             calibration=[arrays(raw_inputs(piece.inputs, shipped.slots, run.settings)) for piece in aside] or None,
         )  # fmt: skip
-        rows = [(arrays(inputs), piece.batch) for inputs, piece in zip(examples, pieces, strict=True)]
+        given = [arrays({name: piece.inputs[path] for name, path in shipped.slots.items()}) for piece in pieces]
+        rows = [(arrays(one), two, piece.batch) for one, two, piece in zip(examples, given, pieces, strict=True)]
         return _compared_and_written(run, last, files, shipped, rows)
 
 
@@ -85,7 +86,7 @@ def _compared_and_written(
         return report_of(run, shipped.weights.words, shipped.decision, formats=formats, trial=None, remark=NOTHING_KEPT)
     trial = _tried(run, files.traced, files.runners, rows)
     reports = trial.reports(run.module, last)
-    formats = Judge(trial, STAGE, reports).made_now(files, alike([inputs for inputs, _ in rows]))
+    formats = Judge(trial, STAGE, reports).made_now(files, alike([inputs for inputs, *_ in rows]))
     facts = weights_facts(run, shipped)
     manifest = manifest_of(run.model_name, files.traced.signature, shipped.decision, facts)
     manifest = with_parity(manifest, formats, trial, stage=STAGE, reports=reports)
@@ -94,13 +95,13 @@ def _compared_and_written(
 
 
 def _tried(run: Context, trace: Traced, runners: Mapping[str, Runner], rows: Sequence[Row]) -> Trial:
-    """Formats on the kept rows."""
+    """Formats on the kept rows as they would be sent, the module on those of the loader."""
     decision = trace.deployed.describe()
     trial = Trial(runners, decision, metrics_of(run), {name: PRECISIONS.get(name, "float32") for name in runners})
-    tested, own = eager(trace.deployed), eager(uncalibrated(trace.deployed))
-    for inputs, batch in rows:
-        answers, margin = asked_with_margins(tested, own, decision, inputs)
-        trial.add(inputs, answers, margin=margin, batch=batch)
+    module = behind_loader(trace.deployed)
+    tested, own = eager(module), eager(uncalibrated(module))
+    for inputs, as_given, batch in rows:
+        trial.add(inputs, answered(tested, own, decision, as_given), batch=batch)
     return trial
 
 

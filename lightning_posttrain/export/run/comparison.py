@@ -72,9 +72,9 @@ class Comparison:
             batch: the whole, as the step predicted it.
         """
         given = arrays(raw_inputs(piece.inputs, self._subject.slots, self._run.settings))
-        answers, margin = self._subject.answers(given, piece.batch or batch)
         index = None if batch.index is None else batch.index[: piece.rows]
-        self.trial.add(given, answers, margin=margin, batch=piece.batch, index=index)
+        tested = self._subject.answers(given, piece.batch or batch)
+        self.trial.add(given, tested, batch=piece.batch, index=index)
 
     def report(self, evaluation: Evaluation) -> ExportReport:
         """What each format amounts to; the folder is written anew with those that are kept."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -44,4 +43,9 @@ def _calibrated_alike(known: Decision, now: Decision) -> bool:
         return known.calibration is now.calibration
     shipped, fitted = known.calibration["parameters"], now.calibration["parameters"]
     same = (known.calibration["method"], shipped.keys()) == (now.calibration["method"], fitted.keys())
-    return same and all(np.allclose(shipped[name], fitted[name], rtol=1e-5) for name in shipped)
+    return same and all(_is_near(shipped[name], fitted[name]) for name in shipped)
+
+
+def _is_near(shipped: Any, fitted: Any) -> bool:
+    one, other = np.asarray(shipped), np.asarray(fitted)
+    return one.shape == other.shape and bool(np.allclose(one, other, rtol=1e-5))

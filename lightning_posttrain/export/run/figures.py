@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lightning_posttrain.classification import ClassificationMetrics, EvalBatch
+from lightning_posttrain.classification import ClassificationMetrics, ClassReading, EvalBatch
 from lightning_posttrain.core.capture.foreign import attribute
 from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.core.stream.reading import Part
@@ -53,12 +53,29 @@ class Figures:
         return self._metrics.summarize(module, found, evaluation.names)
 
 
+def with_labels(report: Any, of_labels: Any) -> Any:
+    """A report whose figures of labels are those of another one.
+
+    A calibration that gives each class or label numbers of its own may change what is most probable, and not what is
+    decided.
+
+    Args:
+        report: of calibrated probabilities.
+        of_labels: of what the network's own probabilities say.
+    """
+    overall = {
+        name: value if name.startswith(OF_PROBABILITIES) else of_labels.overall[name]
+        for name, value in report.overall.items()
+    }
+    return replace(report, overall=overall, intervals=of_labels.intervals)
+
+
 def metrics_of(run: Context) -> ClassificationMetrics:
     """Which figures: those of the ``ClassificationMetrics`` of the Trainer that reads so, else the usual ones."""
     for callback in attribute(run.trainer, "callbacks", ()):
         if isinstance(callback, ClassificationMetrics):
             for part in callback.parts():
-                if isinstance(part, ClassificationMetrics) and part.reading == run.reading:
+                if isinstance(part, ClassificationMetrics) and _is_same(part.reading, run.reading):
                     return part
     usual = ClassificationMetrics(task=run.reading.task)
     usual.reading = run.reading

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning_posttrain.calibration import Calibration, Calibrator, from_state
+from lightning_posttrain.classification import ClassReading
 from lightning_posttrain.core.capture.foreign import attribute
 from lightning_posttrain.export.decision import Decision
 from lightning_posttrain.export.program.deployed import described
@@ -40,11 +41,11 @@ def fitted_for(run: Context, weights: Weights) -> Fitted:
     calibration: dict[str, Any] | None = None
     chosen: dict[str, Any] | None = None
     left_out = []
-    for callback in _callbacks(run):
+    for callback, is_meant in _callbacks(run):
         single = run.reading.task == "binary" and isinstance(callback, DecisionThresholds)
-        found = _for(callback, weights, columns=1 if single else len(run.names))
+        found = _for(callback, weights, columns=1 if single else len(run.names)) if is_meant else None
         if found is None:
-            left_out.append(_missing(callback, weights))
+            left_out.append(_missing(callback, weights, is_meant=is_meant))
         elif isinstance(callback, Calibration):
             calibration = calibration or found
         else:
@@ -72,10 +73,17 @@ def _decision(
     )
 
 
-def _callbacks(run: Context) -> Iterator[Fitting]:
+def _callbacks(run: Context) -> Iterator[tuple[Fitting, bool]]:
+    """Callbacks that fit, or their parts for the target that is meant, and whether they read the same scores."""
     for callback in attribute(run.trainer, "callbacks", ()):
         if isinstance(callback, (Calibration, DecisionThresholds)):
-            yield from (part for part in callback.parts() if part.reading == run.reading)
+            meant = [part for part in callback.parts() if reads_alike(part.reading, run.reading)]
+            yield (meant[0], True) if meant else (callback, False)
+
+
+def reads_alike(one: ClassReading, other: ClassReading) -> bool:
+    """Whether two readings take the same scores for the same task, whoever said so: the user or the step."""
+    return all(getattr(one, name) == getattr(other, name) for name in OF_SCORES)
 
 
 def _for(callback: Fitting, weights: Weights, columns: int) -> dict[str, Any] | None:
@@ -92,8 +100,10 @@ def _for(callback: Fitting, weights: Weights, columns: int) -> dict[str, Any] | 
     return callback.for_these(weights.module, columns) if found is None else found
 
 
-def _missing(callback: Fitting, weights: Weights) -> str:
+def _missing(callback: Fitting, weights: Weights, *, is_meant: bool) -> str:
     kind, what = type(callback).__name__, "calibration" if isinstance(callback, Calibration) else "thresholds"
+    if not is_meant:
+        return f"{what}: {kind} reads other scores than ModelExport, or for another task or target"
     if not weights.alone:
         return f"{what}: {kind} fits to single weights, and an ensemble is shipped"
     if callback.fitted is None:

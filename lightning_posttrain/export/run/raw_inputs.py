@@ -36,7 +36,8 @@ def raw_inputs(parts: Mapping[Path, Tensor], slots: Mapping[str, Path], settings
         if settings.mean is not None or settings.uint8:
             raise ValueError("`mean`, `std` and `uint8` are for an input of floats, and the network takes none.")
     elif settings.mean is not None or settings.uint8:
-        found[name] = _as_it_came(found[name].float(), settings, name)
+        exact = found[name].dtype in (torch.float32, torch.float64)
+        found[name] = _as_it_came(found[name].float(), settings, name, exact=exact)
     return found
 
 

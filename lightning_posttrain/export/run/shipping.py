@@ -98,6 +98,7 @@ def report_of(
     inputs = {} if trial is None else trial.inputs.to_dict()
     ranks = run.trainer.world_size
     remarks = [f"compared on the rows of the first of {ranks} ranks"] if ranks > 1 else []
+    remarks += [] if trial is None else trial.remarks
     remarks += [remark] if remark else []
     return ExportReport(run.folder.name, weights, formats, decision.summary, inputs, decision.left_out, tuple(remarks))
 

@@ -14,24 +14,23 @@ from lightning_posttrain.export.decision import Decision
 from lightning_posttrain.export.folder.places import beside, tidy
 from lightning_posttrain.export.formats import FORMATS
 from lightning_posttrain.export.manifest import Manifest
-from lightning_posttrain.export.outputs import Outputs, Runner
-from lightning_posttrain.export.parity.margins import margins
+from lightning_posttrain.export.outputs import Runner
 from lightning_posttrain.export.program.deployed import Deployed
 from lightning_posttrain.export.result import FormatParity
-from lightning_posttrain.export.run.asked_call import AskedCall, probabilities_of
-from lightning_posttrain.export.run.at_fit_end import asked_with_margins, uncalibrated
+from lightning_posttrain.export.run.asked_call import AskedCall
 from lightning_posttrain.export.run.context import Context
 from lightning_posttrain.export.run.earlier import earlier
 from lightning_posttrain.export.run.fitted import fitted_for
 from lightning_posttrain.export.run.making import Made, eager, made
 from lightning_posttrain.export.run.prepared import Prepared, entry_for, head_of, prepared
 from lightning_posttrain.export.run.raw_inputs import raw_inputs
+from lightning_posttrain.export.run.row_form import Inputs
 from lightning_posttrain.export.run.shipping import about_files, manifest_of, weights_facts
+from lightning_posttrain.export.run.tested import Tested, answered, answered_by_step, uncalibrated
 from lightning_posttrain.export.run.weights import AS_TESTED, Weights, weights_of
-from lightning_posttrain.export.signature import Array
 
-Answering = Callable[[Mapping[str, Array], EvalBatch], tuple[Outputs, Array]]
-"""From inputs, and the same rows as the step predicted them, to answers, a row for each decision, and their margins."""
+Answering = Callable[[Inputs, EvalBatch], Tested]
+"""From inputs, and the same rows as the step predicted them, to what the module answers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,21 +92,12 @@ def _of_ensemble(run: Context, asked: AskedCall, parts: Mapping[Path, Tensor], h
 
 
 def _by_the_step(head: Deployed) -> Answering:
-    return lambda _, batch: step_answers(head, batch)
+    return lambda _, batch: answered_by_step(head, batch)
 
 
 def _beside_the_step(shipped: Prepared) -> Answering:
     tested, own = eager(shipped.deployed), eager(uncalibrated(shipped.deployed))
-    return lambda inputs, _: asked_with_margins(tested, own, shipped.decision, inputs)
-
-
-def step_answers(head: Deployed, batch: EvalBatch) -> tuple[Outputs, Array]:
-    """What a step has answered, decided as what is shipped decides; a row for each decision, and its margin."""
-    with torch.inference_mode(False), torch.no_grad():
-        scores = batch.scores.detach().cpu().clone()
-        probabilities, decision = head.head(scores)
-        own = probabilities_of(scores, labels=batch.multilabel)
-    return Outputs(probabilities.numpy(), decision.numpy()), margins(np.asarray(own), head.decision)
+    return lambda inputs, _: answered(tested, own, shipped.decision, inputs)
 
 
 def _made_now(

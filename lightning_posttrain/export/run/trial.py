@@ -17,9 +17,10 @@ from lightning_posttrain.export.outputs import Outputs, Runner
 from lightning_posttrain.export.parity.sums import ParitySums
 from lightning_posttrain.export.parity.tolerance import Precision
 from lightning_posttrain.export.run.data_seen import DataSeen
-from lightning_posttrain.export.run.figures import Figures
+from lightning_posttrain.export.run.figures import Figures, with_labels
 from lightning_posttrain.export.run.input_statistics import InputStatistics
-from lightning_posttrain.export.run.row_form import as_rows, by_sample, scored
+from lightning_posttrain.export.run.row_form import Inputs, as_rows, by_sample, decided, scored
+from lightning_posttrain.export.run.tested import Tested, most_probable
 from lightning_posttrain.export.signature import Array
 
 if TYPE_CHECKING:
@@ -51,46 +52,60 @@ class Trial:
         self._labels = decision.task == "multilabel"
         self.sums = {name: ParitySums(precisions[name], decision=decision) for name in runners}
         self.figures = {name: Figures(metrics) for name in (EAGER, *runners)}
+        relabels = decision.calibration is not None and decision.calibration["method"] != "temperature"
+        self._of_labels = {name: Figures(metrics) for name in self.figures} if relabels else {}
+        self._decisions = self._relabelled = 0
         self.failed: dict[str, str] = {}
         self.seen = DataSeen(len(decision.class_names))
         self.inputs = InputStatistics()
         self.rows = 0
         self._reference = DriftReferenceBuilder(task=decision.task)
 
-    def add(
-        self, inputs: Mapping[str, Array], tested: Outputs, *, margin: Array, batch: EvalBatch | None,
-        index: Tensor | None = None,
-    ) -> None:  # fmt: skip
+    def add(self, inputs: Inputs, tested: Tested, *, batch: EvalBatch | None, index: Tensor | None = None) -> None:
         """Compare a batch.
 
         Args:
             inputs: by name, as runners take them.
-            tested: what the module answers, a row for each decision.
-            margin: of each of its decisions.
+            tested: what the module answers.
             batch: the same rows with their targets, on the CPU; None where they are not known.
             index: where the samples stand in the dataset, or None.
         """
-        target = None if batch is None else np.asarray(batch.marked)
         size = len(next(iter(inputs.values())))
-        for name, runner in self.runners.items():
-            if name in self.failed:
-                continue
-            try:
-                got = as_rows(runner(inputs), labels=self._labels)
-                self._compare(name, got, tested, target, samples)
-            except Exception as error:  # whatever a runtime raises is the finding
-                self.failed[name] = f"it fails on a batch of {size} rows: {first_line(error)}"
-                continue
-            if batch is not None:
-                other = got.decision != tested.answers.decision
-                labels = np.where(other & (got.decision >= 0), got.decision, tested.labels)
-                self._count(name, batch, got, labels)
+        for name in self.runners.keys() - self.failed.keys():
+            self._run(name, inputs, tested, batch, size)
         if batch is not None:
-            self.figures[EAGER].add(scored(batch, tested))
+            self._count(EAGER, batch, tested.answers, tested.labels)
             self.seen.add(batch.target, index, size)
+        likely = most_probable(tested.answers.probabilities, labels=self._labels)
+        self._relabelled += int((likely != tested.labels).sum())
+        self._decisions += tested.labels.size
         self.rows += size
         self.inputs.add(inputs)
-        self._watch(tested, target, samples=size)
+        self._watch(tested.answers, None if batch is None else np.asarray(batch.marked), samples=size)
+
+    def _run(self, name: str, inputs: Inputs, tested: Tested, batch: EvalBatch | None, size: int) -> None:
+        """What a format answers."""
+        try:
+            got = as_rows(self.runners[name](inputs), labels=self._labels)
+            self._compare(name, got, tested, batch, size)
+        except Exception as error:  # whatever a runtime raises is the finding
+            self.failed[name] = f"it fails on a batch of {size} rows: {first_line(error)}"
+            return
+        if batch is not None:
+            other = got.decision != tested.answers.decision
+            labels = np.where(other & (got.decision >= 0), got.decision, tested.labels)
+            self._count(name, batch, got, labels)
+
+    def _compare(self, name: str, got: Outputs, tested: Tested, batch: EvalBatch | None, size: int) -> None:
+        """Positions of one sample are one row, as they are not independent."""
+        wanted, margin = (_flat(one, size) for one in (tested.answers, tested.margin))
+        target = None if batch is None else _flat(np.asarray(batch.marked), size)
+        self.sums[name].add(wanted, _flat(got, size), margin=margin, target=target)
+
+    def _count(self, name: str, batch: EvalBatch, answers: Outputs, labels: Array) -> None:
+        self.figures[name].add(scored(batch, answers))
+        if self._of_labels:
+            self._of_labels[name].add(decided(batch, labels))
 
     def reports(self, module: LightningModule, evaluation: Evaluation) -> dict[str, Any]:
         """By ``"eager"`` and format, the report of a classifier; none where no targets are known."""
@@ -120,3 +135,10 @@ class Trial:
         if np.isfinite(tested.probabilities).all():
             known = target if samples == len(tested.probabilities) else None
             self._reference.add(*by_sample(tested, samples, labels=self._labels), known)
+
+
+def _flat(rows: Any, samples: int) -> Any:
+    """A row for each sample, of what has one for each decision."""
+    if isinstance(rows, Outputs):
+        return Outputs(*(_flat(part, samples) for part in rows))
+    return rows.reshape(samples, -1) if samples else rows

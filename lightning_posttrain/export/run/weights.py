@@ -165,17 +165,17 @@ def _of_member(
 
 
 def _average(trainer: Trainer, module: LightningModule) -> Weights:
-    """The average that a checkpoint holds beside the weights as they were trained, or instead of them."""
+    """The average that the best checkpoint was validated with; else that of the end of the fit; else what it holds."""
     best = _best_file(trainer)
     found = [] if best is None else read_members(best, module)
-    averaged = [member for member in found if member.kind in ("ema", "swa")]
-    if averaged:
-        return _of_member(trainer, module, averaged[0], "the averaged weights", {"source": "average"})
-    for callback in attribute(trainer, "callbacks", ()):
-        if isinstance(attribute(callback, "_average_model"), nn.Module):  # which the end of the fit has put in place
-            last = _last(trainer, module)
-            words = last.words.replace("the weights", "the averaged weights")
-            return Weights(last.module, words, {**last.facts, "source": "average"})
+    averaged = {member.kind: member for member in found if member.kind in ("ema", "swa")}
+    if "ema" not in averaged and _is_averaged(trainer, module):
+        last = _last(trainer, module)
+        words = last.words.replace("the weights", "the averaged weights")
+        return Weights(last.module, words, {**last.facts, "source": "average"})
+    member = averaged.get("ema", averaged.get("swa"))
+    if member is not None:
+        return _of_member(trainer, module, member, "the averaged weights", {"source": "average"})
     raise ValueError(
         "`weights` is 'average', and no checkpoint of this run holds averaged weights. Add StochasticWeightAveraging "
         "or EMAWeightAveraging to the Trainer, or pass weights='best'."
