@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lightning_posttrain.core.callback.options import at_least, one_of
 
 FORMATS = ("onnx", "pt2", "safetensors", "aoti", "int8")
+WEIGHTS = ("best", "last", "average", "ensemble")
 USUAL = ("onnx", "pt2", "safetensors")
 
 
@@ -35,6 +37,7 @@ class Settings:
         cls,
         formats: Sequence[str],
         *,
+        weights: str,
         mean: Sequence[float] | None,
         std: Sequence[float] | None,
         rows: int,
@@ -49,12 +52,15 @@ class Settings:
             raise ValueError(
                 f"`formats` is {list(said)}, wanted each of {', '.join(FORMATS)} at most once, and one at least."
             )
+        if weights not in WEIGHTS and Path(weights).name == weights and not Path(weights).suffix:
+            known = ", ".join(map(repr, WEIGHTS))
+            raise ValueError(f"`weights` is {weights!r}, wanted {known} or the path of a checkpoint.")
         at_least("rows", rows, 1)
         if test_rows is not None:
             at_least("test_rows", test_rows, 1)
         numbers = [None if each is None else tuple(float(x) for x in each) for each in (mean, std)]
         _check_scale(*numbers)
-        return cls(said, mean=numbers[0], std=numbers[1], rows=rows, test_rows=test_rows, **others)
+        return cls(said, weights=weights, mean=numbers[0], std=numbers[1], rows=rows, test_rows=test_rows, **others)
 
     @property
     def calibrates(self) -> bool:

@@ -14,11 +14,11 @@ from lightning_posttrain.core.capture.foreign import attribute
 from lightning_posttrain.ensembles import CheckpointEnsemble, EnsembleNetwork, MemberState, member_of, read_members
 from lightning_posttrain.export.folder.hashes import sha256
 from lightning_posttrain.export.program.standing_copy import standing_copy
+from lightning_posttrain.export.run.settings import WEIGHTS
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
-SAID = ("best", "last", "average", "ensemble")
 TESTED = "tested"
 """The weights that a test runs with."""
 
@@ -55,7 +55,7 @@ def weights_of(trainer: Trainer, module: LightningModule, said: str) -> Weights:
     Args:
         trainer: of the run.
         module: of it.
-        said: one of ``SAID``, the path of a checkpoint, or ``TESTED``.
+        said: one of ``WEIGHTS``, the path of a checkpoint, or ``TESTED``.
 
     Raises:
         ValueError: there are none such.
@@ -67,7 +67,7 @@ def weights_of(trainer: Trainer, module: LightningModule, said: str) -> Weights:
         words = f"the weights at the end of the fit, epoch {epoch}" if said == "last" else _tested(trainer)
         facts = {"source": said, "epoch": epoch, "step": trainer.global_step, **_file_of(trainer, said)}
         return Weights(standing_copy(module), words, facts)
-    if said not in SAID:
+    if said not in WEIGHTS:
         return _of_file(trainer, module, Path(said), f"the checkpoint {Path(said).name}", {"source": "file"})
     keeper = _keeper(trainer)
     best = str(attribute(keeper, "best_model_path", "") or "")
@@ -107,6 +107,8 @@ def _file(path: Path) -> dict[str, Any]:
 
 
 def _of_file(trainer: Trainer, module: LightningModule, path: Path, words: str, facts: dict[str, Any]) -> Weights:
+    if not path.exists():
+        raise ValueError(f"`weights` is {str(path)!r}, which is not there. Pass 'best', or a checkpoint that is.")
     return _of_member(trainer, module, read_members(path, module)[0], words, facts)
 
 
