@@ -335,6 +335,7 @@ def test_the_module_is_asked_in_one_validation_alone(tmp_path):
         ({"mean": [0.5]}, r"`std` is None, wanted mean and std, or neither"),
         ({"mean": [0.5], "std": [0.0]}, r"`std` is \[0\.0\], wanted numbers above 0"),
         ({"mean": [0.5, 0.5], "std": [1.0]}, r"`mean` has 2 numbers and `std` 1"),
+        ({"weights": "bst"}, r"`weights` is 'bst', wanted 'best', 'last', 'average', 'ensemble' or the path"),
         ({"rows": 0}, r"`rows` is 0, wanted at least 1"),
     ],
 )

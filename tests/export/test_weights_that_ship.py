@@ -48,6 +48,11 @@ def test_what_an_exponential_average_was_validated_with_is_the_average(weights, 
     assert "EMA" in manifest(trainer)["weights"]["words"]
 
 
+def test_a_checkpoint_that_is_not_there_is_named(tmp_path):
+    with pytest.warns(UserWarning, match=r"`weights` is 'gone/last\.ckpt', which is not there"):
+        fitted(tmp_path, ModelExport(formats=["pt2"], weights="gone/last.ckpt"), epochs=1)
+
+
 class Spectral(toys.Net):
     def __init__(self):
         super().__init__()

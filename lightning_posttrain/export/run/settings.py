@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from lightning_posttrain.core.callback.options import at_least, one_of
 from lightning_posttrain.core.stream.replay import ForwardFn
 from lightning_posttrain.export.formats import FORMATS
 
+WEIGHTS = ("best", "last", "average", "ensemble")
 USUAL = ("onnx", "pt2", "safetensors")
 
 
@@ -38,6 +40,9 @@ class Settings:
             raise ValueError(
                 f"`formats` is {list(self.formats)}, wanted each of {known} at most once, and one at least."
             )
+        if self.weights not in WEIGHTS and Path(self.weights).name == self.weights and not Path(self.weights).suffix:
+            known = ", ".join(map(repr, WEIGHTS))
+            raise ValueError(f"`weights` is {self.weights!r}, wanted {known} or the path of a checkpoint.")
         at_least("rows", self.rows, 1)
         if self.test_rows is not None:
             at_least("test_rows", self.test_rows, 1)
