@@ -24,6 +24,8 @@ from lightning_posttrain.serving.service import Service
 
 CLIENT_GONE = 499
 """Status, for the metrics alone, of a request whose client has closed its connection."""
+DIGITS = 18
+"""Of a length that is read as a number."""
 PAGE = """<!doctype html><meta charset="utf-8"><title>{name}</title><h1>{name}</h1>
 <p>An exported model, {version}. Send rows with POST to <code>/predict</code>: {row}
 <p>{pictures}
@@ -60,7 +62,8 @@ def application(service: Service, *, key: str | None = None) -> Starlette:
 async def _predicted(service: Service, request: Request, key: str | None) -> Response:
     part = "body"
     try:
-        _check_key(request, key)
+        _check_head(request, key)
+        _check_announced(request, service.limits.body_bytes)
         with Deadline(service.limits.seconds):
             body = await _body(request, service)
             part = "answer"
@@ -133,7 +136,7 @@ def _contents(service: Service, key: str | None) -> dict[str, Callable[[], Respo
 def _reading(content: Callable[[], Response], key: str | None) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         try:
-            _check_key(request, key)
+            _check_head(request, key)
         except RefusedError as refused:
             return _refusal(refused)
         return content()
@@ -141,12 +144,27 @@ def _reading(content: Callable[[], Response], key: str | None) -> Endpoint:
     return endpoint
 
 
-def _check_key(request: Request, key: str | None) -> None:
+def _check_head(request: Request, key: str | None) -> None:
+    if _is_ambiguous(request):
+        reason = "The request has both Content-Length and Transfer-Encoding, wanted one of them."
+        raise RefusedError(400, reason, unread=True)
     if key is not None:
         given = request.headers.get("x-api-key", "").encode("latin-1")
         if not secrets.compare_digest(given, key.encode()):
             found = "is another" if given else "is missing"
             raise RefusedError(401, f"The header X-API-Key {found}, wanted the server's key.", unread=True)
+
+
+def _is_ambiguous(request: Request) -> bool:
+    """Whether a proxy may see another end of the body, and so take a request that follows for a part of it."""
+    return "transfer-encoding" in request.headers and "content-length" in request.headers
+
+
+def _check_announced(request: Request, most: int) -> None:
+    """Refuse a body before it is sent; what is announced as shorter is counted as it comes."""
+    announced = request.headers.get("content-length", "0")
+    if announced.isdecimal() and (len(announced) > DIGITS or int(announced) > most):
+        raise RefusedError(413, f"The body has more than {most} bytes.", unread=True)
 
 
 def _page(service: Service) -> str:
@@ -170,7 +188,9 @@ def _refusal(refused: RefusedError) -> Response:
 async def _no_route(request: Request, error: Exception) -> Response:
     """What Starlette itself refuses: an unknown path, another method."""
     status = error.status_code if isinstance(error, HTTPException) else 500
-    headers = error.headers if isinstance(error, HTTPException) else None
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    if _is_ambiguous(request):
+        headers["Connection"] = "close"
     reasons = {404: f"There is no {request.url.path}.", 405: f"{request.url.path} does not take {request.method}."}
     content = {"error": reasons.get(status, "The request cannot be answered.")}
     return Response(_encoded(content), status, headers=headers, media_type="application/json")
