@@ -12,6 +12,8 @@ from lightning_posttrain.export.run.context import Context
 from lightning_posttrain.export.run.fitted import Fitted
 from lightning_posttrain.export.run.shipping import MARK
 
+NATIVE = "aoti"
+
 
 def earlier(run: Context, mark: list[float], decision: Decision, fitted: Fitted) -> Manifest | None:
     """The manifest of an earlier export of the same weights that decides in the same way; None where there is none."""
@@ -23,7 +25,10 @@ def earlier(run: Context, mark: list[float], decision: Decision, fitted: Fitted)
         decision.mean, decision.std,
     )  # fmt: skip
     covers = set(settings.formats) <= found.parity.keys()
-    return found if same and asks and covers and _decides_alike(found.decision, decision, fitted) else None
+    native = NATIVE in found.parity and NATIVE not in settings.formats  # to open it runs what is in it
+    return (
+        found if same and asks and covers and not native and _decides_alike(found.decision, decision, fitted) else None
+    )
 
 
 def _decides_alike(known: Decision, now: Decision, fitted: Fitted) -> bool:
