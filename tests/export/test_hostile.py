@@ -81,17 +81,20 @@ def test_a_decision_that_does_not_go_with_the_outputs_is_refused(folder, change)
         load(folder)
 
 
-def test_native_code_that_nobody_asked_for_is_not_opened(folder, monkeypatch):
-    manifest = Manifest.from_json((folder / "manifest.json").read_bytes())
-    signed(folder, parity={**manifest.parity, "aoti": {**manifest.parity["onnx"], "name": "aoti"}})
-    seen = []
-    known = earlier.earlier
+@pytest.mark.filterwarnings("ignore:.*is not kept")
+@pytest.mark.parametrize("native", [False, True])
+def test_native_code_that_nobody_asked_for_is_not_opened(tmp_path, monkeypatch, native):
+    export = ModelExport(formats=["pt2"], weights="last", folder=str(tmp_path / "out"), on_error="raise")
+    trainer, module = fitted(tmp_path, export, epochs=1)
+    if native:
+        manifest = Manifest.from_json((tmp_path / "out" / "manifest.json").read_bytes())
+        signed(tmp_path / "out", parity={**manifest.parity, "aoti": {**manifest.parity["pt2"], "name": "aoti"}})
+    known, seen = earlier.earlier, []
 
     def looked_at(*args):
         seen.append(known(*args))
         return seen[-1]
 
     monkeypatch.setattr("lightning_posttrain.export.run.subject.earlier", looked_at)
-    export = ModelExport(formats=["onnx"], folder=str(folder), on_error="raise")
-    toys.quiet([export]).test(toys.Net(), toys.loader(), verbose=False)
-    assert seen == [None]
+    trainer.test(module, toys.loader(), verbose=False)
+    assert [found is None for found in seen] == [native]

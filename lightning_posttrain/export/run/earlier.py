@@ -26,9 +26,8 @@ def earlier(run: Context, mark: list[float], decision: Decision, fitted: Fitted)
     )  # fmt: skip
     covers = set(settings.formats) <= found.parity.keys()
     native = NATIVE in found.parity and NATIVE not in settings.formats  # to open it runs what is in it
-    return (
-        found if same and asks and covers and not native and _decides_alike(found.decision, decision, fitted) else None
-    )
+    may_be = same and asks and covers and not native
+    return found if may_be and _decides_alike(found.decision, decision, fitted) else None
 
 
 def _decides_alike(known: Decision, now: Decision, fitted: Fitted) -> bool:
