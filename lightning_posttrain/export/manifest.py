@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lightning_posttrain.export.decision import Decision
-from lightning_posttrain.export.signature import Signature
+from lightning_posttrain.export.signature import DECISION, PROBABILITIES, Signature
 
 SCHEMA = 1
 """Number of the form of ``manifest.json``."""
@@ -118,9 +118,22 @@ class Manifest:
                 "signature": Signature.from_dict(saved["signature"]),
                 "decision": Decision.from_dict(saved["decision"]),
             }
-            return cls(**{**saved, **parts})
+            found = cls(**{**saved, **parts})
+            _check_outputs(found.signature, found.decision)
+            return found
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{MANIFEST} is none of this package: {error} Export the model again.") from None
+
+
+def _check_outputs(signature: Signature, decision: Decision) -> None:
+    """Whether a decision is one of what a model gives."""
+    shapes = {spec.name: spec.shape for spec in signature.outputs}
+    probabilities, chosen = shapes[PROBABILITIES], shapes[DECISION]
+    columns = len(probabilities) > 1 and probabilities[1] in (None, len(decision.class_names))
+    if not columns or len(chosen) != len(probabilities) - (decision.task != "multilabel"):
+        raise ValueError(
+            f"its outputs {shapes} do not go with {decision.task} of {len(decision.class_names)} classes or labels."
+        )
 
 
 def _read(text: str | bytes) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, final
 
 from starlette.applications import Starlette
@@ -27,6 +27,9 @@ _logger = logging.getLogger(__name__)
 PREDICT = "/predict"
 CLIENT_GONE = 499
 """Status, for the metrics alone, of a request whose client has closed its connection."""
+DIGITS = 18
+"""Of a length that is read as a number."""
+Headers = Mapping[bytes, bytes]
 Endpoint = Callable[[Request], Awaitable[Response]]
 _encoded = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
@@ -89,7 +92,9 @@ async def _predicted(
 ) -> Response:
     part = "body"
     try:
-        _check_key(scope, key)
+        headers = dict(scope["headers"])
+        _check_head(headers, key)
+        _check_announced(headers, service.limits.body_bytes)
         with deadlines.one():
             body = await _body(receive, service)
             part = "answer"
@@ -162,7 +167,7 @@ def _contents(service: Service, key: str | None) -> dict[str, Callable[[], Respo
 def _reading(content: Callable[[], Response], key: str | None) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         try:
-            _check_key(request.scope, key)
+            _check_head(dict(request.scope["headers"]), key)
         except RefusedError as refused:
             return _refusal(refused)
         return content()
@@ -170,12 +175,23 @@ def _reading(content: Callable[[], Response], key: str | None) -> Endpoint:
     return endpoint
 
 
-def _check_key(scope: Scope, key: str | None) -> None:
+def _check_head(headers: Headers, key: str | None) -> None:
+    # a proxy may see another end of the body, and so take a request that follows for a part of it
+    if b"transfer-encoding" in headers and b"content-length" in headers:
+        reason = "The request has both Content-Length and Transfer-Encoding, wanted one of them."
+        raise RefusedError(400, reason, unread=True)
     if key is not None:
-        given = next((value for name, value in scope["headers"] if name == b"x-api-key"), b"")
+        given = headers.get(b"x-api-key", b"")
         if not secrets.compare_digest(given, key.encode()):
             found = "is another" if given else "is missing"
             raise RefusedError(401, f"The header X-API-Key {found}, wanted the server's key.", unread=True)
+
+
+def _check_announced(headers: Headers, most: int) -> None:
+    """Refuse a body before it is sent; what is announced as shorter is counted as it comes."""
+    announced = headers.get(b"content-length", b"0")
+    if announced.isdigit() and (len(announced) > DIGITS or int(announced) > most):
+        raise RefusedError(413, f"The body has more than {most} bytes.", unread=True)
 
 
 def _json(content: Any, status: int = 200) -> Response:
@@ -190,7 +206,9 @@ def _refusal(refused: RefusedError) -> Response:
 async def _no_route(request: Request, error: Exception) -> Response:
     """What Starlette itself refuses: an unknown path, another method."""
     status = error.status_code if isinstance(error, HTTPException) else 500
-    headers = error.headers if isinstance(error, HTTPException) else None
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    if _is_ambiguous(request):
+        headers["Connection"] = "close"
     reasons = {404: f"There is no {request.url.path}.", 405: f"{request.url.path} does not take {request.method}."}
     content = {"error": reasons.get(status, "The request cannot be answered.")}
     return Response(_encoded(content), status, headers=headers, media_type="application/json")

@@ -1,6 +1,7 @@
 """A server in a process of its own: right under load, deaf to nobody, gone when it is told to go."""
 
 import asyncio
+import contextlib
 import json
 import random
 import signal
@@ -376,3 +377,33 @@ def test_a_key_that_no_header_brings_is_refused(serving, monkeypatch, capsys, ke
     said = capsys.readouterr().err
     assert "LIGHTNING_POSTTRAIN_KEY is empty, or has a space at an end" in said
     assert "z7" not in said
+
+
+def raw_answer(port, head, body=b""):
+    """All that comes before the server closes the connection, or for a second."""
+    with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+        connection.sendall("\r\n".join((*head, "Host: here", "", "")).encode() + body)
+        found = b""
+        with contextlib.suppress(TimeoutError):
+            while part := connection.recv(1 << 16):
+                found += part
+            return found, True
+    return found, False
+
+
+@pytest.mark.parametrize("path", ["/predict", "/info", "/nowhere"])
+def test_a_body_of_two_lengths_carries_no_second_request(path):
+    inside = b"0\r\n\r\nGET /health HTTP/1.1\r\nHost: here\r\n\r\n"
+    with Running() as server:
+        head = (f"POST {path} HTTP/1.1", "Transfer-Encoding: chunked", f"Content-Length: {len(inside)}")
+        found, closed = raw_answer(server.port, head, inside)
+        server.end()
+    assert (found.count(b"HTTP/1.1"), closed) == (1, True)
+
+
+@pytest.mark.parametrize("length", [1 << 21, 10**17])
+def test_a_body_that_is_announced_as_too_long_is_not_waited_for(length):
+    with Running() as server:
+        found, closed = raw_answer(server.port, ("POST /predict HTTP/1.1", f"Content-Length: {length}"), b"{")
+        assert server.end()[:3] == (0, 1, 1)
+    assert (found.split()[1], closed) == (b"413", True)

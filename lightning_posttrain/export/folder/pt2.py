@@ -68,7 +68,7 @@ def _checked(path: Path) -> dict[str, bytes]:
         with zipfile.ZipFile(path) as archive:
             names = _names(archive.infolist(), path)
             entries = {name: archive.read(info) for name, info in names.items()}
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError) as error:
+    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError, UnicodeDecodeError) as error:
         raise ValueError(f"'{path.name}' is no file of torch.export: {error}. Export again.") from None
     if entries.get(EXAMPLES) != b"":
         raise _refused(path, f"'{EXAMPLES}' is not empty: it is a pickle, which runs code")

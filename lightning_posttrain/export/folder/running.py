@@ -12,7 +12,7 @@ from lightning_posttrain.core.output.first_line import first_line
 from lightning_posttrain.export.folder.pt2 import load_program
 from lightning_posttrain.export.folder.runtime import onnxruntime
 from lightning_posttrain.export.outputs import Outputs, Runner
-from lightning_posttrain.export.signature import DECISION, PROBABILITIES, Array, Signature
+from lightning_posttrain.export.signature import DECISION, PROBABILITIES, Array, Signature, TensorSpec
 
 Running = Literal["onnx", "pt2", "int8"]
 FILES: Mapping[Running, str] = {"onnx": "model.onnx", "pt2": "model.pt2", "int8": "model.int8.onnx"}
@@ -72,7 +72,7 @@ def _session(path: Path, signature: Signature, threads: int, providers: Sequence
     def run(rows: Mapping[str, Array]) -> Outputs:
         return Outputs(*session.run([PROBABILITIES, DECISION], dict(rows)))
 
-    return _in_words(path, run)
+    return _in_words(path, run, signature)
 
 
 def _check_names(path: Path, inputs: list[str], outputs: list[str], signature: Signature) -> None:
@@ -110,17 +110,28 @@ def torch_runner(path: Path, module: Callable[..., Any], signature: Signature, t
         finally:
             torch.set_num_threads(before)
 
-    return _in_words(path, run)
+    return _in_words(path, run, signature)
 
 
-def _in_words(path: Path, run: Callable[[Mapping[str, Array]], Outputs]) -> Runner:
-    """Errors of a runtime as one of Python's, with what was given."""
+def _in_words(path: Path, run: Callable[[Mapping[str, Array]], Outputs], signature: Signature) -> Runner:
+    """Errors of a runtime as one of Python's, with what was given; an answer of another form is one."""
+    specs = [next(spec for spec in signature.outputs if spec.name == name) for name in (PROBABILITIES, DECISION)]
 
     def running(rows: Mapping[str, Array]) -> Outputs:
         try:
-            return run(rows)
+            found = run(rows)
+            for spec, array in zip(specs, found, strict=True):
+                if not _is_of(spec, array):
+                    raise ValueError(f"it gives {spec.name} {array.dtype} {array.shape}, wanted {spec.words}")
+            return found
         except Exception as error:
             given = ", ".join(f"'{name}' {array.dtype} {array.shape}" for name, array in rows.items())
             raise RuntimeError(f"'{path.name}' failed on {given}: {first_line(error, most=500)}") from error
 
     return running
+
+
+def _is_of(spec: TensorSpec, array: Array) -> bool:
+    sizes = zip(spec.shape[1:], array.shape[1:], strict=False)
+    same = array.dtype.name == spec.dtype and array.ndim == len(spec.shape)
+    return same and all(wanted in (None, found) for wanted, found in sizes)

@@ -12,6 +12,8 @@ from lightning_posttrain.export.manifest import MANIFEST, Manifest
 from lightning_posttrain.export.run.context import Context
 from lightning_posttrain.export.run.weights import TENSORS, Weights
 
+NATIVE = "aoti"
+
 
 def earlier(run: Context, weights: Weights, decision: Decision) -> Manifest | None:
     """The manifest of an earlier export of the same weights that decides in the same way; None where there is none."""
@@ -25,7 +27,9 @@ def earlier(run: Context, weights: Weights, decision: Decision) -> Manifest | No
     takes = (bool(found.weights.get("uint8")), found.decision.mean, found.decision.std)
     takes_the_same = takes == (run.settings.uint8, decision.mean, decision.std)
     covers = set(run.settings.formats) <= found.parity.keys()
-    return found if same and takes_the_same and covers and _decides_alike(found.decision, decision) else None
+    native = NATIVE in found.parity and NATIVE not in run.settings.formats  # to open it runs what is in it
+    may_be = same and takes_the_same and covers and not native
+    return found if may_be and _decides_alike(found.decision, decision) else None
 
 
 def _decides_alike(known: Decision, now: Decision) -> bool:

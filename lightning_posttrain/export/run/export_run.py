@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lightning_posttrain.classification import ClassReading, EvalBatch
 from lightning_posttrain.core.callback.from_lightning import rank_zero_info
 from lightning_posttrain.core.capture.loaders import dataset_classes, named_loaders
+from lightning_posttrain.core.capture.module_state.random_numbers import kept_random_numbers
 from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.core.stream.ranks import any_rank, worked_out_first
 from lightning_posttrain.core.stream.replay import Replay
@@ -101,7 +102,8 @@ class ExportRun:
             return None
         test, self._test = self._test, None
         try:
-            return test.report(module, evaluation)
+            with kept_random_numbers(module):  # a network may draw some where it is run
+                return test.report(module, evaluation)
         finally:
             test.end()
 
@@ -118,7 +120,8 @@ class ExportRun:
             return None
         rank_zero_info(f"ModelExport writes {', '.join(self.settings.formats)} to {self._place}")
         run = Context(trainer, module, reading, self.settings, self._names, self._place)
-        report = worked_out_first(trainer, lambda: exported_at_fit_end(run, last, kept=kept, asked=asked))
+        with kept_random_numbers(module):
+            report = worked_out_first(trainer, lambda: exported_at_fit_end(run, last, kept=kept, asked=asked))
         self.end()
         return last, report
 
