@@ -176,8 +176,7 @@ def _reading(content: Callable[[], Response], key: str | None) -> Endpoint:
 
 
 def _check_head(headers: Headers, key: str | None) -> None:
-    # a proxy may see another end of the body, and so take a request that follows for a part of it
-    if b"transfer-encoding" in headers and b"content-length" in headers:
+    if _is_ambiguous(headers):
         reason = "The request has both Content-Length and Transfer-Encoding, wanted one of them."
         raise RefusedError(400, reason, unread=True)
     if key is not None:
@@ -185,6 +184,11 @@ def _check_head(headers: Headers, key: str | None) -> None:
         if not secrets.compare_digest(given, key.encode()):
             found = "is another" if given else "is missing"
             raise RefusedError(401, f"The header X-API-Key {found}, wanted the server's key.", unread=True)
+
+
+def _is_ambiguous(headers: Headers) -> bool:
+    """Whether a proxy may see another end of the body, and so take a request that follows for a part of it."""
+    return b"transfer-encoding" in headers and b"content-length" in headers
 
 
 def _check_announced(headers: Headers, most: int) -> None:
@@ -207,7 +211,7 @@ async def _no_route(request: Request, error: Exception) -> Response:
     """What Starlette itself refuses: an unknown path, another method."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-    if _is_ambiguous(request):
+    if _is_ambiguous(dict(request.scope["headers"])):
         headers["Connection"] = "close"
     reasons = {404: f"There is no {request.url.path}.", 405: f"{request.url.path} does not take {request.method}."}
     content = {"error": reasons.get(status, "The request cannot be answered.")}

@@ -142,6 +142,8 @@ def _file(path: Path) -> dict[str, Any]:
 
 
 def _of_file(trainer: Trainer, module: LightningModule, path: Path, words: str, facts: dict[str, Any]) -> Weights:
+    if not path.exists():
+        raise ValueError(f"`weights` is {str(path)!r}, which is not there. Pass 'best', or a checkpoint that is.")
     try:
         member = read_members(path, module)[0]
     except (OSError, ValueError) as error:
