@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from lightning_posttrain.export import load
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -106,3 +108,21 @@ def test_a_search_says_who_won_and_what_can_be_had_behind_it(tmp_path):
     assert knobs < alone
     for name in ("parallel_coordinates.png", "slices.png", "history.png", "trials.csv"):
         assert (best.parent / name).stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_what_is_deployed_answers_as_tested_and_ends_well(tmp_path):
+    out = run("deploy", tmp_path)
+    for file in ("model.onnx", "model.pt2"):
+        assert f"{file} gives the answers that were tested: 0 of 500 labels flip" in out
+    assert "is not kept" not in out
+    assert "calibrated: temperature " in out
+    answers = re.findall(r"^ +\d  (digit \d) ", out, flags=re.M)
+    assert answers == [f"digit {number}" for number in range(5)]
+    assert "It says: digit 0, with probability " in out
+    assert "Ended: 1 of 1 accepted requests answered, exit code 0" in out
+    folder = Path(out.split("lightning-posttrain serve ")[1].splitlines()[0])
+    assert {each.name for each in folder.iterdir()} == {
+        "model.onnx", "model.pt2", "weights.safetensors", "manifest.json", "README.md", "MLmodel",
+    }  # fmt: skip
+    assert load(folder).manifest.decision.confidence is not None

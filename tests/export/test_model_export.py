@@ -78,6 +78,7 @@ def test_the_manifest_tells_of_both_stages(run):
     assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
 
 
+@pytest.mark.slow
 def test_the_figures_are_those_of_the_classifier_report_where_nothing_is_calibrated(run, tmp_path):
     export, metrics = ModelExport(formats=["pt2"], on_error="raise"), ClassificationMetrics()
     trainer, module = fitted(tmp_path, export, metrics)
@@ -93,6 +94,7 @@ def test_a_figure_is_logged_for_monitors(run):
     assert trainer.callback_metrics["test/export/onnx/flips"] == 0
 
 
+@pytest.mark.slow
 def test_a_test_with_other_weights_exports_these(tmp_path):
     trainer, _ = fitted(tmp_path, ModelExport(formats=["pt2"], on_error="raise"))
     other, rows = toys.Net(), toys.images(20, seed=3).tensors[0]
@@ -102,6 +104,7 @@ def test_a_test_with_other_weights_exports_these(tmp_path):
     np.testing.assert_allclose(answers.probabilities, answers_of(other, rows), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_test_in_another_process_finds_the_folder_of_a_fit(tmp_path):
     folder = str(tmp_path / "out")
     trainer, module = fitted(tmp_path, ModelExport(formats=["pt2"], folder=folder, on_error="raise"))
@@ -129,6 +132,7 @@ def test_normalisation_is_in_the_graph(tmp_path):
     assert manifest(trainer)["decision"]["mean"] == [mean]
 
 
+@pytest.mark.slow
 def test_bytes_are_scaled_and_normalised_in_the_graph(tmp_path):
     pixels = torch.randint(0, 256, (64, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     data = TensorDataset((pixels / 255 - 0.5) / 0.25, toys.images(64).tensors[1])
@@ -216,7 +220,7 @@ class Labels(toys.Net):
     test_step = validation_step
 
 
-@pytest.mark.parametrize(("kind", "shape"), [(Binary, (20, 2)), (Labels, (20, 4))])
+@pytest.mark.parametrize(("kind", "shape"), [pytest.param(Binary, (20, 2), marks=pytest.mark.slow), (Labels, (20, 4))])
 def test_tested_thresholds_decide_in_the_graph(kind, shape, tmp_path):
     export, thresholds = ModelExport(formats=["pt2"], on_error="raise"), DecisionThresholds()
     data = [toys.images(60, seed=seed) for seed in range(3)]
@@ -251,6 +255,7 @@ class Positions(toys.Net):
     test_step = validation_step
 
 
+@pytest.mark.slow
 def test_a_segmentation_is_exported_as_maps(tmp_path):
     masks = (toys.images(64).tensors[0][:, 0] > 0.5).long()
     data = TensorDataset(toys.images(64).tensors[0], masks)
@@ -268,6 +273,7 @@ def test_a_segmentation_is_exported_as_maps(tmp_path):
     assert load(place(trainer), format="pt2")(data.tensors[0].numpy()).decision.shape == (64, 8, 8)
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_exported_as_one_model(tmp_path):
     ensemble, export = CheckpointEnsemble(), ModelExport(formats=["pt2"], weights="ensemble", on_error="raise")
     trainer, module = fitted(tmp_path, export, ensemble, epochs=3, keep=3)
@@ -281,6 +287,7 @@ def test_an_ensemble_is_exported_as_one_model(tmp_path):
     assert manifest(trainer)["weights"]["source"] == "ensemble"
 
 
+@pytest.mark.slow
 def test_a_temperature_for_other_weights_is_left_out_and_said(tmp_path):
     export, calibration = ModelExport(formats=["pt2"], on_error="raise"), Calibration()
     trainer, module = fitted(tmp_path, export, calibration)

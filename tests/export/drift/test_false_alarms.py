@@ -26,7 +26,7 @@ def share_of_alarms(model, *, reference, window, alarms, references, windows, se
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize(("reference", "window"), [(200, 50), (500, 200)])
+@pytest.mark.parametrize(("reference", "window"), [(200, 50), pytest.param(500, 200, marks=pytest.mark.slow)])
 def test_false_alarms_are_as_rare_as_asked_for(model, reference, window):
     found = share_of_alarms(model, reference=reference, window=window, alarms=0.05, references=60, windows=15)
     assert 0.01 < found < 0.08

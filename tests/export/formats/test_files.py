@@ -122,6 +122,7 @@ def test_weights_have_the_names_of_the_users_module_and_ties_hold(tmp_path):
     assert FORMATS["safetensors"].opened(tmp_path, found.signature) is None
 
 
+@pytest.mark.slow
 def test_two_inputs_with_a_free_length_have_names_and_one_symbol(tmp_path):
     def batch(rows, length):
         return {"ids": torch.randint(0, 40, (rows, length)), "mask": torch.ones(rows, length, dtype=torch.int64)}
@@ -149,6 +150,7 @@ def test_two_inputs_with_a_free_length_have_names_and_one_symbol(tmp_path):
             assert torch.equal(torch.tensor(answer.decision), decided)
 
 
+@pytest.mark.slow
 def test_what_onnx_has_no_operation_for_is_named(tmp_path):
     class Searching(nn.Module):
         def forward(self, x):
@@ -159,6 +161,7 @@ def test_what_onnx_has_no_operation_for_is_named(tmp_path):
         FORMATS["onnx"].write(found, tmp_path, MANIFEST)
 
 
+@pytest.mark.slow
 def test_what_onnxruntime_cannot_run_is_said_with_what_to_do(tmp_path):
     class Halves(nn.Module):
         def __init__(self):
@@ -175,6 +178,7 @@ def test_what_onnxruntime_cannot_run_is_said_with_what_to_do(tmp_path):
         FORMATS["onnx"].opened(tmp_path, found.signature)
 
 
+@pytest.mark.slow
 def test_an_export_says_nothing(tmp_path, capfd):
     found = traced(Deployed(Cnn(), Decision("multiclass", ("a", "b", "c"))), [{"x": torch.randn(4, 1, 8, 8)}])
     for name in PLAIN:

@@ -49,8 +49,13 @@ def assert_same_answers(found, folder, rows, formats=("onnx", "pt2")):
 
 @pytest.mark.parametrize(
     ("network", "shape"),
-    [(Cnn(), (1, 8, 8)), (Lstm(), (5, 6)), (Vit(), (1, 16, 16)), (Unet(), (1, 8, 8)), (Tied(), (6,))],
-    ids=["CNN", "LSTM", "ViT", "UNet", "tied weights"],
+    [
+        pytest.param(Cnn(), (1, 8, 8), id="CNN"),
+        pytest.param(Lstm(), (5, 6), id="LSTM", marks=pytest.mark.slow),
+        pytest.param(Vit(), (1, 16, 16), id="ViT", marks=pytest.mark.slow),
+        pytest.param(Unet(), (1, 8, 8), id="UNet", marks=pytest.mark.slow),
+        pytest.param(Tied(), (6,), id="tied weights", marks=pytest.mark.slow),
+    ],
 )
 def test_a_network_answers_alike_in_each_format(network, shape, tmp_path):
     rows = torch.randn(64, *shape)
@@ -73,7 +78,8 @@ HEADS = [
     ("probabilities", "multilabel", 3, PlattScaling(SCALES, BIASES, "multilabel"), (0.4, 0.5, 0.6)),
 ]
 OTHER = {"logits": "probabilities", "probabilities": "logits"}
-HEADS += [pytest.param(OTHER[kind], *rest, marks=pytest.mark.slow) for kind, *rest in HEADS]
+HEADS += [(OTHER[kind], *rest) for kind, *rest in HEADS]
+HEADS = [*(pytest.param(*head, marks=pytest.mark.slow) for head in HEADS[:-1]), HEADS[-1]]
 
 
 @pytest.mark.parametrize(("kind", "task", "outputs", "calibrator", "thresholds"), HEADS)
@@ -109,6 +115,7 @@ def test_a_calibrator_and_thresholds_are_in_the_file(kind, task, outputs, calibr
     np.testing.assert_array_equal(answer.decision, decided)
 
 
+@pytest.mark.slow
 def test_images_as_bytes_are_divided_by_255_and_normalised_in_the_file(tmp_path):
     network = settled(Cnn(), torch.randn(8, 1, 8, 8))
     rows = torch.randint(0, 256, (64, 1, 8, 8), dtype=torch.uint8)
@@ -120,6 +127,7 @@ def test_images_as_bytes_are_divided_by_255_and_normalised_in_the_file(tmp_path)
     torch.testing.assert_close(found.deployed(rows)[0], wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network", "shape"), [(Unet(), (1, 8, 8)), (Tied(), (6,))], ids=["static", "dynamic"])
 def test_a_quantised_file_decides_nearly_alike(network, shape, tmp_path):
     rows = torch.randn(64, *shape)
@@ -132,6 +140,7 @@ def test_a_quantised_file_decides_nearly_alike(network, shape, tmp_path):
     assert operations & {"DequantizeLinear", "MatMulInteger"}
 
 
+@pytest.mark.slow
 def test_convolutions_are_quantised_with_rows_alone(tmp_path):
     found = traced(Deployed(Unet(), THREE), [{"x": torch.randn(4, 1, 8, 8)}])
     with pytest.raises(CannotExportError, match=r"measures ranges on real rows, and there are none\. Give rows"):

@@ -25,17 +25,24 @@ CHANGED = [
     (Pair, "shared.weight", "shared"),
     (Pair, "head.bias", "head"),
 ]
-KINDS = (Convolutional, Recurrent, Attending, Pair)
+SLOW = pytest.mark.slow
+CHANGED = [case if case[0] is Convolutional else pytest.param(*case, marks=SLOW) for case in CHANGED]
+KINDS = (Convolutional, *(pytest.param(kind, marks=SLOW) for kind in (Recurrent, Attending, Pair)))
+
+
+class Exported(dict):
+    """By kind, made when it is first asked for."""
+
+    def __missing__(self, kind):
+        module, rows = made(kind)
+        program = traced(module, rows)
+        self[kind] = module, rows, program, onnx_model(program, rows)
+        return self[kind]
 
 
 @pytest.fixture(scope="module")
 def exported():
-    found = {}
-    for kind in KINDS:
-        module, rows = made(kind)
-        program = traced(module, rows)
-        found[kind] = module, rows, program, onnx_model(program, rows)
-    return found
+    return Exported()
 
 
 def other(module, weight, *, factor=1.01):
@@ -93,6 +100,7 @@ def test_a_dropout_that_was_left_on_is_named(exported):
     assert not any(part._forward_hooks for part in module.modules())
 
 
+@pytest.mark.slow
 def test_a_program_that_was_saved_keeps_its_names(exported, tmp_path):
     module, rows, program, _ = exported[Recurrent]
     torch.export.save(program, tmp_path / "model.pt2")
@@ -117,6 +125,7 @@ def test_a_layer_that_gives_nan_is_apart_and_named(exported):
     assert first_apart_in_program(changed, program, rows) == "`network.features.2` (Conv2d), not finite"
 
 
+@pytest.mark.slow
 def test_the_first_of_two_layers_that_differ_is_named(exported):
     module, rows, program, _ = exported[Attending]
     changed = other(other(module, "head.weight"), "encoder.layers.0.linear2.weight")
@@ -134,6 +143,7 @@ class Folded(nn.Module):
         return self.head(self.norm(self.conv(x)).relu().mean((2, 3)))
 
 
+@pytest.mark.slow
 def test_a_convolution_with_its_normalisation_folded_in_is_found_at_the_normalisation():
     module, rows = made(Convolutional)
     torch.manual_seed(1)

@@ -137,7 +137,9 @@ def test_what_does_not_belong_in_a_served_graph_is_found(network, said):
     assert all(one.startswith(start) for one, start in zip(found, said, strict=True))
 
 
-@pytest.mark.parametrize("network", [Vit(), nn.Sequential(nn.Flatten(), nn.Linear(256, 3))])
+@pytest.mark.parametrize(
+    "network", [pytest.param(Vit(), marks=pytest.mark.slow), nn.Sequential(nn.Flatten(), nn.Linear(256, 3))]
+)
 def test_a_good_network_is_not_suspected(network):
     assert suspicions(trace(network, torch.randn(4, 1, 16, 16)).program) == []
 
@@ -194,6 +196,7 @@ def test_weights_that_hooks_make_are_exported():
     torch.testing.assert_close(found.program.module()(ROWS)[0], network.eval()(ROWS).softmax(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
 def test_other_precisions_are_exported_in_float32(dtype):
     network = nn.Linear(4, 3).to(dtype)
@@ -204,6 +207,7 @@ def test_other_precisions_are_exported_in_float32(dtype):
     torch.testing.assert_close(found.program.module()(ROWS)[0], wanted, atol=near, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*")
 def test_a_compiled_module_is_exported_as_it_was_written():
     network = nn.Sequential(nn.Linear(4, 8), torch.compile(nn.Linear(8, 3)))
@@ -238,6 +242,7 @@ def test_lengths_that_differ_are_free_and_others_are_not():
     assert trace(network, torch.randn(3, 4, 9)).signature.inputs[0].words == "float32 (N, 4, 9)"
 
 
+@pytest.mark.slow
 def test_a_length_that_is_a_number_in_the_network_is_refused():
     short, long = torch.randn(6, 5, 4), torch.randn(6, 7, 4)
     with pytest.raises(
