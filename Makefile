@@ -28,7 +28,7 @@ doctest: .venv/test
 slow: .venv/browser
 	$(BIN)/python -m pytest -m "slow or browser"
 
-# against lime, shap, anchor-exp, captum, scikit-image, huggingface_hub and MLflow
+# against lime, shap, anchor-exp, captum, scikit-image, huggingface_hub, MLflow and a validator of OpenAPI
 peers: .venv/peers
 	$(BIN)/python -m pytest -m peers --ignore tests/published --ignore tests/serving/adapters
 
