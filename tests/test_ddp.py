@@ -13,7 +13,10 @@ from lightning.pytorch import seed_everything
 from tests import reference, toys
 from tests.two_ranks import AT_ONCE, ROWS, data
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="ranks are forked")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="ranks are forked"),
+    pytest.mark.xdist_group("ddp"),  # the ranks run once
+]
 
 
 @pytest.fixture(scope="module")

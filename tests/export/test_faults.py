@@ -69,6 +69,7 @@ def test_torch_itself_writes_no_program_to_a_disk(tmp_path, monkeypatch):
     assert [hasattr(file, "getbuffer") for file in seen] == [True]
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_during_a_test_leaves_the_export_of_the_fit(tmp_path, monkeypatch):
     export = pt2(tmp_path)
     trainer, module = fitted(tmp_path, export, epochs=1)
@@ -136,6 +137,7 @@ def test_a_best_checkpoint_that_is_broken_is_said_with_what_to_do(tmp_path):
     assert not any("`members`" in str(one.message) for one in said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [True, False])
 def test_the_temperature_is_that_of_the_exported_weights_wherever_the_callback_stands(tmp_path, first):
     callbacks = [pt2(tmp_path, on_error="raise"), Calibration(), ModelCheckpoint(monitor="val/loss")]

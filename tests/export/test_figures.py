@@ -49,6 +49,7 @@ def test_a_calibration_that_changes_the_likeliest_class_changes_no_figure_of_dec
     assert "calibration makes another class the likelier one in" in found.remarks[0]
 
 
+@pytest.mark.slow
 def test_what_was_fitted_to_other_scores_is_left_out_and_said(tmp_path):
     export = ModelExport(formats=["pt2"], on_error="raise")
     calibration = Calibration(scores_fn=lambda outputs, batch: batch[0].flatten(1)[:, : toys.CLASSES])
@@ -57,6 +58,7 @@ def test_what_was_fitted_to_other_scores_is_left_out_and_said(tmp_path):
     assert export.results["val"].left_out == (said,)
 
 
+@pytest.mark.slow
 def test_an_earlier_export_with_another_calibration_is_made_anew(tmp_path):
     folder, val = str(tmp_path / "out"), toys.loader(toys.images(300, seed=1), batch_size=50)
     module, found = Biased(), []

@@ -15,6 +15,8 @@ from lightning_posttrain.export.run import earlier
 from tests import toys
 from tests.export.test_model_export import fitted
 
+pytestmark = pytest.mark.slow
+
 X = toys.images(3).tensors[0].numpy()
 
 

@@ -33,6 +33,7 @@ class Chances(toys.Net):
         return F.nll_loss(self(batch[0]).log(), batch[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "forward_fn",
     [None, lambda module, x: module(x), lambda module, x: module(x).log()],

@@ -11,6 +11,8 @@ from lightning_posttrain.export import load
 from tests import toys
 from tests.export.test_model_export import fitted, manifest, place
 
+pytestmark = pytest.mark.slow
+
 ROWS = toys.images(20, seed=3).tensors[0]
 
 

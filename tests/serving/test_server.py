@@ -113,6 +113,7 @@ def test_what_was_accepted_is_answered_before_the_end(model, number):
     assert set(counts) == {(200, True)}
 
 
+@pytest.mark.slow
 def test_a_balancer_is_told_before_the_end():
     with Running(grace=1.0) as server:
 
@@ -137,6 +138,7 @@ def test_a_second_signal_cuts_the_grace_short():
         assert server.end(20)[0] == 0
 
 
+@pytest.mark.slow
 def test_a_slow_body_is_given_up_and_its_neighbours_are_not():
     with Running(seconds=1.0) as server:
 
@@ -153,6 +155,7 @@ def test_a_slow_body_is_given_up_and_its_neighbours_are_not():
         assert server.end()[0] == 0
 
 
+@pytest.mark.slow
 def test_a_slow_body_does_not_keep_the_server_from_ending():
     with Running(seconds=2.0) as server:
 
@@ -184,6 +187,7 @@ def test_a_body_without_a_length_is_cut_at_the_limit():
         assert server.end()[0] == 0
 
 
+@pytest.mark.slow
 def test_clients_that_vanish_leave_the_server_well():
     body = json.dumps({"row": rows(1)[0].tolist()}).encode()
     with Running("slow") as server:

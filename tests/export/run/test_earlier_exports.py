@@ -44,6 +44,7 @@ def spoiled(monkeypatch):
     return spoil
 
 
+@pytest.mark.slow
 def test_weights_of_the_same_sums_are_other_weights(tmp_path):
     folder = str(tmp_path / "out")
     trainer, module = fitted(tmp_path, ModelExport(formats=["pt2"], folder=folder, on_error="raise"))
@@ -89,6 +90,7 @@ def test_an_export_of_which_nothing_stands_the_test_is_removed_and_that_is_said(
     assert "the earlier export was removed" in report.remarks[0]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
 def test_weights_of_a_checkpoint_are_told_by_its_epoch_and_step(tmp_path):
     trainer, _ = fitted(tmp_path, ModelExport(formats=["pt2"], on_error="raise"), epochs=3)
