@@ -46,12 +46,12 @@ class Manifest:
         signature: what the model takes and gives.
         decision: how probabilities become answers.
         weights: ``{"source", "epoch", "step", "monitor", "value", "file", "sha256", "tensors_sha256", "words",
-            "uint8"}``: which weights they are; the file is a name without folders.
+            "uint8", "parameters"}``: which weights they are, and how many; the file is a name without folders.
         input_statistics: by input, ``{"low", "high", "mean", "std"}`` of the rows that parity was measured on, by
             channel where there are such: what the model was fed.
         metrics: by stage and figure, ``{"value", "low", "high"}`` with a 95 % interval, and ``"rows"`` by stage.
         parity: by format, what ``FormatParity.to_dict`` gave.
-        cost: by format, ``{"bytes", "latency"}``, and ``"parameters"``.
+        cost: by format, ``{"bytes", "latency"}``.
         data: by stage ``{"rows", "class_counts", "fingerprint"}``; the fingerprint is a SHA-256 over positions and
             labels, in order.
         reference: of the drift watch, what ``DriftReference.to_dict`` gave, or None.

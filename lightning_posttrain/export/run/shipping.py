@@ -34,7 +34,8 @@ WITHDRAWN = "no format gives the answers of the test, so the earlier export was 
 def weights_facts(run: Context, shipped: Prepared) -> dict[str, Any]:
     """What the manifest says of the weights."""
     weights = shipped.weights
-    return {**weights.facts, "words": weights.words, TENSORS: weights.tensors_sha256, "uint8": run.settings.uint8}
+    own = {"words": weights.words, TENSORS: weights.tensors_sha256, "uint8": run.settings.uint8}
+    return {**weights.facts, **own, "parameters": sum(one.numel() for one in weights.module.parameters())}
 
 
 def manifest_of(name: str, signature: Signature, decision: Decision, weights: Mapping[str, Any]) -> Manifest:
