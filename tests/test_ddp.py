@@ -13,10 +13,7 @@ from lightning.pytorch import seed_everything
 from tests import reference, toys
 from tests.two_ranks import AT_ONCE, ROWS, data
 
-pytestmark = [
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="ranks are forked"),
-    pytest.mark.xdist_group("ddp"),  # the ranks run once
-]
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="ranks are forked")
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,6 @@ import torch
 from lightning_posttrain import Calibration, DecisionThresholds, GeneralizationGap, LabelErrors
 from tests import public_api, toys
 
-pytestmark = pytest.mark.xdist_group("public api")
-
 RECORD = json.loads((public_api.DATA / "public_api.json").read_text())
 CHECKPOINT = public_api.DATA / "before_the_wings.ckpt"
 

@@ -22,8 +22,6 @@ from lightning_posttrain.export import load
 from tests import toys
 from tests.export.fits import answers_of, best_of, fitted, manifest, place
 
-pytestmark = pytest.mark.xdist_group("export")  # one fit for all of them
-
 QUIET = pytest.mark.filterwarnings("ignore:.*is not kept.*")
 
 

@@ -21,8 +21,6 @@ from lightning_posttrain.export.formats import FORMATS, onnx_named
 from lightning_posttrain.export.program import CannotExportError, Deployed, Entry, traced
 from tests.export.networks import Cnn, Text, Tied, settled
 
-pytestmark = pytest.mark.xdist_group("files")
-
 MANIFEST = json.dumps({"schema": 1, "name": "Net"})
 PLAIN = ("onnx", "pt2", "safetensors", "int8")
 

@@ -11,8 +11,6 @@ from torch import nn
 from lightning_posttrain.export.parity.apart import first_apart_in_onnx, first_apart_in_program
 from tests.export.parity.nets import Attending, Convolutional, Pair, Recurrent, made, onnx_model, traced
 
-pytestmark = pytest.mark.xdist_group("apart")
-
 # a weight, and the layer that it is found in
 CHANGED = [
     (Convolutional, "features.0.weight", "features.0"),
