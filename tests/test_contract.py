@@ -284,7 +284,9 @@ def trained(callbacks, **options):
 
 @pytest.mark.parametrize("options", [{}, pytest.param({"precision": "bf16-mixed"}, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
-    "kinds", [*[[kind] for kind in CALLBACKS], [*CALLBACKS, GeneralizationGap]], ids=lambda kinds: str(len(kinds))
+    "kinds",
+    [*[pytest.param([kind], marks=pytest.mark.slow) for kind in CALLBACKS], [*CALLBACKS, GeneralizationGap]],
+    ids=lambda kinds: str(len(kinds)),
 )
 def test_training_comes_out_bit_for_bit_as_without(kinds, options):
     plain = trained([], **options)

@@ -56,6 +56,7 @@ SETTINGS = {
     "compiled": {},
     "weight averaging": {},
 }
+QUICK = ("plain", "compiled")
 
 
 def broken(problem):
@@ -103,7 +104,9 @@ def traces(net) -> Iterator[str]:
 @pytest.mark.filterwarnings("ignore:SaliencyMaps could not measure")
 @pytest.mark.filterwarnings("ignore:SaliencyMaps could not explain")
 @pytest.mark.filterwarnings("ignore:(Explanations|Surrogate) could not explain the samples")
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize(
+    "setting", [pytest.param(one, marks=[] if one in QUICK else [pytest.mark.slow]) for one in SETTINGS]
+)
 def test_weights_buffers_random_numbers_and_modules_are_as_without(setting):
     if setting == "weight averaging" and WeightAveraging is None:
         pytest.skip("this Lightning has no WeightAveraging")

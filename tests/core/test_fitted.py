@@ -190,6 +190,7 @@ def test_probabilities_stay_probabilities_behind_a_calibrator():
     torch.testing.assert_close(found, wanted.softmax(1), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_threshold_is_that_of_an_exhaustive_search_and_its_gain_holds_on_test():
     thresholds = DecisionThresholds(task="binary", on_error="raise", max_risk=0.05)
     trainer, val, test = toys.quiet(thresholds), rare(3000, 0), rare(3000, 1)
