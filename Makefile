@@ -26,7 +26,7 @@ doctest: .venv/test
 
 # examples, and TensorBoard in a browser where a chromium is installed
 slow: .venv/browser
-	$(BIN)/python -m pytest -m "slow or browser"
+	$(BIN)/python -m pytest -m "slow or browser" --dist load
 
 # against lime, shap, anchor-exp, captum, scikit-image, huggingface_hub, MLflow and a validator of OpenAPI
 peers: .venv/peers
