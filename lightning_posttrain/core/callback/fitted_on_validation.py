@@ -46,7 +46,7 @@ class FittedOnValidation(KeptState):
 
     def keep(self, fitted: dict[str, Any], module: LightningModule) -> None:
         """Keep what was fitted, with a mark of the weights that it was fitted for."""
-        self.fitted, self._weights = fitted, mark_of(module)
+        self.fitted, self._weights = fitted, _mark(module)
 
     @abstractmethod
     def columns(self, fitted: dict[str, Any]) -> int | None:
@@ -60,7 +60,8 @@ class FittedOnValidation(KeptState):
         """What was fitted for these weights and so many classes or labels; None where nothing was, or for others."""
         if self.fitted is None or self._other_columns(columns):
             return None
-        return self.fitted if same_marks(self._weights, mark_of(module)) else None
+        pairs = zip(self._weights, _mark(module), strict=False)
+        return self.fitted if all(math.isclose(a, b, rel_tol=1e-6) for a, b in pairs) else None
 
     def _other_columns(self, columns: int | None) -> bool:
         found = None if self.fitted is None else self.columns(self.fitted)
@@ -104,12 +105,7 @@ def _weights(state: dict[str, Any]) -> list[float]:
     return list(found)
 
 
-def same_marks(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether two marks are of the same weights; one that is empty is of any."""
-    return all(math.isclose(a, b, rel_tol=1e-6) for a, b in zip(one, other, strict=False))
-
-
-def mark_of(module: nn.Module) -> list[float]:
+def _mark(module: nn.Module) -> list[float]:
     """Sums by which weights are told from others, on whatever device they are."""
     with torch.no_grad():
         values = [wide(p.detach()) for p in module.parameters() if p.is_floating_point() and not p.is_meta]

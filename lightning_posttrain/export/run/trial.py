@@ -48,7 +48,6 @@ class Trial:
         precisions: Mapping[str, Precision],
     ) -> None:
         self.runners = dict(runners)
-        self._decision = decision
         self._labels = decision.task == "multilabel"
         self.sums = {name: ParitySums(precisions[name], decision=decision) for name in runners}
         self.figures = {name: Figures(metrics) for name in (EAGER, *runners)}
@@ -71,14 +70,15 @@ class Trial:
             index: where the samples stand in the dataset, or None.
         """
         size = len(next(iter(inputs.values())))
-        for name in self.runners.keys() - self.failed.keys():
+        for name in [each for each in self.runners if each not in self.failed]:
             self._run(name, inputs, tested, batch, size)
         if batch is not None:
             self._count(EAGER, batch, tested.answers, tested.labels)
             self.seen.add(batch.target, index, size)
-        likely = most_probable(tested.answers.probabilities, labels=self._labels)
-        self._relabelled += int((likely != tested.labels).sum())
-        self._decisions += tested.labels.size
+        if self._of_labels:
+            likely = most_probable(tested.answers.probabilities, labels=self._labels)
+            self._relabelled += int((likely != tested.labels).sum())
+            self._decisions += tested.labels.size
         self.rows += size
         self.inputs.add(inputs)
         self._watch(tested.answers, None if batch is None else np.asarray(batch.marked), samples=size)
