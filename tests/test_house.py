@@ -38,6 +38,8 @@ USES = {
     "ensembles": {"classification", "calibration", "thresholds", "hard_examples"},
     "tuning": {"classification", "calibration", "thresholds", "ensembles"},
     "export": {"classification", "calibration", "thresholds", "ensembles"},
+    "profile": {"classification"},
+    "feature_maps": {"attribution", "classification"},
     "serving": {"export"},
 }
 FLOORS = {"core": set(), "samples": {"attribution"}}
