@@ -108,17 +108,3 @@ def milliseconds(seconds: float) -> str:
     thousandths = 1e3 * seconds
     places = 1 - math.floor(math.log10(thousandths)) if thousandths > 0 else 0
     return f"{thousandths:.{max(places, 0)}f}"
-
-
-def size_words(size: int) -> str:
-    """Bytes as people write them, by powers of 1,000.
-
-    Example:
-        >>> size_words(812), size_words(49_700), size_words(45_100_000)
-        ('812 B', '50 kB', '45 MB')
-    """
-    for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size >= least * 0.9995:
-            scaled = size / least
-            return f"{scaled:.0f} {unit}" if scaled >= 9.95 else f"{scaled:.1f} {unit}"
-    return f"{size} B"

@@ -5,4 +5,6 @@
 
 from __future__ import annotations
 
-__all__ = []
+from lightning_posttrain.profile.compared.result import Pareto, pareto
+
+__all__ = ["Pareto", "pareto"]

@@ -115,6 +115,10 @@ class EvaluationCallback(CarriesOpenEpoch, Reports, Returns, TargetCopies, AnyCa
         """Whether what reaches losses and metrics in the present stage is wanted; for what reads no scores."""
         return False
 
+    def hears_calls(self, trainer: Trainer) -> bool:
+        """Whether the networks that the next step calls are wanted, and what it gives to them."""
+        return False
+
     def open(self, trainer: Trainer, module: LightningModule) -> None:
         """Begin an epoch; for what reads no scores."""
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from lightning_posttrain.core.capture.batch_parts import Path
 from lightning_posttrain.core.capture.leaves import leaves
 from lightning_posttrain.core.capture.memory import Memory
-from lightning_posttrain.core.capture.tap import Firing, outermost
+from lightning_posttrain.core.capture.tap import Firing, inside_step, outermost
 from lightning_posttrain.core.capture.witness import Pair
 
 
@@ -67,7 +67,7 @@ class Step:
     @property
     def inside(self) -> list[Firing]:
         """What was heard of modules inside the step, without the call that is the step."""
-        return self.firings[:-1] if self.wrapped and self.firings and self.firings[-1].name == "" else self.firings
+        return inside_step(self.firings, wrapped=self.wrapped)
 
     @property
     def went_past_forward(self) -> bool:

@@ -195,6 +195,11 @@ def _plain(module: nn.Module) -> bool:
     )
 
 
+def inside_step(firings: list[Firing], *, wrapped: bool) -> list[Firing]:
+    """Those inside a step, which under DDP runs inside of the module's own call, whose end then is the last."""
+    return firings[:-1] if wrapped and firings and firings[-1].name == "" else firings
+
+
 def outermost(firings: list[Firing]) -> list[Firing]:
     """Those that were not part of another one."""
     calls = {firing.call for firing in firings}

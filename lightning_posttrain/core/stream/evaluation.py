@@ -61,6 +61,9 @@ class Member(Protocol):
     def hears(self, trainer: Trainer) -> bool:
         """Whether it wants to know, beside, what reaches losses and metrics there."""
 
+    def hears_calls(self, trainer: Trainer) -> bool:
+        """Whether it wants to know, beside, which networks the next step calls, and with what."""
+
     def metrics(self) -> Needs:
         """The metrics it needs."""
 

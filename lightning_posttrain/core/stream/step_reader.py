@@ -16,7 +16,7 @@ from lightning_posttrain.core.capture.forward import second_forward
 from lightning_posttrain.core.capture.listener import Listener
 from lightning_posttrain.core.capture.loaders import stage_of
 from lightning_posttrain.core.capture.step import Step
-from lightning_posttrain.core.capture.tap import Firing
+from lightning_posttrain.core.capture.tap import Firing, inside_step, outermost
 from lightning_posttrain.core.capture.witness import Pair
 from lightning_posttrain.core.stream.evaluation import Member
 from lightning_posttrain.core.stream.reading import Found, Given, NotCounted, Reading
@@ -39,6 +39,8 @@ class StepReader:
         self.told = Told()
         self._say = say
         self.heard: list[Pair] = []
+        self.calls: list[Firing] = []
+        self._calls_wanted = False
         self._given: dict[Reading, Given] = {}
         self.parts: dict[Path, Tensor] = {}
         self._before: dict[Path, Tensor] = {}
@@ -53,7 +55,7 @@ class StepReader:
     def end(self) -> None:
         """Leave the module as it was."""
         self.listener.detach()
-        self._given, self.parts, self._before, self.heard = {}, {}, {}, []
+        self._given, self.parts, self._before, self.heard, self.calls = {}, {}, {}, [], []
 
     def readers(self, stage: str, taking: list[Member]) -> Readers:
         """Callbacks that want a stage by their readings, as far as these are known, each target for itself."""
@@ -64,10 +66,28 @@ class StepReader:
         return found
 
     def listen(
-        self, trainer: Trainer, module: LightningModule, batch: Any, taking: list[Member], place: str, *, heard: bool
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        batch: Any,
+        taking: list[Member],
+        place: str,
+        *,
+        heard: bool,
+        calls: bool = False,
     ) -> None:
-        """Read what the loader gave, which the step may change, and listen to the step; None is no batch."""
-        self._given, self.parts, self._before = {}, {}, {}
+        """Read what the loader gave, which the step may change, and listen to the step; None is no batch.
+
+        Args:
+            trainer: of the run.
+            module: whose step it is.
+            batch: of the loader.
+            taking: who wants it read.
+            place: names the loader.
+            heard: whether what reaches losses and metrics is wanted beside.
+            calls: whether the networks that the step calls are, with what it gives to them.
+        """
+        self._given, self.parts, self._before, self._calls_wanted = {}, {}, {}, calls
         if batch is None:
             return
         readings = list(self.readers(stage_of(trainer), taking))
@@ -82,10 +102,10 @@ class StepReader:
             module,
             self.parts,
             *(shape for given in self._given.values() for shape in given.shapes),
-            only=None if None in of else {name for names in of for name in names or ()},
+            only=None if calls or None in of else {name for names in of for name in names or ()},
             pairs=heard or any(finder is None or finder.listens for finder in finders),
             trains=trainer.training,
-            keeping=asks,
+            keeping=asks or calls,
         )
 
     def read(
@@ -101,9 +121,11 @@ class StepReader:
         stage, given, self._given = stage_of(trainer), self._given, {}
         firings, pairs = self.listener.take()
         self.heard = pairs or []
+        wrapped = trainer.strategy.model is not trainer.lightning_module
+        self.calls = outermost(inside_step(firings, wrapped=wrapped)) if self._calls_wanted else []
         if not given or self._skipped(place, outputs, silent=not firings and not pairs):
             return []
-        step_of = self._steps(trainer, module, outputs, batch, (firings, pairs))
+        step_of = self._steps(trainer, module, outputs, batch, (firings, pairs), wrapped=wrapped)
         self.told.tell(stage, taking, given, step_of)
         found: list[ToRead] = []
         for reading, readers in self.readers(stage, taking).items():
@@ -160,9 +182,10 @@ class StepReader:
         outputs: Any,
         batch: Any,
         heard: tuple[list[Firing], list[Pair] | None],
+        *,
+        wrapped: bool,
     ) -> Callable[[Given], Step]:
         firings, pairs = heard
-        wrapped = trainer.strategy.model is not trainer.lightning_module
         notes: dict[str, Any] = {}
 
         def step_of(given: Given) -> Step:

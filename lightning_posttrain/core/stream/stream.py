@@ -102,7 +102,8 @@ class EvaluationStream:
     def begin(self, trainer: Trainer, module: LightningModule) -> None:
         """Start an epoch of the trainer's present stage, if anybody wants it."""
         goes_on = resumes_inside(trainer) or getattr(self._epochs.get(stage_of(trainer)), "resumed", False)
-        if (self._readers(trainer) or self._hears(trainer)) and not goes_on:
+        wanted = self._readers(trainer) or self._hears(trainer) or self._hears_calls(trainer)
+        if wanted and not goes_on:
             self._epochs[stage_of(trainer)] = Epoch()
             self.reader.begin(module)
 
@@ -128,9 +129,11 @@ class EvaluationStream:
         """Read what the loader gave, which the step may change, and listen to the step."""
         epoch = self._epochs.get(stage_of(trainer))
         if epoch is not None:
-            source, heard = epoch.source(trainer, loader), self._hears(trainer)
+            source = epoch.source(trainer, loader)
+            heard, calls = self._hears(trainer), self._hears_calls(trainer)
             with self.faults.noted(trainer, f"listen to a step of {source.key}", epoch.void, (loader, None)):
-                self.reader.listen(trainer, module, batch, self._taking(trainer), source.place, heard=heard)
+                taking = self._taking(trainer)
+                self.reader.listen(trainer, module, batch, taking, source.place, heard=heard, calls=calls)
 
     def pause(self, *, paused: bool) -> None:
         """Hear nothing while gradients are worked out, for which parts may run once more."""
@@ -170,6 +173,9 @@ class EvaluationStream:
 
     def _hears(self, trainer: Trainer) -> bool:
         return any(member.attempt(trainer, "begin", member.hears, trainer) for member in self._members)
+
+    def _hears_calls(self, trainer: Trainer) -> bool:
+        return any(member.attempt(trainer, "begin", member.hears_calls, trainer) for member in self._members)
 
     def _taking(self, trainer: Trainer) -> list[Member]:
         return [m for m in self._members if m.attempt(trainer, "begin", m.takes, trainer)]

@@ -12,10 +12,10 @@ from lightning_posttrain.core.drawing.number_format import number
 from lightning_posttrain.core.drawing.plot import GRID
 from lightning_posttrain.core.drawing.table_notes import sentences
 from lightning_posttrain.core.output.artifacts import Image, Tagged
+from lightning_posttrain.core.output.quantities import size_words
 from lightning_posttrain.export.parity.counts import EDGES
 from lightning_posttrain.export.render.tables import formats_table, latency_table, metrics_table
 from lightning_posttrain.export.result import ExportReport, FormatParity
-from lightning_posttrain.export.words import size_words
 
 SMALL, LINE = 18, 25
 TOP, STEP, BAR, GAP = 112, 62, 24, 10

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from lightning_posttrain.core.drawing.canvas import WIDTH, Canvas
 from lightning_posttrain.core.drawing.plot import Axes, Line
+from lightning_posttrain.core.drawing.sheet import HEAD, sheet
 from lightning_posttrain.core.output.artifacts import Image
 from lightning_posttrain.tuning.render.scale import BEST, FAILED, Values, direction
-from lightning_posttrain.tuning.render.sheet import HEAD, sheet
 
 if TYPE_CHECKING:
     from lightning_posttrain.tuning.result import Study

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from lightning_posttrain.core.drawing.canvas import TEXT, WIDTH, Canvas, width_of
 from lightning_posttrain.core.drawing.number_format import share, share_bar
+from lightning_posttrain.core.drawing.sheet import EDGE, HEAD, sheet
 from lightning_posttrain.core.output.artifacts import Image
 from lightning_posttrain.tuning.render.scale import COMPLETE
-from lightning_posttrain.tuning.render.sheet import EDGE, HEAD, sheet
 
 if TYPE_CHECKING:
     from lightning_posttrain.tuning.result import Study

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lightning_posttrain.core.drawing.canvas import INK, PALE, WIDTH, Canvas, width_of
 from lightning_posttrain.core.drawing.plot import Axes, Line, Marks, ticks
+from lightning_posttrain.core.drawing.sheet import EDGE, HEAD, sheet
 from lightning_posttrain.core.output.artifacts import Image
 from lightning_posttrain.tuning.render.scale import (
     BEST,
@@ -21,7 +22,6 @@ from lightning_posttrain.tuning.render.scale import (
     scales,
     short,
 )
-from lightning_posttrain.tuning.render.sheet import EDGE, HEAD, sheet
 
 if TYPE_CHECKING:
     from lightning_posttrain.tuning.result import Study, Trial

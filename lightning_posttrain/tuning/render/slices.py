@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lightning_posttrain.core.drawing.canvas import INK, WIDTH, Canvas, name_lines
 from lightning_posttrain.core.drawing.plot import Axes, Line, ticks
+from lightning_posttrain.core.drawing.sheet import EDGE, HEAD, sheet
 from lightning_posttrain.core.output.artifacts import Image
 from lightning_posttrain.tuning.render.scale import FAILED, SMALL, Scale, Values, direction, scales
-from lightning_posttrain.tuning.render.sheet import EDGE, HEAD, sheet
 
 if TYPE_CHECKING:
     from lightning_posttrain.tuning.result import Study, Trial

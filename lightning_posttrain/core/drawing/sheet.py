@@ -1,4 +1,4 @@
-"""The heading and the foot of every picture of a study."""
+"""A picture with a heading, a legend and a note below it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from lightning_posttrain.core.drawing.canvas import INK, PALE, WIDTH, Canvas, Color, shorten, wrapped
 from lightning_posttrain.core.drawing.plot import legend
 from lightning_posttrain.core.output.artifacts import Image
-from lightning_posttrain.tuning.render.scale import SMALL
 
+SMALL = 20
 EDGE, HEAD, LINE = 16, 84, 28
 
 

@@ -1,0 +1,1 @@
+"""Several runs beside each other: how good each is, and what it costs."""
