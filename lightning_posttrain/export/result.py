@@ -11,9 +11,9 @@ from lightning_posttrain.core.output.columns import in_columns
 from lightning_posttrain.core.output.quantities import size_words
 from lightning_posttrain.core.output.result import Counted, undefined_to_none
 from lightning_posttrain.core.statistics.binomial import upper_bound
+from lightning_posttrain.core.statistics.latency import Latency
 from lightning_posttrain.export.parity.change import Change
 from lightning_posttrain.export.parity.decide import Evidence, Verdict
-from lightning_posttrain.export.parity.latency import Latency
 from lightning_posttrain.export.parity.tolerance import Precision
 from lightning_posttrain.export.words import alert_of, figure, milliseconds, words_of
 

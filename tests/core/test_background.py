@@ -476,3 +476,24 @@ def test_nothing_of_ours_is_imported_beside_the_main_thread(kind, tmp_path):
         command, capture_output=True, text=True, check=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(root)}
     )
     assert run.stdout.splitlines()[-1] == "[]"
+
+
+def test_seconds_of_the_cpu_are_told_while_a_job_runs_and_after_the_end():
+    writer, begun, stop = BackgroundWriter(), threading.Event(), threading.Event()
+
+    def busy():
+        begun.set()
+        while not stop.is_set():
+            sum(range(1000))
+        return []
+
+    assert writer.cpu_seconds() == 0
+    writer.submit("busy", busy)
+    assert begun.wait(PATIENCE)
+    readings = [writer.cpu_seconds()]
+    while hasattr(time, "pthread_getcpuclockid") and readings[-1] < readings[0] + 0.02:
+        readings.append(writer.cpu_seconds())
+    stop.set()
+    writer.close()
+    assert readings == sorted(readings)
+    assert writer.cpu_seconds() == writer.cpu_seconds() >= readings[-1]

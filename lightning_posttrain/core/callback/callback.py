@@ -18,6 +18,7 @@ from lightning_posttrain.core.callback.returned import Returns
 from lightning_posttrain.core.callback.scalars import taken_names
 from lightning_posttrain.core.callback.target_copies import TargetCopies
 from lightning_posttrain.core.capture.loaders import Stage, stage_of
+from lightning_posttrain.core.stream.booking import CALLBACK
 from lightning_posttrain.core.stream.evaluation import Evaluation, Needs
 from lightning_posttrain.core.stream.reading import Reading
 from lightning_posttrain.core.stream.replay import Replay
@@ -69,6 +70,7 @@ class EvaluationCallback(CarriesOpenEpoch, Reports, Returns, TargetCopies, AnyCa
         self.on_error = on_error
         self.pictures_every = pictures_every
         self.results: dict[str, Any] = {}
+        self.action = f"{CALLBACK}{self.state_key}"
         self._reporter = Reporter(type(self), name, on_error, pictures_every)
 
     @property

@@ -14,6 +14,8 @@ from itertools import takewhile
 from queue import SimpleQueue
 from typing import TextIO
 
+from lightning_posttrain.core.output.thread_seconds import ThreadSeconds
+
 Remark = Callable[[], None]
 """Says what went wrong, by a warning or by raising; for the main thread."""
 Job = Callable[[], Iterable[Remark]]
@@ -36,12 +38,17 @@ class BackgroundWriter:
         self._queue: SimpleQueue[tuple[Future[list[Remark]], Job] | None] = SimpleQueue()
         self._jobs: dict[str, Future[list[Remark]]] = {}
         self._ear = _Ear()
+        self._cpu = ThreadSeconds()
         self._ended = threading.Event()
         self._given_up = threading.Event()
 
     def given_up(self) -> bool:
         """Whether nobody waits any more; for jobs, which then come to an end."""
         return self._given_up.is_set()
+
+    def cpu_seconds(self) -> float:
+        """Seconds of a CPU that the jobs took so far; that of the job at work is counted where the system can tell."""
+        return self._cpu.read()
 
     def submit(self, tag: str, job: Job) -> None:
         """Take a job. The one before of the same tag is waited for, so that each tag waits with one at most.
@@ -106,6 +113,7 @@ class BackgroundWriter:
 
     def _work(self) -> None:
         self._ear.of_this_thread()
+        self._cpu.begin()
         while (waiting := self._queue.get()) is not None:
             future, job = waiting
             if future.set_running_or_notify_cancel():
@@ -113,6 +121,8 @@ class BackgroundWriter:
                     future.set_result([*job(), *self._ear.take()])
                 except BaseException as error:  # raised in the main thread
                     future.set_exception(error)
+                self._cpu.note()
+        self._cpu.end()
         self._ended.set()
 
     def _done(self) -> list[Future[list[Remark]]]:

@@ -52,6 +52,10 @@ class Member(Protocol):
         """What its tags begin with; two callbacks with the same one would write over each other."""
 
     @property
+    def action(self) -> str:
+        """How what it does is called before a clock, as ``"[Callback]ConfusionMatrix{'name': None}"``."""
+
+    @property
     def names_samples(self) -> bool:
         """Whether it tells where samples stand in the dataset, or uses it."""
 

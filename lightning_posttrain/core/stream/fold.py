@@ -10,6 +10,7 @@ from lightning.pytorch import Trainer
 from lightning_posttrain.core.capture.batch_parts import parts_of
 from lightning_posttrain.core.capture.loaders import Rows, sharding, stage_of
 from lightning_posttrain.core.capture.positions import Positions
+from lightning_posttrain.core.stream.booking import Bracket, unbooked
 from lightning_posttrain.core.stream.epoch import Epoch, Source
 from lightning_posttrain.core.stream.evaluation import Member
 from lightning_posttrain.core.stream.faults import Faults
@@ -27,11 +28,15 @@ class BatchFolder:
     Args:
         reader: what has read them.
         faults: says what goes wrong.
+
+    Attributes:
+        clock: is told for whom a batch is folded.
     """
 
     def __init__(self, reader: StepReader, faults: Faults) -> None:
         self._reader = reader
         self._faults = faults
+        self.clock: Bracket = unbooked
         self._checked: set[tuple[str, Reading]] = set()
         self.positions = Positions(faults.say)
 
@@ -65,7 +70,9 @@ class BatchFolder:
                 for member in () if trainer.sanity_checking else asking:
                     inputs = self._reader.as_given(given.inputs)
                     again = Replay(reading, found, known, trainer.lightning_module, inputs)
-                    member.attempt(trainer, "ask for a batch again", _replay, trainer, member, source.key, batch, again)
+                    asked_again = (_replay, trainer, member, source.key, batch, again)
+                    with self.clock(f"{member.action}.replay"):
+                        member.attempt(trainer, "ask for a batch again", *asked_again)
         if rows is None:
             source.rows.skip()
 
@@ -93,7 +100,8 @@ class BatchFolder:
         if trainer.world_size > 1 and sharding(source.loader) == "unknown":
             part.watch(read.batch)
         for member in readers:
-            member.attempt(trainer, "look at a batch", member.observe, source.key, read.batch)
+            with self.clock(f"{member.action}.observe"):
+                member.attempt(trainer, "look at a batch", member.observe, source.key, read.batch)
 
 
 def part_of(

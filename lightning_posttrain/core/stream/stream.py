@@ -17,6 +17,7 @@ from lightning_posttrain.core.capture.loaders import resumes_inside, stage_of
 from lightning_posttrain.core.capture.positions import Positions
 from lightning_posttrain.core.output.background import BackgroundWriter
 from lightning_posttrain.core.output.outlet import Outlet
+from lightning_posttrain.core.stream.booking import READING, Bracket, unbooked
 from lightning_posttrain.core.stream.epoch import Epoch
 from lightning_posttrain.core.stream.evaluation import Evaluation, Member
 from lightning_posttrain.core.stream.faults import Faults
@@ -81,10 +82,19 @@ class EvaluationStream:
         """Begin a run anew."""
         self.reader = StepReader(self.say_once)
         self._batches = BatchFolder(self.reader, self.faults)
+        self.book(unbooked)
         self._epochs: dict[str, Epoch] = {}
         self._said: set[str] = set()
         self.taken: dict[str, set[str]] = {}
         self.open = OpenEpoch(self.say_once)
+
+    def book(self, clock: Bracket) -> None:
+        """Let a clock know for whom work is done in hooks of whichever callback comes first; until the run ends.
+
+        Args:
+            clock: gives a context for the name of an action; ``unbooked`` where there is none.
+        """
+        self._clock = self._batches.clock = clock
 
     @property
     def positions(self) -> Positions:
@@ -131,7 +141,8 @@ class EvaluationStream:
         if epoch is not None:
             source = epoch.source(trainer, loader)
             heard, calls = self._hears(trainer), self._hears_calls(trainer)
-            with self.faults.noted(trainer, f"listen to a step of {source.key}", epoch.void, (loader, None)):
+            noted = self.faults.noted(trainer, f"listen to a step of {source.key}", epoch.void, (loader, None))
+            with self._clock(READING), noted:
                 taking = self._taking(trainer)
                 self.reader.listen(trainer, module, batch, taking, source.place, heard=heard, calls=calls)
 
@@ -145,7 +156,8 @@ class EvaluationStream:
         if epoch is None:
             return
         source, taking = epoch.source(trainer, loader), self._taking(trainer)
-        with self.faults.noted(trainer, f"read a batch of {source.key}", epoch.void, (loader, None)):
+        noted = self.faults.noted(trainer, f"read a batch of {source.key}", epoch.void, (loader, None))
+        with self._clock(READING), noted:
             read = self.reader.read(trainer, module, outputs, batch, taking, source.place)
             named = any(member.names_samples for member in taking)
             self._batches.fold(trainer, epoch, source, read, named=named)
@@ -156,7 +168,7 @@ class EvaluationStream:
         if epoch is None:  # the rest of an epoch that a checkpoint was taken in: its first part is not known
             return []
         if epoch.finished is None:
-            with torch.inference_mode(False), torch.no_grad():
+            with self._clock(READING), torch.inference_mode(False), torch.no_grad():
                 self.reader.told.share(trainer, stage_of(trainer), self._taking(trainer))
                 readers, told = self._readers(trainer), self.reader.told
                 epoch.finished = finished(trainer, module, epoch, readers, told, self.faults)

@@ -6,15 +6,16 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, final
 
 import torch
 
+from lightning_posttrain.core.statistics.latency import latencies, rotating
 from lightning_posttrain.export.formats import FORMATS, onnx_named
 from lightning_posttrain.export.parity.apart import first_apart_in_onnx, first_apart_in_program
 from lightning_posttrain.export.parity.batches import check_batches
 from lightning_posttrain.export.parity.decide import Evidence, Gain, decide
-from lightning_posttrain.export.parity.latency import latencies
 from lightning_posttrain.export.parity.tolerance import Precision, Tolerance, eager_noise
 from lightning_posttrain.export.program import Traced
 from lightning_posttrain.export.result import FormatParity, Timed
@@ -58,7 +59,7 @@ class Judge:
         tested = eager(files.traced.deployed)
         with _one_thread():
             noise, answers = eager_noise(tested, rows), tested(rows)
-            times = latencies({EAGER: tested, **files.runners}, rows, threads=1)
+            times = latencies({EAGER: tested, **files.runners}, partial(_batches, rows), threads=1)
         found = []
         for name, runner in files.runners.items():
             tolerance = self._tolerance(name, noise)
@@ -126,6 +127,11 @@ def _first_apart(name: str, traced: Traced, rows: Mapping[str, Array]) -> str | 
     except Exception:  # a graph that is broken may run in no other way than the one that was found wanting
         return None
     return None
+
+
+def _batches(rows: Mapping[str, Array], size: int) -> Iterator[dict[str, Array]]:
+    number = len(next(iter(rows.values())))
+    return ({name: array[index] for name, array in rows.items()} for index in rotating(number, size))
 
 
 def _gain(name: str, made: Made, times: Mapping[str, Any]) -> Gain | None:

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from scipy.stats import beta
 from sklearn.metrics import accuracy_score
 
+from lightning_posttrain.core.statistics.latency import Latency
 from lightning_posttrain.export.decision import Decision
 from lightning_posttrain.export.parity.apart import first_apart_in_program
 from lightning_posttrain.export.parity.batches import check_batches
 from lightning_posttrain.export.parity.change import Change
 from lightning_posttrain.export.parity.decide import Evidence, decide
-from lightning_posttrain.export.parity.latency import Latency
 from lightning_posttrain.export.parity.sums import ParitySums
 from lightning_posttrain.export.parity.tolerance import Tolerance, eager_noise
 from lightning_posttrain.export.result import ExportReport, FormatParity, Timed
