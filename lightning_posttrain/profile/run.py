@@ -1,0 +1,202 @@
+"""What a profile goes through in a run: a step's calls heard, seconds counted, all measured at the end."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lightning_posttrain.core.capture.batch_parts import parts_of
+from lightning_posttrain.core.capture.foreign import attribute
+from lightning_posttrain.core.capture.loaders import named_loaders, stage_of
+from lightning_posttrain.core.stream.booking import unbooked
+from lightning_posttrain.core.stream.ranks import worked_out_first
+from lightning_posttrain.core.stream.stream import EvaluationStream
+from lightning_posttrain.profile.calls import HeardCalls, NoCallError, heard_calls, rows_of
+from lightning_posttrain.profile.clock.clock import Clock
+from lightning_posttrain.profile.clock.spent import spent
+from lightning_posttrain.profile.energy import EnergyMeter, uuids_of
+from lightning_posttrain.profile.measuring import Measured, measured
+from lightning_posttrain.profile.peak_memory import peak_memory
+from lightning_posttrain.profile.result import ProfileReport
+from lightning_posttrain.profile.run_time import RunTime, run_time
+from lightning_posttrain.profile.trained import Trained
+from lightning_posttrain.profile.training_time import TrainingTime, monitored_modes
+from lightning_posttrain.samples.sample_set import is_sharded
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
+
+NOT_HEARD = "no step was seen whose calls of networks could be heard"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user said; see ``ModelProfile``."""
+
+    target: Mapping[str, float]
+    modes: Mapping[str, Any]
+    batch_sizes: tuple[int, ...]
+    seconds: float
+
+
+class ProfileRun:
+    """The state of one ``ModelProfile``.
+
+    Args:
+        settings: what the user said.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.time = TrainingTime(settings.modes)
+        self.clock = Clock()
+        self._energy = EnergyMeter()
+        self._calls: HeardCalls | None = None
+        self._why = NOT_HEARD
+        self._trained = Trained()
+        self._tested = (0, 0.0)
+        self._measured: Measured | None = None
+        self._fits = False
+
+    # the run
+
+    def begin(self, trainer: Trainer, stage: str) -> None:
+        """A run begins."""
+        self._calls, self._why, self._tested = None, NOT_HEARD, (0, time.perf_counter())
+        self._fits, self._measured = stage == "fit", None
+        if self._fits:
+            modes = {**monitored_modes(trainer.callbacks), **self.settings.modes}  # type: ignore[attr-defined]
+            self.time, self._trained = TrainingTime(modes), Trained()
+        self.clock.place(trainer.profiler)  # type: ignore[attr-defined]
+        EvaluationStream.of(trainer).book(self.clock.bracket)
+        self._energy = EnergyMeter(uuids_of([trainer.strategy.root_device]))
+        self._energy.begin()
+
+    def take_up(self, state: Mapping[str, Any]) -> None:
+        """Go on with the time that a checkpoint holds, in a fit alone: one for a test was written before its end."""
+        if self._fits:
+            self.time = TrainingTime(self.time.modes)
+            if state:
+                self.time.restore(state)
+
+    def end(self, trainer: Trainer) -> None:
+        """A run is over."""
+        self.clock.give_back()
+        EvaluationStream.of(trainer).book(unbooked)
+        self._calls = None
+
+    def train_start(self, module: LightningModule) -> None:
+        """Training begins."""
+        self.time.train_start(time.perf_counter())
+        self._trained.begin(module)
+
+    def backward(self) -> None:
+        """Gradients are there."""
+        self._trained.look()
+
+    def wants_calls(self, trainer: Trainer) -> bool:
+        """Whether the calls of the next step are to be heard: of the first validated one, else of one in training."""
+        if self._calls is not None or trainer.sanity_checking:
+            return False
+        return stage_of(trainer) != "train" or not any(trainer.num_val_batches)
+
+    def see(self, trainer: Trainer, batch: Any, loader: int) -> None:
+        """A step was made."""
+        if trainer.sanity_checking:
+            return
+        source = named_loaders(trainer)[loader].loader
+        size = attribute(attribute(source, "batch_sampler"), "batch_size")
+        parts = parts_of(batch)
+        if trainer.state.fn == "fit":
+            self.time.saw(rows_of(parts, size))
+        else:
+            rows, since = self._tested
+            self._tested = rows + rows_of(parts, size), since
+        self._energy.note()
+        heard = EvaluationStream.of(trainer).reader.calls
+        if heard and self._calls is None:
+            try:
+                self._calls = heard_calls(heard, parts, size=size, most=max(self.settings.batch_sizes, default=1))
+            except NoCallError as error:
+                self._why = str(error).rstrip(".")
+
+    def evaluation_start(self, trainer: Trainer) -> None:
+        """A validation or a test begins."""
+        if trainer.state.fn != "fit":
+            self._tested = (0, time.perf_counter())
+        elif not trainer.sanity_checking:
+            self.time.validation_start(time.perf_counter())
+
+    def validation_end(self, trainer: Trainer) -> None:
+        """A validation ends; of a test nothing is followed."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self.time.validation_end(time.perf_counter(), **_moment(trainer))
+
+    def epoch_end(self, trainer: Trainer) -> None:
+        """An epoch of training ends."""
+        self.time.epoch_end(time.perf_counter(), **_moment(trainer))
+
+    # the report
+
+    def measure(self, trainer: Trainer, module: LightningModule) -> Measured:
+        """What the model costs, on the first rank, known to all; all ranks together."""
+        self._measured = worked_out_first(trainer, lambda: self._measure(trainer, module))
+        return self._measured
+
+    def _measure(self, trainer: Trainer, module: LightningModule) -> Measured:
+        sharded = is_sharded(module)
+        timed = () if trainer.fast_dev_run else self.settings.batch_sizes  # type: ignore[attr-defined]
+        found = measured(
+            trainer, module, None if sharded else self._calls, sizes=timed, seconds=self.settings.seconds,
+            trained=self._trained.names,
+        )  # fmt: skip
+        if self._calls is None or sharded:
+            found.reasons["a forward"] = "each device has a part of the module alone" if sharded else self._why
+        return found
+
+    def report(self, trainer: Trainer, module: LightningModule) -> ProfileReport:
+        """What was found until this moment, on the first rank, known to all; all ranks together."""
+        found = self._measured or self.measure(trainer, module)
+        self._measured = None
+        told: ProfileReport = worked_out_first(trainer, lambda: self._report(trainer, module, found))
+        return told
+
+    def _report(self, trainer: Trainer, module: LightningModule, found: Measured) -> ProfileReport:
+        rows, since = self._tested
+        tested = math.nan if trainer.state.fn == "fit" or not rows else rows / (time.perf_counter() - since)
+        cpu = EvaluationStream.of(trainer).writer.cpu_seconds
+        return ProfileReport(
+            found.count, found.architecture, found.memory, found.latency, self._run_time(tested),
+            spent(self.clock, cpu), self.clock.wall, peak_memory(module.device), self._energy.end(),
+            conditions_of(trainer, module), found.reasons,
+        )  # fmt: skip
+
+    def _run_time(self, tested: float) -> RunTime | None:
+        if not self.time.total and math.isnan(tested):
+            return None
+        return run_time(self.time, self.settings.target, self._followed(), tested)
+
+    def _followed(self) -> Sequence[str]:
+        """Metrics that the user named, and those that a callback monitors."""
+        return [name for name in dict.fromkeys([*self.settings.target, *self.time.modes]) if self.time.curve(name)]
+
+
+def _moment(trainer: Trainer) -> dict[str, Any]:
+    values = {name: float(value) for name, value in trainer.callback_metrics.items() if value.numel() == 1}
+    return {"epoch": trainer.current_epoch, "step": trainer.global_step, "values": values}
+
+
+def conditions_of(trainer: Trainer, module: LightningModule) -> str:
+    """Device, threads and precision, in words."""
+    device = module.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
+    threads = torch.get_num_threads()
+    where = f"{name}, {threads} thread{'s' if threads != 1 else ''}" if device.type == "cpu" else name
+    compiled = any(hasattr(part, "_orig_mod") for part in module.modules()) or hasattr(module, "_compiler_ctx")
+    kind = "compiled" if compiled and getattr(module, "_compiler_ctx", True) is not None else "eager"
+    return f"{where}, precision {trainer.precision}, {kind}, inputs on the device"
