@@ -9,6 +9,7 @@ layers, FLOPs, latency and training time, and who is on the front of each cost.
 from __future__ import annotations
 
 import argparse
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -53,7 +54,7 @@ def mlp() -> nn.Module:
 def cnn() -> nn.Module:
     """Three convolutions with normalisation, at 8 × 8, 4 × 4 and 2 × 2."""
     widths, layers = (1, 16, 32, 64), list[nn.Module]()
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in pairwise(widths):
         layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(), nn.MaxPool2d(2)]
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(64, 10))
 

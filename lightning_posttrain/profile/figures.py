@@ -66,9 +66,11 @@ def _time(time: RunTime) -> Iterator[tuple[str, str]]:
     if time.epochs:
         mean = sum(one.training + one.validation for one in time.epochs) / len(time.epochs)
         yield "an epoch", f"{duration(mean)}, the mean of {len(time.epochs)}"
-    for phase, rate in time.rows_a_second.items():
-        if math.isfinite(rate):
-            yield f"rows a second, {phase}", f"{rate:,.0f}"
+    yield from ((f"rows a second, {phase}", f"{rate:,.0f}") for phase, rate in time.rows_a_second.items() if rate > 0)
+    yield from _reached(time)
+
+
+def _reached(time: RunTime) -> Iterator[tuple[str, str]]:
     for name, one in time.reached.items():
         if one.seconds is not None:
             yield f"to {name} {time.targets[name]:g}", f"{duration(one.seconds)}, in epoch {one.epoch}"

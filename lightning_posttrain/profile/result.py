@@ -191,4 +191,3 @@ def scalars_of(found: Costs) -> dict[str, float]:
 
 def _or_none(part: Any) -> Any:
     return None if part is None else part.to_dict()
-

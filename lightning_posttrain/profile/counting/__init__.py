@@ -11,6 +11,7 @@ from __future__ import annotations
 from lightning_posttrain.profile.counting.architecture import Architecture, Block, ModuleRow
 from lightning_posttrain.profile.counting.memory import ActivationMemory, activation_memory
 from lightning_posttrain.profile.counting.parameters import ParameterCount, parameter_count
+from lightning_posttrain.profile.counting.text import architecture_text
 from lightning_posttrain.profile.counting.walk import architecture_of
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "ParameterCount",
     "activation_memory",
     "architecture_of",
+    "architecture_text",
     "parameter_count",
 ]

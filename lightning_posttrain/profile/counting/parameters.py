@@ -149,7 +149,8 @@ def _quantised(module: nn.Module) -> Iterator[str]:
     outer = {name: part for name, part in packed.items() if part not in inner}
     if outer:
         size = sum(_bytes_of_state(part) for part in outer.values())
-        yield f"quantised, its weights are no parameters but {size:,} bytes of its state: {listed(list(outer), limit=4)}"
+        names = listed(list(outer), limit=4)
+        yield f"quantised, its weights are no parameters but {size:,} bytes of its state: {names}"
 
 
 def _is_packed(part: nn.Module) -> bool:

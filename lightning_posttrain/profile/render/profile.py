@@ -60,14 +60,16 @@ def profile_image(report: ProfileReport, title: str = "") -> Image:
             top += height
 
     entries = [(PARAMETERS, "share of the parameters"), (FLOPS, "share of the FLOPs")] if _blocks(report) else []
-    return sheet(f"{title} · what the model costs", _headline(report), sum(heights), draw, entries=entries, note=_note(report))
+    return sheet(
+        f"{title} · what the model costs", _headline(report), sum(heights), draw, entries=entries, note=_note(report)
+    )
 
 
 def _headline(report: ProfileReport) -> str:
     first = report.latency.get(1)
     said = [f"{scaled(report.parameters)} parameters"]
     if report.architecture is not None:
-        said += [f"{scaled(report.architecture.flops)}FLOPs a row".replace(" FLOPs", " FLOPs")]
+        said += [f"{scaled(report.architecture.flops)} FLOPs a row"]
     if first is not None:
         said += [f"{duration(first.median)} for one row"]
     if report.time is not None and report.time.total:
@@ -102,9 +104,14 @@ def _seconds(report: ProfileReport) -> list[tuple[str, list[_Bars]]]:
         return []
     shown, rest = rows[:MOST], rows[MOST:]
     if rest:
-        shown = [*shown, Spent(f"{len(rest)} others", "other", sum(r.seconds for r in rest), 0, sum(r.share for r in rest))]
-    bars = [_Bars(row.name, ((row.share, f"{duration(row.seconds)} · {share(row.share)}", KINDS.get(row.kind, OTHER)),)) for row in shown]
-    return [(f"where the run's {duration(report.wall)} went", bars)]
+        sums = (sum(row.seconds for row in rest), 0, sum(row.share for row in rest))
+        shown = [*shown, Spent(f"{len(rest)} others", "other", *sums)]
+    return [(f"where the run's {duration(report.wall)} went", list(map(_second, shown)))]
+
+
+def _second(row: Spent) -> _Bars:
+    value = f"{duration(row.seconds)} · {share(row.share)}"
+    return _Bars(row.name, ((row.share, value, KINDS.get(row.kind, OTHER)),))
 
 
 def _height(row: _Bars) -> int:

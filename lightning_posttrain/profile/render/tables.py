@@ -47,11 +47,15 @@ def shapes_words(shapes: tuple[tuple[int, ...], ...], batch: int) -> str:
         >>> shapes_words(((8, 3, 32, 32), (8,)), 8)
         'N × 3 × 32 × 32, N'
     """
-    return ", ".join(" × ".join("N" if not at and side == batch else str(side) for at, side in enumerate(shape)) for shape in shapes)
+    return ", ".join(" × ".join(_side(place, side, batch) for place, side in enumerate(shape)) for shape in shapes)
+
+
+def _side(place: int, side: int, batch: int) -> str:
+    return "N" if place == 0 and side == batch else str(side)
 
 
 def seconds_table(report: ProfileReport) -> Table:
     """Where the seconds of the run went, most first; they add up to the run."""
     rows = tuple((row.name, row.kind, round(row.seconds, 6), f"{row.share:.2%}", row.calls) for row in report.spent)
-    note = f"{report.wall:.2f} s in all, until the report. Seconds of the host, each counted once, where it was innermost."
+    note = f"{report.wall:.2f} s until the report, by the host's clock; each counts once, where it was innermost."
     return Table(("what", "kind", "seconds", "share", "calls"), rows, note=note)
