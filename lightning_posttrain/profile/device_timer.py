@@ -15,8 +15,8 @@ from lightning_posttrain.core.statistics.latency import Timer, Times, host_timer
 def timer_of(device: torch.device) -> Timer:
     """Times calls on a device.
 
-    On CUDA between two events of the device, with the host's seconds until the second has happened beside it, which hold
-    the launch of kernels as well. Elsewhere by the host's clock, which waits for the device.
+    On CUDA between two events of the device; beside it stand the host's seconds until the second has happened, which
+    hold the launch of kernels as well. Elsewhere by the host's clock, which waits for the device.
     """
     if device.type == "cuda":
         return partial(by_events, torch.cuda, device)
