@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lightning_posttrain.export import ModelExport
     from lightning_posttrain.hard_examples import HardExampleMining, HardExamples, HardExampleSampler
     from lightning_posttrain.label_errors import LabelErrors
+    from lightning_posttrain.profile import ModelProfile
     from lightning_posttrain.saliency import SaliencyMaps
     from lightning_posttrain.suite import posttrain_suite
     from lightning_posttrain.thresholds import DecisionThresholds
@@ -49,6 +50,7 @@ __all__ = [
     "HardExamples",
     "LabelErrors",
     "ModelExport",
+    "ModelProfile",
     "SaliencyMaps",
     "ScoreCurves",
     "StreamCallback",
@@ -89,6 +91,9 @@ __getattr__ = lazily(
         ],
         "lightning_posttrain.label_errors": [
             "LabelErrors",
+        ],
+        "lightning_posttrain.profile": [
+            "ModelProfile",
         ],
         "lightning_posttrain.saliency": [
             "SaliencyMaps",

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, final
 
 from lightning_posttrain.core.output.columns import in_columns
+from lightning_posttrain.core.output.quantities import duration
 from lightning_posttrain.core.output.result import listed
 from lightning_posttrain.core.statistics.latency import Latency
-from lightning_posttrain.profile.clock.spent import Spent
+from lightning_posttrain.profile.clock.spent import NO_PART, Spent, seconds_of
 from lightning_posttrain.profile.counting import ActivationMemory, Architecture, ParameterCount
 from lightning_posttrain.profile.energy import Energy
 from lightning_posttrain.profile.figures import figures_of
@@ -48,7 +49,6 @@ class ProfileReport:
         latency: of one forward, by batch size.
         time: of the fit; None where there was none.
         spent: where the seconds of the present run went, most first.
-        wall: seconds of the present run, until the report.
         peak: the most memory of the process.
         energy: that the present run took.
         conditions: in which latency was measured: device, threads, precision.
@@ -62,7 +62,6 @@ class ProfileReport:
     latency: Mapping[int, Latency] = field(default_factory=dict)
     time: RunTime | None = None
     spent: tuple[Spent, ...] = ()
-    wall: float = math.nan
     peak: PeakMemory | None = None
     energy: Energy | None = None
     conditions: str = ""
@@ -93,6 +92,11 @@ class ProfileReport:
         """Seconds of the fit until each target was met; NaN where it was not."""
         reached = {} if self.time is None else self.time.reached
         return {name: math.nan if one.seconds is None else one.seconds for name, one in reached.items()}
+
+    @property
+    def wall(self) -> float:
+        """Seconds of the present run until the report, without what was measured for it."""
+        return seconds_of(self.spent)
 
     @property
     def training_seconds(self) -> float:
@@ -138,8 +142,12 @@ class ProfileReport:
     def __str__(self) -> str:
         """The figures for people, and where the seconds went."""
         rows = [list(pair) for pair in figures_of(self)]
-        head = ["", "seconds", "share"]
-        shown = [[row.name, f"{row.seconds:.3g}", f"{row.share:.1%}"] for row in self.spent if row.share >= 0.005]
+        head = ["", "took", "share"]
+        shown = [
+            [row.name, duration(row.seconds), "" if row.kind in NO_PART else f"{row.share:.1%}"]
+            for row in self.spent
+            if row.share >= 0.005
+        ]
         notes = [f"{note[0].upper()}{note[1:]}." for note in self.notes]
         return "\n".join([*in_columns(rows), "", *in_columns([head, *shown], right={1, 2}), "", *notes])
 
@@ -156,7 +164,7 @@ class ProfileReport:
             "count": self.count.to_dict(), "architecture": _or_none(self.architecture),
             "memory": _or_none(self.memory), "latency": {str(n): one.to_dict() for n, one in self.latency.items()},
             "time": _or_none(self.time), "spent": [vars(row) for row in self.spent],
-            "wall": None if math.isnan(self.wall) else self.wall,
+            "wall": self.wall,
             "peak": None if self.peak is None else vars(self.peak),
             "energy": None if self.energy is None else vars(self.energy), "conditions": self.conditions,
             "reasons": dict(self.reasons), "notes": list(self.notes),
@@ -172,7 +180,6 @@ class ProfileReport:
             saved["memory"] and ActivationMemory.from_dict(saved["memory"]),
             {int(size): Latency.from_dict(one) for size, one in saved["latency"].items()},
             saved["time"] and RunTime.from_dict(saved["time"]), tuple(Spent(**row) for row in saved["spent"]),
-            math.nan if saved["wall"] is None else saved["wall"],
             peak and PeakMemory(**{**peak, "words": tuple(peak["words"])}),
             energy and Energy(**{**energy, "missing": tuple(energy["missing"])}), saved["conditions"], saved["reasons"],
         )  # fmt: skip

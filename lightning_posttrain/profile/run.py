@@ -17,9 +17,11 @@ from lightning_posttrain.core.stream.booking import unbooked
 from lightning_posttrain.core.stream.ranks import worked_out_first
 from lightning_posttrain.core.stream.stream import EvaluationStream
 from lightning_posttrain.profile.calls import HeardCalls, NoCallError, heard_calls, rows_of
+from lightning_posttrain.profile.clock.actions import MEASURING
 from lightning_posttrain.profile.clock.clock import Clock
 from lightning_posttrain.profile.clock.spent import spent
-from lightning_posttrain.profile.energy import EnergyMeter, uuids_of
+from lightning_posttrain.profile.energy import EnergyMeter
+from lightning_posttrain.profile.energy_counters import uuids_of
 from lightning_posttrain.profile.measuring import Measured, measured
 from lightning_posttrain.profile.peak_memory import peak_memory
 from lightning_posttrain.profile.result import ProfileReport
@@ -59,7 +61,7 @@ class ProfileRun:
         self._calls: HeardCalls | None = None
         self._why = NOT_HEARD
         self._trained = Trained()
-        self._tested = (0, 0.0)
+        self._tested, self._tested_until = (0, 0.0), 0.0
         self._measured: Measured | None = None
         self._fits = False
 
@@ -75,7 +77,7 @@ class ProfileRun:
         self.clock.place(trainer.profiler)  # type: ignore[attr-defined]
         EvaluationStream.of(trainer).book(self.clock.bracket)
         self._energy = EnergyMeter(uuids_of([trainer.strategy.root_device]))
-        self._energy.begin()
+        self._energy.begin(time.perf_counter())
 
     def take_up(self, state: Mapping[str, Any]) -> None:
         """Go on with the time that a checkpoint holds, in a fit alone: one for a test was written before its end."""
@@ -117,7 +119,7 @@ class ProfileRun:
         else:
             rows, since = self._tested
             self._tested = rows + rows_of(parts, size), since
-        self._energy.note()
+        self._energy.note(time.perf_counter())
         heard = EvaluationStream.of(trainer).reader.calls
         if heard and self._calls is None:
             try:
@@ -145,7 +147,9 @@ class ProfileRun:
 
     def measure(self, trainer: Trainer, module: LightningModule) -> Measured:
         """What the model costs, on the first rank, known to all; all ranks together."""
-        self._measured = worked_out_first(trainer, lambda: self._measure(trainer, module))
+        self._tested_until = time.perf_counter()
+        with self.clock.bracket(MEASURING):
+            self._measured = worked_out_first(trainer, lambda: self._measure(trainer, module))
         return self._measured
 
     def _measure(self, trainer: Trainer, module: LightningModule) -> Measured:
@@ -168,11 +172,11 @@ class ProfileRun:
 
     def _report(self, trainer: Trainer, module: LightningModule, found: Measured) -> ProfileReport:
         rows, since = self._tested
-        tested = math.nan if trainer.state.fn == "fit" or not rows else rows / (time.perf_counter() - since)
-        cpu = EvaluationStream.of(trainer).writer.cpu_seconds
+        tested = math.nan if trainer.state.fn == "fit" or not rows else rows / (self._tested_until - since)
+        rows_of_time = spent(self.clock, EvaluationStream.of(trainer).writer.cpu_seconds())
         return ProfileReport(
-            found.count, found.architecture, found.memory, found.latency, self._run_time(tested),
-            spent(self.clock, cpu), self.clock.wall, peak_memory(module.device), self._energy.end(),
+            found.count, found.architecture, found.memory, found.latency, self._run_time(tested), rows_of_time,
+            peak_memory(module.device), self._energy.end(time.perf_counter()),
             conditions_of(trainer, module), found.reasons,
         )  # fmt: skip
 

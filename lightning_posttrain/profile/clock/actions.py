@@ -9,6 +9,9 @@ from typing import NamedTuple
 from lightning_posttrain.core.stream.booking import CALLBACK, READING
 from lightning_posttrain.profile.clock.clock import NOWHERE
 
+MEASURING = "lightning_posttrain: measuring"
+"""What a profile does for its own figures, which is no part of the run."""
+APART = "apart"
 DATA = "waiting for data"
 TRANSFER = "transfer to the device"
 UPDATE = "optimizer step"
@@ -18,6 +21,7 @@ _PLAIN = {
     "run_training_epoch": _LOOP,
     "run_training_batch": _LOOP,
     READING: ("reading", "shared reading of batches"),
+    MEASURING: (APART, "counting and timing the model (apart from the run)"),
     "save_checkpoint": ("checkpoints", "saving of checkpoints"),
     "optimizer_step": ("step", UPDATE),
 }

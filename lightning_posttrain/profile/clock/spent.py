@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import final
 
-from lightning_posttrain.profile.clock.actions import Meaning, meanings
+from lightning_posttrain.profile.clock.actions import APART, Meaning, meanings
 from lightning_posttrain.profile.clock.clock import Clock
 
 BESIDE = Meaning("background", "background drawing and writing (CPU, beside the run)")
 """What a thread does meanwhile, which is no part of the run's seconds."""
+NO_PART = (APART, BESIDE.kind)
+"""Kinds of rows that are no part of the run."""
 
 
 @final
@@ -24,7 +26,7 @@ class Spent:
         kind: as ``Meaning`` has it, or ``"background"``.
         seconds: of its own; of the CPU for the background.
         calls: how many hooks, steps or fetches.
-        share: of the run's seconds.
+        share: of the run's seconds, also of what is no part of them.
     """
 
     name: str
@@ -35,7 +37,7 @@ class Spent:
 
 
 def spent(clock: Clock, background: float | None = None) -> tuple[Spent, ...]:
-    """Where the seconds of a run went until this moment, most first; they add up to its ``wall``.
+    """Where the seconds of a run went until this moment, most first; they add up to ``seconds_of`` it.
 
     What comes after this moment is in no row: in a report made in ``on_fit_end``, for one, the wait in ``teardown`` for
     pictures that are still being drawn, and the closing of loggers. A hook that has to wait until the background's
@@ -43,16 +45,18 @@ def spent(clock: Clock, background: float | None = None) -> tuple[Spent, ...]:
 
     Args:
         clock: that was placed.
-        background: seconds of the CPU that a thread took beside the run, for a last row that is not part of the sum.
+        background: seconds of the CPU that a thread took beside the run, for a last row that is not part of the sum,
+            as what was done apart from the run is not.
     """
     wall, accounts = clock.read()
     rows: dict[Meaning, tuple[list[float], int]] = {}
     for action, meaning in meanings(accounts).items():
         seconds, calls = rows.get(meaning, ([], 0))
         rows[meaning] = ([*seconds, accounts[action].seconds], calls + accounts[action].calls)
-    found = [_row(meaning, math.fsum(seconds), calls, wall) for meaning, (seconds, calls) in rows.items()]
-    beside = [] if background is None else [_row(BESIDE, background, 0, wall)]
-    return (*sorted(found, key=lambda row: -row.seconds), *beside)
+    run = wall - math.fsum(one for meaning, (seconds, _) in rows.items() if meaning.kind == APART for one in seconds)
+    found = [_row(meaning, math.fsum(seconds), calls, run) for meaning, (seconds, calls) in rows.items()]
+    beside = [] if background is None else [_row(BESIDE, background, 0, run)]
+    return (*sorted(found, key=lambda row: (row.kind == APART, -row.seconds)), *beside)
 
 
 def _row(meaning: Meaning, seconds: float, calls: int, wall: float) -> Spent:
@@ -61,4 +65,9 @@ def _row(meaning: Meaning, seconds: float, calls: int, wall: float) -> Spent:
 
 def accounted(rows: Iterable[Spent]) -> float:
     """The share of a run's seconds that passed in an action with a name."""
-    return math.fsum(row.share for row in rows if row.kind not in ("outside", BESIDE.kind))
+    return math.fsum(row.share for row in rows if row.kind not in ("outside", *NO_PART))
+
+
+def seconds_of(rows: Iterable[Spent]) -> float:
+    """Seconds of the run: the sum of the rows that are part of it."""
+    return math.fsum(row.seconds for row in rows if row.kind not in NO_PART)

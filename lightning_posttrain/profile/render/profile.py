@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from lightning_posttrain.core.drawing.canvas import INK, PALE, WIDTH, Canvas, Color, shorten
+from lightning_posttrain.core.drawing.canvas import PALE, WIDTH, Canvas, Color, shorten, width_of
 from lightning_posttrain.core.drawing.number_format import share, share_bar
 from lightning_posttrain.core.drawing.plot import COLORS
 from lightning_posttrain.core.drawing.sheet import EDGE, HEAD, SMALL, sheet
 from lightning_posttrain.core.output.artifacts import File, Image, Tagged
 from lightning_posttrain.core.output.quantities import duration, scaled
 from lightning_posttrain.profile.blocks import BlockCost, blocks_of
-from lightning_posttrain.profile.clock.spent import BESIDE, Spent
+from lightning_posttrain.profile.clock.spent import NO_PART, Spent
 from lightning_posttrain.profile.counting import architecture_text
 from lightning_posttrain.profile.render.tables import architecture_table, figures_table, seconds_table
 from lightning_posttrain.profile.result import ProfileReport
 
-ROW, BAR, LEFT, VALUE = 44, 14, 300, 118
+ROW, BAR, LEFT, VALUE = 44, 14, 300, 136
 PARAMETERS, FLOPS = COLORS[0], COLORS[1]
 KINDS: dict[str, Color] = {"callback": COLORS[4], "step": COLORS[0], "data": COLORS[8], "reading": COLORS[6]}
 OTHER: Color = (150, 156, 164)
@@ -32,7 +31,7 @@ def profile_artifacts(report: ProfileReport, *, tag: str, title: str) -> Iterato
     yield Tagged(f"{tag}/figures", figures_table(report))
     if report.architecture is not None:
         yield Tagged(f"{tag}/architecture_table", architecture_table(report.architecture))
-        yield Tagged(f"{tag}/architecture", File(architecture_text(report.architecture).encode(), ".txt"))
+        yield Tagged(f"{tag}/architecture", File(f"{architecture_text(report.architecture)}\n".encode(), ".txt"))
     if report.spent:
         yield Tagged(f"{tag}/seconds", seconds_table(report))
 
@@ -69,11 +68,11 @@ def _headline(report: ProfileReport) -> str:
     first = report.latency.get(1)
     said = [f"{scaled(report.parameters)} parameters"]
     if report.architecture is not None:
-        said += [f"{scaled(report.architecture.flops)} FLOPs a row"]
+        said += [f"{scaled(report.architecture.flops)} FLOPs"]
     if first is not None:
-        said += [f"{duration(first.median)} for one row"]
+        said += [f"{duration(first.median)} a row"]
     if report.time is not None and report.time.total:
-        said += [f"{duration(report.time.total)} of training"]
+        said += [f"{duration(report.time.total)} training"]
     return " · ".join(said)
 
 
@@ -86,7 +85,8 @@ def _blocks(report: ProfileReport) -> list[tuple[str, list[_Bars]]]:
         return []
     parameters = max(sum(row.parameters for row in report.architecture.rows), 1)
     flops, batch = max(report.architecture.total_flops, 1), report.architecture.batch
-    rows = [_block(block, parameters, flops, batch) for block in blocks_of(report.architecture.rows)]
+    costly = [block for block in blocks_of(report.architecture.rows) if block.parameters or block.flops]
+    rows = [_block(block, parameters, flops, batch) for block in costly]
     return [(f"its {report.architecture.layers} layers, by block", rows)]
 
 
@@ -99,8 +99,8 @@ def _block(block: BlockCost, parameters: int, flops: int, batch: int) -> _Bars:
 
 
 def _seconds(report: ProfileReport) -> list[tuple[str, list[_Bars]]]:
-    rows = [row for row in report.spent if row.kind != BESIDE.kind]
-    if not rows or math.isnan(report.wall):
+    rows = [row for row in report.spent if row.kind not in NO_PART]
+    if not rows:
         return []
     shown, rest = rows[:MOST], rows[MOST:]
     if rest:
@@ -123,7 +123,8 @@ def _rows(canvas: Canvas, rows: Sequence[_Bars], top: int) -> None:
     for row in rows:
         height = _height(row)
         middle = top + height / 2
-        canvas.text(LEFT - 14, middle, shorten(row.name, LEFT - EDGE - 14, SMALL), size=SMALL, anchor="rm", color=INK)
+        room = LEFT - EDGE - 14
+        canvas.name(LEFT - 14, middle, row.name, room, size=SMALL if width_of(row.name, SMALL) <= room else 17)
         for place, (part, value, color) in enumerate(row.bars):
             y = middle + 22 * (place - (len(row.bars) - 1) / 2)
             share_bar(canvas, (LEFT, round(y - BAR / 2), wide, BAR), part, color)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lightning_posttrain.core.drawing.table_notes import sentences
 from lightning_posttrain.core.output.artifacts import Table
+from lightning_posttrain.profile.clock.spent import NO_PART
 from lightning_posttrain.profile.counting import Architecture, ModuleRow
 from lightning_posttrain.profile.figures import figures_of
 from lightning_posttrain.profile.result import ProfileReport
@@ -56,6 +57,9 @@ def _side(place: int, side: int, batch: int) -> str:
 
 def seconds_table(report: ProfileReport) -> Table:
     """Where the seconds of the run went, most first; they add up to the run."""
-    rows = tuple((row.name, row.kind, round(row.seconds, 6), f"{row.share:.2%}", row.calls) for row in report.spent)
-    note = f"{report.wall:.2f} s until the report, by the host's clock; each counts once, where it was innermost."
+    rows = tuple(
+        (row.name, row.kind, round(row.seconds, 6), "" if row.kind in NO_PART else f"{row.share:.2%}", row.calls)
+        for row in report.spent
+    )
+    note = f"{report.wall:.2f} s until the report, by the host's clock; each counts once, innermost."
     return Table(("what", "kind", "seconds", "share", "calls"), rows, note=note)
