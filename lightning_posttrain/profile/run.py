@@ -61,6 +61,7 @@ class ProfileRun:
         self._calls: HeardCalls | None = None
         self._why = NOT_HEARD
         self._trained = Trained()
+        self._sizes: dict[tuple[str, int], Any] = {}
         self._tested, self._tested_until = (0, 0.0), 0.0
         self._measured: Measured | None = None
         self._fits = False
@@ -70,7 +71,7 @@ class ProfileRun:
     def begin(self, trainer: Trainer, stage: str) -> None:
         """A run begins."""
         self._calls, self._why, self._tested = None, NOT_HEARD, (0, time.perf_counter())
-        self._fits, self._measured = stage == "fit", None
+        self._fits, self._measured, self._sizes = stage == "fit", None, {}
         if self._fits:
             modes = {**monitored_modes(trainer.callbacks), **self.settings.modes}  # type: ignore[attr-defined]
             self.time, self._trained = TrainingTime(modes), Trained()
@@ -111,8 +112,7 @@ class ProfileRun:
         """A step was made."""
         if trainer.sanity_checking:
             return
-        source = named_loaders(trainer)[loader].loader
-        size = attribute(attribute(source, "batch_sampler"), "batch_size")
+        size = self._batch_size(trainer, loader)
         parts = parts_of(batch)
         if trainer.state.fn == "fit":
             self.time.saw(rows_of(parts, size))
@@ -126,6 +126,13 @@ class ProfileRun:
                 self._calls = heard_calls(heard, parts, size=size, most=max(self.settings.batch_sizes, default=1))
             except NoCallError as error:
                 self._why = str(error).rstrip(".")
+
+    def _batch_size(self, trainer: Trainer, loader: int) -> Any:
+        place = stage_of(trainer), loader
+        if place not in self._sizes:
+            source = named_loaders(trainer)[loader].loader
+            self._sizes[place] = attribute(attribute(source, "batch_sampler"), "batch_size")
+        return self._sizes[place]
 
     def evaluation_start(self, trainer: Trainer) -> None:
         """A validation or a test begins."""
