@@ -17,6 +17,8 @@ SHARES = (90, 95, 99)
 """Percent of the best value."""
 NAMES = 64
 """Metrics that are followed unasked at most."""
+SHOWN = 10
+"""Metrics that a sentence names."""
 _LOW_IS_GOOD = ("loss", "error")
 
 
@@ -183,8 +185,9 @@ class TrainingTime:
         if not self._metrics:
             return f"{name!r} was not logged by the end of a validation or an epoch, nor was anything else"
         near = difflib.get_close_matches(name, self._metrics, 1, cutoff=0.4)
-        meant = f"; did you mean {near[0]!r}?" if near else ""
-        logged = ", ".join(map(repr, sorted(self._metrics)))
+        meant = f"; did you mean {near[0]!r}?" if near else "."
+        first, more = sorted(self._metrics)[:SHOWN], len(self._metrics) - SHOWN
+        logged = ", ".join(map(repr, first)) + (f" and {more} more" if more > 0 else "")
         return f"{name!r} was not logged by the end of a validation or an epoch{meant} Logged: {logged}"
 
     # what a checkpoint takes

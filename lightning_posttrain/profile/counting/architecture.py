@@ -29,7 +29,7 @@ class ModuleRow:
         outputs: shapes of what that returned.
         parameters: numbers in its own parameters; those that several modules share stand where they are first met.
         flops: of all its calls and the whole batch.
-        operations: the commonest of its operations, three at most.
+        operations: three of its operations at most: those that took most FLOPs, then the commonest.
         weighted: it is a layer that takes products with a matrix or a kernel of its own.
     """
 

@@ -59,12 +59,12 @@ class OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not operation.view:
             self.read.update(storage._cdata for storage in storages_of((args, kwargs)))
         if operation.told:
-            part.operations[operation.name.partition("::")[2].strip("_")] += 1
+            part.operations[operation.short] += 1
         flops = _flops(operation, args, kwargs, out)
         if flops is None:
             part.uncounted[operation.name] += 1
-        else:
-            part.flops += flops
+        elif flops:
+            part.products[operation.short] += flops
 
 
 def _flops(operation: Operation, args: Any, kwargs: Any, out: Any) -> int | None:

@@ -44,6 +44,17 @@ class Operation:
     view: bool
     composite: bool
 
+    @property
+    def short(self) -> str:
+        """The name without what tells kernels and places apart.
+
+        Example:
+            >>> Operation("aten::_scaled_dot_product_flash_attention_for_cpu", None, False, True, False, False).short
+            'scaled_dot_product_attention'
+        """
+        name = self.name.partition("::")[2].strip("_")
+        return "scaled_dot_product_attention" if name.startswith("scaled_dot_product") else name
+
 
 def operation_of(function: Any) -> Operation:
     """How ``function``, an overload or a higher-order operator, is counted.

@@ -18,18 +18,36 @@ Shapes = tuple[tuple[int, ...], ...]
 
 @dataclass(eq=False)
 class Part:
-    """One module of a network, and what was seen of it."""
+    """One module of a network, and what was seen of it.
+
+    ``products`` has FLOPs by operation, ``operations`` how often each was done, ``uncounted`` those without a formula.
+    """
 
     name: str
     module: nn.Module
     calls: int = 0
     inputs: Shapes = ()
     outputs: Shapes = ()
-    flops: int = 0
+    products: Counter[str] = field(default_factory=Counter)
     operations: Counter[str] = field(default_factory=Counter)
     uncounted: Counter[str] = field(default_factory=Counter)
     calls_others: bool = False
     ended: bool = False
+
+    @property
+    def flops(self) -> int:
+        """Of all its calls."""
+        return self.products.total()
+
+    @property
+    def works(self) -> bool:
+        """Whether it did more than move numbers."""
+        return bool(self.products or self.operations or self.uncounted)
+
+    def commonest(self, limit: int = 3) -> tuple[str, ...]:
+        """Names of its operations: those that took FLOPs, the most first, then those that it did most often."""
+        names = [name for counter in (self.products, self.operations) for name, _ in counter.most_common()]
+        return tuple(dict.fromkeys(names))[:limit]
 
 
 class Calls:

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, UntypedStorage
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
-from torch.utils._pytree import tree_leaves
 
 
 def plain_parts(tensor: Tensor) -> Iterator[Tensor]:
@@ -18,16 +17,19 @@ def plain_parts(tensor: Tensor) -> Iterator[Tensor]:
         yield tensor
         return
     names, _ = wrapper.__tensor_flatten__()
-    for name in names:
-        yield from plain_parts(getattr(wrapper, name))
+    for part in (getattr(wrapper, name) for name in names):
+        if isinstance(part, Tensor):  # a sharded one names its mesh too
+            yield from plain_parts(part)
 
 
 def storages_of(value: Any) -> Iterator[UntypedStorage]:
     """The storages of all tensors in ``value``, at any depth of lists and dicts."""
-    for leaf in tree_leaves(value):
-        if isinstance(leaf, Tensor):
-            for part in _strided(leaf):
-                yield part.untyped_storage()
+    if isinstance(value, Tensor):
+        for part in _strided(value):
+            yield part.untyped_storage()
+    elif isinstance(value, (list, tuple, dict)):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from storages_of(each)
 
 
 def _strided(tensor: Tensor) -> Iterator[Tensor]:

@@ -50,6 +50,7 @@ def architecture_text(architecture: Architecture, *, width: int = 120) -> str:
         └─ 1         ReLU     N × 4             –       –       –
         <BLANKLINE>
         36 parameters, 2 layers (1 with weights), 64 FLOPs a sample
+        N is the batch, 3 here
         FLOPs: two for each multiply and add of products and convolutions, nothing for all else
     """
     if width < NARROWEST:
@@ -70,12 +71,12 @@ def _walked(node: Node, lead: str = "", below: str = "") -> Iterator[tuple[str, 
 
 
 def _line(node: Node, lead: str, architecture: Architecture) -> _Line:
-    times = f"  × {node.times}" if node.times > 1 else ""
+    times = f"{node.times} × " if node.times > 1 else ""
     calls = f" · {node.calls} calls" if node.calls > 1 else ""
     total = architecture.total_flops
     return _Line(
-        name=lead + (node.label or node.kind) + times,
-        kind=(node.kind if node.label else "") + calls,
+        name=lead + (node.label or node.kind),
+        kind=times + (node.kind if node.label else "") + calls,
         output=_shape(node, architecture.batch),
         parameters=f"{node.parameters:,}" if node.parameters else "–",
         flops=short(node.flops / architecture.batch) if node.flops else "–",
@@ -91,16 +92,12 @@ def _shape(node: Node, batch: int) -> str:
     if not node.outputs:
         return ""
     first, *others = node.outputs
-    return " × ".join(_size(size, batch if not at else 0) for at, size in enumerate(first)) + (" …" if others else "")
+    return " × ".join(_sizes(first, batch)) + (" …" if others else "")
 
 
-def _size(size: int, batch: int) -> str:
-    """A size, in batches where it is the first: windows and heads make it several."""
-    if size < 0:
-        return "?"
-    if not batch or size % batch or (batch == 1 and size > 1):
-        return str(size)
-    return "N" if size == batch else f"{size // batch}N"
+def _sizes(shape: tuple[int, ...], batch: int) -> Iterator[str]:
+    for at, size in enumerate(shape):
+        yield "N" if at == 0 and size == batch else str(size) if size >= 0 else "?"
 
 
 def short(value: float) -> str:
@@ -136,9 +133,10 @@ def _notes(architecture: Architecture, *, folded: bool) -> Iterator[str]:
     parameters = architecture.parameters
     layers = f"{architecture.layers} layers ({architecture.weight_layers} with weights)"
     yield f"{parameters.total:,} parameters, {layers}, {architecture.flops:,} FLOPs a sample"
+    yield f"N is the batch, {architecture.batch} here"
     yield "FLOPs: two for each multiply and add of products and convolutions, nothing for all else"
     if folded:
-        yield "× n: n equal neighbours, with the figures of one"
+        yield "n × a class: n equal neighbours, with the figures of one"
     if architecture.uncounted:
         names = [f"{name} ({calls} call{'s' if calls > 1 else ''})" for name, calls in architecture.uncounted.items()]
         yield f"not counted, so FLOPs are more than that: {listed(names)}"

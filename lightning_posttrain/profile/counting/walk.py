@@ -49,7 +49,7 @@ def architecture_of(
         raise ValueError(f"`rows` is {rows}, wanted the number of samples in the forward, one at least.")
     calls, counter = _counted(module, run)
     parts = [part for part, _ in calls.order]
-    if not any(part.calls or part.operations for part in parts):
+    if not any(part.calls or part.works for part in parts):
         raise ValueError("`run` did nothing, wanted a forward of `module`: pass `lambda: module(batch)`.")
     table, blocks = _table(calls, counter.read, trained)
     return Architecture(
@@ -106,7 +106,7 @@ def _has_row(part: Part, ended: bool, counted: Collection[nn.Parameter]) -> bool
     if _is_layer(part):
         return not ended
     owns = any(parameter not in counted for parameter in own_parameters(part.module))
-    return ended and bool(owns or part.operations or part.flops or part.uncounted)
+    return ended and (owns or part.works)
 
 
 def _is_layer(part: Part) -> bool:
@@ -125,7 +125,7 @@ def _row(part: Part, counted: set[nn.Parameter]) -> ModuleRow:
         outputs=part.outputs,
         parameters=_claimed(part.module, counted),
         flops=part.flops,
-        operations=tuple(name for name, _ in part.operations.most_common(3)),
+        operations=part.commonest(),
         weighted=layer and works and any(parameter.ndim > 1 for parameter in own_parameters(part.module)),
     )
 
