@@ -21,7 +21,7 @@ import lightning_posttrain as lp
 from tests import toys
 
 DATA = Path(__file__).parent / "data"
-MODULES = ("", ".functional", ".attribution", ".calibrators", ".export", ".serving")
+MODULES = ("", ".functional", ".attribution", ".calibrators", ".export", ".profile", ".serving")
 
 
 def names() -> dict[str, list[str]]:

@@ -26,6 +26,7 @@ from lightning_posttrain import (
     HardExamples,
     LabelErrors,
     ModelExport,
+    ModelProfile,
     SaliencyMaps,
     ScoreCurves,
     StreamCallback,
@@ -54,6 +55,7 @@ OTHERS = [
     HardExampleMining,
     LabelErrors,
     ModelExport,
+    ModelProfile,
     TorchMetrics,
 ]  # report something else than an evaluation, in tests of their own
 each = pytest.mark.parametrize("kind", CALLBACKS)

@@ -12,6 +12,7 @@ from lightning_posttrain import (
     HardExampleMining,
     HardExampleSampler,
     ModelExport,
+    ModelProfile,
     TorchMetrics,
 )
 from tests import toys
@@ -43,7 +44,7 @@ def every_callback(how):
     kinds = [
         kind
         for kind in (*CALLBACKS, *OTHERS)
-        if kind not in (TorchMetrics, HardExampleMining, CheckpointEnsemble, ModelExport)
+        if kind not in (TorchMetrics, HardExampleMining, CheckpointEnsemble, ModelExport, ModelProfile)
     ]
     ensemble = CheckpointEnsemble(members=[toys.Net("dict"), toys.Net("dict")], on_error="raise")
     mining = [HardExampleMining()] if how == "fit" else []
