@@ -120,10 +120,10 @@ class ProfileRun:
             rows, since = self._tested
             self._tested = rows + rows_of(parts, size), since
         self._energy.note(time.perf_counter())
-        heard = EvaluationStream.of(trainer).reader.calls
-        if heard and self._calls is None:
+        if self.wants_calls(trainer):
+            heard, most = EvaluationStream.of(trainer).reader.calls, max(self.settings.batch_sizes, default=1)
             try:
-                self._calls = heard_calls(heard, parts, size=size, most=max(self.settings.batch_sizes, default=1))
+                self._calls = heard_calls(heard, parts, size=size, most=most)
             except NoCallError as error:
                 self._why = str(error).rstrip(".")
 
