@@ -27,7 +27,8 @@ class ParameterCount:
         parameter_bytes: what the parameters take; of sharded ones what this process holds.
         buffer_bytes: what the buffers take.
         tied: the names of each parameter that has several.
-        unused: names of parameters that no operation of the run read and that did not train, None without a run.
+        unused: names of parameters that no operation of the run read and that did not train, None without a run; a
+            module that keeps what it computed of them in an earlier forward reads fewer.
         unused_total: numbers in those.
         notes: what is not as in an ordinary module: quantised, uninitialised, sharded, without numbers.
     """
@@ -103,9 +104,9 @@ def numbers_in(parameter: Tensor) -> int:
 
 
 def was_read(parameter: Tensor, read: Collection[int]) -> bool:
-    """Whether the memory of a parameter is among that which was read; of none there is nothing to read."""
+    """Whether the memory of a parameter is among that which was read; of what has none nobody knows otherwise."""
     storages = [] if is_lazy(parameter) else list(storages_of(parameter))
-    return not parameter.numel() or any(storage._cdata in read for storage in storages)
+    return not storages or not parameter.numel() or any(storage._cdata in read for storage in storages)
 
 
 def _names(module: nn.Module) -> dict[nn.Parameter, tuple[str, ...]]:

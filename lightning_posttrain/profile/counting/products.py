@@ -78,7 +78,7 @@ def _outer(_args: tuple[Any, ...], _kwargs: Mapping[str, Any], out: Any) -> int:
 
 
 def _attention(args: tuple[Any, ...], _kwargs: Mapping[str, Any], _out: Any) -> int:
-    """Both products of a fused attention ``(…, heads, length, width)``, masked positions included."""
+    """Both products of a fused attention ``(…, heads, length, width)``, with what is masked or padded by the kernel."""
     query, key, value = (tensor.shape for tensor in args[:3])
     return 2 * int(prod(query[:-1]) * key[-2] * (query[-1] + value[-1]))
 

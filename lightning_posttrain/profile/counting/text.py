@@ -24,7 +24,7 @@ class _Line(NamedTuple):
 HEAD = _Line("module", "kind", "output", "parameters", "FLOPs", "share")
 
 
-def architecture_text(architecture: Architecture, *, width: int = 120) -> str:
+def architecture_text(architecture: Architecture, *, width: int = 120, depth: int | None = None) -> str:
     """Draw the architecture as a tree: each module with its class, output shape, parameters and FLOPs of a sample.
 
     A module's figures are those of all below it. N is the batch. Equal neighbours are one line with their number, and
@@ -33,9 +33,10 @@ def architecture_text(architecture: Architecture, *, width: int = 120) -> str:
     Args:
         architecture: what ``architecture_of`` found.
         width: characters in a line, 80 at least.
+        depth: levels below the network that are shown, all by default.
 
     Raises:
-        ValueError: for a smaller width.
+        ValueError: for a smaller width, or a depth below 0.
 
     Example:
         >>> import torch
@@ -55,19 +56,27 @@ def architecture_text(architecture: Architecture, *, width: int = 120) -> str:
     """
     if width < NARROWEST:
         raise ValueError(f"`width` is {width}, wanted {NARROWEST} characters at least.")
-    root = tree_of(architecture)
-    lines = [_line(node, lead, architecture) for lead, node in _walked(root)]
-    return "\n".join(
-        [*_table(lines, width), "", *_notes(architecture, folded=any(n.times > 1 for _, n in _walked(root)))]
-    )
+    if depth is not None and depth < 0:
+        raise ValueError(f"`depth` is {depth}, wanted the levels that are shown, from 0, or None for all.")
+    shown = list(_walked(tree_of(architecture), depth=depth))
+    lines = [_line(node, lead, architecture) for lead, node in shown]
+    folded = any(node.times > 1 for _, node in shown)
+    return "\n".join([*_table(lines, width), "", *_notes(architecture, folded=folded)])
 
 
-def _walked(node: Node, lead: str = "", below: str = "") -> Iterator[tuple[str, Node]]:
+def _walked(node: Node, lead: str = "", below: str = "", *, depth: int | None) -> Iterator[tuple[str, Node]]:
     """Each node with the branches that lead to it."""
     yield lead, node
+    if depth == 0:
+        return
     for each in node.below:
         last = each is node.below[-1]
-        yield from _walked(each, below + ("└─ " if last else "├─ "), below + ("   " if last else "│  "))
+        yield from _walked(
+            each,
+            below + ("└─ " if last else "├─ "),
+            below + ("   " if last else "│  "),
+            depth=None if depth is None else depth - 1,
+        )
 
 
 def _line(node: Node, lead: str, architecture: Architecture) -> _Line:

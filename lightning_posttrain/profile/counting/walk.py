@@ -78,7 +78,7 @@ def _ran(module: nn.Module, run: Callable[[], Any]) -> tuple[Calls, OperationCou
     try:
         with calls.heard(), taken_apart(), counter:
             run()
-    except (RuntimeError, NotImplementedError) as error:
+    except RuntimeError as error:
         meta = next((name for name, parameter in module.named_parameters() if parameter.is_meta), None)
         if meta is None:
             raise

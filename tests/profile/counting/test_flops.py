@@ -9,6 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_posttrain.profile.counting import architecture_of
+from lightning_posttrain.profile.counting.products import formula_of
 from tests.profile.counting.nets import BATCH, NETS, made
 
 BY_HAND = [name for name, net in NETS.items() if net.by_hand is not None]
@@ -73,6 +74,27 @@ def test_packed_series_count_the_steps_that_are_there():
     net = nn.LSTM(3, 5)
     packed = nn.utils.rnn.pack_sequence([torch.rand(6, 3), torch.rand(2, 3)])
     assert counted(net, lambda: net(packed)).total_flops == 2 * (6 + 2) * 4 * 5 * (3 + 5)
+
+
+@pytest.mark.parametrize(("kernel", "at"), [("_cudnn_rnn", 1), ("miopen_rnn", 1), ("_lstm_mps", 2)])
+def test_fused_recurrent_kernels_of_other_devices_count_as_those_of_a_cpu(kernel, at):
+    packet = getattr(torch.ops.aten, kernel)
+    names = [argument.name for argument in packet.default._schema.arguments]
+    assert names[0] == "input"
+    assert names[at] in ("weight", "params")
+    net = nn.LSTM(6, 16, num_layers=2, bidirectional=True)
+    batch = torch.rand(10, BATCH, 6)
+    arguments = [batch, None, None]
+    arguments[at] = list(net.parameters())
+    assert formula_of(packet)(tuple(arguments), {}, None) == counted(net, lambda: net(batch)).total_flops > 0
+
+
+def test_grouped_products_count_each_row_once():
+    grouped = formula_of(torch.ops.aten._grouped_mm)
+    rows, stacked = torch.rand(12, 8), torch.rand(3, 8, 5)
+    assert grouped((rows, stacked), {}, torch.rand(12, 5)) == 2 * 12 * 8 * 5
+    assert grouped((rows.T, torch.rand(12, 5)), {}, torch.rand(3, 8, 5)) == 2 * 8 * 12 * 5
+    assert grouped((torch.rand(3, 4, 8), stacked), {}, torch.rand(3, 4, 5)) == 2 * 3 * 4 * 8 * 5
 
 
 A, B, V = torch.rand(5, 7), torch.rand(7, 3), torch.rand(7)

@@ -91,6 +91,19 @@ def test_the_batch_is_a_letter():
     assert "N is the batch, 2 here" in text
 
 
+def test_a_depth_leaves_out_what_is_below():
+    architecture = found(*made("ResNet-18"))
+    flat = architecture_text(architecture, depth=1).splitlines()
+    assert [line.split()[:2] for line in flat[2:10]] == [
+        ["ResNet18", "N"],
+        *(["├─", name] for name in ("stem", "pool", "layer1", "layer2", "layer3", "layer4")),
+        ["└─", "head"],
+    ]
+    assert flat[10] == ""
+    with pytest.raises(ValueError, match="`depth` is -1, wanted the levels that are shown, from 0, or None for all"):
+        architecture_text(architecture, depth=-1)
+
+
 def test_a_line_too_short_is_refused():
     with pytest.raises(ValueError, match="`width` is 40, wanted 80 characters at least"):
         architecture_text(found(*made("CNN")), width=40)
