@@ -90,10 +90,12 @@ class FeatureMaps(SampleCallback, StreamCallback):
         """Begin a run; samples are chosen anew in each."""
         super().start(trainer, module, stage)
         self._run.forget()
+        self._unchecked = self.layers or ()
 
     def see(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, loader: int) -> None:
         """Choose samples; raise for a layer that is not there, which the first batch may have made."""
-        check_layers(module, self.layers or ())
+        check_layers(module, self._unchecked)
+        self._unchecked = ()
         super().see(trainer, module, outputs, batch, loader)
 
     def look(self, key: str, inputs: Tensor, loader: Any, prove: Callable[[Rows], Rows]) -> None:

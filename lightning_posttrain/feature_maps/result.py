@@ -64,8 +64,9 @@ class StageMaps:
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> StageMaps:
         """What ``to_dict`` gave; without tensors."""
-        parts = {key: tuple(value) if isinstance(value, list) else value for key, value in state.items()}
-        return cls(**{key: math.nan if value is None else value for key, value in parts.items()})
+        parts: dict[str, Any] = {key: math.nan if value is None else value for key, value in state.items()}
+        parts.update({key: tuple(value) for key, value in parts.items() if isinstance(value, list)})
+        return cls(**parts)
 
 
 @final

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 FEW = 2
 """Samples of the forward by which stages are found: as few as tell the samples' dimension from others of one."""
 CURE = "Pass forward_fn=lambda module, inputs: ... that calls the network, or leave the callback out."
-NAME = "Name some with layers=[...], by their dotted names"
+NAME = "Those to draw can be named, as layers=['backbone.stage1', 'backbone.stage2']"
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,7 @@ class FeatureMapsRun:
         drawn = sample_set.chosen.inputs[: self.drawn]
         return FeatureMapsResult(
             kind, sample_set.chosen.index, tuple(stages), figures_of(tuple(stages)), _skipped(names, seen, times),
-            (*remarks, *_repeated(times)), self.display.shown(drawn, kind).clone(), self.display.names or (),
+            (*remarks, *_repeated(times)), self.display.shown(drawn, kind).clone(), tuple(self.display.names or ()),
             self.display.words_of(drawn) if kind == "tokens" else (),
         )  # fmt: skip
 
@@ -109,7 +109,10 @@ class FeatureMapsRun:
             self.access.overhead.spent += FORWARD * len(few)
             names = tuple(call.name for call in find_stages(traced))
             if not names:
-                raise ValueError(f"no part of the module gives maps over inputs with sides {spatial}. {NAME}")
+                raise ValueError(
+                    f"over inputs with sides {spatial} no part of the module gives maps, or it is a script, which "
+                    "takes no hooks"
+                )
             branches = f"{listed(traced.branches, 3)}: maps of several resolutions at a time. {NAME}"
             self._found[key] = names, (branches,) if traced.branches else ()
         return self._found[key]
@@ -175,6 +178,5 @@ def _skipped(names: Sequence[str], seen: Mapping[str, Seen], times: Mapping[str,
 
 
 def _repeated(times: Mapping[str, int]) -> tuple[str, ...]:
-    return tuple(
-        f"{name} is called {count} times: its last call is shown" for name, count in times.items() if count > 1
-    )
+    often = ((name, count) for name, count in times.items() if count > 1)
+    return tuple(f"{name} is called {count} times, and its last call is shown" for name, count in often)

@@ -1,1 +1,1 @@
-"""Pictures and tables of feature maps."""
+"""From results of this wing to artifacts. Nothing here shows, saves or logs."""

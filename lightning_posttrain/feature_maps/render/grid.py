@@ -53,7 +53,7 @@ def grid_image(result: FeatureMapsResult, *, title: str = "") -> Image:
 
 def _stage(stage: StageMaps, inputs: list[Pixels], sizes: Sizes, upward: int) -> Iterator[Pixels]:
     yield stage_head(stage)
-    yield _titles(stage, sizes)
+    yield _titles(stage)
     energy = colored(energy_levels(stage)[:, ::upward], "viridis")
     colors = np.round(stage.colors.numpy()[:, ::upward] * 255).astype(np.uint8)
     channels = [
@@ -74,7 +74,7 @@ def _corner(place: int) -> int:
     return _left(3) + place % ACROSS * (SMALL + NEAR)
 
 
-def _titles(stage: StageMaps, sizes: Sizes) -> Pixels:
+def _titles(stage: StageMaps) -> Pixels:
     canvas = Canvas(HEAD)
     for place, lines in enumerate((("", "Input"), ("Energy", f"max {number(stage.peak)}"), ("PCA", variance(stage)))):
         canvas.lines(_left(place), 2, lines, 21, size=FINE_PRINT, color=PALE)
