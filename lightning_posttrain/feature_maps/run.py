@@ -25,7 +25,7 @@ from lightning_posttrain.samples.sample_set import SampleSet
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
-FEW = 2
+FEW = 3
 """Samples of the forward by which stages are found: as few as tell the samples' dimension from others of one."""
 CURE = "Pass forward_fn=lambda module, inputs: ... that calls the network, or leave the callback out."
 NAME = "Those to draw can be named, as layers=['backbone.stage1', 'backbone.stage2']"

@@ -11,8 +11,8 @@ from torch import nn
 
 from lightning_posttrain.feature_maps.trace import Call, Trace, hooked_parts
 
-MOST = 6
-"""Stages, at most; the last ones are kept."""
+MOST = 10
+"""Stages, at most, as many as a UNet of five levels has; the last ones are kept."""
 DEPTHS = 4
 """Blocks of a network that works at one resolution."""
 
@@ -22,7 +22,7 @@ def find_stages(trace: Trace) -> tuple[Call, ...]:
 
     A call is a block if it works at one resolution, or leads from one to the next; else it is a network of stages.
     Candidates are the blocks that stand in networks of stages alone. Of those that follow each other on one grid the
-    last is taken, but for layers of a head behind a stage, and what gives the output of the network itself.
+    last is taken that is neither a layer of a head behind a stage nor gives the output of the network itself.
 
     Args:
         trace: of one forward.
@@ -50,6 +50,7 @@ def find_stages(trace: Trace) -> tuple[Call, ...]:
 def _ends(blocks: Sequence[Call]) -> Iterator[Call]:
     for _, run in groupby(blocks, key=lambda call: call.after):
         calls = list(run)
+        calls = [call for call in calls if not call.is_output] or calls
         whole = [call for call in calls if not call.is_layer]
         # a layer behind a stage that stands elsewhere than the stage is of the head
         behind = whole and calls[-1].is_layer and calls[-1].parent is not whole[-1].parent

@@ -36,6 +36,7 @@ class Call:
         shape: of that, without the samples.
         inside: grids of what its parts gave.
         is_output: whether what it gave is what the network gave.
+        branched: whether it was given maps on several grids.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Call:
     shape: tuple[int, ...] = ()
     inside: set[Grid] = field(default_factory=set)
     is_output: bool = False
+    branched: bool = False
 
     @property
     def is_block(self) -> bool:
@@ -65,7 +67,7 @@ class Trace:
 
     Args:
         calls: those of all modules but scripted ones and ``NO_FEATURES``.
-        branches: modules that gave maps of several resolutions at a time.
+        branches: modules that took and gave maps of several resolutions at a time.
     """
 
     calls: tuple[Call, ...]
@@ -131,7 +133,9 @@ class _Noted:
         """A call begins."""
         is_layer = next(part.children(), None) is None or "Norm" in type(part).__name__
         outer = self._stack[-1] if self._stack else None
-        self._stack.append(Call(name, type(part).__name__, is_layer, outer, self._grid(given)))
+        grids = self._grids(given)
+        before, branched = next(iter(grids), None), len(set(grids)) > 1
+        self._stack.append(Call(name, type(part).__name__, is_layer, outer, before, branched=branched))
 
     def end(self, name: str, part: nn.Module, output: Any) -> None:
         """A call ends."""
@@ -139,7 +143,7 @@ class _Noted:
         if isinstance(part, NO_FEATURES):
             return
         found = list(_all_laid_out(output, self.rows, self.spatial))
-        if len({laid[1] for _, laid in found}) > 1 and name:
+        if call.branched and len({laid[1] for _, laid in found}) > 1:
             self.branches.append(name)
         if found:
             tensor, laid = found[0]
@@ -153,9 +157,8 @@ class _Noted:
                 each.is_output = id(given()) in kept
         self.done.append(call)
 
-    def _grid(self, value: Any) -> Grid | None:
-        found = laid_out(value, self.rows, self.spatial)
-        return None if found is None else found[1][1]
+    def _grids(self, given: Any) -> list[Grid]:
+        return [laid[1] for _, laid in _all_laid_out(given, self.rows, self.spatial)]
 
 
 @contextmanager

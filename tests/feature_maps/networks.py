@@ -93,3 +93,21 @@ class Words(nn.Module):
 
     def forward(self, x):
         return self.head(self.encoder(self.embedding(x), src_key_padding_mask=x == 0)[:, 0])
+
+
+class Split(nn.Module):
+    """Two resolutions of one."""
+
+    def forward(self, x):
+        return [x, x[..., ::2, ::2]]
+
+
+class Branches(nn.Module):
+    """Two resolutions side by side."""
+
+    def __init__(self):
+        super().__init__()
+        self.act = nn.ReLU()
+
+    def forward(self, parts):
+        return [self.act(part) for part in parts]

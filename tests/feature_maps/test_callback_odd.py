@@ -113,17 +113,14 @@ def test_a_layer_that_is_called_several_times_shows_its_last_call_and_says_so():
 
 
 def test_branches_at_several_resolutions_are_said():
-    class Branches(nn.Module):
-        def forward(self, x):
-            return [x, x[..., ::2, ::2]]
-
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
-            self.stem, self.branches, self.head = networks.block(1, 4), Branches(), nn.Linear(8, 4)
+            self.stem, self.split = networks.block(1, 4), networks.Split()
+            self.branches, self.head = networks.Branches(), nn.Linear(8, 4)
 
         def forward(self, x):
-            return self.head(torch.cat([part.mean((2, 3)) for part in self.branches(self.stem(x))], 1))
+            return self.head(torch.cat([part.mean((2, 3)) for part in self.branches(self.split(self.stem(x)))], 1))
 
     result = seen(Module(Net()))
     assert result.notes[0].startswith(

@@ -29,6 +29,17 @@ def test_a_unet_goes_down_and_up_and_its_output_is_no_stage():
     assert names(networks.UNet(), 1, 32, 32) == ["d1", "d2", "d3", "c2", "c1"]
 
 
+def test_a_head_of_several_layers_is_no_stage_where_the_decoder_has_one():
+    net = networks.UNet()
+    net.out = nn.Sequential(nn.Conv2d(4, 2, 1), nn.Identity())
+    assert names(net, 1, 32, 32) == ["d1", "d2", "d3", "c2", "c1"]
+
+
+def test_of_a_backbone_the_last_stage_is_its_output():
+    net = nn.Sequential(*(nn.Sequential(*(networks.Residual(1, 1, s) for s in (2, 1))) for _ in range(3)))
+    assert names(net, 1, 32, 32) == ["0", "1", "2"]
+
+
 @pytest.mark.parametrize(("depth", "wanted"), [(12, [2, 5, 8, 11]), (6, [1, 2, 4, 5]), (4, [0, 1, 2, 3]), (2, [0, 1])])
 def test_a_transformer_has_blocks_at_even_depths(depth, wanted):
     found = stages(networks.ViT(depth), 1, 32, 32)
@@ -128,13 +139,8 @@ def test_scripted_parts_are_passed_over():
 
 
 def test_branches_at_several_resolutions_are_noted():
-    class Branches(nn.Module):
-        def forward(self, x):
-            return [x, x[..., ::2, ::2]]
-
-    net = nn.Sequential(networks.block(1, 4), Branches())
-    x = torch.rand(2, 1, 16, 16)
-    assert trace(net, lambda: net(x), rows=2, spatial=(16, 16)).branches == ("1",)
+    net, x = nn.Sequential(networks.block(1, 4), networks.Split(), networks.Branches()), torch.rand(2, 1, 16, 16)
+    assert trace(net, lambda: net(x), rows=2, spatial=(16, 16)).branches == ("2",)
 
 
 @dataclass
