@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lightning_posttrain.ensembles import CheckpointEnsemble
     from lightning_posttrain.explanations import Explanations, Surrogate
     from lightning_posttrain.export import ModelExport
+    from lightning_posttrain.feature_maps import FeatureMaps
     from lightning_posttrain.hard_examples import HardExampleMining, HardExamples, HardExampleSampler
     from lightning_posttrain.label_errors import LabelErrors
     from lightning_posttrain.profile import ModelProfile
@@ -44,6 +45,7 @@ __all__ = [
     "ConfusionMatrix",
     "DecisionThresholds",
     "Explanations",
+    "FeatureMaps",
     "GeneralizationGap",
     "HardExampleMining",
     "HardExampleSampler",
@@ -83,6 +85,9 @@ __getattr__ = lazily(
         ],
         "lightning_posttrain.export": [
             "ModelExport",
+        ],
+        "lightning_posttrain.feature_maps": [
+            "FeatureMaps",
         ],
         "lightning_posttrain.hard_examples": [
             "HardExampleMining",

@@ -24,6 +24,8 @@ trainer:
       init_args: {target_fn: tests.test_cli.second, on_error: raise}
     - class_path: lightning_posttrain.SaliencyMaps
       init_args: {methods: [saliency], samples: 2, layer: null}
+    - class_path: lightning_posttrain.FeatureMaps
+      init_args: {layers: [net.model.0, net.model.2], samples: [1, 4], drawn: 1}
 """
 
 
@@ -66,7 +68,9 @@ def test_a_yaml_file_builds_and_runs_them(namespace, tmp_path, monkeypatch):
         lightning_posttrain.ClassificationMetrics,
         lightning_posttrain.ConfusionMatrix,
         lightning_posttrain.SaliencyMaps,
+        lightning_posttrain.FeatureMaps,
     ]
     assert all(set(c.results) == {"val"} for c in ours)
     assert ours[0].results["val"].class_names == ("a", "b", "c", "d")
     assert list(ours[2].results["val"].maps) == ["saliency"]
+    assert [stage.name for stage in ours[3].results["val"].stages] == ["net.model.0", "net.model.2"]

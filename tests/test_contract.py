@@ -21,6 +21,7 @@ from lightning_posttrain import (
     ConfusionMatrix,
     DecisionThresholds,
     Explanations,
+    FeatureMaps,
     GeneralizationGap,
     HardExampleMining,
     HardExamples,
@@ -47,7 +48,7 @@ SUITE = [
     HardExamples,
     SaliencyMaps,
 ]
-CALLBACKS = [*SUITE, Explanations, Surrogate]
+CALLBACKS = [*SUITE, Explanations, Surrogate, FeatureMaps]
 QUICK = {Explanations: {"samples": 2, "perturbations": 32}, Surrogate: {"repeats": 1}}
 OTHERS = [
     CheckpointEnsemble,

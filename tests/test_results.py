@@ -84,6 +84,5 @@ def test_every_tensor_of_every_result_can_be_changed_and_trained_with(how):
             assert not tensor.is_inference(), type(callback).__name__
             use(tensor)
     wanted = {"ClassificationMetrics", "ConfusionMatrix", "ScoreCurves", "Calibration", "DecisionThresholds"}
-    assert wanted | {"HardExamples", "SaliencyMaps", "Explanations", "LabelErrors", "CheckpointEnsemble"} <= set(
-        with_tensors
-    )
+    wanted |= {"HardExamples", "SaliencyMaps", "FeatureMaps", "Explanations", "LabelErrors", "CheckpointEnsemble"}
+    assert wanted <= set(with_tensors)

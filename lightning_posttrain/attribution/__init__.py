@@ -22,7 +22,7 @@ from lightning_posttrain.attribution.attribute import (
 from lightning_posttrain.attribution.baselines import Baseline, nothing_of
 from lightning_posttrain.attribution.captum_methods import Captum
 from lightning_posttrain.attribution.chunks import FORWARD, Chunks, OutOfTimeError
-from lightning_posttrain.attribution.layers import find_cam_layer, spread
+from lightning_posttrain.attribution.layers import Layout, find_cam_layer, layout, spread, to_maps
 from lightning_posttrain.attribution.methods import Method
 from lightning_posttrain.attribution.occlusion import Occlusion
 from lightning_posttrain.attribution.path_methods import GradientShap, IntegratedGradients, SmoothGrad
@@ -49,6 +49,7 @@ __all__ = [
     "Game",
     "GradientShap",
     "IntegratedGradients",
+    "Layout",
     "Method",
     "NotApplicableError",
     "Occlusion",
@@ -64,6 +65,7 @@ __all__ = [
     "find_cam_layer",
     "gradient_session",
     "hidden_of",
+    "layout",
     "lime",
     "map_of",
     "nothing_of",
@@ -72,6 +74,7 @@ __all__ = [
     "shapley",
     "spread",
     "to_map",
+    "to_maps",
     "wanted",
 ]
 

@@ -53,9 +53,14 @@ class SampleCallback(EvaluationCallback):
         self._selection.forget()
         self._access.forget()
 
+    @property
+    def of_classes(self) -> bool:
+        """Whether class scores are explained; a function of the output needs none."""
+        return not callable(self.explain)
+
     def takes(self, trainer: Trainer) -> bool:
-        """A function of the output needs no class scores."""
-        return not callable(self.explain) and super().takes(trainer)
+        """Where class scores are explained."""
+        return self.of_classes and super().takes(trainer)
 
     def check(self, module: LightningModule, batch: ScoredBatch) -> None:
         """Raise for a layer that is not there; say once that the inputs cannot be explained."""
@@ -74,10 +79,10 @@ class SampleCallback(EvaluationCallback):
         self._selection.offer(key, batch, self._names)
 
     def see(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, loader: int) -> None:
-        """Choose samples where a function of the output is explained; count what is trained on."""
+        """Choose samples where no class scores are explained; count what is trained on."""
         if trainer.training:
             self._access.overhead.see(batch, self._selection.rows)
-        if not callable(self.explain) or stage_of(trainer) not in self.stages:
+        if self.of_classes or stage_of(trainer) not in self.stages:
             return
         find = partial(find_only_inputs, inputs_fn=self.reading.inputs_fn)
         inputs = find(batch)
@@ -92,8 +97,8 @@ class SampleCallback(EvaluationCallback):
         self._selection.take(key, inputs, loader, prove)
 
     def evaluations(self, trainer: Trainer, module: LightningModule) -> list[Evaluation]:
-        """What the stream has read; for a function of the output, the loaders."""
-        if not callable(self.explain):
+        """What the stream has read; where no class scores are explained, the loaders."""
+        if self.of_classes:
             return super().evaluations(trainer, module)
         stage = stage_of(trainer)
         if stage not in self.stages:
@@ -106,7 +111,7 @@ class SampleCallback(EvaluationCallback):
         """Explain the samples where it is due; the last of a fit are explained at its end in any case."""
         trainer, key = module.trainer, evaluation.key
         sample_set = self._case(module, evaluation, names)
-        if sample_set is not None and not callable(self.explain):
+        if sample_set is not None and self.of_classes:
             self._access.check(sample_set, trainer)
         in_fit = trainer.state.fn == "fit"
         due = not in_fit or self.due(trainer.current_epoch + 1)

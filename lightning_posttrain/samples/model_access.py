@@ -169,6 +169,8 @@ class ModelAccess:
         trainer: Trainer,
         explain: Callable[[SampleSet], Shown],
         others: Callable[[Mapping[str, float]], Shown],
+        *,
+        cure: str = CURE,
     ) -> Shown | None:
         """What ``explain`` gives on the first rank, and on others what they make of its figures; all ranks together.
 
@@ -177,10 +179,11 @@ class ModelAccess:
             trainer: the trainer.
             explain: opens a session; an error in it is said, and there is no result.
             others: from figures to a result without samples.
+            cure: what a user may do where that fails.
         """
         found: list[Shown] = []
         if sample_set is not None and trainer.is_global_zero and self.can(sample_set):
-            with self.guarded(trainer, "explain the samples", CURE):
+            with self.guarded(trainer, "explain the samples", cure):
                 found.append(explain(sample_set))
         figures = of_first_rank(trainer, dict(found[0].figures) if found else None)
         if found or figures is None:

@@ -75,10 +75,15 @@ class Selection:
                 "there is a class for each position of an input, not one for each. Explain a mask's class with "
                 "explain=lambda output, inputs: output[:, 1].sum((1, 2)), or leave the callback out."
             )
-        if reason and not self._told:
+        if reason:
+            self.refuse(reason)
+        return not reason
+
+    def refuse(self, reason: str) -> None:
+        """Say why nothing is drawn, once a run."""
+        if not self._told:
             self._told = True
             self.tell(reason)
-        return not reason
 
     def offer(self, key: str, batch: ScoredBatch, names: Sequence[str]) -> None:
         """Look at a batch of a loader."""
@@ -109,9 +114,8 @@ class Selection:
         samples = self._samples.get(key)
         found: Chosen | None = None if samples is None else samples.chosen()
         missing = getattr(samples, "missing", [])
-        if missing and not self._told:
-            self._told = True
-            self.tell(
+        if missing:
+            self.refuse(
                 f"at positions {missing} of {key}: no row with a class came by from there, or the loader's "
                 "sampler tells no positions. Pass positions of the dataset, and a loader that does not shuffle."
             )

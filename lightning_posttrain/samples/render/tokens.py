@@ -69,6 +69,12 @@ def words_image(saliency: SampleMaps, *, title: str = "") -> Image:
     return sheet(saliency, pieces, said, title=title)
 
 
+def words_pixels(words: Sequence[str], colors: Pixels) -> Pixels:
+    """The words of a text, each on its colour ``(T, 3)``; those that are ``""`` are padding and left out."""
+    text = _text(words)
+    return _paragraph(text, colors[text.kept])
+
+
 def _words(saliency: SampleMaps) -> Sequence[Sequence[str]]:
     return saliency.words or [[str(token) for token in tokens] for tokens in saliency.shown.tolist()]
 

@@ -1,0 +1,1 @@
+"""From results of this wing to artifacts. Nothing here shows, saves or logs."""
