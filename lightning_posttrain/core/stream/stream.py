@@ -37,7 +37,10 @@ class EvaluationStream:
     @classmethod
     def of(cls, trainer: Trainer) -> EvaluationStream:
         """The trainer's stream, made when first asked for."""
-        return cls._streams.setdefault(trainer, cls())
+        stream = cls._streams.get(trainer)
+        if stream is None:  # every hook of every callback asks, and to make one takes longer than most hooks
+            stream = cls._streams[trainer] = cls()
+        return stream
 
     def __init__(self) -> None:
         self.outlet = Outlet()
@@ -115,7 +118,8 @@ class EvaluationStream:
         wanted = self._readers(trainer) or self._hears(trainer) or self._hears_calls(trainer)
         if wanted and not goes_on:
             self._epochs[stage_of(trainer)] = Epoch()
-            self.reader.begin(module)
+            with self._clock(READING):
+                self.reader.begin(module)
 
     def end(self, trainer: Trainer) -> None:
         """End an epoch; with the last that is open, no hook stays."""
@@ -148,7 +152,8 @@ class EvaluationStream:
 
     def pause(self, *, paused: bool) -> None:
         """Hear nothing while gradients are worked out, for which parts may run once more."""
-        self.reader.listener.pause(paused=paused)
+        with self._clock(READING):
+            self.reader.listener.pause(paused=paused)
 
     def add(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, loader: int) -> None:
         """Read a batch and fold it into every metric."""
