@@ -142,7 +142,7 @@ class CheckpointEnsemble(StreamCallback):
             found = self._run.finish(trainer, module, self.reading)
             self.fit = self._run.fit  # for who ships it
             if found is not None:
-                self.write_last(trainer, *found, self.show(found[1], found[0].label))
+                self.write_last(trainer, *found)
 
     def scalars(self, result: EnsembleReport) -> dict[str, float]:
         """The figures of the ensemble, behind its own tag, as others log theirs of the module's scores."""

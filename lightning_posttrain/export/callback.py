@@ -102,8 +102,7 @@ class ModelExport(StreamCallback):
             with self.guarded(trainer, "export the model", "The folder is as it was."):
                 found = self._run.finish(trainer, module, self.reading)
                 if found is not None:
-                    self._reporter.say(trainer, found[0].label, found[1])
-                    self.write_last(trainer, *found, self.show(found[1], found[0].label))
+                    self.write_last(trainer, *found)
 
     def show(self, result: ExportReport, title: str) -> Iterator[Tagged]:
         """The formats, their differences, and their figures."""

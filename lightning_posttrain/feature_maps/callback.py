@@ -14,8 +14,7 @@ from lightning_posttrain.core.callback.options import at_least, split
 from lightning_posttrain.core.capture.loaders import Rows
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.feature_maps.result import FeatureMapsResult
-from lightning_posttrain.feature_maps.run import FeatureMapsRun
-from lightning_posttrain.feature_maps.stages import check_layers
+from lightning_posttrain.feature_maps.run import FeatureMapsRun, named
 from lightning_posttrain.samples.callback import SampleCallback
 from lightning_posttrain.samples.inputs import InputOptions, Inputs
 from lightning_posttrain.samples.kinds import known_kind
@@ -76,26 +75,21 @@ class FeatureMaps(SampleCallback, StreamCallback):
         super().__init__(**others)
         at_least("drawn", drawn, 1)
         at_least("every_n_epochs", every_n_epochs, 1)
-        if isinstance(layers, str) or (layers is not None and not len(layers)):
-            raise ValueError(f"`layers` is {layers!r}, wanted a list of names, as ['model.layer1'].")
-        self.layers = None if layers is None else tuple(dict.fromkeys(layers))
+        self.layers = named(layers)
         self.every_n_epochs = every_n_epochs
         self._display = Inputs(**shown)
-        kind = self._display.kind
-        self._selection = Selection(samples, "fixed", kind, classes=False, tell=self._draws_nothing)
-        self._access = ModelAccess(self, kind, **asked)
+        self._selection = Selection(samples, "fixed", self._display.kind, classes=False, tell=self._draws_nothing)
+        self._access = ModelAccess(self, self._display.kind, **asked)
         self._run = FeatureMapsRun(layers=self.layers, drawn=drawn, access=self._access, display=self._display)
 
     def start(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         """Begin a run; samples are chosen anew in each."""
         super().start(trainer, module, stage)
         self._run.forget()
-        self._unchecked = self.layers or ()
 
     def see(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, loader: int) -> None:
         """Choose samples; raise for a layer that is not there, which the first batch may have made."""
-        check_layers(module, self._unchecked)
-        self._unchecked = ()
+        self._run.check(module)
         super().see(trainer, module, outputs, batch, loader)
 
     def look(self, key: str, inputs: Tensor, loader: Any, prove: Callable[[Rows], Rows]) -> None:
@@ -104,10 +98,6 @@ class FeatureMaps(SampleCallback, StreamCallback):
             self._selection.refuse("rows of a table have no positions, and their layers no maps. Leave it out.")
         else:
             super().look(key, inputs, loader, prove)
-
-    def due(self, epoch: int) -> bool:
-        """Every so many epochs."""
-        return epoch % self.every_n_epochs == 0
 
     def explained(self, sample_set: SampleSet | None, trainer: Trainer) -> FeatureMapsResult | None:
         """Maps, on the first rank."""
@@ -126,6 +116,4 @@ class FeatureMaps(SampleCallback, StreamCallback):
         """Draw what the epochs left out."""
         for sample_set, result, new in self.last(trainer, self._run.explain):
             if new:
-                label = sample_set.evaluation.label
-                self._reporter.say(trainer, label, result)
-                self.write_last(trainer, sample_set.evaluation, result, self.show(result, label))
+                self.write_last(trainer, sample_set.evaluation, result)

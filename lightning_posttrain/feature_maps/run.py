@@ -15,7 +15,7 @@ from lightning_posttrain.core.output.result import listed
 from lightning_posttrain.feature_maps.followed import FollowedStage
 from lightning_posttrain.feature_maps.functional import Moments
 from lightning_posttrain.feature_maps.result import FeatureMapsResult, figures_of
-from lightning_posttrain.feature_maps.stages import find_stages
+from lightning_posttrain.feature_maps.stages import check_layers, find_stages
 from lightning_posttrain.feature_maps.trace import Grid, hooked_parts, laid_out, outputs_of, trace
 from lightning_posttrain.samples.inputs import Inputs
 from lightning_posttrain.samples.kinds import Kind, channel_dim, kind_of
@@ -39,6 +39,17 @@ class Seen:
     drawn: Tensor
 
 
+def named(layers: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Names of layers, each once.
+
+    Raises:
+        ValueError: they are no list of names.
+    """
+    if isinstance(layers, str) or (layers is not None and not len(layers)):
+        raise ValueError(f"`layers` is {layers!r}, wanted a list of names, as ['model.layer1'].")
+    return None if layers is None else tuple(dict.fromkeys(layers))
+
+
 class FeatureMapsRun:
     """Works out feature maps of chosen samples.
 
@@ -58,9 +69,15 @@ class FeatureMapsRun:
 
     def forget(self) -> None:
         """A run begins."""
+        self._unchecked = self.layers or ()
         self._found: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
         self._followed: dict[tuple[str, str], FollowedStage] = {}
         self.access.forget()
+
+    def check(self, module: nn.Module) -> None:
+        """Raise for a layer that is not there; once a run, after its first batch, which may have made some."""
+        unchecked, self._unchecked = self._unchecked, ()
+        check_layers(module, unchecked)
 
     def explain(self, sample_set: SampleSet | None, trainer: Trainer) -> FeatureMapsResult | None:
         """The maps of chosen samples; on other ranks the figures alone. All ranks together."""

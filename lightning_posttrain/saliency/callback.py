@@ -122,10 +122,6 @@ class SaliencyMaps(SampleCallback, StreamCallback):
         super().start(trainer, module, stage)
         self._run.forget()
 
-    def due(self, epoch: int) -> bool:
-        """Every so many epochs."""
-        return epoch % self.every_n_epochs == 0
-
     def explained(self, sample_set: SampleSet | None, trainer: Trainer) -> Saliency | None:
         """Maps, on the first rank."""
         in_fit, epoch = trainer.state.fn == "fit", trainer.current_epoch + 1
@@ -158,7 +154,6 @@ class SaliencyMaps(SampleCallback, StreamCallback):
             if self.faithfulness and result.faithfulness is None:
                 result = self._run.measured(sample_set, result)
             label = sample_set.evaluation.label
-            self._reporter.say(trainer, label, result)
             self._say_left_out(label, result)
             film = self._run.film(sample_set.evaluation, result)
             self.write_last(

@@ -28,19 +28,21 @@ from lightning_posttrain.samples.targets import Explain, Output
 class SampleCallback(EvaluationCallback):
     """Chooses samples while an epoch goes by, and explains them when it is due.
 
-    A final class sets these, and says when it is ``due`` and how chosen samples are ``explained``.
+    A final class sets these, and says how chosen samples are ``explained``.
     """
 
     names_samples = True
     explain: Explain | Output
     layer: str | None = None
+    every_n_epochs: int | None = None
+    """After which epochs of a fit samples are explained beside its end; None for none."""
     _selection: Selection
     _access: ModelAccess
     _display: Inputs
 
-    @abstractmethod
     def due(self, epoch: int) -> bool:
         """Whether samples are explained after the epoch of this number, from 1, of a fit."""
+        return self.every_n_epochs is not None and epoch % self.every_n_epochs == 0
 
     @abstractmethod
     def explained(self, sample_set: SampleSet | None, trainer: Trainer) -> Result | None:

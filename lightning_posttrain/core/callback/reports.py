@@ -56,9 +56,20 @@ class Reports(Harmless):
         """A diagnostic never costs a run: an error inside is said once as a warning."""
         return self._reporter.guarded(trainer, what, cure)
 
-    def write_last(self, trainer: Trainer, evaluation: Evaluation, result: Result, shown: Iterable[Tagged]) -> None:
-        """Write a result that was made at the end of a fit, as that of its last epoch."""
+    def write_last(
+        self, trainer: Trainer, evaluation: Evaluation, result: Result, shown: Iterable[Tagged] | None = None
+    ) -> None:
+        """Say and write a result that was made at the end of a fit, as that of its last epoch.
+
+        Args:
+            trainer: of the fit.
+            evaluation: its last.
+            result: of that.
+            shown: artifacts. Default: what ``show`` gives.
+        """
         self.results[evaluation.label] = result
+        self.attempt(trainer, "say what is alarming", self._reporter.say, trainer, evaluation.label, result)
+        shown = self._drawn(result, evaluation.label) if shown is None else shown
         place, epoch = self.place(evaluation), max(trainer.current_epoch - 1, 0)
         self._reporter.write(trainer, place, evaluation.suffix, tag=self.tag, result=result, shown=shown, epoch=epoch)
 

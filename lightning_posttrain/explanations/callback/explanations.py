@@ -155,10 +155,6 @@ class Explanations(SampleCallback, StreamCallback):
 
     # explaining
 
-    def due(self, epoch: int) -> bool:
-        """Every so many epochs, or at the end alone."""
-        return self.every_n_epochs is not None and epoch % self.every_n_epochs == 0
-
     def explained(self, sample_set: SampleSet | None, trainer: Trainer) -> Explained | None:
         """Explanations, on the first rank."""
         return self._run.explain(sample_set, trainer, self._sampled(sample_set))
@@ -182,7 +178,7 @@ class Explanations(SampleCallback, StreamCallback):
         """Explain what the last epoch left out."""
         for sample_set, result, new in self.last(trainer, self._explained_anew):
             if new:
-                self.write_last(trainer, sample_set.evaluation, result, self.show(result, sample_set.evaluation.label))
+                self.write_last(trainer, sample_set.evaluation, result)
 
 
 def _listed(methods: Sequence[str]) -> tuple[str, ...]:

@@ -209,4 +209,4 @@ class Surrogate(StreamCallback):
         """Report what the last epoch left out."""
         for evaluation, report in self._last(module):
             if report is not None:
-                self.write_last(trainer, evaluation, report, self.show(report, evaluation.label))
+                self.write_last(trainer, evaluation, report)
