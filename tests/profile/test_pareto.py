@@ -93,7 +93,7 @@ def test_training_time_is_taken_from_the_fit_where_a_test_has_none(folders):
 def test_folders_of_no_run_are_named_with_what_is_near(folders, tmp_path):
     with pytest.raises(ValueError, match="wanted the folders of two runs or more"):
         pareto(folders[:1])
-    with pytest.raises(ValueError, match=r"which is no folder; wanted that of a run, as trainer\.log_dir"):
+    with pytest.raises(ValueError, match=r"is no folder; wanted that of a run, as trainer\.log_dir"):
         pareto([*folders, tmp_path / "nothing"])
     with pytest.raises(ValueError, match=r"There is .*cnn/version_0: pass the folder of one run"):
         pareto([tmp_path / "cnn", folders[0]])

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
-HOME = "posttrain"
+from lightning_posttrain.core.output.run_folder import RunFolder
+
 RECORD = "profile"
-"""Names of the folder in a run's own, and of the file of a profile."""
+"""Name of the record of a profile."""
 
 
 @dataclass(frozen=True)
@@ -47,21 +47,16 @@ def run_figures(runs: Sequence[str | PathLike[str]], *, metric: str, stage: str)
     Raises:
         ValueError: a folder is of no run, has no such figure, or no profile.
     """
-    homes = [_home(Path(fspath(run))) for run in runs]
-    return [_figures(home, name, metric, stage) for home, name in zip(homes, _names(homes), strict=True)]
+    folders = [_folder(run) for run in runs]
+    names = _names([folder.home for folder in folders])
+    return [_figures(folder, name, metric, stage) for folder, name in zip(folders, names, strict=True)]
 
 
-def _home(run: Path) -> Path:
-    if not run.is_dir():
-        raise ValueError(f"`runs` has {str(run)!r}, which is no folder; wanted that of a run, as trainer.log_dir.")
-    if run.name == HOME:
-        return run
-    if (run / HOME).is_dir():
-        return run / HOME
-    below = sorted(place.parent for depth in ("*", "*/*") for place in run.glob(f"{depth}/{HOME}"))
-    near = f" There is {', '.join(map(str, below[:3]))}: pass the folder of one run." if below else ""
-    wanted = f"wanted the folder of a run, as trainer.log_dir, which holds {HOME!r}"
-    raise ValueError(f"`runs` has {str(run)!r}; {wanted}.{near}")
+def _folder(run: str | PathLike[str]) -> RunFolder:
+    try:
+        return RunFolder(run)
+    except ValueError as error:
+        raise ValueError(f"`runs`: {error}") from None
 
 
 def _names(homes: Sequence[Path]) -> list[str]:
@@ -73,25 +68,14 @@ def _names(homes: Sequence[Path]) -> list[str]:
     return ["/".join(part[-deep:]) for part in parts]
 
 
-def _figures(home: Path, name: str, metric: str, stage: str) -> RunFigures:
-    reports = dict(_records(home / stage))
+def _figures(folder: RunFolder, name: str, metric: str, stage: str) -> RunFigures:
+    reports = dict(folder.records(stage))
     found = next((record for record in reports.values() if _is_number(record.get(metric))), None)
     if found is None:
-        raise ValueError(_no_figure(home, metric, stage, reports))
+        raise ValueError(_no_figure(folder.home, metric, stage, reports))
     low, high = (found.get("intervals") or {}).get(metric) or (math.nan, math.nan)
     support = [entry.get("support") or 0 for entry in found.get("per_class") or () if isinstance(entry, Mapping)]
-    return RunFigures(name, float(found[metric]), (float(low), float(high)), int(sum(support)), _costs(home, stage))
-
-
-def _records(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The JSON files of a stage that can be read."""
-    for place in sorted(folder.glob("*.json")):
-        try:
-            record = json.loads(place.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if isinstance(record, dict):
-            yield place.stem, record
+    return RunFigures(name, float(found[metric]), (float(low), float(high)), int(sum(support)), _costs(folder, stage))
 
 
 def _no_figure(home: Path, metric: str, stage: str, reports: Mapping[str, Mapping[str, Any]]) -> str:
@@ -103,11 +87,10 @@ def _no_figure(home: Path, metric: str, stage: str, reports: Mapping[str, Mappin
     return f"`metric` is {metric!r}, wanted one of {', '.join(near or there)}, which {home / stage} has."
 
 
-def _costs(home: Path, stage: str) -> dict[str, float]:
-    records = {place: dict(_records(home / place)).get(RECORD) for place in (stage, "test", "fit", "val")}
-    known = [record for record in records.values() if record is not None]
+def _costs(folder: RunFolder, stage: str) -> dict[str, float]:
+    known = [found for place in (stage, "test", "fit", "val") if (found := folder.record(place, RECORD)) is not None]
     if not known:
-        raise ValueError(f"{home} has no {RECORD}.json. Run it with ModelProfile() among the callbacks.")
+        raise ValueError(f"{folder.home} has no {RECORD}.json. Run it with ModelProfile() among the callbacks.")
     names = ("parameters", "layers", "flops", "latency", "training_seconds")
     return {name: next(filter(math.isfinite, (_cost(record, name) for record in known)), math.nan) for name in names}
 
