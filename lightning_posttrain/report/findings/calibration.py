@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from lightning_posttrain.core.statistics.binomial import share_interval
 from lightning_posttrain.report.findings.evidence import Evidence, Interval
-from lightning_posttrain.report.findings.finding import ALPHA, Finding
-from lightning_posttrain.report.findings.wording import percent, points, rows_of
+from lightning_posttrain.report.findings.finding import ALPHA, Finding, Level
+from lightning_posttrain.report.findings.wording import points, rows_of
 
 DRAWS = 10_000
-MATTERS = 0.01
-"""A distance of confidence and accuracy from which on it is warned of."""
+MATTERS, CLOSE = 0.01, 0.03
+"""A distance of confidence and accuracy from which on it is warned of, and one that is good to stay below."""
 FILES = ("calibration/reliability.png", "calibration.json")
 
 
@@ -89,12 +89,21 @@ def binned(figures: Mapping[str, Any], *, of_one: bool) -> Binned:
 def _before_and_after(evidence: Evidence) -> tuple[Trust | None, Trust | None]:
     """Of the model's own probabilities and of the adjusted ones; None where rows are dependent, few or not there."""
     record = evidence.record("calibration")
-    if not record or evidence.labels or evidence.dependent or not evidence.conclusive:
+    if not record or evidence.classes is None or not evidence.conclusive:
         return None, None
-    of_one = evidence.classes is not None and len(evidence.classes.names) == 2
     parts = (record["before"], record.get("after"))
-    before, after = (binned(part, of_one=of_one) if part else None for part in parts)
+    before, after = (binned(part, of_one=_of_one(evidence)) if part else None for part in parts)
     return tuple(Trust(one) if one is not None and len(one.rows) else None for one in (before, after))  # type: ignore[return-value]
+
+
+def _of_one(evidence: Evidence) -> bool:
+    return evidence.classes is not None and len(evidence.classes.names) == 2
+
+
+def _said(evidence: Evidence, trust: Trust) -> str:
+    """What was said and what came true; of two classes the answer is the one that a bin as a whole leans to."""
+    came = "that comes true" if _of_one(evidence) else "is right"
+    return f"says {100 * trust.sure:.1f} % on average and {came} in {100 * trust.right:.1f} % of {rows_of(trust.rows)}"
 
 
 def calibration(evidence: Evidence) -> Finding | None:
@@ -105,26 +114,30 @@ def calibration(evidence: Evidence) -> Finding | None:
     trust, _ = _before_and_after(evidence)
     if trust is None:
         return None
-    said = f"it says {percent(trust.sure)} on average and is right in {percent(trust.right)}"
-    low, high = sorted(map(abs, trust.ends))
+    said = f"it {_said(evidence, trust)}"
     numbers = {"confidence": trust.sure, "accuracy": trust.right, "ece": trust.ece, "rows": trust.rows}
     numbers.update(p_shift=trust.p_shift, p_ece=trust.p_ece, low=trust.ends[0], high=trust.ends[1])
-    of = f"of {rows_of(trust.rows)}"
+    text, level = _verdict(trust, said)
+    return Finding(text, "calibration", level, "believed", evidence.file(*FILES), numbers)
+
+
+def _verdict(trust: Trust, said: str) -> tuple[str, Level]:
     if trust.shifted:
-        text = "Too sure of itself (overconfident)" if trust.apart > 0 else "Not sure enough (underconfident)"
-        apart = f"{points(abs(trust.apart))}, 95 % interval {100 * low:.1f} to {100 * high:.1f}"
-        text, matters = f"{text}: {said} {of} ({apart}).", abs(trust.apart) >= MATTERS
+        way = "Too sure of itself (overconfident)" if trust.apart > 0 else "Not sure enough (underconfident)"
+        low, high = sorted(100 * abs(end) for end in trust.ends)
+        matters = abs(trust.apart) >= MATTERS
+        text = f"{way}: {said} ({points(abs(trust.apart))}, 95 % interval {low:.1f} to {high:.1f})."
     elif trust.bent:
-        where = f"its confidence and how often it is right lie {points(trust.ece)} apart"
-        chance = "more than chance has it (1 % test); too sure in places, not sure enough in others"
-        text, matters = f"Probabilities are off in places: {where}, {of}, {chance}.", trust.ece >= MATTERS
-    else:
-        text, matters = (
-            f"Its probabilities can be taken at their word as far as {rows_of(trust.rows)} show: {said}",
-            False,
+        matters = trust.ece >= MATTERS
+        text = (
+            f"Probabilities are off in places, too high in some and too low in others: on {rows_of(trust.rows)} they "
+            f"lie {points(trust.ece)} from how often they come true (ECE), more than chance has it (test at 0.5 %)."
         )
-        text = f"{text}, at most {points(trust.worst)} off on average (95 %)."
-    return Finding(text, "calibration", "warn" if matters else "info", "believed", evidence.file(*FILES), numbers)
+    else:
+        most = f"at most {points(trust.worst)} off on average (95 %)"
+        text = f"Its probabilities are not shown to be off: {said}, {most}."
+        return text, "good" if trust.worst <= CLOSE else "info"
+    return text, "warn" if matters else "info"
 
 
 def adjustment(evidence: Evidence) -> Finding | None:
@@ -133,23 +146,25 @@ def adjustment(evidence: Evidence) -> Finding | None:
     if before is None or after is None or not (before.shifted or before.bent):
         return None
     record = evidence.record("calibration")
-    method = quoted_method(record)
+    method = _method(record)
     if not record.get("kept"):
         reason = f": {record['reason']}" if record.get("reason") else ""
-        text, level = f"{method} does not mend that and is not kept{reason}.", "info"
+        text = f"{method} does not mend that and is not kept{reason}."
         return Finding(text, "adjustment", "info", "believed", evidence.file(*FILES))
     still = after.shifted or after.bent
     where = "on validation, judged on other rows" if record.get("held_out") else "on validation"
-    said = f"says {percent(after.sure)} on average and is right in {percent(after.right)}"
-    verdict = "still off" if still else f"no distance is shown any more, at most {points(after.worst)} (95 %)"
-    text = f"{method}, fitted {where}, {'helps in part' if still else 'mends that'}: with it the model {said} "
-    text = f"{text}of {rows_of(after.rows)}; {verdict}. Mean distance {points(before.ece)} before, {points(after.ece)} after."
-    level = "info" if still else "good"
+    verdict = "that is still off" if still else f"no distance is shown any more, at most {points(after.worst)} (95 %)"
+    text = (
+        f"{method}, fitted {where}, {'does not mend all of that' if still else 'mends that'}: with it the model "
+        f"{_said(evidence, after)}; {verdict}. Calibration error (ECE) {points(before.ece)} before, "
+        f"{points(after.ece)} after."
+    )
+    level: Level = "info" if still else "good"
     numbers = {"ece_before": before.ece, "ece_after": after.ece, "rows": after.rows}
-    return Finding(text, "adjustment", level, "believed", evidence.file(*FILES), numbers)  # type: ignore[arg-type]
+    return Finding(text, "adjustment", level, "believed", evidence.file(*FILES), numbers)
 
 
-def quoted_method(record: Mapping[str, Any]) -> str:
+def _method(record: Mapping[str, Any]) -> str:
     """An adjustment and its number, as ``"Temperature 1.83"``."""
     name = str(record.get("method") or "The adjustment").replace("_", " ")
     value = (record.get("parameters") or {}).get(record.get("method") or "")

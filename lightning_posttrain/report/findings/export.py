@@ -33,9 +33,4 @@ def _kept(one: dict[str, Any]) -> str:
         return f"{_files(one)} ({one['reason']}; compared on no rows)"
     bound = one.get("flips_bound")
     most = "" if bound is None else f", at most {percent(bound)} of new rows would (95 %)"
-    changed = (
-        "no row changes its answer"
-        if not one["flipped_rows"]
-        else f"{rows_of(one['flipped_rows'])} change their answer"
-    )
-    return f"{_files(one)} is kept: {changed}, of {rows_of(one['rows'])}{most}"
+    return f"{_files(one)} ({one['flipped_rows']:,} of {rows_of(one['rows'])} change their answer{most})"

@@ -50,10 +50,9 @@ def pairs(evidence: Evidence) -> Finding | None:
     found = confused(evidence)
     file = evidence.file(*FILES)
     if not found:
-        text = f"No pair of classes stands out among the {counted(wrong, 'error')} of {rows_of(evidence.rows)}: none is confused "
-        return Finding(
-            f"{text}more often than chance has it.", "pairs", "info", "what-goes-wrong", file, {"wrong": wrong}
-        )
+        among = f"the {counted(wrong, 'error')} of {rows_of(evidence.rows)}"
+        text = f"No pair of classes stands out among {among}: none is confused more often than chance has it."
+        return Finding(text, "pairs", "info", "what-goes-wrong", file, {"wrong": wrong})
     said = "; ".join(_said(one) for one in found[:1])
     more = and_more([_short(one) for one in found[1:]], SHOWN - 1)
     text = f"Most confused: {said}{f'. Also {more}' if more else ''}."

@@ -105,7 +105,7 @@ def surrogate(evidence: Evidence) -> Finding | None:
 
 
 def importance(evidence: Evidence) -> Finding | None:
-    """What the model relies on most: features whose shuffling costs, by intervals that hold for all features at once."""
+    """Features whose shuffling costs most, by intervals that hold for all features at once."""
     record = evidence.record("surrogate")
     drops, rows = record.get("drops") or (), int(record.get("drop_rows") or 0)
     if rows < FEW or not drops:

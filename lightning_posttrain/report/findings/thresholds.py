@@ -57,7 +57,7 @@ def _kept(errors: int, answered: int, wanted: float, *, frozen: bool) -> tuple[s
 
 
 def gain(evidence: Evidence) -> Finding | None:
-    """What thresholds chosen on validation win over 0.5, where its interval lies on one side of 0: at 99 %, from the one at 95 %."""
+    """What chosen thresholds win over 0.5, where the interval of that, widened to 99 %, lies on one side of 0."""
     record = evidence.record("thresholds")
     figures = (record.get("gain"), *(record.get("gain_interval") or ()))
     if not record.get("tuned") or None in figures or not evidence.conclusive:

@@ -26,8 +26,8 @@ def overfitting(evidence: Evidence) -> Finding | None:
         return None
     text = (
         f"It trained for too long: over the last {count} epochs the loss (log loss) of validation rose, to "
-        f"{last[2]:.3f} in epoch {last[0]} from {best[2]:.3f} in epoch {best[0]}, its best, while training's fell behind it to "
-        f"{last[1]:.3f}. The weights of epoch {best[0]} are better. No interval: a figure an epoch is all that is kept."
+        f"{last[2]:.3f} in epoch {last[0]} from {best[2]:.3f} in epoch {best[0]}, its best, away from training's "
+        f"{last[1]:.3f}. Look at the weights of epoch {best[0]}. No interval: one figure an epoch is all that is kept."
     )
     numbers = {"epochs": count, "best": best[2], "last": last[2], "train": last[1], "best_epoch": best[0]}
     return Finding(text, "overfitting", "warn", "training", _file(evidence), numbers)
