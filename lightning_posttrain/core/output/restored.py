@@ -23,7 +23,7 @@ def restored_fields(kind: type[Kind], state: Mapping[str, Any]) -> Kind:
         kind: the dataclass, whose annotations say how each value is read.
         state: the record; what is no field of it is passed over.
     """
-    hints = _hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]
     kept = {part.name for part in fields(kind) if part.init} & set(state)  # type: ignore[arg-type]
     return kind(**{name: restored(hints[name], state[name]) for name in kept})
 
