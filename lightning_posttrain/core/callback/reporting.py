@@ -7,7 +7,7 @@ import importlib.util
 import json
 import pkgutil
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image as PILImage
 
 from lightning_posttrain.core.callback.logger_names import log_apart
-from lightning_posttrain.core.callback.scalars import log_scalars, step_of
+from lightning_posttrain.core.callback.scalars import epoch_of, log_scalars, step_of
 from lightning_posttrain.core.output.artifacts import File, Tagged
 from lightning_posttrain.core.output.report import Report, Voice
 from lightning_posttrain.core.output.result import Result
@@ -83,28 +83,53 @@ class Reporter:
         epoch: int | None = None,
     ) -> None:
         """Submit to the background, on the first rank, what is to be drawn and written; what cannot be is said once."""
-        epoch = trainer.current_epoch if epoch is None else epoch
         # in a fast_dev_run Lightning writes nothing either
         if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
             return
         stream = EvaluationStream.of(trainer)
+        at = stream.log.loaded or (epoch_of(trainer, stage), step_of(trainer))
+        moment = {"epoch": at[0] if epoch is None else epoch, "step": at[1]}
         own = self.tag(stage, tag, suffix)
         for wing in self.wings:
             import_all(f"{PACKAGE}{wing}.render")
-        step = step_of(trainer)
-        stream.outlet.use(anew=is_anew(trainer))
-        report = Report(
-            tag=own,
-            artifacts=_with_record(tag, result, {"epoch": epoch, "step": step}, shown),
+        report = self._report(
+            trainer,
+            own,
+            _with_record(tag, result, moment, shown),
             tag_of=lambda quantity: self.tag(stage, quantity, suffix),
-            step=step,
-            outlet=stream.outlet,
             loggers=self._loggers(trainer),
             shown=trainer.state.fn != "fit" or stream.outlet.steps.chosen(own, self.pictures_every, progress(trainer)),
+        )
+        stream.writer.submit(own, report.do)
+
+    def write_files(self, trainer: Trainer, own: str, artifacts: Iterable[Tagged]) -> None:
+        """Submit files of the run as a whole, whose tags are their names, on the first rank."""
+        report = self._report(trainer, own, artifacts, tag_of=str, loggers=(), shown=False)
+        EvaluationStream.of(trainer).writer.submit(own, report.do)
+
+    def _report(
+        self,
+        trainer: Trainer,
+        own: str,
+        artifacts: Iterable[Tagged],
+        *,
+        tag_of: Callable[[str], str],
+        loggers: Sequence[Sink],
+        shown: bool,
+    ) -> Report:
+        stream = EvaluationStream.of(trainer)
+        stream.outlet.use(anew=is_anew(trainer))
+        return Report(
+            tag=own,
+            artifacts=artifacts,
+            tag_of=tag_of,
+            step=step_of(trainer),
+            outlet=stream.outlet,
+            loggers=loggers,
+            shown=shown,
             voice=Voice(partial(self.tell, stream), stream.say_once, rank_zero_info),
             given_up=stream.writer.given_up,
         )
-        stream.writer.submit(own, report.do)
 
     def _loggers(self, trainer: Trainer) -> list[Sink]:
         found: list[Sink] = []
