@@ -68,6 +68,7 @@ class HardReport:
         names: of features or channels, where there are such.
         rows: samples in the epoch.
         undrawn: why inputs are not shown, or nothing.
+        colors: how values became the colours that are shown, in a sentence, or "".
     """
 
     groups: tuple[HardGroup, ...]
@@ -76,6 +77,7 @@ class HardReport:
     names: tuple[str, ...] = ()
     rows: int = 0
     undrawn: str = ""
+    colors: str = ""
 
     @property
     def alerts(self) -> tuple[str, ...]:
@@ -102,7 +104,9 @@ class HardReport:
             part: {group.name: [vars(example).copy() for example in group.examples] for group in groups}
             for part, groups in (("groups", self.groups), ("cells", self.cells))
         }
-        record: dict[str, Any] = undefined_to_none({"rows": self.rows, **found, "notes": self.notes})
+        record: dict[str, Any] = undefined_to_none(
+            {"rows": self.rows, **found, "notes": self.notes, "colors": self.colors}
+        )
         return record
 
 

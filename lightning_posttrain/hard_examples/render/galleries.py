@@ -104,7 +104,9 @@ def cells_image(report: HardReport, title: str = "") -> Image | None:
         The picture; None where no pair is confused, or samples cannot be shown.
     """
     heading = _heading(report, "most confused pairs", title)
-    return _sheet(report, _shown(report, report.cells), heading, apart=True)
+    kept = _shown(report, report.cells)
+    empty = [cell for cell in report.cells if not cell.examples] if kept else []
+    return _sheet(report, kept, heading, apart=True, empty=empty)
 
 
 def pictures(report: HardReport) -> Iterator[tuple[str, Image]]:
@@ -138,8 +140,15 @@ def _shown(report: HardReport, groups: Sequence[HardGroup]) -> list[_Shown]:
     return [_Shown(kind, group, group.shown) for group in groups if group.examples and group.shown is not None]
 
 
-def _sheet(report: HardReport, parts: Sequence[_Shown], heading: Pixels, *, apart: bool = False) -> Image | None:
-    """All parts in cells of one width; ``apart`` where a heading says the classes of each."""
+def _sheet(
+    report: HardReport,
+    parts: Sequence[_Shown],
+    heading: Pixels,
+    *,
+    apart: bool = False,
+    empty: Sequence[HardGroup] = (),
+) -> Image | None:
+    """All parts in cells of one width; ``apart`` where a heading says the classes of each, also of ``empty`` ones."""
     if not parts:
         return None
     layout = _layout(parts, classes=not apart)
@@ -147,7 +156,9 @@ def _sheet(report: HardReport, parts: Sequence[_Shown], heading: Pixels, *, apar
     for part in parts:
         pieces += [_subheading(part.group.title)] if apart else []
         pieces += layout.lines(part.cells(layout.width), part.group.examples)
+    pieces += [_subheading(group.title) for group in empty]
     said = dict.fromkeys(remark for part in parts for remark in part.remarks(layout.width))
+    said |= {report.colors: None} if report.colors else {}
     colors = [] if apart else dict.fromkeys(RIGHT if example.right else WRONG for example in parts[0].group.examples)
     picture = stacked([*pieces, foot([" ".join([*colors, FIGURES, *said])])])
     return replace(picture, photo=any(are_photos(part.kind, part.samples) for part in parts))
