@@ -69,11 +69,13 @@ class Keeping:
         self._undrawn = ""
         self._kind: Kind | None = None
         self._samples = 0
+        self._by_pair = True
 
     def offer(self, batch: Batch) -> None:
         """Look at a batch, without a synchronisation."""
         self._samples += batch.size
         found = batch.hardness()
+        self._by_pair &= PAIRS in found.rules
         columns = {"loss": found.loss, **found.columns, **self._inputs(batch.inputs, batch.size)}
         never = torch.full_like(found.loss, -torch.inf)
         index = batch.index if batch.index is not None and len(batch.index) == batch.size else None
@@ -121,7 +123,7 @@ class Keeping:
             of_pairs = torch.tensor([pair in pairs for pair in _pairs(mine[PAIRS])])
             mine[PAIRS] = {name: column[of_pairs] for name, column in mine[PAIRS].items()}
         everywhere: list[Any] = [None] * trainer.world_size
-        dist.all_gather_object(everywhere, (mine, self._samples, self._undrawn, self._kind))
+        dist.all_gather_object(everywhere, (mine, self._samples, self._undrawn, self._kind, self._by_pair))
         every = [columns for kept, *_ in everywhere for columns in kept.values() if columns]
         shapes = {columns["inputs"].shape[1:] if "inputs" in columns else None for columns in every}
         shown = len(shapes) == 1 and None not in shapes
@@ -135,7 +137,8 @@ class Keeping:
         self._samples = sum(samples for _, samples, *_ in everywhere)
         several = "" if shown or not every else "inputs of several shapes are not shown"
         self._undrawn = next((undrawn for _, _, undrawn, _ in everywhere if undrawn), several)
-        self._kind = next((kind for *_, kind in everywhere if kind), None)
+        self._kind = next((kind for *_, kind, _ in everywhere if kind), None)
+        self._by_pair = all(by_pair for *_, by_pair in everywhere)
 
     def _group(self, name: str, title: str, columns: dict[str, Tensor], names: tuple[str, ...]) -> HardGroup:
         if not columns:
@@ -158,7 +161,7 @@ class Keeping:
     ) -> Iterator[HardGroup]:
         """The confused pairs, with the samples that were kept of each, if any."""
         classes = [(names[a], names[p]) for a, p in _pairs(columns)] if columns else []
-        for number, pair in enumerate(confused, start=1):
+        for number, pair in enumerate(confused if self._by_pair else (), start=1):
             rows = [row for row, found in enumerate(classes) if found == (pair.actual, pair.predicted)]
             times = "once" if pair.count == 1 else f"{pair.count} times"
             chosen = {name: column[rows] for name, column in columns.items()} if rows else {}
@@ -168,6 +171,4 @@ class Keeping:
 
 def _pairs(columns: Mapping[str, Tensor]) -> list[tuple[int, int]]:
     """Actual and predicted class of each row."""
-    return [
-        (actual, predicted) for actual, predicted in torch.cat([columns["actual"], columns["predicted"]], 1).tolist()
-    ]
+    return list(zip(columns["actual"][:, 0].tolist(), columns["predicted"][:, 0].tolist(), strict=True))

@@ -324,7 +324,7 @@ def test_arguments_are_checked_where_they_are_given(options, words):
 
 
 class Systematic(toys.Net):
-    """Takes each of the first six classes for the one after it, with a low loss, and others for any, with a high one."""
+    """Takes each of the first six classes for the next, with a low loss, and others for any, with a high one."""
 
     def step(self, batch, stage):
         x, y = batch

@@ -104,9 +104,7 @@ def cells_image(report: HardReport, title: str = "") -> Image | None:
         The picture; None where no pair is confused, or samples cannot be shown.
     """
     heading = _heading(report, "most confused pairs", title)
-    kept = _shown(report, report.cells)
-    empty = [cell for cell in report.cells if not cell.examples] if kept else []
-    return _sheet(report, kept, heading, apart=True, empty=empty)
+    return _sheet(report, _shown(report, report.cells), heading, apart=True)
 
 
 def pictures(report: HardReport) -> Iterator[tuple[str, Image]]:
@@ -140,15 +138,8 @@ def _shown(report: HardReport, groups: Sequence[HardGroup]) -> list[_Shown]:
     return [_Shown(kind, group, group.shown) for group in groups if group.examples and group.shown is not None]
 
 
-def _sheet(
-    report: HardReport,
-    parts: Sequence[_Shown],
-    heading: Pixels,
-    *,
-    apart: bool = False,
-    empty: Sequence[HardGroup] = (),
-) -> Image | None:
-    """All parts in cells of one width; ``apart`` where a heading says the classes of each, also of ``empty`` ones."""
+def _sheet(report: HardReport, parts: Sequence[_Shown], heading: Pixels, *, apart: bool = False) -> Image | None:
+    """All parts in cells of one width; ``apart`` where a heading says the classes of each, also of empty cells."""
     if not parts:
         return None
     layout = _layout(parts, classes=not apart)
@@ -156,7 +147,7 @@ def _sheet(
     for part in parts:
         pieces += [_subheading(part.group.title)] if apart else []
         pieces += layout.lines(part.cells(layout.width), part.group.examples)
-    pieces += [_subheading(group.title) for group in empty]
+    pieces += [_subheading(cell.title) for cell in report.cells if apart and not cell.examples]
     said = dict.fromkeys(remark for part in parts for remark in part.remarks(layout.width))
     said |= {report.colors: None} if report.colors else {}
     colors = [] if apart else dict.fromkeys(RIGHT if example.right else WRONG for example in parts[0].group.examples)
