@@ -43,7 +43,7 @@ class ModelProfile(KeptState, StreamCallback):
         seconds: that may be spent on each of them.
         name: goes before the quantity in tags and file names, ``test/<name>/...``; for two of a kind.
         stages: of ``"val"`` and ``"test"``, when to report outside of a fit.
-        on_error: see ``StreamCallback``.
+        on_error, log: see ``StreamCallback``.
 
     Example:
         >>> from lightning.pytorch import Trainer
@@ -51,6 +51,7 @@ class ModelProfile(KeptState, StreamCallback):
     """
 
     tag = "profile"
+    charted = ("profile/latency_ms", "profile/flops")
     several_targets = False
     stays = ("_run",)
     keeps = "its training time"
@@ -66,8 +67,9 @@ class ModelProfile(KeptState, StreamCallback):
         name: str | None = None,
         stages: Sequence[Literal["train", "val", "test"]] = ("val", "test"),
         on_error: Literal["warn", "raise"] = "warn",
+        log: Sequence[str] | None = None,
     ) -> None:
-        super().__init__(name=name, stages=stages, on_error=on_error)
+        super().__init__(name=name, stages=stages, on_error=on_error, log=log)
         for mode in (modes or {}).values():
             one_of("modes", mode, ("min", "max"))
         for size in batch_sizes:
