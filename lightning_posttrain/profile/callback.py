@@ -9,6 +9,7 @@ from typing import Any, Literal, final
 from lightning.pytorch import LightningModule, Trainer
 
 from lightning_posttrain.classification import StreamCallback
+from lightning_posttrain.core.callback.charts import uncharted
 from lightning_posttrain.core.callback.options import at_least, one_of
 from lightning_posttrain.core.callback.target_copies import KeptState
 from lightning_posttrain.core.capture.loaders import stage_of
@@ -137,7 +138,8 @@ class ModelProfile(KeptState, StreamCallback):
         """Measure the model where figures are logged, at the end of a test; what was found is reported after it."""
         if trainer.state.fn != "fit":
             found = self._run.measure(trainer, module)
-            self._reporter.log(trainer, module, stage_of(trainer), "", scalars_of(found))
+            scalars = scalars_of(found)
+            self._reporter.log(trainer, module, stage_of(trainer), "", scalars, uncharted(scalars, self.charts()))
         return []
 
     def summarize(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> None:
