@@ -2,4 +2,6 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from lightning_posttrain.report.closing import at_a_glance, in_short, told
+
+__all__ = ["at_a_glance", "in_short", "told"]

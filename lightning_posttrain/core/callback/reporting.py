@@ -18,6 +18,7 @@ from PIL import Image as PILImage
 from lightning_posttrain.core.callback.logger_names import log_apart
 from lightning_posttrain.core.callback.scalars import log_scalars, step_of
 from lightning_posttrain.core.output.artifacts import File, Tagged
+from lightning_posttrain.core.output.closing import Reported
 from lightning_posttrain.core.output.report import Report, Voice
 from lightning_posttrain.core.output.result import Result
 from lightning_posttrain.core.output.sinks.base import Sink
@@ -93,13 +94,16 @@ class Reporter:
             import_all(f"{PACKAGE}{wing}.render")
         step = step_of(trainer)
         stream.outlet.use(anew=is_anew(trainer))
+        loggers = self._loggers(trainer)
+        fn = str(trainer.state.fn and trainer.state.fn.value)
+        stream.outlet.note(stage, Reported(rank_zero_info, stream.say_once, fn, step, loggers))
         report = Report(
             tag=own,
             artifacts=_with_record(tag, result, {"epoch": epoch, "step": step}, shown),
             tag_of=lambda quantity: self.tag(stage, quantity, suffix),
             step=step,
             outlet=stream.outlet,
-            loggers=self._loggers(trainer),
+            loggers=loggers,
             shown=trainer.state.fn != "fit" or stream.outlet.steps.chosen(own, self.pictures_every, progress(trainer)),
             voice=Voice(partial(self.tell, stream), stream.say_once, rank_zero_info),
             given_up=stream.writer.given_up,

@@ -72,7 +72,7 @@ class EvaluationStream:
         """
         writer, self.writer = self.writer, BackgroundWriter()
         try:
-            writer.close(quietly=failed, last=self.outlet.last)
+            writer.close(quietly=failed, last=self.outlet.broken if failed else self.outlet.last)
         finally:
             if member in self._members:
                 self._members.remove(member)
