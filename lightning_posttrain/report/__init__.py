@@ -3,5 +3,7 @@
 from __future__ import annotations
 
 from lightning_posttrain.report.closing import at_a_glance, in_short, told
+from lightning_posttrain.report.findings import Finding, findings, headline
+from lightning_posttrain.report.show import show_command
 
-__all__ = ["at_a_glance", "in_short", "told"]
+__all__ = ["Finding", "at_a_glance", "findings", "headline", "in_short", "show_command", "told"]

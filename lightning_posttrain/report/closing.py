@@ -9,7 +9,7 @@ from lightning_posttrain.core.output.artifacts import Table, Tagged
 from lightning_posttrain.core.output.closing import Finished
 from lightning_posttrain.core.output.run_folder import RunFolder
 from lightning_posttrain.report.curves import curves_of
-from lightning_posttrain.report.wording import headline_of, sentences_of
+from lightning_posttrain.report.findings import SHOWN, findings, headline
 
 BOARD = "0_summary"
 """What the tags of what one looks at first begin with, where a logger shows them in the order of the alphabet."""
@@ -31,16 +31,16 @@ def at_a_glance(run: Finished) -> Iterator[Tagged]:
 def in_short(run: Finished) -> Iterator[Tagged]:
     """What is to be known, in sentences, and where all stands."""
     folder = _folder(run)
-    said = () if folder is None else sentences_of(folder, run.stage)
+    said = () if folder is None else findings(folder, run.stage)[:SHOWN]
     if said:
-        rows = tuple((sentence,) for sentence in said)
+        rows = tuple((one.text,) for one in said)
         yield Tagged(f"{BOARD}/{run.stage}", Table((run.stage,), rows, note=_place(run), loggers_only=True))
 
 
 def told(run: Finished) -> Iterator[str]:
     """One line: how good it is, and where all stands."""
     folder = _folder(run)
-    words = f"{run.stage}: done." if folder is None else headline_of(folder, run.stage)
+    words = f"{run.stage}: done." if folder is None else headline(folder, run.stage)
     yield f"{words} → {_place(run)}"
 
 
