@@ -146,10 +146,22 @@ class SampleHistory(Counted):
             **{name: int(value) for name, value in self.scalars().items()},
             **forgotten,
             "suspects": self._listed(),
+            "expected": self._expected(),
             "notes": list(self.notes),
         }
         plain: dict[str, Any] = undefined_to_none(figures)
         return plain
+
+    def _expected(self) -> dict[str, float]:
+        """How many suspects have a wrong label by the probabilities alone, and the variance of that.
+
+        A label against the most probable class is right with a probability of about its score.
+        """
+        if self.errors is None:
+            return {}
+        right = self.errors.score[self.suspects]
+        wrong, variance = float((1 - right).sum()), float((right * (1 - right)).sum())
+        return {"flagged": float(len(right)), "wrong": wrong, "variance": variance}
 
     def _listed(self) -> list[dict[str, Any]]:
         if self.errors is None:

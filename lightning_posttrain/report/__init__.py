@@ -2,4 +2,7 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from lightning_posttrain.report.findings import Finding, findings, headline
+from lightning_posttrain.report.show import show_command
+
+__all__ = ["Finding", "findings", "headline", "show_command"]
