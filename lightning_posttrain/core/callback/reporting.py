@@ -27,6 +27,8 @@ from lightning_posttrain.core.stream.run import is_anew, progress
 from lightning_posttrain.core.stream.stream import EvaluationStream
 
 PACKAGE = "lightning_posttrain."
+PAGES = ("val", "test", "train", "fit")
+"""Stages that have a page; what belongs to none, as the gap of two, is told on the first."""
 
 
 class Reporter:
@@ -105,6 +107,26 @@ class Reporter:
             given_up=stream.writer.given_up,
         )
         stream.writer.submit(own, report.do)
+        self._close(stream, stage.split("/", maxsplit=1)[0], step)
+
+    def _close(self, stream: EvaluationStream, stage: str, step: int) -> None:
+        """Have the page of a stage made when all else is written; a folder that is no local one cannot be read back."""
+        stage, home = stage if stage in PAGES else PAGES[0], stream.outlet.files.disk
+        if home is None:
+            return
+        import_all(f"{PACKAGE}report")
+        report = Report(
+            tag=f"{stage}/report",
+            artifacts=importlib.import_module(f"{PACKAGE}report.closing").close(home, stage),
+            tag_of=lambda name: f"{stage}/{name}",
+            step=step,
+            outlet=stream.outlet,
+            loggers=(),
+            shown=False,
+            voice=Voice(partial(self.tell, stream, owner="The report"), stream.say_once, rank_zero_info),
+            given_up=stream.writer.given_up,
+        )
+        stream.outlet.closing[stage] = report.do
 
     def _loggers(self, trainer: Trainer) -> list[Sink]:
         found: list[Sink] = []
@@ -126,12 +148,13 @@ class Reporter:
         except Exception as error:
             self.tell(EvaluationStream.of(trainer), what, cure, error)
 
-    def tell(self, stream: EvaluationStream, what: str, cure: str, error: Exception) -> None:
+    def tell(self, stream: EvaluationStream, what: str, cure: str, error: Exception, owner: str = "") -> None:
         """Say once what could not be done, or raise it."""
         if self.on_error == "raise":
             raise error
-        text = f"{could_not(self.owner, what, error)} The run goes on. {cure} {WHERE}"
-        stream.say_once(text, f"{self.owner} {what} {type(error).__name__}")
+        owner = owner or self.owner
+        text = f"{could_not(owner, what, error)} The run goes on. {cure} {WHERE}"
+        stream.say_once(text, f"{owner} {what} {type(error).__name__}")
 
 
 @cache

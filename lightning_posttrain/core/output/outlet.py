@@ -11,7 +11,7 @@ from lightning_posttrain.core.output.sinks.folder import FolderSink
 from lightning_posttrain.core.output.sinks.runs import Run
 
 Rest = Callable[[], Iterable[Remark]]
-"""Writes to the loggers what was held back."""
+"""Writes to the loggers what was held back, or to the folder what stands at the end."""
 
 
 class Outlet:
@@ -22,6 +22,7 @@ class Outlet:
         steps: when loggers get pictures.
         full: the disk was; nothing more is written in this run.
         held: by tag of a picture or table, what writes the last one, where loggers did not get it.
+        closing: by stage, what is written when all else is.
     """
 
     def __init__(self) -> None:
@@ -38,6 +39,7 @@ class Outlet:
         self.steps = PictureSteps()
         self.full = False
         self.held: dict[str, Rest] = {}
+        self.closing: dict[str, Rest] = {}
 
     def use(self, *, anew: bool) -> None:
         """The first report is to be written, or another one.
@@ -54,6 +56,9 @@ class Outlet:
         self.files.end()
 
     def last(self) -> list[Remark]:
-        """Give the loggers what was held back; for the thread, after all other work."""
+        """Give the loggers what was held back, then close the stages; for the thread, after all other work."""
         held, self.held = self.held, {}
-        return [remark for rest in held.values() for remark in rest()]
+        closing, self.closing = self.closing, {}
+        # what a fit itself left is told with its validation
+        chosen = [closing[stage] for stage in ("val", "test") if stage in closing] or [*closing.values()][:1]
+        return [remark for rest in (*held.values(), *chosen) for remark in rest()]

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from lightning_posttrain.core.output.quantities import size_words
@@ -48,7 +48,7 @@ def document(title: str, head: Markup, sections: Sequence[Section]) -> bytes:
 @cache
 def asset(name: str) -> str:
     """The text of a file that the page holds whole."""
-    return files("lightning_posttrain.report.page").joinpath("assets", name).read_text(encoding="utf-8")
+    return (Path(__file__).parent / "assets" / name).read_text(encoding="utf-8")
 
 
 def _body(head: Markup, sections: Sequence[Section]) -> tuple[Markup, ...]:
@@ -58,7 +58,12 @@ def _body(head: Markup, sections: Sequence[Section]) -> tuple[Markup, ...]:
         head,
         element("nav", element("ol", links), aria_label="Sections"),
         element("main", [_shown(section) for section in sections]),
-        element("footer", element("p", f"Made by lightning_posttrain from the files of the run; nothing here asks a network. Size: {SIZE}")),
+        element(
+            "footer",
+            element(
+                "p", f"Made by lightning_posttrain from the files of the run; nothing here asks a network. Size: {SIZE}"
+            ),
+        ),
         element("dialog", id="large", aria_label="A sample"),
     )
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from PIL import Image
+# Pillow finds WebP by importing all that it knows, where this is not there: no thing for a thread
+from PIL import Image, WebPImagePlugin
 
+FORMAT = WebPImagePlugin.WebPImageFile.format
 SIDES = (320, 256, 192, 144, 112, 88)
 """Longest sides of samples, the largest that the budget holds is taken."""
 SHEET = 1000
@@ -88,8 +90,8 @@ def _embedded(picture: Image.Image, side: int, *, by_width: bool = False) -> Emb
     flat = by_width or max(picture.size) <= PIXELATED
     file = io.BytesIO()
     if flat and (picture.getcolors(4096) is not None or not by_width):
-        picture.save(file, "WEBP", lossless=True, method=3)
+        picture.save(file, FORMAT, lossless=True, method=3)
     else:
-        picture.save(file, "WEBP", quality=76, method=3)
+        picture.save(file, FORMAT, quality=76, method=3)
     address = f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
     return Embedded(address, picture.width, picture.height)

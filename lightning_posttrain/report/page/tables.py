@@ -8,7 +8,12 @@ from lightning_posttrain.report.page.markup import Child, Markup, element
 
 
 def table(
-    columns: Sequence[str], rows: Iterable[Sequence[Child]], caption: str = "", *, words: int = 1, id_: str | None = None
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Child]],
+    caption: str = "",
+    *,
+    words: int = 1,
+    id_: str | None = None,
 ) -> Markup:
     """A table that scrolls by itself where it is too wide.
 

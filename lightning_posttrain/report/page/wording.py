@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lightning_posttrain.core.output.quantities import duration
 from lightning_posttrain.core.statistics.binomial import share_interval
 
 DASH = "–"
@@ -56,6 +57,16 @@ def figure(value: float | None) -> str:
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"
+
+
+def took(seconds: float | None) -> str:
+    """Seconds as people write them.
+
+    Example:
+        >>> took(0.0123), took(None)
+        ('12.3 ms', '–')
+    """
+    return DASH if seconds is None else duration(seconds)
 
 
 def plain(name: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from lightning_posttrain.core.output.artifacts import File
+from lightning_posttrain.core.output.artifacts import File, Tagged
 from lightning_posttrain.core.output.first_line import first_line
 from lightning_posttrain.core.output.run_folder import RunFolder
 from lightning_posttrain.core.output.sinks.folder import FolderSink
@@ -20,6 +20,7 @@ from lightning_posttrain.report.page.sections.ensemble import ensemble
 from lightning_posttrain.report.page.sections.export import export
 from lightning_posttrain.report.page.sections.goes_wrong import goes_wrong
 from lightning_posttrain.report.page.sections.head import head, title_of
+from lightning_posttrain.report.page.sections.how_made import ANCHOR as HOW_MADE
 from lightning_posttrain.report.page.sections.how_made import how_made
 from lightning_posttrain.report.page.sections.in_short import Said, in_short
 from lightning_posttrain.report.page.sections.look_at_them import look_at_them
@@ -34,14 +35,13 @@ Made = TypeVar("Made")
 Findings = Callable[[RunFolder, str], Sequence[Said]]
 
 
-def write_report(folder: RunFolder, stage: str, findings: Findings, sink: FolderSink | None = None) -> Path:
+def write_report(folder: RunFolder, stage: str, findings: Findings) -> Path:
     """Write ``report.html`` and ``report.md`` of a stage.
 
     Args:
         folder: of the run.
         stage: as ``"test"``.
         findings: says in sentences what is to be known of a stage.
-        sink: writes into the run's ``posttrain``. Default: one of its own.
 
     Returns:
         The page's path.
@@ -50,12 +50,26 @@ def write_report(folder: RunFolder, stage: str, findings: Findings, sink: Folder
         NotOurs: another file, or a link, is in its place.
         OSError: it cannot be written.
     """
-    own = FolderSink(folder.home)
-    page, text = report(folder, stage, findings)
-    for suffix, content in ((".md", text.encode(errors="backslashreplace")), (".html", page)):
-        (sink or own).write(f"{stage}/report", File(content, suffix), 0)
-    own.end()
+    sink = FolderSink(folder.home)
+    for tagged in artifacts(folder, stage, findings):
+        sink.write(f"{stage}/{tagged.tag}", tagged.artifact, 0)
+    sink.end()
     return folder.home / stage / PAGE
+
+
+def artifacts(folder: RunFolder, stage: str, findings: Findings) -> tuple[Tagged, Tagged]:
+    """The summary and the page as files.
+
+    Args:
+        folder: of the run.
+        stage: as ``"test"``.
+        findings: says in sentences what is to be known of a stage.
+    """
+    page, text = report(folder, stage, findings)
+    return (
+        Tagged("report", File(text.encode(errors="backslashreplace"), ".md")),
+        Tagged("report", File(page, ".html")),
+    )
 
 
 def report(folder: RunFolder, stage: str, findings: Findings) -> tuple[bytes, str]:
@@ -83,7 +97,7 @@ def report(folder: RunFolder, stage: str, findings: Findings) -> tuple[bytes, st
         "training": lambda: training(sources),
     }
     found = [section for name, part in parts.items() if (section := attempt(name, part)) is not None]
-    anchors = [section.anchor for section in found]
+    anchors = [*(section.anchor for section in found), HOW_MADE]
     first = attempt("the first figures", lambda: in_short(sources, said, anchors))
     sections = [*([] if first is None else [first]), *found, how_made(sources, attempt.failed)]
     title = f"{title_of(sources)} · {stage}"

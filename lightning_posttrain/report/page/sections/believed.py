@@ -56,7 +56,9 @@ def _reliability(title: str, record: Mapping[str, Any]) -> Markup:
     drawing = frame.drawn(said, "how sure it is", diagonal(frame), whisker_dots(frame, dots), tick="%")
     head = f"{title.capitalize()}: off by {off} on average" if title else f"Off by {off} on average"
     columns = ("promised", "came true", "95 % interval", "rows")
-    note = element("p", "Dots by their rows, whiskers 95 % intervals; on the line what is promised comes true.", class_="quiet")
+    note = element(
+        "p", "Dots by their rows, whiskers 95 % intervals; on the line what is promised comes true.", class_="quiet"
+    )
     return chart(drawing, element("b", head), note, under(columns, rows, head))
 
 
@@ -74,7 +76,7 @@ def _coverage(curve: Mapping[str, Any]) -> Iterator[Markup]:
         "input", type="range", min=0, max=len(points) - 1, value=at, id="coverage", aria_describedby="answered"
     )
     yield element("h3", "If unsure rows may wait for a person")
-    picks = [place for place in range(0, len(points), max(len(points) // 10, 1))]
+    picks = range(0, len(points), max(len(points) // 10, 1))
     rows = [(percent(points[p][0]), percent(points[p][1], 1), figure(found["threshold"][p])) for p in picks]
     yield chart(
         drawing, element("b", "Errors among the rows that get an answer"),
@@ -97,9 +99,12 @@ def _answered(found: Mapping[str, Any], at: int) -> str:
 def _thinned(curve: Mapping[str, Any]) -> dict[str, Any]:
     """So many points of the curve, spread evenly, with its last."""
     count = len(curve["coverage"])
-    places = sorted({round(at * (count - 1) / (POINTS - 1)) for at in range(POINTS)}) if count > POINTS else range(count)
+    places = (
+        sorted({round(at * (count - 1) / (POINTS - 1)) for at in range(POINTS)}) if count > POINTS else range(count)
+    )
     found: dict[str, Any] = {
-        name: [round(float(curve[name][place] or 0.0), 5) for place in places] for name in ("coverage", "risk", "threshold")
+        name: [round(float(curve[name][place] or 0.0), 5) for place in places]
+        for name in ("coverage", "risk", "threshold")
     }
     rows = curve.get("rows") or 0
     answered = [round(share * rows) for share in found["coverage"]]
@@ -118,5 +123,7 @@ def _labels(record: Mapping[str, Any]) -> Iterator[Markup]:
     if tuned:
         columns = ("", "threshold", f"{record.get('objective', 'objective')} at 0.5", "at the threshold")
         each = zip(record["class_names"], tuned["threshold"], default["objective"], tuned["objective"], strict=True)
-        yield table(columns, [(str(name), figure(at), figure(half), figure(there)) for name, at, half, there in list(each)[:60]])
+        yield table(
+            columns, [(str(name), figure(at), figure(half), figure(there)) for name, at, half, there in list(each)[:60]]
+        )
     yield element("p", " ".join(sentence(str(text)) for text in said), class_="quiet")

@@ -32,8 +32,12 @@ def classes(sources: Sources) -> Section | None:
     body = [_table(names, top)]
     if rest:
         body.append(element("button", f"Show all {len(rows):,} classes", type="button", id="all-classes", class_="tag"))
-        body.append(element("p", f"{len(rest):,} more in classification_report.csv.", class_="quiet", id="more-classes"))
-    lead = "A line across a bar is the 95 % interval of that class by itself; of many classes some stand apart by chance."
+        body.append(
+            element("p", f"{len(rest):,} more in classification_report.csv.", class_="quiet", id="more-classes")
+        )
+    lead = (
+        "A line across a bar is the 95 % interval of that class by itself; of many classes some stand apart by chance."
+    )
     data = {"rows": [[row["class"], row["support"], row["values"], row["ends"], row["taken"]] for row in rest]}
     return Section(ANCHOR, "Which classes are weak?", "Classes", tuple(body), lead, data if rest else {})
 
@@ -46,7 +50,13 @@ def _rows(report: Mapping[str, Any], names: list[str], counts: Counts | None) ->
         values = [None if row.get(name) is None else round(row[name], 4) for name in names]
         name = str(row.get("class"))
         rows.append(
-            {"class": name, "support": row.get("support"), "values": values, "ends": within, "taken": taken.get(name, "")}
+            {
+                "class": name,
+                "support": row.get("support"),
+                "values": values,
+                "ends": within,
+                "taken": taken.get(name, ""),
+            }
         )
     return rows
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lightning_posttrain.core.output.quantities import duration, scaled, size_words
+from lightning_posttrain.core.output.quantities import scaled, size_words
 from lightning_posttrain.report.page.figures import bar
 from lightning_posttrain.report.page.markup import Child, Markup, element
 from lightning_posttrain.report.page.section import Section
 from lightning_posttrain.report.page.sources import Sources
 from lightning_posttrain.report.page.tables import folded, table
-from lightning_posttrain.report.page.wording import percent, sentence
+from lightning_posttrain.report.page.wording import percent, sentence, took
 
 ANCHOR = "cost"
 LEAST = 0.005
@@ -42,9 +42,9 @@ def _figures(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if record.get("flops") is not None:
         yield "FLOPs a row", scaled(record["flops"])
     if one := (record.get("latency") or {}).get("1"):
-        yield "one row takes", duration(one["median"])
+        yield "one row takes", took(one["median"])
     if record.get("training_seconds") is not None:
-        yield "fit took", duration(record["training_seconds"])
+        yield "fit took", took(record["training_seconds"])
     if (peak := (record.get("peak") or {}).get("bytes")) is not None:
         yield "peak memory", size_words(peak)
 
@@ -53,7 +53,12 @@ def _latency(record: Mapping[str, Any]) -> Iterator[Markup]:
     timed = record.get("latency") or {}
     if timed:
         rows = [
-            (size, duration(one["median"]), duration(one["p95"]), duration(one["median"] / int(size)))
+            (
+                size,
+                took(one["median"]),
+                took(one["p95"]),
+                took(None if one["median"] is None else one["median"] / int(size)),
+            )
             for size, one in timed.items()
         ]
         yield table(("rows at once", "median", "95th percentile", "a row"), rows, "Latency of the forward")
@@ -63,7 +68,7 @@ def _seconds(record: Mapping[str, Any]) -> Iterator[Markup]:
     spent = [row for row in record.get("spent") or () if (row.get("share") or 0) >= LEAST]
     if spent:
         rows: list[tuple[Child, ...]] = [
-            (row["name"], duration(row["seconds"]), _share(row))
+            (row["name"], took(row["seconds"]), _share(row))
             for row in sorted(spent, key=lambda row: row.get("kind") in BESIDE)
         ]
         yield table(("where the seconds went", "took", "share"), rows)

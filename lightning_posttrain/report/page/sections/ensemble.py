@@ -34,7 +34,13 @@ def _strategies(record: Mapping[str, Any]) -> Iterator[tuple[Child, ...]]:
         name: Child = each.get("title") or each.get("name")
         if each.get("name") == record.get("chosen"):
             name = element("b", name, " (chosen)")
-        yield name, figure(each["log_loss"]), _apart(each.get("loss") or {}), percent(each.get("accuracy"), 1), each.get("members")
+        yield (
+            name,
+            figure(each["log_loss"]),
+            _apart(each.get("loss") or {}),
+            percent(each.get("accuracy"), 1),
+            each.get("members"),
+        )
 
 
 def _apart(loss: Mapping[str, Any]) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lightning_posttrain.core.output.quantities import duration, size_words
+from lightning_posttrain.core.output.quantities import size_words
 from lightning_posttrain.report.page.markup import Child, element
 from lightning_posttrain.report.page.section import Section
 from lightning_posttrain.report.page.sources import Sources
 from lightning_posttrain.report.page.tables import table
-from lightning_posttrain.report.page.wording import DASH, sentence
+from lightning_posttrain.report.page.wording import DASH, sentence, took
 
 ANCHOR = "export"
 
@@ -39,6 +39,6 @@ def _formats(record: Mapping[str, Any]) -> Iterator[tuple[Child, ...]]:
             "yes" if one.get("kept") else element("b", "no"),
             f"{one['flips']:,} of {one['decisions']:,}" if compared else DASH,
             f"{one['largest']:.1e}" if one.get("largest") is not None else DASH,
-            duration(first["exported"]["median"]) if first else DASH,
+            took(first["exported"]["median"]) if first else DASH,
             size_words(one["bytes"]) if one.get("bytes") else DASH,
         )

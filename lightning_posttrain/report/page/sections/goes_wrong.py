@@ -39,7 +39,9 @@ def _matrix(counts: Counts) -> Markup:
     if first:
         actual, predicted, count = first[0]
         most = f"; most often {counts.names[actual]} is taken for {counts.names[predicted]}, {count:,} times"
-    said = f"Confusion matrix of {len(counts.names):,} classes: {counts.right:,} of {counts.rows:,} rows are right{most}."
+    said = (
+        f"Confusion matrix of {len(counts.names):,} classes: {counts.right:,} of {counts.rows:,} rows are right{most}."
+    )
     options = (("confusion", "confused ones together"), ("given", "as given"), ("weakest", "weakest first"))
     chosen = element("select", [element("option", text, value=value) for value, text in options], id="order")
     return element(

@@ -87,6 +87,9 @@ def _folder(sources: Sources, folder: Path, paths: Sequence[Path]) -> Markup:
     name = folder.relative_to(sources.folder.home.parent).as_posix()
     links: list[Child] = []
     for path in paths[:FILES]:
-        links += [element("a", path.name, href=sources.link(path)), element("small", f" {size_words(path.stat().st_size)}  ")]
+        links += [
+            element("a", path.name, href=sources.link(path)),
+            element("small", f" {size_words(path.stat().st_size)}  "),
+        ]
     more = f"and {len(paths) - FILES:,} more" if len(paths) > FILES else None
     return element("p", element("b", name), element("br"), links, more, class_="files")

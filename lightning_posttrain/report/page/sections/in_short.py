@@ -9,6 +9,7 @@ from lightning_posttrain.report.page.markup import Markup, element
 from lightning_posttrain.report.page.section import Section
 from lightning_posttrain.report.page.sections.counts import Counts
 from lightning_posttrain.report.page.sources import Sources
+from lightning_posttrain.report.page.tables import folded
 from lightning_posttrain.report.page.wording import between, figure, interval, percent, plain
 
 SHARES = {
@@ -19,6 +20,8 @@ BESIDE = (
     "balanced_accuracy", "f1_macro", "f1", "auroc_macro", "auroc", "average_precision_macro", "top_5_accuracy",
     "log_loss", "ece",
 )  # fmt: skip
+SHOWN = 9
+"""Sentences that are shown at once."""
 MARKS = {"good": ("✓", "good"), "info": ("·", "note"), "warn": ("!", "look")}
 
 
@@ -80,7 +83,7 @@ def _always(counts: Counts | None) -> float | None:
 
 def _compared(counts: Counts | None) -> Markup | None:
     base = _always(counts)
-    return base and element("p", f"Always saying the most frequent class: {percent(base)}", class_="quiet") or None
+    return (base and element("p", f"Always saying the most frequent class: {percent(base)}", class_="quiet")) or None
 
 
 def _scale(value: float, low: float | None, high: float | None, base: float | None) -> Markup:
@@ -99,14 +102,18 @@ def _scale(value: float, low: float | None, high: float | None, base: float | No
 
 
 def _found(findings: Sequence[Said], anchors: Sequence[str]) -> Markup:
-    items = []
-    for finding in findings:
-        mark, look = MARKS.get(finding.level, MARKS["info"])
-        text = element("a", finding.text, href=f"#{finding.anchor}") if finding.anchor in anchors else finding.text
-        items.append(element("li", element("span", mark, class_="mark", aria_hidden="true"), " ", text, class_=look))
+    items = [_item(finding, anchors) for finding in findings]
     if not items:
         return element("p", "No rule found anything to say of this stage.", class_="quiet")
-    return element("ol", items, class_="found")
+    first, rest = items[:SHOWN], items[SHOWN:]
+    more = folded(f"{len(rest)} more", element("ol", rest, class_="found")) if rest else None
+    return element("div", element("ol", first, class_="found"), more)
+
+
+def _item(finding: Said, anchors: Sequence[str]) -> Markup:
+    mark, look = MARKS.get(finding.level, MARKS["info"])
+    text = element("a", finding.text, href=f"#{finding.anchor}") if finding.anchor in anchors else finding.text
+    return element("li", element("span", mark, class_="mark", aria_hidden="true"), element("span", text), class_=look)
 
 
 def _figures(report: dict[str, Any]) -> Iterator[Markup]:

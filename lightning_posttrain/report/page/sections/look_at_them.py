@@ -22,7 +22,7 @@ BEGINNING = 220
 
 
 def look_at_them(sources: Sources, album: Album) -> Section | None:
-    """The gallery; of inputs that have no picture of their own, their words, their values, or the sheets of pictures."""
+    """The gallery; of inputs without a picture of their own, their words, their values, or sheets of pictures."""
     every = samples_of(sources)
     samples = every[:MOST]
     body = [*_gallery(sources, samples, album), *_sheets(sources, samples, album), *_suspects(sources)]
@@ -54,7 +54,9 @@ def _gallery(sources: Sources, samples: Sequence[Sample], album: Album) -> Itera
     yield element("p", "No sample fits these filters.", id="none-fits", class_="quiet", hidden=True)
     if drawn < len(wanted):
         folder = sources.link(sources.beside("hard_examples"))
-        yield element("p", f"{len(wanted) - drawn:,} more pictures in ", element("a", folder, href=folder), class_="quiet")
+        yield element(
+            "p", f"{len(wanted) - drawn:,} more pictures in ", element("a", folder, href=folder), class_="quiet"
+        )
 
 
 def _filters(samples: Sequence[Sample]) -> Markup:
@@ -71,7 +73,9 @@ def _filters(samples: Sequence[Sample]) -> Markup:
         for (actual, predicted), count in pairs.most_common(100)
     ]
     chosen = element("label", "Pair ", element("select", options, id="pair")) if pairs else None
-    return element("div", element("div", buttons, class_="tags", role="group", aria_label="Filters"), chosen, class_="tools")
+    return element(
+        "div", element("div", buttons, class_="tags", role="group", aria_label="Filters"), chosen, class_="tools"
+    )
 
 
 def _button(tag: str, count: int, *, pressed: bool = False) -> Markup:
@@ -102,9 +106,7 @@ def _shown(sample: Sample, place: int, pictures: Mapping[str, Embedded]) -> Mark
 def _picture(name: str, picture: Embedded, sample: Sample) -> Markup:
     crisp = "crisp" if max(picture.width, picture.height) <= 96 else None
     said = f"sample {_number(sample)}" + (f", {name}" if name else "")
-    image = element(
-        "img", src=picture.source, alt=said, width=picture.width, height=picture.height, class_=crisp
-    )
+    image = element("img", src=picture.source, alt=said, width=picture.width, height=picture.height, class_=crisp)
     label = element("small", name.replace("_", " ")) if name else None
     return element("span", image, label, class_="pane")
 
@@ -163,7 +165,9 @@ def _sheets(sources: Sources, samples: Sequence[Sample], album: Album) -> Iterat
         path = sources.picture(f"hard_examples/{name}")
         picture = album.sheet(path) if path is not None else None
         if path is not None and picture is not None:
-            image = element("img", src=picture.source, alt=name.replace("_", " "), width=picture.width, height=picture.height)
+            image = element(
+                "img", src=picture.source, alt=name.replace("_", " "), width=picture.width, height=picture.height
+            )
             yield folded(name.replace("_", " ").capitalize(), element("div", image, class_="sheet"))
 
 
@@ -174,5 +178,7 @@ def _suspects(sources: Sources) -> Iterator[Markup]:
             (f"#{each.get('index')}", each.get("label"), each.get("suggested"), figure(each.get("score")))
             for each in suspects[:SUSPECTS]
         ]
-        found = table(("sample", "label", "perhaps", "label score"), rows, "The lower the score, the less the label fits", words=3)
+        found = table(
+            ("sample", "label", "perhaps", "label score"), rows, "The lower the score, the less the label fits", words=3
+        )
         yield folded(f"{len(rows)} labels to check, the least likely first", found)

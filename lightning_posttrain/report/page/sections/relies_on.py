@@ -29,7 +29,12 @@ def relies_on(sources: Sources, album: Album) -> Section | None:
     saliency, surrogate = sources.record("saliency"), sources.record("surrogate")
     methods = (saliency.get("faithfulness") or {}).get("methods") or {}
     poor = _poor(methods)
-    verdicts = [*_verdict(methods, poor), *_doubts(saliency), *_imitated(surrogate), *_fit(sources.record("explanations"))]
+    verdicts = [
+        *_verdict(methods, poor),
+        *_doubts(saliency),
+        *_imitated(surrogate),
+        *_fit(sources.record("explanations")),
+    ]
     body = [element("ul", [element("li", said) for said in verdicts], class_="verdict")] if verdicts else []
     if methods:
         body.append(_measured(methods, saliency["faithfulness"].get("samples")))
@@ -56,7 +61,8 @@ def _verdict(methods: Mapping[str, Any], poor: list[str]) -> Iterator[str]:
         best = max(good, key=lambda name: methods[name].get("insertion") or 0.0)
         first, chance = methods[best].get("insertion"), methods["random"]["insertion"]
         yield (
-            f"{_words(best)} says most of what the model looks at: insertion {figure(first)}, a random map {figure(chance)}."
+            f"{_words(best)} says most of what the model looks at: insertion {figure(first)}, "
+            f"a random map {figure(chance)}."
         )
     if poor:
         yield f"Do not read {', '.join(map(_words, poor))}: no better than a random map for this model."
@@ -87,7 +93,10 @@ def _fit(explanations: Mapping[str, Any]) -> Iterator[str]:
 def _measured(methods: Mapping[str, Any], samples: int | None) -> Markup:
     columns = [name for name in MEASURES if any(row.get(name) is not None for row in methods.values())]
     rows = [(_words(name), *(figure(row.get(measure)) for measure in columns)) for name, row in methods.items()]
-    caption = f"Means over {samples} samples; insertion: higher is better, deletion, infidelity: lower. Random and edge know nothing of the model."
+    caption = (
+        f"Means over {samples} samples. Of insertion more is better, of deletion and infidelity less; random and edge "
+        "know nothing of the model."
+    )
     return folded("How the maps were judged", table(("method", *map(_words_low, columns)), rows, caption))
 
 
@@ -111,7 +120,9 @@ def _pictures(sources: Sources, album: Album, *, refused: bool) -> Iterator[Mark
 
 def _words(name: str) -> str:
     text = name.replace("_", " ")
-    return f"{text[:1].upper()}{text[1:]}".replace("Input x gradient", "Input × gradient").replace("Hirescam", "HiResCAM")
+    return f"{text[:1].upper()}{text[1:]}".replace("Input x gradient", "Input × gradient").replace(
+        "Hirescam", "HiResCAM"
+    )
 
 
 def _words_low(name: str) -> str:

@@ -96,7 +96,7 @@ def _add_values(found: Mapping[Any, Sample], rows: list[dict[str, str]]) -> None
             sample.values = [(name, row[name]) for name in features if row[name] not in ("", None)]
 
 
-def _add_suspects(by_index: Mapping[int | None, Sample], sources: Sources) -> None:
+def _add_suspects(by_index: Mapping[Any, Sample], sources: Sources) -> None:
     for suspect in sources.record("label_errors").get("suspects") or ():
         sample = by_index.get(suspect.get("index"))
         if sample is not None:
@@ -104,7 +104,7 @@ def _add_suspects(by_index: Mapping[int | None, Sample], sources: Sources) -> No
             sample.tags.append(LABEL)
 
 
-def _add_top(by_index: Mapping[int | None, Sample], sources: Sources) -> None:
+def _add_top(by_index: Mapping[Any, Sample], sources: Sources) -> None:
     for row in sources.table(sources.place / "predictions.csv"):
         sample = by_index.get(int(row["index"])) if row.get("index", "").isdigit() else None
         if sample is not None:

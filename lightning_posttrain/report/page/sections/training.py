@@ -14,7 +14,7 @@ from lightning_posttrain.report.page.wording import figure, plain
 ANCHOR = "training"
 MOST = 6
 FIRST = (
-    "loss", "log_loss", "accuracy", "exact_match", "balanced_accuracy", "f1_macro", "auroc_macro", "ece", "learning_rate",
+    "loss", "log_loss", "accuracy", "exact_match", "balanced_accuracy", "f1_macro", "auroc_macro", "ece",
 )  # fmt: skip
 LOOKS = {"val": "main", "train": "beside"}
 Curves = dict[str, dict[str, list[tuple[float, float]]]]
