@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from lightning_posttrain.core.output.background import Remark
-from lightning_posttrain.core.output.closing import Reported, closed
 from lightning_posttrain.core.output.picture_steps import PictureSteps
 from lightning_posttrain.core.output.sinks.folder import FolderSink
 from lightning_posttrain.core.output.sinks.runs import Run
 
 Rest = Callable[[], Iterable[Remark]]
-"""Writes to the loggers what was held back."""
+"""Writes to the loggers what was held back, or to the folder what stands at the end."""
+
+
+class Closing(NamedTuple):
+    """What stands at the end of a run: what is written then, and, where the run did not fail, what is said."""
+
+    write: Rest
+    tell: Rest
 
 
 class Outlet:
@@ -23,7 +30,7 @@ class Outlet:
         steps: when loggers get pictures.
         full: the disk was; nothing more is written in this run.
         held: by tag of a picture or table, what writes the last one, where loggers did not get it.
-        reported: what is known of the reports, for the end of the run; None before the first.
+        closing: by stage, what is done when all else is.
     """
 
     def __init__(self) -> None:
@@ -40,7 +47,7 @@ class Outlet:
         self.steps = PictureSteps()
         self.full = False
         self.held: dict[str, Rest] = {}
-        self.reported: Reported | None = None
+        self.closing: dict[str, Closing] = {}
 
     def use(self, *, anew: bool) -> None:
         """The first report is to be written, or another one.
@@ -56,20 +63,11 @@ class Outlet:
         """The run is over."""
         self.files.end()
 
-    def note(self, place: str, told: Reported) -> None:
-        """Know of a report: what its tags begin with, and the rest, which replaces what was known before."""
-        told.places |= {place} | (self.reported.places if self.reported else set())
-        self.reported = told
-
-    def last(self) -> list[Remark]:
-        """Give the loggers what was held back, and close the run; for the thread, after all other work."""
+    def last(self, *, failed: bool = False) -> list[Remark]:
+        """Give the loggers what was held back, then close the stages; for the thread, after all other work."""
         held, self.held = self.held, {}
-        remarks = [remark for rest in held.values() for remark in rest()]
-        told, self.reported = self.reported, None
-        run = None if told is None or self.full else told.finished(self.files)
-        return remarks if run is None or told is None else [*remarks, *closed(run, told)]
-
-    def broken(self) -> list[Remark]:
-        """Give the loggers what was held back of a run that failed."""
-        self.reported = None
-        return self.last()
+        closing, self.closing = self.closing, {}
+        # what a fit itself left is told with its validation
+        chosen = [closing[stage] for stage in ("val", "test") if stage in closing] or [*closing.values()][:1]
+        told = () if failed or self.full else (one.tell for one in chosen)
+        return [remark for rest in (*held.values(), *(one.write for one in chosen), *told) for remark in rest()]
