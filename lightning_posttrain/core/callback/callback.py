@@ -16,6 +16,7 @@ from lightning_posttrain.core.callback.options import at_least, one_of
 from lightning_posttrain.core.callback.reporting import Reporter
 from lightning_posttrain.core.callback.reports import Reports
 from lightning_posttrain.core.callback.returned import Returns
+from lightning_posttrain.core.callback.run_notes import NotesRun
 from lightning_posttrain.core.callback.scalars import taken_names
 from lightning_posttrain.core.callback.target_copies import TargetCopies
 from lightning_posttrain.core.capture.loaders import Stage, stage_of
@@ -26,7 +27,7 @@ from lightning_posttrain.core.stream.replay import Replay
 from lightning_posttrain.core.stream.stream import EvaluationStream
 
 
-class EvaluationCallback(CarriesOpenEpoch, Reports, Returns, TargetCopies, AnyCallback):
+class EvaluationCallback(CarriesOpenEpoch, NotesRun, Reports, Returns, TargetCopies, AnyCallback):
     """Base of all callbacks that read the evaluation stream, of whatever family.
 
     Args:
@@ -201,6 +202,8 @@ class EvaluationCallback(CarriesOpenEpoch, Reports, Returns, TargetCopies, AnyCa
         if (stream := EvaluationStream.of(trainer)).leads(self):
             if trainer.sanity_checking:
                 taken_names(trainer)
+            else:
+                self.note_evaluation(trainer, pl_module)
             stream.end(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -211,6 +214,8 @@ class EvaluationCallback(CarriesOpenEpoch, Reports, Returns, TargetCopies, AnyCa
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Explain what waited for the end of the fit."""
+        if EvaluationStream.of(trainer).leads(self):
+            self.note_training(trainer, pl_module, ended=True)
         for part in self.parts():
             part.attempt(trainer, "finish", part.finish, trainer, pl_module)
 

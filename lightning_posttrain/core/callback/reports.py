@@ -16,6 +16,7 @@ from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.output.result import Result
 from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.core.stream.ranks import any_rank
+from lightning_posttrain.core.stream.stream import EvaluationStream
 
 
 class Reports(Harmless):
@@ -93,6 +94,7 @@ class Reports(Harmless):
         if worked_out is None:
             return
         result, place = worked_out
+        EvaluationStream.of(trainer).log.named(self.names(evaluation.names))
         key = evaluation.label
         self.results[key] = result
         scalars = self.attempt(trainer, "name the figures to log", self.scalars, result) or {}

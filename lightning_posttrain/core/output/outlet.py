@@ -26,6 +26,7 @@ class Outlet:
     """What the reports of one Trainer share.
 
     Attributes:
+        folder: the run's own, in which that of the reports is.
         files: the folder.
         steps: when loggers get pictures.
         full: the disk was; nothing more is written in this run.
@@ -40,6 +41,7 @@ class Outlet:
 
     def begin(self, folder: str) -> None:
         """A run begins, whose folder it is."""
+        self.folder = folder
         place = f"{folder.rstrip('/')}/posttrain"
         if place != self.files.folder:
             self.files = FolderSink(place)
