@@ -32,6 +32,7 @@ class SampleCallback(EvaluationCallback):
     A final class sets these, and says how chosen samples are ``explained``.
     """
 
+    charted = ()
     names_samples = True
     explain: Explain | Output
     layer: str | None = None
