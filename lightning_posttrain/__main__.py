@@ -1,4 +1,4 @@
-"""The command line: ``lightning-posttrain serve FOLDER``, ``check FOLDER DATA`` and ``show RUN``."""
+"""The command line: ``lightning-posttrain serve FOLDER``, ``check FOLDER DATA``, ``show RUN`` and ``report RUN``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_serve(commands.add_parser("serve", help="answer for an exported folder", description=_serve.__doc__))
     _add_check(commands.add_parser("check", help="see whether it answers here as tested", description=_check.__doc__))
     _add_show(commands.add_parser("show", help="say what a run's files show", description=_show.__doc__))
+    _add_report(commands.add_parser("report", help="make a run's page once more", description=_report.__doc__))
     return parser
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="RUN", help="folder of the run, as trainer.log_dir")
+    parser.add_argument("--stage", help="test or val. Default: each that is there")
+    parser.set_defaults(run=_report)
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +76,15 @@ def _check(given: argparse.Namespace) -> int:
     from lightning_posttrain.export import check_command
 
     code, text = check_command(given.folder, given.data)
+    write_line(sys.stderr if code == 2 else sys.stdout, text)
+    return code
+
+
+def _report(given: argparse.Namespace) -> int:
+    """Make report.html and report.md of a run once more, from its files alone."""
+    from lightning_posttrain.report import report_command
+
+    code, text = report_command(given.folder, stage=given.stage)
     write_line(sys.stderr if code == 2 else sys.stdout, text)
     return code
 
