@@ -69,6 +69,7 @@ class HardReport:
         names: of features or channels, where there are such.
         rows: samples in the epoch.
         undrawn: why inputs are not shown, or nothing.
+        colors: how values became the colours that are shown, in a sentence, or "".
     """
 
     recorded_as: ClassVar[str] = "hard_examples"
@@ -79,6 +80,7 @@ class HardReport:
     names: tuple[str, ...] = ()
     rows: int = 0
     undrawn: str = ""
+    colors: str = ""
 
     @property
     def alerts(self) -> tuple[str, ...]:
@@ -106,7 +108,8 @@ class HardReport:
             for part, groups in (("groups", self.groups), ("cells", self.cells))
         }
         titles = {group.name: group.title for group in (*self.groups, *self.cells)}
-        about = {"titles": titles, "inputs": self.kind, "names": self.names, "undrawn": self.undrawn}
+        words = {"undrawn": self.undrawn, "colors": self.colors}
+        about = {"titles": titles, "inputs": self.kind, "names": self.names, **words}
         record: dict[str, Any] = undefined_to_none(
             {"kind": self.recorded_as, "rows": self.rows, **found, **about, "notes": self.notes}
         )
@@ -122,7 +125,8 @@ class HardReport:
             )
             for part in ("groups", "cells")
         )
-        about = {"kind": state["inputs"], "names": tuple(state["names"]), "undrawn": state["undrawn"]}
+        words = {name: state[name] for name in ("undrawn", "colors")}
+        about = {"kind": state["inputs"], "names": tuple(state["names"]), **words}
         return cls(groups, cells, rows=state["rows"], **about)
 
 

@@ -36,6 +36,9 @@ class HistoryTotals:
         agreeing: samples whose label is what was predicted when last seen.
         suspects: whose label is probably wrong; None where probabilities were not kept.
         forgotten_counts: how many samples were forgotten 0, 1, 2, … times.
+        wrong: of the suspects that have a wrong label, by the probabilities alone: a label against the most probable
+            class is right with a probability of about its score. None where these were not kept.
+        variance: of that.
     """
 
     samples: int
@@ -43,6 +46,8 @@ class HistoryTotals:
     agreeing: int
     suspects: int | None
     forgotten_counts: tuple[int, ...]
+    wrong: float | None = None
+    variance: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,12 +121,15 @@ class SampleHistory(Counted):
         if self.known is not None:
             return self.known
         passed = int(self.seen.max()) if len(self.seen) else 0
+        right = None if self.errors is None else self.errors.score[self.suspects]
         return HistoryTotals(
             samples=len(self.index),
             epochs=passed if self.events is None else self.events.epoch + 1,
             agreeing=int((self.predicted == self.label).sum()),
             suspects=None if self.errors is None else len(self.suspects),
             forgotten_counts=tuple(torch.bincount(self.forgotten).tolist()),
+            wrong=None if right is None else float((1 - right).sum()),
+            variance=None if right is None else float((right * (1 - right)).sum()),
         )
 
     @property

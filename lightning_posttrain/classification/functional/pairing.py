@@ -50,8 +50,8 @@ def paired_accuracy(first: Predictions, second: Predictions) -> PairedAccuracy:
     if len(ours) != len(theirs) or first.targets_crc32 != second.targets_crc32:
         raise ValueError(
             f"`first` is of {len(ours):,} samples and `second` of {len(theirs):,}, and their classes are "
-            f"{'the same' if first.targets_crc32 == second.targets_crc32 else 'others'}; wanted the same rows. Test both "
-            "on one dataset, all of it."
+            f"{'the same' if first.targets_crc32 == second.targets_crc32 else 'others'}; wanted the same rows. "
+            "Test both on one dataset, all of it."
         )
     ours, theirs = ours[seen], theirs[seen]
     rows = len(ours)

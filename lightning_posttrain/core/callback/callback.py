@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
+from lightning_posttrain.core.callback.charts import patterns
 from lightning_posttrain.core.callback.namespaces import AnyCallback
 from lightning_posttrain.core.callback.open_epoch import CarriesOpenEpoch
 from lightning_posttrain.core.callback.options import at_least, one_of
@@ -38,6 +39,8 @@ class EvaluationCallback(CarriesOpenEpoch, NotesRun, Reports, Returns, TargetCop
             nothing has been trained.
         pictures_every: loggers get pictures and tables of each so many-th evaluation of a fit, with 1 of all; always of
             the first and the last. Default: of about 20, spread over ``max_epochs``. Files are always the latest.
+        log: which scalars loggers and the table of a test get, by what follows the stage in their tags, with ``*`` for
+            any letters. Default: the few that one follows. The others can be monitored, and stand in files.
 
     Attributes:
         results: the last result of each stage by ``"val"`` and ``"test"``, and ``"val/dataloader_1"`` for a
@@ -58,6 +61,7 @@ class EvaluationCallback(CarriesOpenEpoch, NotesRun, Reports, Returns, TargetCop
         stages: Sequence[Stage],
         on_error: Literal["warn", "raise"],
         pictures_every: int | None = None,
+        log: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         one_of("on_error", on_error, ("warn", "raise"))
@@ -70,6 +74,7 @@ class EvaluationCallback(CarriesOpenEpoch, NotesRun, Reports, Returns, TargetCop
         self.name = name
         self.on_error = on_error
         self.pictures_every = pictures_every
+        self.chosen = patterns(log)  # Lightning gives each callback a method `log`
         self.results: dict[str, Any] = {}
         self.action = f"{CALLBACK}{self.state_key}"
         self._reporter = Reporter(type(self), name, on_error, pictures_every)

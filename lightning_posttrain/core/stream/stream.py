@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 import weakref
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -73,7 +74,7 @@ class EvaluationStream:
         """
         writer, self.writer = self.writer, BackgroundWriter()
         try:
-            writer.close(quietly=failed, last=self.outlet.last)
+            writer.close(quietly=failed, last=partial(self.outlet.last, failed=failed))
         finally:
             if member in self._members:
                 self._members.remove(member)

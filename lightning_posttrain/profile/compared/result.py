@@ -69,10 +69,8 @@ class Pareto:
         close = [run.name for run in others if _overlap(best.interval, run.interval)]
         if not close:
             return ""
-        return (
-            f"The intervals of {best.name} and {', '.join(close)} overlap: by these {best.rows or 'few'} rows alone "
-            f"their {self.metric.replace('_', ' ')} cannot be told apart."
-        )
+        rows = f"these {best.rows} rows alone do" if best.rows else "these figures alone do"
+        return f"The intervals of {best.name} and {', '.join(close)} overlap: {rows} not tell which is better."
 
     def cells(self) -> list[list[str]]:
         """The table: a head, and a line for each run."""
