@@ -86,10 +86,8 @@ def group_image(report: HardReport, group: HardGroup, title: str = "") -> Image 
         title: stands above, as ``"val"``.
 
     Returns:
-        The picture; None where the samples are no images, spectrograms or series, or cannot be shown.
+        The picture; None where there is no sample, or they are no images, spectrograms or series, or cannot be shown.
     """
-    if report.kind in DRAWN and not group.examples:
-        return stacked([_heading(report, group.title, title), foot(["There are no such samples."])])
     return _sheet(report, _shown(report, [group]), _heading(report, group.title, title))
 
 
