@@ -50,8 +50,8 @@ def _root(rising: Callable[[float], float], low: float, high: float) -> float:
 def wilson_interval(share: float, rows: float, *, z: float = 1.959964) -> tuple[float, float]:
     """Both ends of the interval for a share by the score test, 95 % by default; NaN without rows.
 
-    Wilson, 1927, doi:10.1080/01621459.1927.10502953: the shares that lie ``z`` of their own standard errors from what was
-    counted.
+    Wilson, 1927, doi:10.1080/01621459.1927.10502953: the shares that lie ``z`` of their own standard errors from what
+    was counted.
 
     Example:
         >>> [round(end, 4) for end in wilson_interval(0.9, 10)], wilson_interval(1.0, 1)[1]
