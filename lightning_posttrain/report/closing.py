@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.output.run_folder import RunFolder
@@ -11,10 +12,11 @@ from lightning_posttrain.report.page.writing import artifacts
 
 
 def close(home: str, stage: str) -> Iterator[Tagged]:
-    """The page of a stage and its summary, read from the files that are there when they are asked for.
+    """The page of a stage and its summary, read from the files that are there when asked for; nothing without any.
 
     Args:
         home: the ``posttrain`` folder of the run.
         stage: as ``"test"``.
     """
-    yield from artifacts(RunFolder(home), stage, findings)
+    if Path(home).is_dir():
+        yield from artifacts(RunFolder(home), stage, findings)

@@ -61,6 +61,12 @@ class Sources:
         named = (place / f"{name}.json", *sorted(place.glob(f"*/{name}.json")))
         return [path for path in named if path.is_file()]
 
+    @property
+    def independent(self) -> bool:
+        """Whether rows count each by itself, as positions of one image do not."""
+        report = self.record("classification_report")
+        return not report or bool(report.get("intervals"))
+
     def table(self, path: Path) -> list[dict[str, str]]:
         """The rows of a CSV file; none without one."""
         if not path.is_file():

@@ -436,14 +436,8 @@
   // how many rows get an answer
   const slider = at("coverage");
   if (slider) {
-    const curve = data.believed.coverage;
     slider.addEventListener("input", () => {
-      const place = Number(slider.value);
-      const rows = Math.round(curve.coverage[place] * curve.rows);
-      const ends = `${percent(curve.low[place]).slice(0, -2)} to ${percent(curve.high[place])}`;
-      at("answered").textContent =
-        `Answer where it is sure by at least ${percent(curve.threshold[place], 1)}: ${percent(curve.coverage[place])} of rows get ` +
-        `an answer, ${percent(curve.risk[place], 1)} of these are wrong (95 % interval ${ends} of ${many(rows)}).`;
+      at("answered").textContent = data.believed.answered[Number(slider.value)];
     });
   }
 

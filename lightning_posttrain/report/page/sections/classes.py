@@ -70,7 +70,7 @@ class _Ends:
 
     def __call__(self, name: str, row: Mapping[str, Any], place: int) -> tuple[float, float] | None:
         of = {"recall": row.get("support"), "precision": self._predicted.get(str(row.get("class")))}.get(name)
-        if of and row.get(name) is not None and self._predicted:
+        if of and row.get(name) is not None and self._recorded:
             low, high = interval(round(row[name] * of), of)
             return round(low, 4), round(high, 4)
         both = self._recorded.get(name)
