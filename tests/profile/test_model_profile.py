@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_posttrain import ClassificationMetrics, ModelProfile
 from lightning_posttrain.profile import ProfileReport
-from lightning_posttrain.profile.calls import axes_of, heard_calls, rows_of
+from lightning_posttrain.profile.calls import heard_calls
+from lightning_posttrain.profile.rows import axes_of, rows_of
 from tests import toys
 
 QUICK = {"batch_sizes": [1, 4], "seconds": 0.05}
@@ -304,4 +305,4 @@ def test_rows_of_a_call_are_found_where_they_stand():
     assert rows_of({}, 10) == 1
     assert axes_of({(0,): torch.zeros(5, 5)}, 4) == {}
     with pytest.raises(ValueError, match="called no network"):
-        heard_calls([], {}, size=4, most=8)
+        heard_calls([], 4)

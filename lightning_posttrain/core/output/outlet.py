@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from lightning_posttrain.core.output.background import Remark
 from lightning_posttrain.core.output.picture_steps import PictureSteps
@@ -14,15 +15,23 @@ Rest = Callable[[], Iterable[Remark]]
 """Writes to the loggers what was held back, or to the folder what stands at the end."""
 
 
+class Closing(NamedTuple):
+    """What stands at the end of a run: what is written then, and, where the run did not fail, what is said."""
+
+    write: Rest
+    tell: Rest
+
+
 class Outlet:
     """What the reports of one Trainer share.
 
     Attributes:
+        folder: the run's own, in which that of the reports is.
         files: the folder.
         steps: when loggers get pictures.
         full: the disk was; nothing more is written in this run.
         held: by tag of a picture or table, what writes the last one, where loggers did not get it.
-        closing: by stage, what is written when all else is.
+        closing: by stage, what is done when all else is.
     """
 
     def __init__(self) -> None:
@@ -32,6 +41,7 @@ class Outlet:
 
     def begin(self, folder: str) -> None:
         """A run begins, whose folder it is."""
+        self.folder = folder
         place = f"{folder.rstrip('/')}/posttrain"
         if place != self.files.folder:
             self.files = FolderSink(place)
@@ -39,7 +49,7 @@ class Outlet:
         self.steps = PictureSteps()
         self.full = False
         self.held: dict[str, Rest] = {}
-        self.closing: dict[str, Rest] = {}
+        self.closing: dict[str, Closing] = {}
 
     def use(self, *, anew: bool) -> None:
         """The first report is to be written, or another one.
@@ -55,10 +65,11 @@ class Outlet:
         """The run is over."""
         self.files.end()
 
-    def last(self) -> list[Remark]:
+    def last(self, *, failed: bool = False) -> list[Remark]:
         """Give the loggers what was held back, then close the stages; for the thread, after all other work."""
         held, self.held = self.held, {}
         closing, self.closing = self.closing, {}
         # what a fit itself left is told with its validation
         chosen = [closing[stage] for stage in ("val", "test") if stage in closing] or [*closing.values()][:1]
-        return [remark for rest in (*held.values(), *chosen) for remark in rest()]
+        told = () if failed or self.full else (one.tell for one in chosen)
+        return [remark for rest in (*held.values(), *(one.write for one in chosen), *told) for remark in rest()]

@@ -139,7 +139,7 @@ def _shown(report: HardReport, groups: Sequence[HardGroup]) -> list[_Shown]:
 
 
 def _sheet(report: HardReport, parts: Sequence[_Shown], heading: Pixels, *, apart: bool = False) -> Image | None:
-    """All parts in cells of one width; ``apart`` where a heading says the classes of each."""
+    """All parts in cells of one width; ``apart`` where a heading says the classes of each, also of empty cells."""
     if not parts:
         return None
     layout = _layout(parts, classes=not apart)
@@ -147,7 +147,9 @@ def _sheet(report: HardReport, parts: Sequence[_Shown], heading: Pixels, *, apar
     for part in parts:
         pieces += [_subheading(part.group.title)] if apart else []
         pieces += layout.lines(part.cells(layout.width), part.group.examples)
+    pieces += [_subheading(cell.title) for cell in report.cells if apart and not cell.examples]
     said = dict.fromkeys(remark for part in parts for remark in part.remarks(layout.width))
+    said |= {report.colors: None} if report.colors else {}
     colors = [] if apart else dict.fromkeys(RIGHT if example.right else WRONG for example in parts[0].group.examples)
     picture = stacked([*pieces, foot([" ".join([*colors, FIGURES, *said])])])
     return replace(picture, photo=any(are_photos(part.kind, part.samples) for part in parts))

@@ -6,13 +6,14 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, ClassVar, final
 
 from lightning_posttrain.core.output.columns import in_columns
+from lightning_posttrain.core.output.restored import restored_fields
 from lightning_posttrain.core.output.result import undefined_to_none
 from lightning_posttrain.core.output.sinks.encode import encoded
 from lightning_posttrain.core.output.sinks.stores import LocalStore
@@ -98,6 +99,11 @@ class Pareto:
             "kind": self.kind, "metric": self.metric, "stage": self.stage, "falling": self.falling, "runs": runs,
             "fronts": fronts, "notes": list(self.notes),
         }  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> Pareto:
+        """What ``to_dict`` gave."""
+        return restored_fields(cls, state)
 
     def save(self, folder: str | PathLike[str]) -> Path:
         """Write ``pareto.csv``, ``pareto.json`` and ``pareto.png``, each whole or not at all.

@@ -17,8 +17,8 @@ def label_errors(evidence: Evidence) -> Finding | None:
     samples = int(record.get("samples") or 0)
     if samples < FEW or "suspects" not in record:
         return None
-    expected = record.get("expected") or {}
-    count = int(expected.get("flagged") or len(record["suspects"]))
+    expected = record.get("totals") or {}
+    count = int(expected.get("suspects") or len(record["suspects"]))
     file = evidence.file(*FILES)
     if not count:
         text = f"No label of {samples:,} is suspected to be wrong."

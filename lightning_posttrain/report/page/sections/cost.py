@@ -52,7 +52,10 @@ def _figures(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _latency(record: Mapping[str, Any]) -> Iterator[Markup]:
     timed = record.get("latency") or {}
     if timed:
-        rows = [(size, took(one["median"]), took(one["p95"]), _each(one["median"], int(size))) for size, one in timed.items()]
+        rows = [
+            (size, took(one["median"]), took(one["p95"]), _each(one["median"], int(size)))
+            for size, one in timed.items()
+        ]
         yield table(("rows at once", "median", "95th percentile", "a row"), rows, "Latency of the forward")
 
 

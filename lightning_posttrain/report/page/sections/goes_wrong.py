@@ -24,8 +24,14 @@ def goes_wrong(sources: Sources) -> Section | None:
     if counts is None:
         return _labels(record)
     order = counts.by_confusion()
+    ends = sources.independent
     data = {"names": counts.names, "cells": counts.drawn, "order": order, "support": counts.support}
-    body = element("div", _matrix(counts), element("div", *_beside(counts, with_ends=sources.independent), class_="beside"), class_="two")
+    body = element(
+        "div",
+        _matrix(counts),
+        element("div", *_beside(counts, with_ends=ends), class_="beside"),
+        class_="two",
+    )
     lead = (
         "Rows are what it is, columns what the model says. Point at a square for its names and click it for its "
         "samples; with the keyboard, arrows and Enter."
