@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +23,11 @@ def believed(sources: Sources) -> Section | None:
     """Reliability before and after calibration, and risk by coverage."""
     calibration, thresholds = sources.record("calibration"), sources.record("thresholds")
     curve = thresholds.get("abstention") or thresholds
-    body = [*_calibration(calibration, sources), *_coverage(curve, sources), *_labels(thresholds)]
+    points = _points(curve, sources) if curve.get("coverage") else []
+    body = [*_calibration(calibration, sources), *_coverage(points), *_labels(thresholds)]
     if not body:
         return None
-    data = {"answered": [point.words for point in _points(curve, sources)]} if curve.get("coverage") else {}
+    data = {"answered": [point.words for point in points]} if points else {}
     return Section(ANCHOR, "Can its probabilities be believed?", "Trust", tuple(body), data=data)
 
 
@@ -62,10 +63,9 @@ def _reliability(title: str, record: Mapping[str, Any], *, ends: bool) -> Markup
     return chart(drawing, element("b", head), note, under(columns, rows, head))
 
 
-def _coverage(curve: Mapping[str, Any], sources: Sources) -> Iterator[Markup]:
-    if not curve.get("coverage"):
+def _coverage(points: Sequence[_Point]) -> Iterator[Markup]:
+    if not points:
         return
-    points = _points(curve, sources)
     frame = Frame((0.0, 1.0), (0.0, min(max(max(point.risk for point in points) * 1.08, 0.02), 1.0)), 520, 230)
     at = min(range(len(points)), key=lambda place: abs(points[place].coverage - FIRST))
     said = f"Errors among the surest rows: {points[at].words}"
