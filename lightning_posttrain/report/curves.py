@@ -71,10 +71,9 @@ def _of_gap(record: Mapping[str, Any]) -> Iterator[tuple[Any, float, str, Any]]:
 
 
 def _same(one: Curve, other: Curve) -> bool:
-    """Whether one shows what the other does: validation, as training is heard by one means or another."""
+    """Whether validation is the same; training is heard by one means or another."""
     pairs = zip(one.val, other.val, strict=False)
-    alike = len(one.val) == len(other.val) > 0 and all(math.isclose(a[1], b[1], rel_tol=1e-5) for a, b in pairs)
-    return alike and (not one.train or not other.train or one.train == other.train)
+    return len(one.val) == len(other.val) > 0 and all(math.isclose(a[1], b[1], rel_tol=1e-5) for a, b in pairs)
 
 
 def _of_rate(name: str) -> bool:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from lightning_posttrain.core.drawing.canvas import PALE, Canvas, shorten, width_of
+from lightning_posttrain.core.drawing.canvas import PALE, WIDE, Canvas, shorten, width_of
 from lightning_posttrain.core.drawing.plot import COLORS, Axes, Line
 from lightning_posttrain.core.output.artifacts import Image
 from lightning_posttrain.report.curves import Curve, Points, spread
 
-SIZE = (960, 640)
 TRAIN, VAL = COLORS[0], COLORS[1]
 HEAD = 48
 
@@ -22,7 +21,7 @@ def glance_image(curves: Sequence[Curve], *, title: str = "training at a glance"
         curves: one or more.
         title: stands above.
     """
-    width, height = SIZE
+    width, height = WIDE
     across = 1 if len(curves) == 1 else 2 if len(curves) < 5 else 3
     down = math.ceil(len(curves) / across)
     canvas = Canvas(height, width)
