@@ -77,7 +77,7 @@ class ClassificationMetrics(KeepsPredictions):
 
     def charts(self) -> tuple[str, ...]:
         """Those that were chosen, else a short set for the task."""
-        return (*CHARTED[self.reading.task], "jaccard_macro") if self.chosen is None else self.chosen
+        return (*CHARTED[self.reading.task], "jaccard_*") if self.chosen is None else self.chosen
 
     @property
     def _plan(self) -> ReportPlan:

@@ -26,6 +26,7 @@ class Reports(Harmless):
     charted: ClassVar[tuple[str, ...]] = ("*",)
     """Which scalars loggers and the table of a test get where nothing is chosen; with ``*`` for any letters."""
     chosen: tuple[str, ...] | None
+    stages: tuple[str, ...]
     results: dict[str, Any]
 
     @abstractmethod
