@@ -47,7 +47,7 @@ def explanations(found: Explained, *, tag: str, title: str) -> Iterator[Tagged]:
 
 
 def samples_table(found: Explained) -> Table:
-    """What is known of each sample, and how good its explanations are, in few digits, for loggers; percent for probabilities."""
+    """What is known of each sample, and how good its explanations are, for loggers: few digits, percent for shares."""
     said = []
     if found.lime is not None:
         said.append("LIME fit: R² of the local model, 1 is best. LIME spread: how far another seed's weights are off.")
