@@ -100,9 +100,12 @@ class FeatureMapsRun:
         drawn = sample_set.chosen.inputs[: self.drawn]
         return FeatureMapsResult(
             kind, sample_set.chosen.index, tuple(stages), figures_of(tuple(stages)), _skipped(names, seen, times),
-            (*remarks, *_repeated(times)), self.display.shown(drawn, kind).clone(), tuple(self.display.names or ()),
-            self.display.words_of(drawn) if kind == "tokens" else (),
+            (*remarks, *_repeated(times), *self._colors()), self.display.shown(drawn, kind).clone(),
+            tuple(self.display.names or ()), self.display.words_of(drawn) if kind == "tokens" else (),
         )  # fmt: skip
+
+    def _colors(self) -> tuple[str, ...]:
+        return tuple(filter(None, [self.display.colors.rstrip(".")]))
 
     def _forward(self, module: LightningModule) -> Callable[[Tensor], Any]:
         """How a network is called: as said, as the module itself, or, where that has no forward, as its one network."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_posttrain.classification import ConfusedPair
 from lightning_posttrain.core.capture.target_and_inputs import describe_inputs
-from lightning_posttrain.core.stream.reading import PAIRS, Batch, Caption
+from lightning_posttrain.core.stream.reading import PAIRS, SAID, TRUTH, Batch, Caption
 from lightning_posttrain.core.stream.top_k import UNKNOWN, Hardest, thumbnails
 from lightning_posttrain.hard_examples.result import HardExample, HardGroup, HardReport
 from lightning_posttrain.samples.inputs import Inputs
@@ -20,10 +20,15 @@ from lightning_posttrain.samples.kinds import Kind, channel_dim, known_kind
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
-OF_PAIRS = 128
-"""Samples kept of all confused pairs together."""
+PAIRS_KEPT = 64
+"""Confused pairs of which samples are kept, those that were confused most often so far; twice as many as are shown,
+where that is more."""
 LARGEST = 1 << 16
 """Numbers in an input that is kept for the eye."""
+MASKS = frozenset({TRUTH, SAID})
+SHAPED = MASKS | {"inputs"}
+"""Columns that are kept as long as they have one shape."""
+NOTHING_KEPT = "; no sample was kept"
 LOSS = "highest_loss"
 RULES = {
     LOSS: "highest loss",
@@ -60,19 +65,25 @@ class Keeping:
         self._rules = {rule: {**RULES, **OF_MEMBERS}[rule] for rule in rules}
         self._kept = {rule: Hardest(k) for rule in rules}
         if pairs:
-            self._kept[PAIRS] = Hardest(OF_PAIRS, per_pair)
+            self._kept[PAIRS] = Hardest(max(PAIRS_KEPT, 2 * pairs) * per_pair, per_pair, often=True)
         self._display = display
         self._captions = captions
         self._shape: torch.Size | None = None
         self._undrawn = ""
         self._kind: Kind | None = None
         self._samples = 0
+        self._by_pair = True
+        self._masks: dict[str, torch.Size] = {}
 
     def offer(self, batch: Batch) -> None:
         """Look at a batch, without a synchronisation."""
         self._samples += batch.size
         found = batch.hardness()
+        self._by_pair &= PAIRS in found.rules
         columns = {"loss": found.loss, **found.columns, **self._inputs(batch.inputs, batch.size)}
+        for name in MASKS & columns.keys():
+            if self._masks.setdefault(name, columns[name].shape[1:]) != columns[name].shape[1:]:
+                del columns[name]
         never = torch.full_like(found.loss, -torch.inf)
         index = batch.index if batch.index is not None and len(batch.index) == batch.size else None
         for rule, kept in self._kept.items():
@@ -102,34 +113,41 @@ class Keeping:
 
     def report(self, names: tuple[str, ...], trainer: Trainer, confused: Sequence[ConfusedPair]) -> HardReport:
         """What all ranks kept, with names; every rank calls it, and has the same."""
-        self._join(trainer)
+        self._join(trainer, {(names.index(pair.actual), names.index(pair.predicted)) for pair in confused})
         found = {rule: hardest.take() for rule, hardest in self._kept.items()}
         groups = tuple(self._group(rule, title, found[rule], names) for rule, title in self._rules.items())
         cells = tuple(self._cells(found.get(PAIRS, {}), names, confused))
         labels = tuple(map(str, self._display.names or ()))
-        return HardReport(groups, cells, self._kind, labels, self._samples, self._undrawn)
+        colors = self._display.colors if self._kind == "image" else ""
+        classes = names if self._masks else ()
+        return HardReport(groups, cells, self._kind, labels, self._samples, self._undrawn, colors, classes)
 
-    def _join(self, trainer: Trainer) -> None:
-        """Offer what every rank kept to the first that sees it, in the order of ranks."""
+    def _join(self, trainer: Trainer, pairs: Set[tuple[int, int]]) -> None:
+        """Offer what every rank kept to the first that sees it, in the order of ranks; of confused pairs, of these."""
         if trainer.world_size == 1:
             return
         mine = {rule: hardest.take() for rule, hardest in self._kept.items()}
+        if mine.get(PAIRS):
+            of_pairs = torch.tensor([pair in pairs for pair in _pairs(mine[PAIRS])])
+            mine[PAIRS] = {name: column[of_pairs] for name, column in mine[PAIRS].items()}
         everywhere: list[Any] = [None] * trainer.world_size
-        dist.all_gather_object(everywhere, (mine, self._samples, self._undrawn, self._kind))
+        dist.all_gather_object(everywhere, (mine, self._samples, self._undrawn, self._kind, self._by_pair))
         every = [columns for kept, *_ in everywhere for columns in kept.values() if columns]
-        shapes = {columns["inputs"].shape[1:] if "inputs" in columns else None for columns in every}
-        shown = len(shapes) == 1 and None not in shapes
+        shapes = {name: {c[name].shape[1:] if name in c else None for c in every} for name in SHAPED}
+        several_shapes = {name for name, found in shapes.items() if len(found) > 1 or None in found}
+        shown = "inputs" not in several_shapes
         for kept, *_ in everywhere:
             for rule, columns in kept.items():
                 if columns:
                     value, place, group = (columns.pop(name) for name in ("value", "place", "group"))
-                    given = columns if shown else {name: c for name, c in columns.items() if name != "inputs"}
+                    given = {name: column for name, column in columns.items() if name not in several_shapes}
                     known = bool((place != UNKNOWN).all())
                     self._kept[rule].offer(value, place if known else None, given, group)
         self._samples = sum(samples for _, samples, *_ in everywhere)
         several = "" if shown or not every else "inputs of several shapes are not shown"
         self._undrawn = next((undrawn for _, _, undrawn, _ in everywhere if undrawn), several)
-        self._kind = next((kind for *_, kind in everywhere if kind), None)
+        self._kind = next((kind for *_, kind, _ in everywhere if kind), None)
+        self._by_pair = all(by_pair for *_, by_pair in everywhere)
 
     def _group(self, name: str, title: str, columns: dict[str, Tensor], names: tuple[str, ...]) -> HardGroup:
         if not columns:
@@ -145,19 +163,21 @@ class Keeping:
             )
             for row, (place, caption, loss) in enumerate(facts)
         ]  # fmt: skip
-        return HardGroup(name, title, tuple(examples), shown)
+        return HardGroup(name, title, tuple(examples), shown, columns.get(TRUTH), columns.get(SAID))
 
     def _cells(
         self, columns: dict[str, Tensor], names: tuple[str, ...], confused: Sequence[ConfusedPair]
     ) -> Iterator[HardGroup]:
-        """The confused pairs of which samples were kept."""
-        if not columns:
-            return
-        classes = [(names[a], names[p]) for a, p in torch.cat([columns["actual"], columns["predicted"]], 1).tolist()]
-        for number, pair in enumerate(confused, start=1):
+        """The confused pairs, with the samples that were kept of each, if any."""
+        classes = [(names[a], names[p]) for a, p in _pairs(columns)] if columns else []
+        for number, pair in enumerate(confused if self._by_pair else (), start=1):
             rows = [row for row, found in enumerate(classes) if found == (pair.actual, pair.predicted)]
             times = "once" if pair.count == 1 else f"{pair.count} times"
-            if rows:
-                chosen = {name: column[rows] for name, column in columns.items()}
-                title = f"{pair.actual} taken for {pair.predicted}, {times}"
-                yield self._group(f"pair_{number:02d}", title, chosen, names)
+            chosen = {name: column[rows] for name, column in columns.items()} if rows else {}
+            title = f"{pair.actual} taken for {pair.predicted}, {times}{'' if rows else NOTHING_KEPT}"
+            yield self._group(f"pair_{number:02d}", title, chosen, names)
+
+
+def _pairs(columns: Mapping[str, Tensor]) -> list[tuple[int, int]]:
+    """Actual and predicted class of each row."""
+    return list(zip(columns["actual"][:, 0].tolist(), columns["predicted"][:, 0].tolist(), strict=True))

@@ -50,12 +50,16 @@ class HardGroup:
         examples: ``K`` of them.
         shown: for the eye: images and spectrograms ``(K, H, W, 3)`` float32 in 0 to 1, series ``(K, C, T)``, tabular
             rows ``(K, F)``; None for tokens, and where the inputs cannot be shown.
+        truth: of images with a class at each position, that class ``(K, h, w)`` int16, -1 where none counts; or None.
+        said: the predicted class, likewise.
     """
 
     name: str
     title: str
     examples: tuple[HardExample, ...]
     shown: Tensor | None = None
+    truth: Tensor | None = None
+    said: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +73,8 @@ class HardReport:
         names: of features or channels, where there are such.
         rows: samples in the epoch.
         undrawn: why inputs are not shown, or nothing.
+        classes: names that the numbers in masks stand for.
+        colors: how values became the colours that are shown, in a sentence, or "".
     """
 
     recorded_as: ClassVar[str] = "hard_examples"
@@ -79,6 +85,8 @@ class HardReport:
     names: tuple[str, ...] = ()
     rows: int = 0
     undrawn: str = ""
+    colors: str = ""
+    classes: tuple[str, ...] = ()
 
     @property
     def alerts(self) -> tuple[str, ...]:
@@ -106,7 +114,8 @@ class HardReport:
             for part, groups in (("groups", self.groups), ("cells", self.cells))
         }
         titles = {group.name: group.title for group in (*self.groups, *self.cells)}
-        about = {"titles": titles, "inputs": self.kind, "names": self.names, "undrawn": self.undrawn}
+        words = {"undrawn": self.undrawn, "colors": self.colors}
+        about = {"titles": titles, "inputs": self.kind, "names": self.names, **words}
         record: dict[str, Any] = undefined_to_none(
             {"kind": self.recorded_as, "rows": self.rows, **found, **about, "notes": self.notes}
         )
@@ -122,7 +131,8 @@ class HardReport:
             )
             for part in ("groups", "cells")
         )
-        about = {"kind": state["inputs"], "names": tuple(state["names"]), "undrawn": state["undrawn"]}
+        words = {name: state[name] for name in ("undrawn", "colors")}
+        about = {"kind": state["inputs"], "names": tuple(state["names"]), **words}
         return cls(groups, cells, rows=state["rows"], **about)
 
 

@@ -23,6 +23,7 @@ from lightning_posttrain.hard_examples import HardGroup, HardReport, Keeping
 from lightning_posttrain.label_errors.functional.histories import Histories, Past
 from lightning_posttrain.label_errors.result import SampleHistory
 from lightning_posttrain.samples.inputs import InputOptions, Inputs
+from lightning_posttrain.samples.learning import learn_inputs
 
 KEPT, SHOWN = 40, 20
 """Errors whose inputs are kept, and suspects of these that are shown, at most."""
@@ -71,10 +72,7 @@ class LabelErrors(KeptState, StreamCallback):
     keeps = "the histories of samples"
     names_samples = True
 
-    def __init__(
-        self,
-        **options: Unpack[ShownOptions],
-    ) -> None:
+    def __init__(self, **options: Unpack[ShownOptions]) -> None:
         shown, others = split(options, InputOptions)
         super().__init__(**others)
         if self.reading.task == "multilabel":
@@ -99,6 +97,11 @@ class LabelErrors(KeptState, StreamCallback):
     def _measure(self, trainer: Trainer) -> None:
         for suffix, loader, _ in named_loaders(trainer):
             self._histories.sizes[stage_of(trainer) + suffix] = length(attribute(loader, "dataset"))
+
+    def check(self, module: LightningModule, batch: EvalBatch) -> None:
+        """See how inputs look."""
+        super().check(module, batch)
+        learn_inputs(self, module.trainer, batch.inputs)
 
     def observe(self, key: str, batch: EvalBatch) -> None:
         """Note how each sample fares."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from lightning_posttrain.core.output.artifacts import Table, Tagged
 from lightning_posttrain.core.output.run_folder import RunFolder
@@ -17,12 +18,14 @@ PAGE = "report.html"
 
 
 def close(home: str, stage: str) -> Iterator[Tagged]:
-    """What is made of the files of a run, as they are when it is asked for, under whole tags.
+    """What is made of the files of a run, as they are when it is asked for, under whole tags; nothing without any.
 
     Args:
         home: the ``posttrain`` folder of the run.
         stage: as ``"test"``.
     """
+    if not Path(home).is_dir():
+        return
     folder = RunFolder(home)
     for page in artifacts(folder, stage, findings):
         yield Tagged(f"{stage}/{page.tag}", page.artifact)

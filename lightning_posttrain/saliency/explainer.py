@@ -116,6 +116,7 @@ class Explainer:
             refused=found.refused,
             gaps=found.gaps,
             shared_scale=self.shared_scale,
+            colors=self.display.colors,
         )
 
 

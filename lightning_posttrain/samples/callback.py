@@ -19,6 +19,7 @@ from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.core.stream.stream import EvaluationStream
 from lightning_posttrain.samples.batch import ScoredBatch
 from lightning_posttrain.samples.inputs import Inputs
+from lightning_posttrain.samples.learning import learn_inputs
 from lightning_posttrain.samples.model_access import ModelAccess
 from lightning_posttrain.samples.sample_set import SampleSet, check_layer
 from lightning_posttrain.samples.selection import Selection
@@ -53,6 +54,7 @@ class SampleCallback(EvaluationCallback):
         """Begin a run; samples are chosen anew in each."""
         self._names: tuple[str, ...] = ()
         self._pending: dict[str, tuple[SampleSet | None, int]] = {}
+        self._learned: set[str] = set()
         self._selection.forget()
         self._access.forget()
 
@@ -72,6 +74,7 @@ class SampleCallback(EvaluationCallback):
         given = (dataset_classes(loader, batch.num_classes) for _, loader, _ in named_loaders(module.trainer))
         self._names = self.names(next(filter(None, given), tuple(map(str, range(batch.num_classes)))))
         if self._selection.can(batch.inputs, len(batch.target)):
+            learn_inputs(self, module.trainer, batch.inputs)
             self._display.check(batch.inputs)
 
     def _draws_nothing(self, reason: str) -> None:
@@ -92,6 +95,9 @@ class SampleCallback(EvaluationCallback):
         if self._selection.can(inputs) and not trainer.sanity_checking:
             suffix, source, _ = named_loaders(trainer)[loader]
             key, positions = stage_of(trainer) + suffix, EvaluationStream.of(trainer).positions
+            if key not in self._learned:
+                self._learned.add(key)
+                learn_inputs(self, trainer, inputs)
             prove = partial(positions.proven, trainer, source, came=inputs, read=find, key=key)
             self.look(key, inputs, source, prove)
 
@@ -132,10 +138,9 @@ class SampleCallback(EvaluationCallback):
     def last(self, trainer: Trainer, explain: Callable[[SampleSet | None, Trainer], Result | None]) -> Any:
         """At the end of a fit: each case, its result, and whether that is new; all ranks together."""
         for sample_set, step in self._pending.values():
-            done = step == trainer.global_step
-            result = (
-                self.results.get(sample_set.evaluation.label) if done and sample_set else explain(sample_set, trainer)
-            )
+            done = step == trainer.global_step  # the same on all ranks, also on those without samples
+            label = sample_set.evaluation.label if sample_set is not None else ""
+            result = self.results.get(label) if done else explain(sample_set, trainer)
             if result is not None and sample_set is not None and trainer.is_global_zero:
                 yield sample_set, result, not done
         self._pending = {}

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 
 Kind = Literal["image", "spectrogram", "series", "tabular", "tokens"]
+NEARLY_ALL = (0.005, 0.995)
+QUANTILES = 1 << 20
+"""Values of which quantiles are taken at most."""
 
 
 def kind_of(inputs: Tensor) -> Kind | None:
@@ -87,11 +90,12 @@ def to_display(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     bands: Sequence[int] | None = None,
+    together: bool = False,
 ) -> Tensor:
     """Bring a batch of images to ``(N, H, W, 3)`` float32 in 0 to 1, for the eye.
 
     With ``mean`` and ``std`` the normalisation is undone. Else values that lie in 0 to 1 are kept, whole numbers are of
-    255, and others are stretched for each image.
+    255, and others are stretched, all channels alike.
 
     Args:
         images: ``(N, C, H, W)``, ``(N, H, W, C)`` or ``(N, H, W)``.
@@ -99,6 +103,7 @@ def to_display(
         mean: of each channel, as a normalisation took off.
         std: of each channel, as it divided by.
         bands: channels shown as red, green and blue. Default: of two channels the mean, of more than three the first.
+        together: stretch all images alike, between the ends of nearly all values; else each between its own.
 
     Example:
         >>> to_display(torch.tensor([[[[-1.0, 3.0]]]]), 1).flatten().tolist()
@@ -112,9 +117,27 @@ def to_display(
     if mean is not None or std is not None:
         return images.clamp(0, 1).nan_to_num(0.0)
     if bool((images < 0).any() | (images > 1).any()):
-        low, high = (f(images.nan_to_num(0.0).flatten(1), 1).view(-1, 1, 1, 1) for f in (torch.amin, torch.amax))
-        images = (images - low) / torch.where(high > low, high - low, 1.0)
+        if together:
+            low, high = map(torch.tensor, ends(images))
+        else:
+            low, high = (f(images.nan_to_num(0.0).flatten(1), 1).view(-1, 1, 1, 1) for f in (torch.amin, torch.amax))
+        images = ((images - low) / torch.where(high > low, high - low, 1.0)).clamp(0, 1)
     return images.nan_to_num(0.0)
+
+
+def ends(values: Tensor) -> tuple[float, float]:
+    """Between which nearly all of the finite values lie, by those at some places where they are very many.
+
+    Example:
+        >>> ends(torch.tensor([0.0, 1.0, float("nan")])), ends(torch.zeros(0))
+        ((0.0, 1.0), (0.0, 0.0))
+    """
+    some = values.flatten()[:: max(values.numel() // QUANTILES, 1)]
+    some = some[some.isfinite()]
+    if not len(some):
+        return 0.0, 0.0
+    low, high = some.quantile(torch.tensor(NEARLY_ALL), interpolation="nearest").tolist()
+    return (low, high) if high > low else (float(some.min()), float(some.max()))
 
 
 def _three(images: Tensor, bands: Sequence[int] | None) -> Tensor:

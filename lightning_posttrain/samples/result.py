@@ -73,6 +73,7 @@ class SampleMaps:
             whole parts.
         said: how to read the maps, in sentences.
         least_scale: what full colour stands for at least, where maps share a scale.
+        colors: how values became the colours of ``shown``, in a sentence, or "".
         marks: for each sample, what is written on parts of its regions, by their number, as ``{41: "42"}``.
     """
 
@@ -97,6 +98,7 @@ class SampleMaps:
     regions: Tensor | None = None
     least_scale: float = 0.0
     marks: tuple[Mapping[int, str], ...] = ()
+    colors: str = ""
 
     @property
     def alerts(self) -> tuple[str, ...]:

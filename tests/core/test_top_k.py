@@ -118,3 +118,20 @@ def test_large_images_are_kept_small_and_small_ones_as_they_are():
     torch.testing.assert_close(thumbnails(large, 1), F.avg_pool2d(large, 4))
     assert thumbnails((255 * torch.rand(2, 256, 256)).to(torch.uint8), None).shape == (2, 128, 128)
     assert thumbnails(torch.rand(1, 1, 1, 700), 1).shape[0] == 1
+
+
+@pytest.mark.parametrize("size", [1, 7, 100])
+def test_groups_that_come_often_go_before_others_of_larger_values(size):
+    generator = torch.Generator().manual_seed(0)
+    often = torch.arange(3).repeat_interleave(20)  # sure of its errors, and so of low loss
+    group = torch.cat([often, torch.arange(3, 60)])[torch.randperm(117, generator=generator)]
+    value = torch.rand(117, generator=generator) + (group >= 3)
+    place = torch.arange(117)
+    hardest = Hardest(20, 5, often=True)
+    for part in place.split(size):
+        hardest.offer(value[part], place[part], {}, group[part])
+    found = hardest.take()
+    for k in range(3):
+        own = (group == k).nonzero()[:, 0]
+        best = own[value[own].argsort(descending=True)][:5].tolist()
+        assert found["place"][found["group"] == k].tolist() == best

@@ -62,7 +62,7 @@ def test_each_rule_has_the_first_of_a_full_sort(size):
             assert example.probability == pytest.approx(sure[i].item(), rel=1e-5)
             assert (example.actual, example.predicted) == (str(actual[i].item()), str(predicted[i].item()))
         shown = data.tensors[0][[example.index for example in group.examples]]
-        torch.testing.assert_close(group.shown, to_display(shown, 1))
+        torch.testing.assert_close(group.shown, to_display(shown, 1, together=True))
 
 
 def test_the_worst_samples_stand_behind_the_most_confused_pairs():
@@ -321,3 +321,39 @@ def test_mining_wants_its_sampler():
 def test_arguments_are_checked_where_they_are_given(options, words):
     with pytest.raises(ValueError, match=words):
         HardExamples(**options)
+
+
+class Systematic(toys.Net):
+    """Takes each of the first six classes for the next, with a low loss, and others for any, with a high one."""
+
+    def step(self, batch, stage):
+        x, y = batch
+        logits = x.flatten(1)[:, :40] * 0
+        said = torch.where(y < 6, y + 1, (y * 7 + torch.arange(len(y)) * 11) % 40)
+        logits[torch.arange(len(y)), said] = torch.where(y < 6, 1.0, 9.0)
+        loss = F.cross_entropy(logits, y)
+        self.log(f"{stage}/loss", loss)
+        return {"loss": loss, "logits": logits}
+
+
+def test_the_most_confused_pairs_have_samples_whatever_the_losses_of_others():
+    target = torch.cat([torch.arange(6).repeat_interleave(20), torch.arange(6, 40).repeat(12)])
+    target = target[torch.randperm(len(target), generator=torch.Generator().manual_seed(0))]
+    callback = HardExamples(on_error="raise", pairs=6, per_pair=3, num_classes=40)
+    data = TensorDataset(torch.rand(len(target), 1, 8, 8), target)
+    toys.quiet(callback).validate(Systematic(), DataLoader(data, batch_size=16), verbose=False)
+    cells = callback.results["val"].cells
+    assert [cell.title.split(", ")[1] for cell in cells] == ["20 times"] * 6
+    assert [len(cell.examples) for cell in cells] == [3] * 6
+
+
+def test_a_pair_of_which_no_sample_was_kept_says_so():
+    from lightning_posttrain.classification import ConfusedPair
+    from lightning_posttrain.hard_examples.keeping import Keeping
+    from lightning_posttrain.samples.inputs import Inputs
+
+    keeping = Keeping(3, 2, 2, Inputs(), lambda columns, names: [])
+    report = keeping.report(("cat", "dog"), toys.quiet(), [ConfusedPair("cat", "dog", 7, 0.5)])
+    assert [(cell.title, cell.examples) for cell in report.cells] == [
+        ("cat taken for dog, 7 times; no sample was kept", ())
+    ]

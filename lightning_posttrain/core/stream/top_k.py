@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 UNKNOWN = -1
+BUCKETS = 1 << 20
+"""Groups that are counted apart, 4 MB; of more, some share a count."""
 LARGEST_SIDE = 128
 """Larger images are kept smaller, by whole factors, which is what a gallery shows."""
 Columns = Mapping[str, Tensor]
@@ -23,16 +25,22 @@ class Hardest:
     ``each``, at most so many of one group are kept, and of those that remain the ``count`` largest, which no order of
     rows changes either: whoever is kept in the end is among the kept of any part of the rows.
 
+    With ``often``, groups that came more often so far go before others, whatever their values: where there are more
+    groups than find room, those that come often late in the epoch have only their later rows.
+
     Nothing here waits for the device.
 
     Args:
         count: how many.
         each: how many of one group, or None.
+        often: whether groups with many rows go before others.
     """
 
-    def __init__(self, count: int, each: int | None = None) -> None:
+    def __init__(self, count: int, each: int | None = None, *, often: bool = False) -> None:
         self.count = count
         self.each = each
+        self.often = often
+        self._times: Tensor | None = None
         self._facts: dict[str, Tensor] = {}
         self._store: dict[str, Tensor] = {}
 
@@ -51,6 +59,7 @@ class Hardest:
         place = index if index is not None else torch.full((len(value),), UNKNOWN, device=value.device)
         group = torch.zeros_like(place) if group is None else group
         found = {"value": value.detach(), "place": place, "group": group}
+        self._count(found)
         best = self._best(found, known=known)
         found = {name: column[best] for name, column in found.items()}
         if not self._facts:
@@ -69,6 +78,14 @@ class Hardest:
         both["slot"] = torch.cat([self._facts["slot"], slot])
         self._facts = {name: column[order] for name, column in both.items()}
 
+    def _count(self, found: Columns) -> None:
+        """How often each group came so far."""
+        if self.often:
+            if self._times is None:
+                with torch.inference_mode(False):
+                    self._times = torch.zeros(BUCKETS, dtype=torch.int32, device=found["value"].device)
+            self._times.index_add_(0, found["group"] % BUCKETS, (found["value"] > -torch.inf).int())
+
     def _slots(self, order: Tensor, before: int, new: int) -> Tensor:
         """A free slot for each new row that is kept, the last for each that is not."""
         kept = torch.zeros(before + new, dtype=torch.bool, device=order.device)
@@ -85,6 +102,8 @@ class Hardest:
         order = found["place"].argsort(stable=True) if known else torch.arange(len(value), device=value.device)
         order = order[value[order].argsort(descending=True, stable=True)]
         if self.each is not None:
+            if self._times is not None:
+                order = order[self._times[found["group"][order] % BUCKETS].argsort(descending=True, stable=True)]
             rank = _rank_in_group(found["group"][order])
             # those that are too many of their group come last
             order = order[(rank >= self.each).long().argsort(stable=True)]
@@ -92,7 +111,7 @@ class Hardest:
 
     def take(self) -> dict[str, Tensor]:
         """What was kept, on the CPU, the largest first, with ``value``, ``place`` and ``group``; then begin anew."""
-        facts, store, self._facts, self._store = self._facts, self._store, {}, {}
+        facts, store, self._facts, self._store, self._times = self._facts, self._store, {}, {}, None
         if not facts:
             return {}
         with torch.inference_mode(False):

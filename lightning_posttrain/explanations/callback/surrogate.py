@@ -21,6 +21,7 @@ from lightning_posttrain.explanations.result.surrogate import SurrogateReport
 from lightning_posttrain.explanations.surrogate_fit import COMPARED, SurrogateFit
 from lightning_posttrain.samples.inputs import InputOptions, Inputs
 from lightning_posttrain.samples.kinds import Kind, known_kind
+from lightning_posttrain.samples.learning import learn_inputs
 from lightning_posttrain.samples.model_access import ModelAccess, ModelOptions
 from lightning_posttrain.samples.reservoir import Chosen
 from lightning_posttrain.samples.sample_set import SampleSet
@@ -114,6 +115,7 @@ class Surrogate(StreamCallback):
     def check(self, module: LightningModule, batch: EvalBatch) -> None:
         """Raise where names or scales do not fit; say once that the inputs have no features to ask about."""
         super().check(module, batch)
+        learn_inputs(self, module.trainer, batch.inputs)
         kind = self._kind(batch)
         if kind is None:
             rank_zero_info("Surrogate says nothing: it is for images, spectrograms, series or rows of one class each.")

@@ -87,7 +87,7 @@ class Found:
             regions=regions, marks=() if regions is None else tuple(map(marks_of, self.rules)), skipped=skipped,
             shared_scale=subject.unit == "probability", least_scale=WEAK if subject.unit == "probability" else 0.0,
             refused={"anchors": none} if none and "anchors" in maps else {},
-            said=tuple(read[name] for name in maps if name in read),
+            said=tuple(read[name] for name in maps if name in read), colors=display.colors,
         )  # fmt: skip
 
     def _known(self, k: int, sample: Sample) -> Sample:

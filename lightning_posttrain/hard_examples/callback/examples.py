@@ -26,6 +26,7 @@ from lightning_posttrain.core.stream.evaluation import Evaluation, Needs
 from lightning_posttrain.hard_examples.keeping import OF_MEMBERS, RULES, Keeping
 from lightning_posttrain.hard_examples.result import HardReport
 from lightning_posttrain.samples.inputs import InputOptions, Inputs
+from lightning_posttrain.samples.learning import learn_inputs
 
 
 @final
@@ -34,13 +35,13 @@ class HardExamples(StreamCallback):
 
     By rule: highest loss, most confident errors, least confident hits; and the worst samples behind the most confused
     pairs of classes. As galleries and tables in TensorBoard, as CSV and a folder of pictures on disk. Exact whatever
-    the batches and ranks; of equal ones the smaller position in the dataset comes first. Inputs that are no images are
-    listed with their values or words. Images are kept at 128 pixels a side.
+    the batches and ranks, pairs as long as there are 64 at most; of equal ones the smaller position in the dataset
+    comes first. Inputs that are no images are listed with their values or words. Images are kept at 128 pixels a side.
 
     Args:
         k: samples of each rule.
         pairs: confused pairs that are shown.
-        per_pair: samples of each. Of all pairs 128 are kept, those of highest loss.
+        per_pair: samples of each, those of highest loss. They are kept of the 64 pairs that are confused most often.
         **options: what every callback takes, see ``StreamCallback``, and how inputs look, see ``InputOptions``:
             ``kind``, ``mean``, ``std``, ``bands``, ``names``, ``words``, ``display_fn``.
 
@@ -52,14 +53,7 @@ class HardExamples(StreamCallback):
     tag = "hard_examples"
     names_samples = True
 
-    def __init__(
-        self,
-        *,
-        k: int = 15,
-        pairs: int = 6,
-        per_pair: int = 5,
-        **options: Unpack[ShownOptions],
-    ) -> None:
+    def __init__(self, *, k: int = 15, pairs: int = 6, per_pair: int = 5, **options: Unpack[ShownOptions]) -> None:
         shown, others = split(options, InputOptions)
         super().__init__(**others)
         at_least("k", k, 1)
@@ -83,6 +77,7 @@ class HardExamples(StreamCallback):
         """Raise where names do not fit."""
         super().check(module, batch)
         if isinstance(batch.inputs, Tensor):
+            learn_inputs(self, module.trainer, batch.inputs)
             self._display.check(batch.inputs)
 
     def observe(self, key: str, batch: EvalBatch) -> None:

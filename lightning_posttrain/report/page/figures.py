@@ -10,7 +10,7 @@ from lightning_posttrain.report.page.markup import Child, Markup, element
 from lightning_posttrain.report.page.wording import figure
 
 WIDTH, HEIGHT = 340, 210
-LEFT, RIGHT, TOP, BOTTOM = 44, 14, 12, 30
+LEFT, RIGHT, TOP, BOTTOM = 44, 22, 12, 38
 Point = tuple[float, float]
 
 

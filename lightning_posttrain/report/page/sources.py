@@ -34,6 +34,7 @@ class Sources:
         self.place = folder.home / stage
         self.unreadable: list[Path] = []
         self.run: dict[str, Any] = folder.run
+        self._read: dict[str, dict[str, Any]] = {}
 
     def record(self, name: str, *, other: str = "") -> dict[str, Any]:
         """A result's JSON, its own or else that of a callback with a name or of a second loader; empty without one.
@@ -42,6 +43,11 @@ class Sources:
             name: as ``"calibration"``.
             other: a stage to look in where this one has none.
         """
+        if name not in self._read:
+            self._read[name] = self._record(name, other)
+        return self._read[name]
+
+    def _record(self, name: str, other: str) -> dict[str, Any]:
         for stage in filter(None, (self.stage, other)):
             for path in self._records(name, stage):
                 place = path.relative_to(self.folder.home / stage).with_suffix("")
@@ -60,6 +66,12 @@ class Sources:
         place = self.folder.home / stage
         named = (place / f"{name}.json", *sorted(place.glob(f"*/{name}.json")))
         return [path for path in named if path.is_file()]
+
+    @property
+    def independent(self) -> bool:
+        """Whether rows count each by itself, as positions of one image do not."""
+        report = self.record("classification_report")
+        return not report or bool(report.get("intervals"))
 
     def table(self, path: Path) -> list[dict[str, str]]:
         """The rows of a CSV file; none without one."""

@@ -10,7 +10,7 @@ NAMES = {
     "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "mcc": "Matthews correlation", "f1": "F1",
     "f1_macro": "macro F1", "f1_weighted": "weighted F1", "log_loss": "log loss", "ece": "calibration error",
     "auroc": "AUROC", "auroc_macro": "AUROC", "average_precision": "average precision",
-    "average_precision_macro": "average precision", "top_5_accuracy": "right among the first five",
+    "average_precision_macro": "average precision", "top_5_accuracy": "top-5 accuracy",
     "exact_match": "all labels right", "hamming_accuracy": "labels right", "precision_macro": "macro precision",
     "recall_macro": "macro recall", "jaccard_macro": "mean IoU", "loss": "loss", "brier": "Brier score",
 }  # fmt: skip

@@ -63,6 +63,7 @@ def remarks(saliency: SampleMaps) -> list[str]:
     said += faintness(saliency)
     broken = [saliency.titles[name] for name, maps in saliency.maps.items() if not is_finite(maps.numpy())]
     said += [f"{title} has values that are not finite; they are drawn as 0." for title in broken]
+    said += [saliency.colors] if saliency.colors else []
     return [*said, *(f"{note}." for note in saliency.notes)]
 
 

@@ -166,14 +166,14 @@
       let top = 0;
       const shownNames = width / count >= 12;
       if (shownNames) {
-        context.font = `11px ${sans()}`;
+        context.font = `12px ${sans()}`;
         const longest = Math.max(...names.map((name) => context.measureText(name).width));
-        left = Math.min(longest + 10, width * 0.3, 190);
-        top = Math.min(longest + 10, width * 0.22, 130);
+        left = Math.min(longest + 12, width * 0.3, 190);
+        top = Math.min(longest + 12, width * 0.22, 130);
       }
-      const side = width - left;
+      const side = Math.min(width - left, count * 84);
       size = { left, top, side, cell: side / count, named: shownNames && side / count >= 9 };
-      if (!size.named) size = { left: 0, top: 0, side: width, cell: width / count, named: false };
+      if (!size.named) size = { left: 0, top: 0, side: Math.min(width, count * 84), cell: Math.min(width / count, 84), named: false };
     };
 
     const labels = (context) => {
@@ -212,12 +212,13 @@
       context.fillStyle = colour("--wash");
       context.fillRect(left, top, side, side);
       const gap = cell >= 7 ? 1 : 0;
-      const least = Math.max(cell - gap, Math.min(1.4, 700 / count));
+      const least = Math.max(cell - gap, 1.8);
+      const faint = cell < 3 ? 0.5 : 0.28;
       const grey = colour("--grey");
       const accent = colour("--accent");
       for (const [i, j, n] of cells) {
         const share = n / support[i];
-        context.globalAlpha = i === j ? 0.12 + 0.6 * share : 0.28 + 0.72 * Math.sqrt(share);
+        context.globalAlpha = i === j ? 0.12 + 0.6 * share : faint + (1 - faint) * Math.sqrt(share);
         context.fillStyle = i === j ? grey : accent;
         context.fillRect(left + place[j] * cell, top + place[i] * cell, least, least);
       }
@@ -404,7 +405,8 @@
         row.cells[1].textContent = support === null ? "–" : many(support);
         row.cells[1].dataset.v = support ?? -1;
         values.forEach((share, place) => figure(row.cells[place + 2], share, ends[place]));
-        row.cells[row.cells.length - 1].textContent = taken;
+        const last = row.cells[values.length + 2];
+        if (last) last.textContent = taken;
         rows.push(row);
       }
       rest = [];
@@ -436,14 +438,8 @@
   // how many rows get an answer
   const slider = at("coverage");
   if (slider) {
-    const curve = data.believed.coverage;
     slider.addEventListener("input", () => {
-      const place = Number(slider.value);
-      const rows = Math.round(curve.coverage[place] * curve.rows);
-      const ends = `${percent(curve.low[place]).slice(0, -2)} to ${percent(curve.high[place])}`;
-      at("answered").textContent =
-        `Answer where it is sure by at least ${percent(curve.threshold[place], 1)}: ${percent(curve.coverage[place])} of rows get ` +
-        `an answer, ${percent(curve.risk[place], 1)} of these are wrong (95 % interval ${ends} of ${many(rows)}).`;
+      at("answered").textContent = data.believed.answered[Number(slider.value)];
     });
   }
 

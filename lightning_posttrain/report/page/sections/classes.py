@@ -70,7 +70,7 @@ class _Ends:
 
     def __call__(self, name: str, row: Mapping[str, Any], place: int) -> tuple[float, float] | None:
         of = {"recall": row.get("support"), "precision": self._predicted.get(str(row.get("class")))}.get(name)
-        if of and row.get(name) is not None and self._predicted:
+        if of and row.get(name) is not None and self._recorded:
             low, high = interval(round(row[name] * of), of)
             return round(low, 4), round(high, 4)
         both = self._recorded.get(name)
@@ -87,22 +87,26 @@ def _taken_for(counts: Counts | None) -> dict[str, str]:
 
 
 def _table(names: list[str], rows: list[dict[str, Any]]) -> Markup:
-    columns = ["class", "rows", *map(plain, names), "most often taken for"]
+    columns = ["class", "rows", *map(plain, names), *(["most often taken for"] if _taken(rows) else [])]
     head = [
         element("th", element("button", name, type="button", class_="plain"), scope="col", class_=_look(place, columns),
                 aria_sort="ascending" if place == 2 else None)
         for place, name in enumerate(columns)
     ]  # fmt: skip
-    body = [element("tr", *_cells(names, row)) for row in rows]
+    body = [element("tr", *_cells(names, row, taken=_taken(rows))) for row in rows]
     table = element("table", element("thead", element("tr", head)), element("tbody", body), id="class-table")
     return element("div", table, class_="scroll", tabindex=0, role="group", aria_label="Figures of each class")
 
 
+def _taken(rows: list[dict[str, Any]]) -> bool:
+    return any(row["taken"] for row in rows)
+
+
 def _look(place: int, columns: list[str]) -> str | None:
-    return None if place in (0, len(columns) - 1) else "n"
+    return None if place == 0 or columns[place] == "most often taken for" else "n"
 
 
-def _cells(names: list[str], row: Mapping[str, Any]) -> Iterator[Markup]:
+def _cells(names: list[str], row: Mapping[str, Any], *, taken: bool) -> Iterator[Markup]:
     yield element("th", row["class"], scope="row")
     support = row["support"]
     yield element("td", DASH if support is None else f"{support:,}", class_="n", data_v=support)
@@ -113,4 +117,5 @@ def _cells(names: list[str], row: Mapping[str, Any]) -> Iterator[Markup]:
             said = f"95 % interval {between(low, high)}" if ends else None
             shown = element("span", bar(value, low, high), element("span", percent(value)), class_="share", title=said)
         yield element("td", shown, class_="n", data_v=-1 if value is None else value)
-    yield element("td", row["taken"], class_="taken")
+    if taken:
+        yield element("td", row["taken"], class_="taken")

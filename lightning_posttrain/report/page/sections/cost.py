@@ -53,15 +53,14 @@ def _latency(record: Mapping[str, Any]) -> Iterator[Markup]:
     timed = record.get("latency") or {}
     if timed:
         rows = [
-            (
-                size,
-                took(one["median"]),
-                took(one["p95"]),
-                took(None if one["median"] is None else one["median"] / int(size)),
-            )
+            (size, took(one["median"]), took(one["p95"]), _each(one["median"], int(size)))
             for size, one in timed.items()
         ]
         yield table(("rows at once", "median", "95th percentile", "a row"), rows, "Latency of the forward")
+
+
+def _each(seconds: float | None, rows: int) -> str:
+    return took(None if seconds is None else seconds / rows)
 
 
 def _seconds(record: Mapping[str, Any]) -> Iterator[Markup]:

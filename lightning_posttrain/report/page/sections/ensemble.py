@@ -47,7 +47,8 @@ def _apart(loss: Mapping[str, Any]) -> str:
     value, low, high = loss.get("value"), loss.get("low"), loss.get("high")
     if value is None or not value:
         return ""
-    return f"{value:+.3f}" if low is None or high is None else f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
+    said = f"{value:+.3f}" if low is None or high is None else f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
+    return said.replace("-", "−")
 
 
 def _members(record: Mapping[str, Any]) -> Markup:

@@ -24,8 +24,14 @@ def goes_wrong(sources: Sources) -> Section | None:
     if counts is None:
         return _labels(record)
     order = counts.by_confusion()
+    ends = sources.independent
     data = {"names": counts.names, "cells": counts.drawn, "order": order, "support": counts.support}
-    body = element("div", _matrix(counts), element("div", *_beside(counts), class_="beside"), class_="two")
+    body = element(
+        "div",
+        _matrix(counts),
+        element("div", *_beside(counts, with_ends=ends), class_="beside"),
+        class_="two",
+    )
     lead = (
         "Rows are what it is, columns what the model says. Point at a square for its names and click it for its "
         "samples; with the keyboard, arrows and Enter."
@@ -53,22 +59,24 @@ def _matrix(counts: Counts) -> Markup:
     )
 
 
-def _beside(counts: Counts) -> Iterator[Markup]:
+def _beside(counts: Counts, *, with_ends: bool) -> Iterator[Markup]:
     yield element("p", "\u00a0", id="cell", role="status")
     yield element("div", id="cell-samples", class_="strip")
     if counts.errors:
         yield element("h3", "Most confused")
-        yield table(("it is", "taken for", "rows", "of its class"), _pairs(counts), words=2, id_="pairs")
+        pairs = _pairs(counts, with_ends=with_ends)
+        yield table(("it is", "taken for", "rows", "of its class"), pairs, words=2, id_="pairs")
         yield from _left_out(counts)
     else:
         yield element("p", "No row is wrong.")
 
 
-def _pairs(counts: Counts) -> Iterator[tuple[Child, ...]]:
+def _pairs(counts: Counts, *, with_ends: bool) -> Iterator[tuple[Child, ...]]:
     for actual, predicted, count in counts.errors[:PAIRS]:
         rows = counts.support[actual]
         pair = element("button", counts.names[actual], type="button", data_a=actual, data_p=predicted, class_="plain")
-        share = element("span", percent(count / rows), title=f"95 % interval {between(*interval(count, rows))}")
+        ends = f"95 % interval {between(*interval(count, rows))}" if with_ends else None
+        share = element("span", percent(count / rows), title=ends)
         yield pair, counts.names[predicted], f"{count:,}", share
 
 

@@ -63,7 +63,7 @@ def _headline(report: dict[str, Any], counts: Counts | None) -> Markup | None:
     value, (low, high) = report[name], (report.get("intervals") or {}).get(name) or (None, None)
     said = plain(name)
     if counts is not None and name == "accuracy":
-        low, high = interval(counts.right, counts.rows)
+        low, high = interval(counts.right, counts.rows) if low is not None else (None, None)
         said = f"{counts.right:,} of {counts.rows:,} right"
     ends = f"95 % interval {between(low, high)}" if low is not None else None
     return element(

@@ -24,13 +24,14 @@ BEGINNING = 220
 def look_at_them(sources: Sources, album: Album) -> Section | None:
     """The gallery; of inputs without a picture of their own, their words, their values, or sheets of pictures."""
     every = samples_of(sources)
-    samples = every[:MOST]
-    body = [*_gallery(sources, samples, album), *_sheets(sources, samples, album), *_suspects(sources)]
+    samples = [sample for sample in every if sample.shows][:MOST]
+    body = [*_gallery(sources, samples, album), *_sheets(sources, album, shown=bool(samples)), *_suspects(sources)]
     if not body:
         return None
     if len(every) > len(samples):
-        body.append(element("p", f"{len(every) - len(samples):,} more in hard_examples.csv.", class_="quiet"))
-    lead = "Open one to see it large, with what else the model thought of; arrows lead to the next."
+        link = element("a", "hard_examples.csv", href=sources.link(sources.beside("hard_examples").with_suffix(".csv")))
+        body.append(element("p", f"{len(every) - len(samples):,} more in ", link, class_="quiet"))
+    lead = "Open one to see it large, with what else the model thought of; arrows lead to the next." if samples else ""
     names = [str(name) for name in sources.record("confusion_matrix").get("class_names") or ()]
     maps = [sample.get("index") for sample in sources.record("saliency").get("samples") or ()]
     data = {"samples": [_data(sample) for sample in samples], "names": names, "maps": maps}
@@ -93,8 +94,6 @@ def _shown(sample: Sample, place: int, pictures: Mapping[str, Embedded]) -> Mark
     if sample.values and not pictures:
         pairs = [(element("span", name), element("span", _short(value))) for name, value in sample.values[:5]]
         inside.append(element("span", pairs, class_="values"))
-    if not inside:
-        inside.append(element("span", f"#{sample.index}", class_="words"))
     opener = element("button", inside, type="button", class_="open", aria_label=f"Open sample {_number(sample)}")
     return element(
         "figure", opener, element("figcaption", *_caption(sample)),
@@ -157,18 +156,17 @@ def _short(value: str) -> str:
         return value
 
 
-def _sheets(sources: Sources, samples: Sequence[Sample], album: Album) -> Iterator[Markup]:
+def _sheets(sources: Sources, album: Album, *, shown: bool) -> Iterator[Markup]:
     """Sheets of what is neither a picture by itself nor words, as series."""
-    if any(sample.pictures or sample.known.get("text") or sample.values for sample in samples):
-        return
-    for name in SHEETS:
+    for name in () if shown else SHEETS:
         path = sources.picture(f"hard_examples/{name}")
         picture = album.sheet(path) if path is not None else None
         if path is not None and picture is not None:
             image = element(
                 "img", src=picture.source, alt=name.replace("_", " "), width=picture.width, height=picture.height
             )
-            yield folded(name.replace("_", " ").capitalize(), element("div", image, class_="sheet"))
+            title = element("summary", name.replace("_", " ").capitalize())
+            yield element("details", title, element("div", image, class_="sheet", tabindex=0), open=name == SHEETS[0])
 
 
 def _suspects(sources: Sources) -> Iterator[Markup]:

@@ -46,6 +46,11 @@ class Sample:
         return self.known.get("index")
 
     @property
+    def shows(self) -> bool:
+        """Whether there is anything of it to look at by itself."""
+        return bool(self.pictures or self.values or self.known.get("text"))
+
+    @property
     def right(self) -> bool:
         """Whether it was predicted as it is."""
         return self.known.get("actual") == self.known.get("predicted")
