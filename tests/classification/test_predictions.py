@@ -232,3 +232,24 @@ def test_runs_that_never_differ_have_no_difference():
     assert paired_shares(5, 0, 0, 5) == (0, 0, 0, 1)
     assert np.isnan(paired_shares(0, 0, 0, 0).difference)
     assert np.isnan(paired_shares(1, 0, 0, 0).low)
+
+
+@pytest.mark.slow
+def test_two_ranks_keep_each_row_once(tmp_path):
+    toys.ran("tests.classification.predictions_on_two_ranks", str(tmp_path), timeout=240)
+    for stage, rows, seed in (("val", 21, 1), ("test", 37, 2)):
+        data = toys.images(rows, seed=seed)
+        listing = rows_of(tmp_path, stage)
+        assert [int(row["index"]) for row in listing] == list(range(rows))
+        assert [int(row["actual"]) for row in listing] == data.tensors[1].tolist()
+        record = RunFolder(tmp_path).record(stage, "predictions")
+        found = result_of(record)
+        assert (found.rows, found.kept) == (rows, rows)
+        assert found.right.tolist() == [row["actual"] == row["predicted"] for row in listing]
+        assert found.targets_crc32 == zlib.crc32(data.tensors[1].numpy().astype("<i4").tobytes())
+    run = RunFolder(tmp_path)
+    lines = [(line["stage"], line["epoch"]) for line in run.history()]
+    assert lines[:4] == [("val", 0), ("train", 0), ("val", 1), ("train", 1)]
+    assert [stage for stage, _ in lines[4:]] == ["test"]
+    assert {stage: one["rows"] for stage, one in run.run["stages"].items()} == {"val": 21, "fit": 37, "test": 37}
+    assert run.run["ranks"] == 2
