@@ -36,12 +36,12 @@ def curves_of(
     Example:
         >>> lines = [{"stage": "val", "epoch": epoch, "metrics": {"loss": 2.0 - epoch}} for epoch in range(2)]
         >>> curves_of(lines)
-        (Curve(name='loss', train=(), val=((1.0, 2.0), (2.0, 1.0))),)
+        (Curve(name='loss', train=(), val=((0.0, 2.0), (1.0, 1.0))),)
     """
     found: dict[str, dict[str, dict[float, float]]] = {}
     for stage, epoch, name, value in (*_of_lines(history), *_of_gap(gap or {})):
         if stage in ("train", "val") and isinstance(value, (int, float)) and math.isfinite(value):
-            found.setdefault(name, {}).setdefault(stage, {})[epoch + 1.0] = float(value)
+            found.setdefault(name, {}).setdefault(stage, {})[float(epoch)] = float(value)
     curves = [
         Curve(name, *(tuple(sorted(sides.get(stage, {}).items())) for stage in ("train", "val")))
         for name, sides in found.items()

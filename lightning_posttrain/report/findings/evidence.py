@@ -11,7 +11,6 @@ from lightning_posttrain.report.findings.counts import ClassCounts, Errors, of_m
 from lightning_posttrain.report.findings.finding import FEW
 
 Interval = tuple[float, float]
-TOGETHER = "positions of one sample go together"
 
 
 @final
@@ -86,7 +85,7 @@ class Evidence:
     @cached_property
     def dependent(self) -> bool:
         """Whether several rows are of one sample, as pixels of an image, so that no interval holds."""
-        return any(TOGETHER in note for note in self.report.get("notes") or ())
+        return bool(self.report.get("positions"))
 
     @property
     def conclusive(self) -> bool:
