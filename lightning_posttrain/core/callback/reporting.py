@@ -144,6 +144,7 @@ class Reporter:
         if home is None:
             return
         import_all(f"{PACKAGE}report")
+        import_all(f"{PACKAGE}report.render")
         wing = importlib.import_module(f"{PACKAGE}report.closing")
         own, loggers = f"{stage}/report", self._loggers(trainer)
         report = self._report(trainer, own, wing.close(home, stage), tag_of=str, loggers=loggers, shown=True)
