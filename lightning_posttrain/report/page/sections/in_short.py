@@ -51,7 +51,7 @@ def in_short(sources: Sources, findings: Sequence[Said], anchors: Sequence[str])
         anchors: of the other sections of the page, to which findings may link.
     """
     report = sources.record("classification_report")
-    counts = Counts.of(sources.record("confusion_matrix"))
+    counts = Counts.beside(sources)
     shown = [_headline(report, counts), _found(findings, anchors)]
     body = (element("div", shown, class_="short"), *_figures(report))
     return Section("in-short", "In short", "In short", body)
