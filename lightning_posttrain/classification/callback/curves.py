@@ -82,11 +82,10 @@ class ScoreCurves(StreamCallback):
 
         each, together = result.counts.sides, result.together.sides
         roc, micro_roc = roc_curve(*each), roc_curve(*together)
-        perfect = is_perfect(result.auroc)
-        yield Tagged("roc_curve", Cleared() if perfect else roc_image(result, roc, micro_roc, title))
+        perfect = is_perfect(result.auroc), is_perfect(result.average_precision)
+        yield Tagged("roc_curve", Cleared() if perfect[0] else roc_image(result, roc, micro_roc, title))
         pr, micro_pr = precision_recall_curve(*each), precision_recall_curve(*together)
-        perfect = is_perfect(result.average_precision)
-        drawn = Cleared() if perfect else precision_recall_image(result, pr, micro_pr, title)
+        drawn = Cleared() if perfect[1] else precision_recall_image(result, pr, micro_pr, title)
         yield Tagged("precision_recall_curve", drawn)
         yield Tagged("areas_under_curves", areas_table(result))
         few = slice(0, LISTED if self.max_curves is None else self.max_curves)
