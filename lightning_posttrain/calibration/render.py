@@ -8,19 +8,22 @@ from typing import NamedTuple
 
 from lightning_posttrain.calibration.result import CalibrationFigures, CalibrationReport
 from lightning_posttrain.core.drawing.canvas import INK, PALE, WIDTH, Canvas, Color, shorten, wrapped
-from lightning_posttrain.core.drawing.plot import Axes, Line, legend
+from lightning_posttrain.core.drawing.number_format import paler
+from lightning_posttrain.core.drawing.plot import DOT, Axes, Line
 from lightning_posttrain.core.drawing.table_notes import sentences
 from lightning_posttrain.core.output.artifacts import Cell, Image, Table, Tagged
+from lightning_posttrain.core.statistics.binomial import wilson_interval
 
-SHARE: Color = (120, 165, 210)
-MISSING: Color = (240, 150, 105)
-BEYOND: Color = (120, 190, 130)
-TOP, STRIP = 92, 70
+HUE: Color = (33, 113, 181)
+TOP, STRIP = 116, 70
 """Where diagrams begin, and how high the rows of the bins are drawn."""
-MARKS: tuple[tuple[Color, str], ...] = (
-    (SHARE, "how often it came true"),
-    (MISSING, "promised, and did not come true"),
-    (BEYOND, "came true beyond what was promised"),
+BEYOND = 0.035
+"""How far a diagram reaches beyond 0 and 1, so that dots at its ends are whole."""
+LARGEST, SMALLEST = 13.0, 3.5
+"""Radius in pixels of the dot of the fullest bin, and of any."""
+HOW = (
+    "A dot is a bin of rows, its area how many; its line is the 95 % interval (Wilson). On the diagonal what was "
+    "promised came true; below it the model is too sure, above it not sure enough."
 )
 READ = {
     "ece": "ECE: distance of confidence and accuracy, mean over rows",
@@ -61,8 +64,8 @@ def calibration_artifacts(report: CalibrationReport, *, tag: str, title: str) ->
 def calibration_image(report: CalibrationReport, title: str = "calibration") -> Image:
     """Draw how often came true what was predicted with a probability, before and after an adjustment.
 
-    A bar on the diagonal is calibrated; an orange piece is missing to it, a green one lies above. Below are the rows in
-    each bin: a bar of few rows tells little.
+    A dot is a bin, its area how many rows it has, its line the 95 % interval of Wilson. On the diagonal the model is
+    calibrated; below it, it is too sure. Beneath are the rows in each bin.
 
     Args:
         report: what to draw.
@@ -70,20 +73,20 @@ def calibration_image(report: CalibrationReport, title: str = "calibration") -> 
     """
     panels = _panels(report)
     said = [line for note in report.notes for line in wrapped(sentences("", [note]), WIDTH - 24, 20, most=3)]
+    how = wrapped(HOW, WIDTH - 24, 18, most=4)
     foot = TOP + panels[0].side + 54 + STRIP + 114
-    canvas = Canvas(foot + 28 * len(MARKS) + 18 + 27 * len(said) + 8)
+    canvas = Canvas(foot + 24 * len(how) + 18 + 27 * len(said) + 8)
     canvas.text(12, 10, shorten(f"{title} · reliability diagram", WIDTH - 24))
     for panel in panels:
         _draw(canvas, panel)
-    legend(canvas, foot, MARKS)
-    for number, line in enumerate(said):
-        canvas.text(12, foot + 28 * len(MARKS) + 14 + 27 * number, line, size=20)
+    canvas.lines(12, foot, how, 24, size=18, color=PALE)
+    canvas.lines(12, foot + 24 * len(how) + 10, said, 27, size=20)
     return canvas.image()
 
 
 def _panels(report: CalibrationReport) -> list[_Panel]:
     if report.after is None:
-        return [_Panel("as the model says", report.before, 70, 500)]
+        return [_Panel("as the model says", report.before, 70, 460)]
     side = (WIDTH - 2 * 62 - 14) // 2
     return [
         _Panel("before", report.before, 58, side),
@@ -93,11 +96,13 @@ def _panels(report: CalibrationReport) -> list[_Panel]:
 
 def _draw(canvas: Canvas, panel: _Panel) -> None:
     figures, side = panel.figures, panel.side
-    width = side / len(figures.rows)
-    lines = [line for row in figures.bins() for line in _bar(*row, width=width)]
-    diagonal = Line((0.0, 1.0), (0.0, 1.0), INK, 1.0)
-    Axes(panel.left, TOP, side, side).draw(canvas, [*lines, diagonal], x_label="predicted probability")
-    canvas.text(panel.left, TOP - 14, shorten(panel.name, side), anchor="ls")
+    most = max(figures.rows.tolist())
+    lines = [line for row in figures.bins() for line in _dot(*row, most=most)]
+    diagonal = Line((0.0, 1.0), (0.0, 1.0), PALE, 1.0)
+    axes = _axes(panel)
+    axes.draw(canvas, [diagonal, *lines], x_label="predicted probability")
+    canvas.text(panel.left, TOP - 40, shorten(panel.name, side), anchor="ls")
+    canvas.text(panel.left, TOP - 10, "share that came true", size=18, anchor="ls", color=PALE)
     below = TOP + side + 64
     _strip(canvas, panel, below)
     values = (("ECE", figures.ece), ("log loss", figures.log_loss))
@@ -105,23 +110,22 @@ def _draw(canvas: Canvas, panel: _Panel) -> None:
         canvas.text(panel.left, below + STRIP + 30 + 28 * number, f"{name} {_written(value)}")
 
 
+def _axes(panel: _Panel) -> Axes:
+    ends = (-BEYOND, 1 + BEYOND)
+    return Axes(panel.left, TOP, panel.side, panel.side, ends, ends)
+
+
 def _written(value: float) -> str:
     return "not defined" if math.isnan(value) else f"{value:.4f}"
 
 
-def _bar(low: float, high: float, rows: int, confidence: float, accuracy: float, *, width: float) -> list[Line]:
-    """The pieces of the bar of a bin: what came true, what is missing or lies above, and a line at the top."""
+def _dot(_low: float, _high: float, rows: int, confidence: float, accuracy: float, *, most: int) -> list[Line]:
+    """A bin: a line as long as the interval of its share, and a dot whose area is how many rows it has."""
     if not rows:
         return []
-    across = ((low + high) / 2,) * 2
-    lower, upper = sorted((confidence, accuracy))
-    gap = MISSING if confidence > accuracy else BEYOND
-    inside = (low + 0.04 * (high - low), high - 0.04 * (high - low))
-    return [
-        Line(across, (0.0, lower), SHARE, width * 0.92),
-        Line(across, (lower, upper), gap, width * 0.92),
-        Line(inside, (accuracy, accuracy), INK, 2.0),
-    ]
+    radius = max(LARGEST * math.sqrt(rows / most), SMALLEST)
+    whisker = Line((confidence,) * 2, wilson_interval(accuracy, rows), paler(HUE, 0.35), 2.0)
+    return [whisker, Line((confidence,), (accuracy,), HUE, radius - DOT)]
 
 
 def _strip(canvas: Canvas, panel: _Panel, top: int) -> None:
@@ -130,7 +134,7 @@ def _strip(canvas: Canvas, panel: _Panel, top: int) -> None:
     most = max(rows)
     for low, high, count in zip(edges[:-1], edges[1:], rows, strict=True):
         height = math.ceil(count / max(most, 1) * STRIP)
-        left, right = round(low * panel.side), round(high * panel.side)
+        left, right = (round(_axes(panel).place(edge, 0)[0]) for edge in (low, high))
         if count:
             canvas.box(panel.left + left, top + STRIP - height, max(right - left - 1, 1), height, PALE)
     canvas.box(panel.left, top + STRIP, panel.side, 1, INK)

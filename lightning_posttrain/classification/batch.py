@@ -27,11 +27,12 @@ class EvalBatch:
         target: class index ``(N,)``, int64; for multilabel 0 or 1 ``(N, L)``.
         valid: bool, of the shape of ``target``, False for rows that a distributed sampler repeated, or that are to
             be ignored; None where all count.
-        index: position in the dataset ``(N,)``, or None where the sampler does not tell.
+        index: position of each sample in the dataset ``(N,)``, or None where the sampler does not tell.
         inputs: what the network was given, as the batch holds it.
         context: what it was given beside, row by row, each ``(N, ...)``.
         samples: how many samples the rows are of, where each has several, as an image has pixels; None where each row
             is a sample.
+        sides: of a sample of many rows, as ``(H, W)`` of an image.
         ignored: a class whose rows are all left out, as ``ignore_index`` says, or None.
         single: whether the network gave one logit for the two classes, of which ``scores`` are minus and plus a half.
         disagreement: of the members of an ensemble, whose scores these are, ``(N,)``, or None.
@@ -49,6 +50,7 @@ class EvalBatch:
     inputs: Any = None
     context: tuple[Tensor, ...] = ()
     samples: int | None = None
+    sides: tuple[int, ...] = ()
     ignored: int | None = None
     single: bool = False
     disagreement: Tensor | None = None

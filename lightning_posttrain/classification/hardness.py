@@ -10,8 +10,8 @@ from torch import Tensor
 
 from lightning_posttrain.classification.rows import LOSS
 from lightning_posttrain.core.output.labels import labels_there
-from lightning_posttrain.core.stream.reading import PAIRS, Caption, Hardness
-from lightning_posttrain.core.stream.top_k import UNKNOWN
+from lightning_posttrain.core.stream.reading import PAIRS, SAID, TRUTH, Caption, Hardness
+from lightning_posttrain.core.stream.top_k import LARGEST_SIDE, UNKNOWN
 
 if TYPE_CHECKING:
     from lightning_posttrain.classification.batch import EvalBatch
@@ -83,11 +83,27 @@ def ranked(batch: EvalBatch) -> Hardness:
     if batch.disagreement is not None and len(batch.disagreement) == len(found.loss):
         rules["disagreement"] = batch.disagreement.to(found.loss)
     if batch.multilabel or batch.samples is not None:
-        return Hardness(found.loss, found.counted, rules, found._asdict())
+        columns = {**found._asdict(), **(masks(batch) if len(batch.sides) == 2 else {})}
+        return Hardness(found.loss, found.counted, rules, columns)
     classes = batch.num_classes
     cell = found.actual[:, 0].clamp(0, classes - 1) * classes + found.predicted[:, 0]
     rules[PAIRS] = torch.where(wrong, found.loss, torch.full_like(found.loss, -torch.inf))
     return Hardness(found.loss, found.counted, rules, found._asdict(), cell)
+
+
+def masks(batch: EvalBatch) -> dict[str, Tensor]:
+    """Actual and predicted class of each position ``(S, h, w)`` int16, -1 where none counts, small as thumbnails are.
+
+    Where an image is larger than ``LARGEST_SIDE``, each is of the position in the middle of a block.
+    """
+    rows = batch.rows(LOSS)
+    factor = -(-max(batch.sides) // LARGEST_SIDE)
+    found = {}
+    for name, column in ((TRUTH, rows["target"]), (SAID, rows["predicted"])):
+        whole = torch.where(rows.counted, column, -1).view(-1, *batch.sides)
+        blocks = [side // factor * factor for side in batch.sides]
+        found[name] = whole[:, factor // 2 : blocks[0] : factor, factor // 2 : blocks[1] : factor].to(torch.int16)
+    return found
 
 
 def captions(columns: Mapping[str, Tensor], names: Sequence[str], *, labels: bool) -> list[Caption]:

@@ -160,12 +160,12 @@ class ClassReading:
             if value is not None:
                 kept = target != value
                 valid = kept if valid is None else valid & kept
-        index = rows.index if len(flat) == len(found) else None
         samples = None if len(flat) == len(found) else len(found)
+        sides = tuple(found.shape[2:]) if samples else ()
         said = given.ignored if self.ignore_index is None else self.ignore_index
         ignored = said if said in range(flat.shape[1]) and target.ndim == 1 else None
         single = self._kind(given) == "logits" and is_single(found, self.task, given.indices.shape)
-        return EvalBatch(flat, target, valid, index, given.inputs, given.context, samples, ignored, single)
+        return EvalBatch(flat, target, valid, rows.index, given.inputs, given.context, samples, sides, ignored, single)
 
     def _kind(self, given: Given) -> ScoreKind:
         heard: Any = given.form  # "" where nothing was heard

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_posttrain.classification import ConfusedPair
 from lightning_posttrain.core.capture.target_and_inputs import describe_inputs
-from lightning_posttrain.core.stream.reading import PAIRS, Batch, Caption
+from lightning_posttrain.core.stream.reading import PAIRS, SAID, TRUTH, Batch, Caption
 from lightning_posttrain.core.stream.top_k import UNKNOWN, Hardest, thumbnails
 from lightning_posttrain.hard_examples.result import HardExample, HardGroup, HardReport
 from lightning_posttrain.samples.inputs import Inputs
@@ -25,6 +25,9 @@ PAIRS_KEPT = 64
 where that is more."""
 LARGEST = 1 << 16
 """Numbers in an input that is kept for the eye."""
+MASKS = frozenset({TRUTH, SAID})
+SHAPED = MASKS | {"inputs"}
+"""Columns that are kept as long as they have one shape."""
 NOTHING_KEPT = "; no sample was kept"
 LOSS = "highest_loss"
 RULES = {
@@ -70,6 +73,7 @@ class Keeping:
         self._kind: Kind | None = None
         self._samples = 0
         self._by_pair = True
+        self._masks: dict[str, torch.Size] = {}
 
     def offer(self, batch: Batch) -> None:
         """Look at a batch, without a synchronisation."""
@@ -77,6 +81,9 @@ class Keeping:
         found = batch.hardness()
         self._by_pair &= PAIRS in found.rules
         columns = {"loss": found.loss, **found.columns, **self._inputs(batch.inputs, batch.size)}
+        for name in MASKS & columns.keys():
+            if self._masks.setdefault(name, columns[name].shape[1:]) != columns[name].shape[1:]:
+                del columns[name]
         never = torch.full_like(found.loss, -torch.inf)
         index = batch.index if batch.index is not None and len(batch.index) == batch.size else None
         for rule, kept in self._kept.items():
@@ -112,7 +119,8 @@ class Keeping:
         cells = tuple(self._cells(found.get(PAIRS, {}), names, confused))
         labels = tuple(map(str, self._display.names or ()))
         colors = self._display.colors if self._kind == "image" else ""
-        return HardReport(groups, cells, self._kind, labels, self._samples, self._undrawn, colors)
+        classes = names if self._masks else ()
+        return HardReport(groups, cells, self._kind, labels, self._samples, self._undrawn, colors, classes)
 
     def _join(self, trainer: Trainer, pairs: Set[tuple[int, int]]) -> None:
         """Offer what every rank kept to the first that sees it, in the order of ranks; of confused pairs, of these."""
@@ -125,18 +133,19 @@ class Keeping:
         everywhere: list[Any] = [None] * trainer.world_size
         dist.all_gather_object(everywhere, (mine, self._samples, self._undrawn, self._kind, self._by_pair))
         every = [columns for kept, *_ in everywhere for columns in kept.values() if columns]
-        shapes = {columns["inputs"].shape[1:] if "inputs" in columns else None for columns in every}
-        shown = len(shapes) == 1 and None not in shapes
+        shapes = {name: {c[name].shape[1:] if name in c else None for c in every} for name in SHAPED}
+        several_shapes = {name for name, found in shapes.items() if len(found) > 1 or None in found}
+        shown = "inputs" not in several_shapes
         for kept, *_ in everywhere:
             for rule, columns in kept.items():
                 if columns:
                     value, place, group = (columns.pop(name) for name in ("value", "place", "group"))
-                    given = columns if shown else {name: c for name, c in columns.items() if name != "inputs"}
+                    given = {name: column for name, column in columns.items() if name not in several_shapes}
                     known = bool((place != UNKNOWN).all())
                     self._kept[rule].offer(value, place if known else None, given, group)
         self._samples = sum(samples for _, samples, *_ in everywhere)
         several = "" if shown or not every else "inputs of several shapes are not shown"
-        self._undrawn = next((undrawn for _, _, undrawn, _ in everywhere if undrawn), several)
+        self._undrawn = next((undrawn for _, _, undrawn, *_ in everywhere if undrawn), several)
         self._kind = next((kind for *_, kind, _ in everywhere if kind), None)
         self._by_pair = all(by_pair for *_, by_pair in everywhere)
 
@@ -154,7 +163,7 @@ class Keeping:
             )
             for row, (place, caption, loss) in enumerate(facts)
         ]  # fmt: skip
-        return HardGroup(name, title, tuple(examples), shown)
+        return HardGroup(name, title, tuple(examples), shown, columns.get(TRUTH), columns.get(SAID))
 
     def _cells(
         self, columns: dict[str, Tensor], names: tuple[str, ...], confused: Sequence[ConfusedPair]

@@ -50,12 +50,16 @@ class HardGroup:
         examples: ``K`` of them.
         shown: for the eye: images and spectrograms ``(K, H, W, 3)`` float32 in 0 to 1, series ``(K, C, T)``, tabular
             rows ``(K, F)``; None for tokens, and where the inputs cannot be shown.
+        truth: of images with a class at each position, that class ``(K, h, w)`` int16, -1 where none counts; or None.
+        said: the predicted class, likewise.
     """
 
     name: str
     title: str
     examples: tuple[HardExample, ...]
     shown: Tensor | None = None
+    truth: Tensor | None = None
+    said: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +73,7 @@ class HardReport:
         names: of features or channels, where there are such.
         rows: samples in the epoch.
         undrawn: why inputs are not shown, or nothing.
+        classes: names that the numbers in masks stand for.
         colors: how values became the colours that are shown, in a sentence, or "".
     """
 
@@ -81,6 +86,7 @@ class HardReport:
     rows: int = 0
     undrawn: str = ""
     colors: str = ""
+    classes: tuple[str, ...] = ()
 
     @property
     def alerts(self) -> tuple[str, ...]:

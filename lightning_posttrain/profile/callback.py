@@ -10,13 +10,13 @@ from lightning.pytorch import LightningModule, Trainer
 
 from lightning_posttrain.classification import StreamCallback
 from lightning_posttrain.core.callback.charts import uncharted
-from lightning_posttrain.core.callback.options import at_least, one_of
 from lightning_posttrain.core.callback.target_copies import KeptState
 from lightning_posttrain.core.capture.loaders import stage_of
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.profile.result import ProfileReport, scalars_of
-from lightning_posttrain.profile.run import ProfileRun, Settings
+from lightning_posttrain.profile.run import ProfileRun
+from lightning_posttrain.profile.settings import Settings
 
 
 @final
@@ -71,12 +71,7 @@ class ModelProfile(KeptState, StreamCallback):
         log: Sequence[str] | None = None,
     ) -> None:
         super().__init__(name=name, stages=stages, on_error=on_error, log=log)
-        for mode in (modes or {}).values():
-            one_of("modes", mode, ("min", "max"))
-        for size in batch_sizes:
-            at_least("batch_sizes", size, 1)
-        at_least("seconds", seconds, 0.0)
-        self._run = ProfileRun(Settings(dict(target or {}), dict(modes or {}), tuple(batch_sizes), seconds))
+        self._run = ProfileRun(Settings(target or {}, modes or {}, batch_sizes, seconds))
 
     def takes(self, trainer: Trainer) -> bool:
         """No class scores are wanted."""

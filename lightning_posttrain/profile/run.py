@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +12,7 @@ from torch import nn
 
 from lightning_posttrain.core.capture.foreign import attribute
 from lightning_posttrain.core.capture.loaders import named_loaders, stage_of
-from lightning_posttrain.core.stream.ranks import worked_out_first
+from lightning_posttrain.core.stream.ranks import summed, worked_out_first
 from lightning_posttrain.core.stream.stream import EvaluationStream
 from lightning_posttrain.profile.calls import HeardCalls, NoCallError, heard_calls, plainer
 from lightning_posttrain.profile.clock import shared
@@ -27,6 +26,7 @@ from lightning_posttrain.profile.peak_memory import peak_memory
 from lightning_posttrain.profile.result import ProfileReport
 from lightning_posttrain.profile.rows import rows_in
 from lightning_posttrain.profile.run_time import RunTime, run_time
+from lightning_posttrain.profile.settings import Settings
 from lightning_posttrain.profile.trained import Trained
 from lightning_posttrain.profile.training_time import TrainingTime, monitored_modes
 from lightning_posttrain.samples.sample_set import is_sharded
@@ -38,16 +38,6 @@ NOT_HEARD = "no step was seen whose calls of networks could be heard"
 COMPILED = "the whole module is compiled, whose training steps are left alone: validate, or compile its network"
 STEPS = 2
 """Steps whose calls are heard: the first may do more than all others."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the user said; see ``ModelProfile``."""
-
-    target: Mapping[str, float]
-    modes: Mapping[str, Any]
-    batch_sizes: tuple[int, ...]
-    seconds: float
 
 
 class ProfileRun:
@@ -180,23 +170,29 @@ class ProfileRun:
         """What was found until this moment, on the first rank, known to all; all ranks together."""
         found = self._measured or self.measure(trainer, module)
         self._measured = None
-        told: ProfileReport = worked_out_first(trainer, lambda: self._report(trainer, module, found))
+        rows = summed(trainer, [*self.time.rows.values(), self._tested[0]])
+        told: ProfileReport = worked_out_first(trainer, lambda: self._report(trainer, module, found, rows))
         return told
 
-    def _report(self, trainer: Trainer, module: LightningModule, found: Measured) -> ProfileReport:
-        rows, since = self._tested
-        tested = math.nan if trainer.state.fn == "fit" or not rows else rows / (self._tested_until - since)
+    def _report(self, trainer: Trainer, module: LightningModule, found: Measured, rows: Sequence[int]) -> ProfileReport:
         rows_of_time = spent(self.clock, EvaluationStream.of(trainer).writer.cpu_seconds())
         return ProfileReport(
-            found.count, found.architecture, found.memory, found.latency, self._run_time(tested), rows_of_time,
+            found.count, found.architecture, found.memory, found.latency, self._run_time(trainer, rows), rows_of_time,
             peak_memory(module.device), self._energy.end(time.perf_counter()),
             conditions_of(trainer, module), found.reasons,
         )  # fmt: skip
 
-    def _run_time(self, tested: float) -> RunTime | None:
-        if not self.time.total and math.isnan(tested):
+    def _run_time(self, trainer: Trainer, rows: Sequence[int]) -> RunTime | None:
+        """The figures of time, with the rows of all ranks: of training, validation and test."""
+        seconds = [*self.time.seconds.values(), self._tested_until - self._tested[1]]
+        if trainer.state.fn == "fit" or not rows[2]:
+            seconds[2] = 0.0
+        if not any(seconds):
             return None
-        return run_time(self.time, self.settings.target, self._followed(), tested)
+        rates = [many / one if one else math.nan for many, one in zip(rows, seconds, strict=True)]
+        speed = dict(zip(("training", "validation", "test"), rates, strict=True))
+        targets = self.settings.target if self.time.total else {}  # of a test alone there is nothing to tell
+        return run_time(self.time, targets, self._followed(), speed)
 
     def _followed(self) -> Sequence[str]:
         """Metrics that the user named, and those that a callback monitors."""

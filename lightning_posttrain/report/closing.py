@@ -43,7 +43,7 @@ def _in_short(folder: RunFolder, stage: str) -> Iterator[Tagged]:
 
 def _at_a_glance(folder: RunFolder) -> Iterator[Tagged]:
     """The curves of a training, as ``results.png`` on disk."""
-    curves = curves_of(folder.history())
+    curves = curves_of(folder.history(), folder.record("gap", "history"))
     if curves:
         from lightning_posttrain.report.render.glance import glance_image
 

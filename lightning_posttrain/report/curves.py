@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 FIRST = ("loss", "accuracy", "acc", "log_loss", "f1_macro", "f1", "balanced_accuracy", "auroc_macro", "auroc", "ece")
 """Figures in the order in which one looks at them; rates of learning come last."""
-MOST = 6
+MOST = 4
 Points = tuple[tuple[float, float], ...]
 
 
@@ -22,34 +22,62 @@ class Curve:
     val: Points
 
 
-def curves_of(history: Iterable[Mapping[str, Any]], most: int = MOST) -> tuple[Curve, ...]:
+def curves_of(
+    history: Iterable[Mapping[str, Any]], gap: Mapping[str, Any] | None = None, most: int = MOST
+) -> tuple[Curve, ...]:
     """Curves of figures that have two points or more: those that one looks at first, then those of both stages.
 
     Args:
         history: lines of ``history.jsonl``.
-        most: curves.
+        gap: the record of a ``GeneralizationGap``, whose figures of training stand in no line.
+        most: curves, the last of them a learning rate where there is one. Of those that are the same, as a loss that
+            is the log loss, the first alone.
 
     Example:
         >>> lines = [{"stage": "val", "epoch": epoch, "metrics": {"loss": 2.0 - epoch}} for epoch in range(2)]
         >>> curves_of(lines)
-        (Curve(name='loss', train=(), val=((1.0, 2.0), (2.0, 1.0))),)
+        (Curve(name='loss', train=(), val=((0.0, 2.0), (1.0, 1.0))),)
     """
     found: dict[str, dict[str, dict[float, float]]] = {}
-    for line in history:
-        stage, epoch, metrics = line.get("stage"), line.get("epoch"), line.get("metrics")
-        if stage in ("train", "val") and isinstance(epoch, (int, float)) and isinstance(metrics, Mapping):
-            for name, value in metrics.items():
-                if isinstance(value, (int, float)) and math.isfinite(value) and not name.endswith("_step"):
-                    sides = found.setdefault(name.removesuffix("_epoch"), {})
-                    sides.setdefault(stage, {})[epoch + 1.0] = float(value)
+    for stage, epoch, name, value in (*_of_lines(history), *_of_gap(gap or {})):
+        if stage in ("train", "val") and isinstance(value, (int, float)) and math.isfinite(value):
+            found.setdefault(name, {}).setdefault(stage, {})[float(epoch)] = float(value)
     curves = [
         Curve(name, *(tuple(sorted(sides.get(stage, {}).items())) for stage in ("train", "val")))
         for name, sides in found.items()
     ]
-    shown = sorted(
-        (curve for curve in curves if _rank(curve) is not None), key=lambda curve: _rank(curve) or (0, 0, "")
-    )
-    return tuple(shown[:most])
+    ranked = sorted(((rank, curve) for curve in curves if (rank := _rank(curve))), key=lambda pair: pair[0])
+    chosen: list[Curve] = []
+    for _, curve in ranked:
+        if not any(_same(curve, other) for other in chosen):
+            chosen.append(curve)
+    first = [curve for curve in chosen if not _of_rate(curve.name)]
+    rate = [curve for curve in chosen if _of_rate(curve.name)][:1]
+    return (*first[: most - len(rate)], *rate)
+
+
+def _of_lines(history: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Any, float, str, Any]]:
+    for line in history:
+        stage, epoch, metrics = line.get("stage"), line.get("epoch"), line.get("metrics")
+        if isinstance(epoch, (int, float)) and isinstance(metrics, Mapping):
+            named = ((name.removesuffix("_epoch"), value) for name, value in metrics.items())
+            yield from ((stage, epoch, name, value) for name, value in named if not name.endswith("_step"))
+
+
+def _of_gap(record: Mapping[str, Any]) -> Iterator[tuple[Any, float, str, Any]]:
+    for name, pairs in (record.get("history") or {}).items():
+        for pair in pairs:
+            yield "train", pair["epoch"], name, pair["train"]
+
+
+def _same(one: Curve, other: Curve) -> bool:
+    """Whether validation is the same; training is heard by one means or another."""
+    pairs = zip(one.val, other.val, strict=False)
+    return len(one.val) == len(other.val) > 0 and all(math.isclose(a[1], b[1], rel_tol=1e-5) for a, b in pairs)
+
+
+def _of_rate(name: str) -> bool:
+    return name.startswith(("lr-", "lr/")) or name in ("lr", "learning_rate")
 
 
 def _rank(curve: Curve) -> tuple[int, int, str] | None:
@@ -59,7 +87,7 @@ def _rank(curve: Curve) -> tuple[int, int, str] | None:
         return None
     if name in FIRST:
         return 0, FIRST.index(name), name
-    if name.startswith(("lr-", "lr/")) or name in ("lr", "learning_rate"):
+    if _of_rate(name):
         return (1, 0, name) if "momentum" not in name else None
     return (2, 0, name) if both else None
 

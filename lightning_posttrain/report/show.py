@@ -49,7 +49,9 @@ def _stage(folder: RunFolder, wanted: str | None) -> str:
 def _lines(folder: RunFolder, stage: str, *, everything: bool) -> Iterator[str]:
     found = findings(folder, stage)
     shown = found if everything else found[:SHOWN]
-    yield from _wrapped(headline(folder, stage), "")
+    said = headline(folder, stage)
+    repeated = bool(found) and said.endswith(found[0].text)
+    yield from _wrapped(f"{stage}:" if repeated else said, "")
     yield ""
     for one in shown:
         yield from _wrapped(_said(one), f"{MARKS[one.level]} ")
@@ -66,10 +68,11 @@ def _said(one: Finding) -> str:
 
 
 def _wrapped(text: str, mark: str) -> list[str]:
-    indent = {"initial_indent": mark, "subsequent_indent": " " * len(mark)}
+    wrapper = textwrap.TextWrapper(
+        WIDTH, initial_indent=mark, subsequent_indent=" " * len(mark), break_long_words=False
+    )
     # a number stays beside its sign
-    lines = textwrap.wrap(text.replace(" %", "\u00a0%"), WIDTH, break_long_words=False, **indent)
-    return [line.replace("\u00a0%", " %") for line in lines]
+    return [line.replace("\u00a0%", " %") for line in wrapper.wrap(text.replace(" %", "\u00a0%"))]
 
 
 def _table(folder: RunFolder, stage: str) -> list[str]:

@@ -3,6 +3,7 @@ import math
 
 import pytest
 import torch
+from scipy.stats import binomtest
 
 from lightning_posttrain.calibration import render as drawing
 from lightning_posttrain.calibration.functional.errors import calibration_figures
@@ -33,10 +34,6 @@ def report(rows=500, bins=15, total=None, adjusted=True, classes=4):
 
 def said(written):
     return [text for text, _ in written]
-
-
-def same(pixels, color):
-    return (pixels == torch.tensor(color, dtype=torch.uint8)).all(dim=2)
 
 
 @pytest.mark.parametrize("adjusted", [False, True])
@@ -78,27 +75,39 @@ def test_text_is_large_enough_to_be_read(written):
     assert min(options.get("size", 22) for _, options in written) >= 18
 
 
-def test_a_bar_has_orange_down_from_what_was_promised_and_green_up_to_what_came_true():
-    sure, unsure = ([0.5, 1.0, 4, 0.9, 0.6], [0.5, 1.0, 4, 0.6, 0.9])
-    for row, color in ((sure, drawing.MISSING), (unsure, drawing.BEYOND)):
-        base, gap, top = drawing._bar(*row, width=10.0)
-        assert (base.y, base.color) == ((0.0, 0.6), drawing.SHARE)
-        assert (gap.y, gap.color) == ((0.6, 0.9), color)
-        assert top.y == (row[4], row[4])
-    assert drawing._bar(0.0, 0.5, 0, math.nan, math.nan, width=10.0) == []
+def test_a_bin_is_a_dot_of_its_rows_with_its_interval():
+    whisker, dot = drawing._dot(0.5, 1.0, 25, 0.9, 0.6, most=100)
+    assert (dot.x, dot.y) == ((0.9,), (0.6,))
+    assert dot.width + drawing.DOT == pytest.approx(drawing.LARGEST / 2)  # a quarter of the area
+    assert whisker.x == (0.9, 0.9)
+    assert whisker.y == pytest.approx(binomtest(15, 25).proportion_ci(method="wilson"))
+    assert drawing._dot(0.0, 0.5, 0, math.nan, math.nan, most=100) == []
 
 
-def test_a_network_that_is_too_sure_is_orange_and_one_that_is_not_green():
+def test_a_bin_of_one_row_is_the_smallest_dot_with_a_long_interval():
+    whisker, dot = drawing._dot(0.5, 1.0, 1, 0.7, 0.0, most=500)
+    assert dot.width + drawing.DOT == drawing.SMALLEST
+    assert whisker.y[1] - whisker.y[0] > 0.75
+
+
+@pytest.mark.parametrize("chance", [0.95, 0.55])
+def test_too_sure_and_not_sure_enough_have_one_hue_and_a_side_of_the_diagonal(chance, monkeypatch):
     target = torch.arange(100) % 2
-    for chance, there, absent in ((0.95, drawing.MISSING, drawing.BEYOND), (0.55, drawing.BEYOND, drawing.MISSING)):
-        own = torch.full((100,), chance)
-        wrong = torch.arange(100) % 4 == 0
-        own[wrong] = 1 - own[wrong]
-        chances = torch.where(torch.nn.functional.one_hot(target, 2).bool(), own[:, None], 1 - own[:, None])
-        pixels = calibration_image(CalibrationReport(calibration_figures(chances, target), rows=100, total=100)).pixels
-        diagram = pixels[drawing.TOP : drawing.TOP + 500]
-        assert bool(same(diagram, there).any())
-        assert not bool(same(diagram, absent).any())
+    own = torch.full((100,), chance)
+    wrong = torch.arange(100) % 4 == 0
+    own[wrong] = 1 - own[wrong]
+    chances = torch.where(torch.nn.functional.one_hot(target, 2).bool(), own[:, None], 1 - own[:, None])
+    drawn = []
+    monkeypatch.setattr(drawing.Axes, "draw", lambda self, canvas, lines, **labels: drawn.extend(lines))
+    calibration_image(CalibrationReport(calibration_figures(chances, target), rows=100, total=100))
+    dots = [line for line in drawn if len(line.x) == 1]
+    assert {dot.color for dot in dots} == {drawing.HUE}
+    assert all((dot.y[0] < dot.x[0]) == (chance > 0.75) for dot in dots)
+
+
+def test_both_axes_are_named(written):
+    calibration_image(report())
+    assert {"predicted probability", "share that came true"} <= set(said(written))
 
 
 def test_a_long_title_and_a_long_sentence_stay_on_the_sheet(written):

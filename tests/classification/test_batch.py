@@ -113,4 +113,5 @@ def test_all_positions_of_a_sample_that_is_repeated_are_left_out(task, shape):
     each = batch.valid.reshape(2, -1)
     assert bool(each[0].all())
     assert not bool(each[1].any())
-    assert batch.index is None
+    assert batch.index.tolist() == [0, 1]
+    assert batch.sides == (4, 5)

@@ -37,11 +37,11 @@ class Written:
 
 @pytest.mark.parametrize("classes", [2, 3, 10, 30, 100, 1000])
 @pytest.mark.parametrize("normalized", [False, True])
-def test_every_size_is_twice_tensorboards_width_and_of_a_height_that_it_shows(classes, normalized):
+def test_every_size_is_twice_tensorboards_width_or_four_times_and_hardly_higher_than_wide(classes, normalized):
     pixels = confusion_image(matrix(classes), normalized=normalized).pixels
     assert pixels.dtype == torch.uint8
-    assert pixels.shape[1:] == (700, 3)
-    assert pixels.shape[0] <= 1024
+    assert pixels.shape[1:] == (1400 if 22 < classes <= 100 else 700, 3)
+    assert pixels.shape[0] <= 1.2 * pixels.shape[1]
 
 
 def test_counts_and_names_are_written_once_for_each_cell_that_is_not_empty(monkeypatch):
@@ -60,7 +60,7 @@ def test_shares_are_percent_of_the_row_and_never_round_an_error_away(monkeypatch
 
 def test_no_number_is_written_where_it_could_not_be_read(monkeypatch):
     written = Written(monkeypatch)
-    confusion_image(matrix(100))
+    confusion_image(matrix(200))
     assert not [t for t in written.texts if t.isdigit() and int(t) % 10]
 
 
@@ -103,3 +103,22 @@ def test_tables_hold_the_counts_and_the_pairs():
 def test_the_picture_of_the_same_matrix_is_the_same():
     first, second = (confusion_image(matrix(10)).pixels.numpy() for _ in range(2))
     np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("classes", [23, 30, 40, 60])
+def test_up_to_sixty_classes_have_their_names_and_counts(classes, monkeypatch):
+    written = Written(monkeypatch)
+    names = tuple(
+        f"{'upper' if k % 2 else 'lower'} half of object number {k // 2} in a long list" for k in range(classes)
+    )
+    confusion = matrix(classes, names=names)
+    confusion_image(confusion)
+    labels = [text for text in written.texts if "half" in text]
+    assert len(labels) == 2 * classes
+    assert len(set(labels)) == classes
+    assert sum(text.isdigit() for text in written.texts) == int((confusion.counts > 0).sum())
+
+
+def test_shares_are_drawn_where_there_is_room_for_them():
+    assert drawing.has_numbers(tuple(map(str, range(60))))
+    assert not drawing.has_numbers(tuple(map(str, range(100))))

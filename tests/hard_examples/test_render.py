@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from lightning_posttrain.core.drawing.canvas import INK, WIDTH, Canvas, width_of
+from lightning_posttrain.core.output.artifacts import Cleared
 from lightning_posttrain.hard_examples.render.galleries import cells_image, group_image, pictures
+from lightning_posttrain.hard_examples.render.report import hard_examples
 from lightning_posttrain.hard_examples.render.tables import all_table, group_table
 from lightning_posttrain.hard_examples.result import HardExample, HardGroup, HardReport
 from lightning_posttrain.samples.render.gallery import cell_width
@@ -221,12 +223,13 @@ def test_channels_have_their_names_and_broken_signals_are_drawn(written):
     assert {"left", "right"} <= set(said(written))
 
 
-@pytest.mark.parametrize("kind", ["image", "spectrogram", "series"])
-def test_no_samples_are_said(kind, written):
+@pytest.mark.parametrize("kind", ["image", "spectrogram", "series", "tabular"])
+def test_of_no_samples_there_is_neither_a_picture_nor_a_table(kind):
     group = HardGroup("most_confident_errors", "most confident errors", ())
-    assert draw(group, kind=kind).pixels.shape[1] == WIDTH
-    assert said(written)[0] == "val · most confident errors"
-    assert "There are no such samples." in said(written)
+    report = report_of(group, kind=kind)
+    assert group_image(report, group, "val") is None
+    drawn = {one.tag for one in hard_examples(report, tag="h", title="val") if not isinstance(one.artifact, Cleared)}
+    assert drawn == {"h"}
 
 
 @pytest.mark.parametrize(
@@ -364,3 +367,23 @@ def test_the_table_for_files_has_every_sample_with_all_its_values():
     assert table.rows[-1][7:] == pytest.approx(pair.shown[1].tolist())
     assert table.rows[3][7:] == (None,) * 30
     assert {len(row) for row in table.rows} == {len(table.columns)}
+
+
+def test_long_names_stand_in_two_lines_and_stay_apart(written):
+    sides = ("left", "right")
+    names = [f"motorcycle in a garage ({side} camera), {half} half" for side in sides for half in ("upper", "lower")]
+    pairs = [(actual, predicted) for actual in names for predicted in names if actual != predicted]
+    examples = tuple(replace(CONFUSED, actual=actual, predicted=predicted) for actual, predicted in pairs)
+    draw(HardGroup("highest_loss", "highest loss", examples, torch.rand(len(pairs), 32, 32, 3)))
+    texts = " ".join(lines_of(written)).split("#1234")
+    shown = [tuple(" ".join(part.split()[:12]) for part in text.split("→")) for text in texts[:-1]]
+    for (actual, predicted), (first, second) in zip(pairs, shown, strict=True):
+        for name, text in ((actual, first), (predicted, second)):
+            assert all((word in text) == (word in name) for word in ("left", "right", "upper", "lower"))
+
+
+def test_short_names_are_not_cut_five_across(written):
+    names = ["astronaut", "camera", "coffee cup", "motorcycle"]
+    examples = tuple(replace(CONFUSED, actual=a, predicted=b) for a in names for b in names if a != b)
+    draw(HardGroup("highest_loss", "highest loss", examples, torch.rand(len(examples), 32, 32, 3)))
+    assert not any("…" in text for text in lines_of(written))

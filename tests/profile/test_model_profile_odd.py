@@ -211,7 +211,7 @@ def test_an_object_with_keys_holds_parts_though_it_can_be_called():
     assert graphs["x"].shape == (2, 8)
 
 
-@pytest.mark.parametrize("how", ["module", "part", "in place", "forward"])
+@pytest.mark.parametrize("how", [pytest.param("module", marks=pytest.mark.slow), "part", "in place", "forward"])
 def test_a_compiled_module_is_counted_as_it_was_written_and_timed_as_it_runs(how):
     module = toys.Net(call="self(x)")
     if how == "module":
@@ -268,3 +268,12 @@ def test_of_two_networks_that_train_in_turn_none_is_unused():
     found, _ = profiled(Adversaries())
     assert found.alerts == ()
     assert found.flops == 2 * 4 * 64
+
+
+def test_a_test_alone_says_nothing_of_targets():
+    profile = ModelProfile(**QUICK, target={"val/accuracy": 0.9}, on_error="raise")
+    toys.quiet([profile]).test(toys.Net(), toys.loader(), verbose=False)
+    found = profile.results["test"]
+    assert found.alerts == ()
+    assert found.seconds_to == {}
+    assert found.time.rows_a_second["test"] > 0

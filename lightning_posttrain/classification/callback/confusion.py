@@ -18,8 +18,8 @@ from lightning_posttrain.core.callback.options import at_least
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.stream.evaluation import Evaluation
 
-READABLE = 40
-"""With more classes a matrix shows its structure, but no numbers."""
+READABLE = 22
+"""With more classes a matrix is too small to be read in a logger's card."""
 WORST = 20
 
 
@@ -27,9 +27,9 @@ WORST = 20
 class ConfusionMatrix(StreamCallback):
     """Draws the confusion matrix of every validation and test: rows actual, columns predicted.
 
-    Shown: counts and shares as pictures, the most confused pairs as a table; all counts as CSV and JSON. For more
-    than 40 classes also the matrix of the 20 most confused classes. For a multilabel task how often each label
-    was found, missed, and predicted where it is not.
+    Shown: counts, and up to some 60 classes shares, as pictures, the most confused pairs as a table; all counts as CSV
+    and JSON. For more than 22 classes also the matrix of the 20 most confused classes. For a multilabel task how often
+    each label was found, missed, and predicted where it is not.
 
     ``results["val"].counts`` is an int64 tensor ``(C, C)``, sparse for more than 2,048 classes; for multilabel
     ``(L, 2, 2)``.
@@ -66,12 +66,13 @@ class ConfusionMatrix(StreamCallback):
         if isinstance(result, LabelConfusion):
             yield from self._show_labels(result, title)
             return
-        from lightning_posttrain.classification.render.confusion import confusion_image
+        from lightning_posttrain.classification.render.confusion import confusion_image, has_numbers
         from lightning_posttrain.classification.render.confusion_tables import confusion_table, pairs_table
 
         if not result.counts.is_sparse:
             yield Tagged(self.tag, confusion_image(result, title=title))
-            yield Tagged(f"{self.tag}_normalized", confusion_image(result, title=title, normalized=True))
+            if has_numbers(result.class_names):  # else it would be the same picture
+                yield Tagged(f"{self.tag}_normalized", confusion_image(result, title=title, normalized=True))
         if len(result.class_names) > READABLE:
             worst = most_confused_classes(result, WORST) or [0]
             heading = f"{title} · most confused of {len(result.class_names)} classes"

@@ -10,7 +10,8 @@ from lightning.pytorch import LightningModule
 from typing_extensions import Unpack
 
 from lightning_posttrain.classification.batch import EvalBatch
-from lightning_posttrain.classification.callback.base import EvaluationOptions, StreamCallback
+from lightning_posttrain.classification.callback.base import EvaluationOptions
+from lightning_posttrain.classification.callback.predictions import KeepsPredictions
 from lightning_posttrain.classification.logged_figures import CHARTED, LOGGED, check_patterns, doubtful, matching, usual
 from lightning_posttrain.classification.metric.base import Needs
 from lightning_posttrain.classification.report_plan import ReportPlan
@@ -21,7 +22,7 @@ from lightning_posttrain.core.stream.evaluation import Evaluation
 
 
 @final
-class ClassificationMetrics(StreamCallback):
+class ClassificationMetrics(KeepsPredictions):
     """Works out the whole report of a classifier on every validation and test, and logs the figures that one follows.
 
     Logged as the module's own, on every rank and every validation, so that ``EarlyStopping`` and
@@ -29,6 +30,9 @@ class ClassificationMetrics(StreamCallback):
     tables, as text in TensorBoard and as CSV and JSON: accuracy, balanced accuracy, top-k accuracy, Matthews
     correlation, Cohen's kappa, log loss, Brier score and expected calibration error; for each class, and averaged,
     precision, recall, specificity, F-beta, Jaccard index, area under the ROC curve and average precision.
+
+    Predictions of single rows stand in ``predictions.csv``, up to 10,000 of them evenly over the epoch, after a test
+    and after the last validation of a fit; ``predictions.json`` says of all whether they were right.
 
     Args:
         beta: weight of recall in F-beta; 1 gives ``f1``.
@@ -73,7 +77,7 @@ class ClassificationMetrics(StreamCallback):
 
     def charts(self) -> tuple[str, ...]:
         """Those that were chosen, else a short set for the task."""
-        return (*CHARTED[self.reading.task], "jaccard_macro") if self.chosen is None else self.chosen
+        return (*CHARTED[self.reading.task], "jaccard_*") if self.chosen is None else self.chosen
 
     @property
     def _plan(self) -> ReportPlan:

@@ -6,6 +6,7 @@ a common one and a few errors stand out. Numbers are left out where they would b
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,14 +26,18 @@ from lightning_posttrain.core.drawing.canvas import (
     shorten,
     width_of,
 )
+from lightning_posttrain.core.drawing.names import short_names
 from lightning_posttrain.core.output.artifacts import Image
 
 SMALLEST = 10
 LABEL_ROOM = 190
+FEW = 22
+"""Classes whose counts find room in a picture of the usual width; up to 100 stand in one twice as wide."""
 
 
 @dataclass(frozen=True)
 class _Layout:
+    width: int
     left: int
     top: int
     cell: float
@@ -52,13 +57,13 @@ def confusion_image(confusion: Confusion, *, normalized: bool = False, title: st
         title: stands above, as ``"val"``.
     """
     layout = _layout(confusion.class_names)
-    canvas = Canvas(layout.top + layout.side + 84)
+    canvas = Canvas(layout.top + layout.side + 84, layout.width)
     numbered = layout.size >= SMALLEST
     by_share = normalized or numbered
     shade = _shares(confusion) if by_share else _relative(confusion)
     colors = _colors(shade if layout.cell >= 2 else _pooled(shade, layout.side // 3))
     heading = f"confusion matrix{', % of the actual class' if normalized else ''}"
-    canvas.text(12, 10, shorten(f"{title} · {heading}" if title else heading, WIDTH - 24), size=TEXT)
+    canvas.text(12, 10, shorten(f"{title} · {heading}" if title else heading, layout.width - 24), size=TEXT)
     _cells(canvas, colors, layout)
     if numbered:
         _numbers(canvas, confusion, colors, layout, normalized)
@@ -67,22 +72,29 @@ def confusion_image(confusion: Confusion, *, normalized: bool = False, title: st
     return canvas.image()
 
 
+def has_numbers(names: tuple[str, ...]) -> bool:
+    """Whether the matrix of these classes has room for its counts."""
+    return _layout(names).size >= SMALLEST
+
+
 def _layout(names: tuple[str, ...]) -> _Layout:
     count = len(names)
-    label = min(TEXT, int(0.8 * (WIDTH - 100) / count))
-    if label >= SMALLEST and max(width_of(name, label) for name in names) > LABEL_ROOM:
-        label = max(SMALLEST, int(label * 0.75))
+    width = WIDTH if count <= FEW or 0.8 * (2 * WIDTH - 100) / count < SMALLEST else 2 * WIDTH
+    most = LABEL_ROOM if width == WIDTH or count > 2 * FEW else 3 * LABEL_ROOM // 2
+    label = min(TEXT, int(0.8 * (width - 100) / count))
+    if label >= SMALLEST and max(width_of(name, label) for name in names) > most:
+        label = max(SMALLEST, int(label * 0.75)) if width == WIDTH else label
     steps = (step * 10**power for power in range(1, 9) for step in (1, 2, 5))
     every = 1 if label >= SMALLEST else next(step for step in steps if count <= 10 * step)
     label = label if every == 1 else 16
     shown = names if every == 1 else [str(count)]
-    room = min(LABEL_ROOM, int(max(width_of(name, label) for name in shown)) + 6)
+    room = min(most, math.ceil(max(width_of(name, label) for name in shown)) + 6)
     left = 46 + room
-    cell = min((WIDTH - left - 14) / count, 250)
+    cell = min((width - left - 14) / count, 250)
     upright = any(width_of(name, label) > cell - 6 for name in shown) and every == 1
     top = 80 + (room if upright else 30)
-    size = min(TEXT, int(cell * 0.5))
-    return _Layout(left, top, cell, size, round(cell * count), label, every, upright)
+    size = min(TEXT, int(cell * 0.55))
+    return _Layout(width, left, top, cell, size, round(cell * count), label, every, upright)
 
 
 def _shares(confusion: Confusion) -> NDArray[np.float64]:
@@ -172,9 +184,9 @@ def _labels(canvas: Canvas, names: tuple[str, ...], layout: _Layout) -> None:
     size = layout.label
     canvas.text(layout.left + layout.side / 2, 46, "predicted", anchor="ma", size=TEXT, color=PALE)
     canvas.upright(18, layout.top + layout.side / 2 + width_of("actual") / 2, "actual", size=TEXT, color=PALE)
+    short = short_names(names, layout.left - 52, size) if layout.every == 1 else list(map(str, range(len(names))))
     for i in range(0, len(names), layout.every):
-        middle = (i + 0.5) * layout.cell
-        name = shorten(names[i] if layout.every == 1 else str(i), LABEL_ROOM - 6, size)
+        middle, name = (i + 0.5) * layout.cell, short[i]
         canvas.text(layout.left - 8, layout.top + middle, name, anchor="rm", size=size)
         if layout.upright:
             canvas.upright(layout.left + middle, layout.top - 8, name, size=size)
@@ -188,7 +200,7 @@ def _legend(canvas: Canvas, layout: _Layout, confusion: Confusion, shade: str) -
     canvas.text(40, y + 10, "right", size=20, anchor="lm")
     canvas.box(112, y, 20, 20, (241, 105, 19))
     canvas.text(140, y + 10, f"error; shade: {shade}", size=20, anchor="lm")
-    canvas.text(12, y + 34, shorten(_remarks(confusion, layout), WIDTH - 24, 18), size=18, color=PALE)
+    canvas.text(12, y + 34, shorten(_remarks(confusion, layout), layout.width - 24, 18), size=18, color=PALE)
 
 
 def _remarks(confusion: Confusion, layout: _Layout) -> str:

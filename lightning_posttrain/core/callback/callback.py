@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
+from lightning_posttrain.core.callback.board import announce_final_metrics, lay_out_charts
 from lightning_posttrain.core.callback.charts import patterns
 from lightning_posttrain.core.callback.namespaces import AnyCallback
 from lightning_posttrain.core.callback.open_epoch import CarriesOpenEpoch
@@ -150,6 +151,9 @@ class EvaluationCallback(CarriesOpenEpoch, NotesRun, Reports, Returns, TargetCop
             EvaluationStream.of(trainer).join(self, trainer)
         self.reading = self.said  # until a step of this run has told
         self.attempt_each("begin a run", trainer, lambda part: part.start(trainer, pl_module, stage))
+        if stage == "fit" and EvaluationStream.of(trainer).leads(self):
+            with self.guarded(trainer, "name the final metrics", "TensorBoard's HParams page shows hp_metric."):
+                announce_final_metrics(trainer, pl_module)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave the stream. All is written when the first callback leaves, before the loggers are closed."""
@@ -210,6 +214,8 @@ class EvaluationCallback(CarriesOpenEpoch, NotesRun, Reports, Returns, TargetCop
         """Report what was read in training; the last of all callbacks ends the epoch."""
         self._report(trainer, pl_module)
         if (stream := EvaluationStream.of(trainer)).ends(self):
+            with self.guarded(trainer, "lay out the charts", "Each scalar has a chart of its own."):
+                lay_out_charts(trainer, self._reporter)
             stream.end(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

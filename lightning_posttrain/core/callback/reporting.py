@@ -102,15 +102,17 @@ class Reporter:
             own,
             _with_record(tag, result, moment, shown),
             tag_of=lambda quantity: self.tag(stage, quantity, suffix),
-            loggers=self._loggers(trainer),
+            loggers=self.sinks(trainer),
             shown=trainer.state.fn != "fit" or stream.outlet.steps.chosen(own, self.pictures_every, progress(trainer)),
         )
         stream.writer.submit(own, report.do)
         self._close(trainer, stage.split("/", maxsplit=1)[0])
 
-    def write_files(self, trainer: Trainer, own: str, artifacts: Iterable[Tagged]) -> None:
+    def write_files(
+        self, trainer: Trainer, own: str, artifacts: Iterable[Tagged], *, loggers: Sequence[Sink] = ()
+    ) -> None:
         """Submit files of the run as a whole, whose tags are their names, on the first rank."""
-        report = self._report(trainer, own, artifacts, tag_of=str, loggers=(), shown=False)
+        report = self._report(trainer, own, artifacts, tag_of=str, loggers=loggers, shown=True)
         EvaluationStream.of(trainer).writer.submit(own, report.do)
 
     def _report(
@@ -143,17 +145,18 @@ class Reporter:
         stage, home = stage if stage in PAGES else PAGES[0], stream.outlet.files.disk
         if home is None:
             return
-        import_all(f"{PACKAGE}report")
-        import_all(f"{PACKAGE}report.render")
+        for room in ("report", "report.render"):
+            import_all(f"{PACKAGE}{room}")
         wing = importlib.import_module(f"{PACKAGE}report.closing")
-        own, loggers = f"{stage}/report", self._loggers(trainer)
+        own, loggers = f"{stage}/report", self.sinks(trainer)
         report = self._report(trainer, own, wing.close(home, stage), tag_of=str, loggers=loggers, shown=True)
         report = replace(report, voice=replace(report.voice, failed=partial(self.tell, stream, owner="The report")))
         # a validation by itself may be one of many
         told = trainer.state.fn != "validate"
         stream.outlet.closing[stage] = Closing(report.do, lambda: _said(wing.line, home, stage) if told else ())
 
-    def _loggers(self, trainer: Trainer) -> list[Sink]:
+    def sinks(self, trainer: Trainer) -> list[Sink]:
+        """Those of the trainer's loggers, on the first rank."""
         found: list[Sink] = []
         for logger in trainer.loggers:
             with self.guarded(trainer, "reach a logger", "Check the loggers."):

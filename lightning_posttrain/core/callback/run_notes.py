@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from lightning_posttrain.core.callback.scalars import epoch_of, step_of
 from lightning_posttrain.core.capture.loaders import named_loaders, stage_of
+from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.output.run_log import Moment
 from lightning_posttrain.core.stream.run_facts import facts_of, stage_facts
 from lightning_posttrain.core.stream.stream import EvaluationStream
@@ -37,14 +38,16 @@ class NotesRun:
     def note_evaluation(self, trainer: Trainer, module: LightningModule) -> None:
         """An evaluation has ended; all ranks together."""
         owner: Any = self
+        written: Iterable[Tagged] = ()
+        stage = stage_of(trainer)
         with owner.guarded(trainer, "note the epoch", _CURE):
-            stage, log = stage_of(trainer), EvaluationStream.of(trainer).log
-            values = _values(trainer.callback_metrics)
+            log, values = EvaluationStream.of(trainer).log, _values(trainer.callback_metrics)
             logged = {entry.meta.name for entry in _entries(trainer)}
-            log.of_evaluation |= set(values) & logged
             mine = {name: value for name, value in values.items() if name.split("/dataloader_idx_")[0] in logged}
+            log.of_evaluation |= set(mine)
             alone = trainer.state.fn == "validate"
-            self._note(trainer, module, stage, stage, None if alone else mine)
+            written = _written(trainer, module, stage, stage, None if alone else mine)
+        self._submit(trainer, stage, written)
 
     def note_training(self, trainer: Trainer, module: LightningModule, *, ended: bool = False) -> None:
         """A training epoch has ended, with all that the module itself logs at its end; all ranks together."""
@@ -53,36 +56,42 @@ class NotesRun:
         epoch = trainer.current_epoch - 1
         if epoch < 0 or (stream.log.trained == epoch and not ended):
             return
+        written: Iterable[Tagged] = ()
         with owner.guarded(trainer, "note the epoch", _CURE):
             values = _values(trainer.callback_metrics)
             mine = {name: value for name, value in values.items() if name not in stream.log.of_evaluation}
             new, stream.log.trained = stream.log.trained != epoch, epoch
-            self._note(trainer, module, "train", "fit", mine if new else None)
+            written = _written(trainer, module, "train", "fit", mine if new else None)
+        self._submit(trainer, "fit", written)
 
-    def _note(
-        self, trainer: Trainer, module: LightningModule, stage: str, part: str, values: Mapping[str, float] | None
-    ) -> None:
-        """Hand in what is to be written, on the first rank.
-
-        Args:
-            trainer: of the run.
-            module: of the run.
-            stage: of the line in the history.
-            part: of the run, in ``run.json``.
-            values: for the line; None for no line.
-        """
-        if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
-            return
+    def _submit(self, trainer: Trainer, part: str, written: Iterable[Tagged]) -> None:
+        """On the first rank; what was drawn before may have something to raise here, which is not ours to hold back."""
         owner: Any = self
-        log = EvaluationStream.of(trainer).log
-        epoch, step = log.loaded or (epoch_of(trainer, part), step_of(trainer))
-        checkpoint = None if trainer.state.fn == "fit" else trainer.ckpt_path
-        loaders = [trainer.train_dataloader] if part == "fit" else [one.loader for one in named_loaders(trainer)]
-        of = stage_facts(trainer, loaders, epoch=epoch, step=step, checkpoint=str(checkpoint) if checkpoint else None)
-        moment = None if values is None else Moment(stage, epoch, step, _named(values, stage), log.seconds())
-        folder = EvaluationStream.of(trainer).outlet.folder
-        written = log.written(folder, facts_of(trainer, module, folder), {part: of}, moment)
-        owner._reporter.write_files(trainer, f"run {part}", written)
+        # in a fast_dev_run Lightning writes nothing either
+        if trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False):
+            owner._reporter.write_files(trainer, f"run {part}", written)
+
+
+def _written(
+    trainer: Trainer, module: LightningModule, stage: str, part: str, values: Mapping[str, float] | None
+) -> Iterator[Tagged]:
+    """What is to be written.
+
+    Args:
+        trainer: of the run.
+        module: of the run.
+        stage: of the line in the history.
+        part: of the run, in ``run.json``.
+        values: for the line; None for no line.
+    """
+    stream = EvaluationStream.of(trainer)
+    log, folder = stream.log, stream.outlet.folder
+    epoch, step = log.loaded or (epoch_of(trainer, part), step_of(trainer))
+    checkpoint = None if trainer.state.fn == "fit" else trainer.ckpt_path
+    loaders = [trainer.train_dataloader] if part == "fit" else [one.loader for one in named_loaders(trainer)]
+    of = stage_facts(trainer, loaders, epoch=epoch, step=step, checkpoint=str(checkpoint) if checkpoint else None)
+    moment = None if values is None else Moment(stage, epoch, step, _named(values, stage), log.seconds())
+    return log.written(folder, facts_of(trainer, module, folder), {part: of}, moment)
 
 
 def _entries(trainer: Trainer) -> list[Any]:

@@ -16,6 +16,8 @@ from lightning_posttrain.core.drawing.canvas import INK, PALE, Canvas, Color
 
 GRID: Color = (228, 230, 233)
 Marks: TypeAlias = Sequence[tuple[float, str]]
+DOT = 2.5
+"""By how much the radius of a dot is larger than the width of its line."""
 FINE = 3
 """Lines are drawn this many times larger and made smaller, which makes them smooth."""
 COLORS: tuple[Color, ...] = (
@@ -108,7 +110,7 @@ class Axes:
                 piece.append((across * FINE, down * FINE))
             elif piece:
                 brush.line(piece, fill=line.color, width=round(line.width * FINE), joint="curve")
-                radius = (line.width + 2.5) * FINE if line.dots or len(piece) == 1 else 0
+                radius = (line.width + DOT) * FINE if line.dots or len(piece) == 1 else 0
                 for a, b in piece if radius else ():
                     brush.ellipse((a - radius, b - radius, a + radius, b + radius), fill=line.color)
                 piece = []
@@ -132,9 +134,11 @@ def _short(value: float) -> str:
     return f"{value:g}"
 
 
-def legend(canvas: Canvas, top: int, entries: Sequence[tuple[Color, str]], *, size: int = 20, step: int = 28) -> None:
+def legend(
+    canvas: Canvas, top: int, entries: Sequence[tuple[Color, str]], *, left: int = 20, size: int = 20, step: int = 28
+) -> None:
     """A mark and a text for each entry, one below the other."""
     for number, (color, text) in enumerate(entries):
         y = top + number * step
-        canvas.box(20, y + step // 2 - 3, 26, 5, color)
-        canvas.text(56, y + step / 2, text, size=size, anchor="lm")
+        canvas.box(left, y + step // 2 - 3, 26, 5, color)
+        canvas.text(left + 36, y + step / 2, text, size=size, anchor="lm")

@@ -25,6 +25,7 @@ HOMES = {
     "label_errors": "label_errors.result:SampleHistory",
     "mining": "hard_examples.result:MiningSpread",
     "pareto": "profile.compared.result:Pareto",
+    "predictions": "classification.result.predictions:Predictions",
     "profile": "profile.result:ProfileReport",
     "saliency": "saliency.result:Saliency",
     "sample_maps": "samples.result:SampleMaps",

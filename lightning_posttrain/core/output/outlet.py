@@ -32,6 +32,7 @@ class Outlet:
         full: the disk was; nothing more is written in this run.
         held: by tag of a picture or table, what writes the last one, where loggers did not get it.
         closing: by stage, what is done when all else is.
+        laid_out: loggers know which scalars share a chart.
     """
 
     def __init__(self) -> None:
@@ -50,6 +51,7 @@ class Outlet:
         self.full = False
         self.held: dict[str, Rest] = {}
         self.closing: dict[str, Closing] = {}
+        self.laid_out = False
 
     def use(self, *, anew: bool) -> None:
         """The first report is to be written, or another one.

@@ -47,6 +47,23 @@ def _root(rising: Callable[[float], float], low: float, high: float) -> float:
     return middle
 
 
+def wilson_interval(share: float, rows: float, *, z: float = 1.959964) -> tuple[float, float]:
+    """Both ends of the interval for a share by the score test, 95 % by default; NaN without rows.
+
+    Wilson, 1927, doi:10.1080/01621459.1927.10502953: the shares that lie ``z`` of their own standard errors from what
+    was counted.
+
+    Example:
+        >>> [round(end, 4) for end in wilson_interval(0.9, 10)], wilson_interval(1.0, 1)[1]
+        ([0.5958, 0.9821], 1.0)
+    """
+    if not rows:
+        return math.nan, math.nan
+    middle = (share + z * z / (2 * rows)) / (1 + z * z / rows)
+    half = z / (1 + z * z / rows) * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
+    return max(middle - half, 0.0), min(middle + half, 1.0)
+
+
 def share_interval(hits: int, rows: int, *, level: float = 0.95) -> tuple[float, float]:
     """Both ends of an interval for a share, exact: it lies below or above with ``(1 - level) / 2`` at most, each.
 

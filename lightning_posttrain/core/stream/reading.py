@@ -24,6 +24,8 @@ Again = Callable[[Any, Sequence[Tensor]], Tensor]
 """From inputs, and what goes along with them row by row, to predictions in the family's own form."""
 PAIRS = "pairs"
 """Name of the rule by which errors of one pair are ordered."""
+TRUTH, SAID = "truth", "said"
+"""Names of columns of the class that each position of an image has, and is predicted to have."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_posttrain.core.drawing.canvas import Canvas, Pixels, wrapped
 from lightning_posttrain.core.output.artifacts import Image
+from lightning_posttrain.hard_examples.render.masks import mask_pictures, masks_image
 from lightning_posttrain.hard_examples.result import HardGroup, HardReport
 from lightning_posttrain.samples.kinds import Kind
 from lightning_posttrain.samples.render.gallery import Gallery, gallery, is_narrow
@@ -86,10 +87,10 @@ def group_image(report: HardReport, group: HardGroup, title: str = "") -> Image 
         title: stands above, as ``"val"``.
 
     Returns:
-        The picture; None where the samples are no images, spectrograms or series, or cannot be shown.
+        The picture; None where there is no sample, or they are no images, spectrograms or series, or cannot be shown.
     """
-    if report.kind in DRAWN and not group.examples:
-        return stacked([_heading(report, group.title, title), foot(["There are no such samples."])])
+    if report.kind == "image" and group.truth is not None:
+        return masks_image(report, group, title)
     return _sheet(report, _shown(report, [group]), _heading(report, group.title, title))
 
 
@@ -113,7 +114,8 @@ def pictures(report: HardReport) -> Iterator[tuple[str, Image]]:
     They are never reduced, and enlarged by a whole factor until no side is below 64 pixels or one would be above 1024.
 
     Yields:
-        Name and picture: ``"highest_loss/01"`` of a group, ``"cells/<name>/01"`` of a confused pair.
+        Name and picture: ``"highest_loss/01"`` of a group, ``"cells/<name>/01"`` of a confused pair; of images with a
+        class at each position also ``"highest_loss/01_truth"``, ``_prediction`` and ``_wrong``.
     """
     if report.kind not in PICTURES:
         return
@@ -123,6 +125,7 @@ def pictures(report: HardReport) -> Iterator[tuple[str, Image]]:
         photo = are_photos(shown.kind, shown.samples)
         for rank, picture in enumerate(shown.upright(), start=1):
             yield f"{name}/{rank:02d}", Image(torch.from_numpy(_enlarged(picture)), photo=photo, files_only=True)
+        yield from ((f"{name}/{part}", picture) for part, picture in mask_pictures(shown.group))
 
 
 def _enlarged(picture: Map) -> Pixels:

@@ -12,7 +12,7 @@ from lightning_posttrain.report.findings.finding import ALPHA, Finding
 from lightning_posttrain.report.findings.wording import and_more, counted, quoted, rows_of, within
 
 SHOWN, LEAST, TIMES = 3, 3, 2.0
-"""Pairs in the sentence, errors of a pair at least, and how many times as many as expected."""
+"""Pairs in the sentence, errors of a pair at least, and how many times the odds that are expected."""
 FILES = ("confused_pairs.csv", "confusion_matrix.csv", "confusion_matrix.json")
 
 
@@ -40,7 +40,7 @@ def pairs(evidence: Evidence) -> Finding | None:
 
     Such an error falls on a class as often as the model says that class at all, or as often as on any other, whichever
     is more. A pair is named where its count is above that by an exact binomial test at 1 % over all pairs (Bonferroni),
-    at least twice as large, and 3 or more.
+    its odds are at least twice those, and it is 3 or more.
     """
     if evidence.errors is None or not evidence.conclusive or len(evidence.matrix["class_names"]) < 3:
         return None
@@ -71,7 +71,7 @@ def confused(evidence: Evidence) -> list[Pair]:
     found = []
     for a, p, n in zip(errors.actual.tolist(), errors.predicted.tolist(), errors.rows.tolist(), strict=True):
         share = min(max(1 / (size - 1), errors.predicted_rows[p] / other[a]), 1.0)
-        if n < LEAST or n < TIMES * share * wrong[a]:
+        if n < LEAST or n * (1 - share) < TIMES * share * (wrong[a] - n):
             continue
         if binomial_tail(n, int(wrong[a]), float(share)) <= ALPHA / (size * (size - 1)):
             expected, of = float(share * wrong[a]), int(classes.support[a])
@@ -96,8 +96,9 @@ def _back(evidence: Evidence, actual: int, predicted: int, count: int) -> tuple[
 def _said(one: Pair) -> str:
     back = "" if one.back is None else f"; the other way round only {one.back[0]:,} of {one.back[1]:,}"
     share = within(one.times / one.rows, share_interval(one.times, one.rows))
+    expected = f"{one.expected:.1f}" if one.expected >= 0.05 else "less than 0.1"
     name = f"{quoted(one.actual)} is taken for {quoted(one.predicted)}"
-    return f"{name} {one.times:,} of {one.rows:,} times ({share}; {one.expected:.1f} would be chance{back})"
+    return f"{name} {one.times:,} of {one.rows:,} times ({share}; {expected} would be chance{back})"
 
 
 def _short(one: Pair) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from lightning_posttrain.core.drawing.canvas import INK, PALE, Canvas, shorten
+from lightning_posttrain.core.drawing.canvas import PALE, WIDE, Canvas, shorten, width_of
 from lightning_posttrain.core.drawing.plot import COLORS, Axes, Line
 from lightning_posttrain.core.output.artifacts import Image
 from lightning_posttrain.report.curves import Curve, Points, spread
 
-SIZE = (960, 640)
 TRAIN, VAL = COLORS[0], COLORS[1]
 HEAD = 48
 
@@ -22,12 +21,12 @@ def glance_image(curves: Sequence[Curve], *, title: str = "training at a glance"
         curves: one or more.
         title: stands above.
     """
-    width, height = SIZE
+    width, height = WIDE
     across = 1 if len(curves) == 1 else 2 if len(curves) < 5 else 3
     down = math.ceil(len(curves) / across)
     canvas = Canvas(height, width)
     canvas.text(16, 12, shorten(title, width - 400))
-    _legend(canvas, width - 16)
+    _legend(canvas, curves, width - 16)
     ends = spread(curves)
     for number, curve in enumerate(curves):
         row, column = divmod(number, across)
@@ -36,8 +35,11 @@ def glance_image(curves: Sequence[Curve], *, title: str = "training at a glance"
     return canvas.image()
 
 
-def _legend(canvas: Canvas, right: float) -> None:
-    for text, color, left in (("training", TRAIN, right - 300), ("validation", VAL, right - 150)):
+def _legend(canvas: Canvas, curves: Sequence[Curve], right: float) -> None:
+    sides = [("training", TRAIN)] * any(curve.train for curve in curves)
+    sides += [("validation", VAL)] * any(curve.val for curve in curves)
+    for place, (text, color) in enumerate(reversed(sides)):
+        left = right - 150 * (place + 1)
         canvas.box(left, 25, 26, 6, color)
         canvas.text(left + 34, 14, text, size=20)
 
@@ -48,7 +50,7 @@ def _panel(
     values = [value for _, value in (*curve.train, *curve.val)]
     low, high = min(values), max(values)
     air = 0.06 * (high - low) or 0.05 * abs(high) or 0.05
-    aside = 0.02 * (ends[1] - ends[0]) or 0.5
+    aside = 0.05 * (ends[1] - ends[0]) or 0.5
     sides, box = (ends[0] - aside, ends[1] + aside), (round(room[0] - 110), round(room[1] - 112))
     axes = Axes(corner[0] + 86, corner[1] + 44, *box, sides, (low - air, high + air), whole=True)
     dots = max(len(curve.train), len(curve.val)) <= 30
@@ -57,11 +59,11 @@ def _panel(
     if best is not None:
         lines.append(Line([best[0]], [best[1]], VAL, 8.0, dots=True))
     axes.draw(canvas, lines, x_label="epoch")
-    said = f"{curve.name}  " if best is None else f"{curve.name}  best {best[1]:.4g} at {best[0]:.0f}"
-    canvas.text(corner[0] + 86, corner[1] + 36, shorten(said, box[0], 20), size=20, anchor="ls", color=INK)
-    if not curve.train or not curve.val:
-        side = "training" if curve.train else "validation"
-        canvas.text(corner[0] + 86 + box[0] - 6, corner[1] + 50, f"{side} only", size=16, anchor="ra", color=PALE)
+    name = shorten(curve.name.replace("_", " "), box[0], 20)
+    canvas.text(corner[0] + 86, corner[1] + 36, name, size=20, anchor="ls")
+    said = "" if best is None else f"best {best[1]:.4g}"
+    if width_of(name, 20) + width_of(said, 18) + 16 < box[0]:
+        canvas.text(corner[0] + 86 + box[0], corner[1] + 36, said, size=18, anchor="rs", color=PALE)
 
 
 def _line(points: Points, color: tuple[int, int, int], *, dots: bool) -> Line:
