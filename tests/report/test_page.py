@@ -161,7 +161,7 @@ def test_truth_and_prediction_beside_a_picture_stand_beside_it(tmp_path):
     runs.add_samples(tmp_path, runs.names_of(3), size=32, parts=("", "_truth", "_prediction", "_error"))
     page = page_of(tmp_path)
     first = re.search(r'<figure data-at="0".*?</figure>', page, re.DOTALL).group(0)
-    assert re.findall(r"<small>(\w+)</small></span>", first) == ["error", "prediction", "truth"]
+    assert re.findall(r"<small>(\w+)</small></span>", first) == ["input", "truth", "prediction", "error"]
     assert first.count("<img") == 4
 
 
