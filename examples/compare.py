@@ -32,7 +32,7 @@ class Patches(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.cut = nn.Conv2d(1, width, 2, stride=2)
-        self.place = nn.Parameter(torch.zeros(1, 16, width))
+        self.place = nn.Parameter(0.5 * torch.randn(1, 16, width))
 
     def forward(self, images: Tensor) -> Tensor:
         found: Tensor = self.cut(images).flatten(2).mT + self.place
@@ -87,7 +87,7 @@ class Classifier(LightningModule):
         self.log("test/loss", F.cross_entropy(self(batch[0]), batch[1]))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=2e-3)
+        return torch.optim.Adam(self.parameters(), lr=4e-3)
 
 
 def digit_loaders() -> list[DataLoader[tuple[Tensor, ...]]]:

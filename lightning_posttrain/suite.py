@@ -11,6 +11,7 @@ from typing_extensions import Unpack
 
 from lightning_posttrain.calibration import Calibration
 from lightning_posttrain.classification import ClassificationMetrics, ConfusionMatrix, ScoreCurves, ShownOptions
+from lightning_posttrain.core.callback.charts import patterns
 from lightning_posttrain.core.callback.options import split
 from lightning_posttrain.hard_examples import HardExamples
 from lightning_posttrain.saliency import SaliencyMaps
@@ -48,9 +49,11 @@ def posttrain_suite(**options: Unpack[SuiteOptions]) -> list[Any]:
         **options: ``class_names``, ``num_classes``, ``task`` (``"multiclass"``, ``"binary"`` or ``"multilabel"``),
             ``scores`` (``"logits"`` or ``"probabilities"``), ``scores_fn(outputs, batch)``, ``target_fn(batch)``,
             ``inputs_fn(batch)``, ``ignore_index``, ``stages`` (of ``"train"``, ``"val"`` and ``"test"``), ``on_error``
-            (``"warn"`` or ``"raise"``), ``pictures_every`` (how often loggers get pictures), which all take, see
-            ``StreamCallback``; ``kind``, ``mean``, ``std``, ``bands``, ``names``, ``words``, ``display_fn``, how inputs
-            look, for those that show samples, see ``InputOptions``; ``beta``, the weight of recall in F-beta.
+            (``"warn"`` or ``"raise"``), ``pictures_every`` (how often loggers get pictures), ``log`` (which scalars
+            loggers get, as ``["per_class/recall/*", "hirescam/drift"]``; a callback that it does not name logs its
+            usual ones), which all take, see ``StreamCallback``; ``kind``, ``mean``, ``std``, ``bands``, ``names``,
+            ``words``, ``display_fn``, how inputs look, for those that show samples, see ``InputOptions``; ``beta``,
+            the weight of recall in F-beta.
 
     Returns:
         ``ClassificationMetrics``, ``ConfusionMatrix``, ``ScoreCurves``, ``Calibration``, ``DecisionThresholds``,
@@ -66,16 +69,30 @@ def posttrain_suite(**options: Unpack[SuiteOptions]) -> list[Any]:
     for option in options:
         if option not in SuiteOptions.__annotations__:
             raise TypeError(f"posttrain_suite takes no `{option}`; {_who_takes(option, options)}")
+    log = patterns(options.pop("log", None))
     shown, beta, common = split(options, InputOptions, BetaOptions)
     return [
-        ClassificationMetrics(**beta, **common),
+        ClassificationMetrics(**beta, **common, log=_of(ClassificationMetrics, log)),
         ConfusionMatrix(**common),
         ScoreCurves(**common),
-        Calibration(**common),
-        DecisionThresholds(**beta, **common),
+        Calibration(**common, log=_of(Calibration, log)),
+        DecisionThresholds(**beta, **common, log=_of(DecisionThresholds, log)),
         HardExamples(**shown, **common),
-        SaliencyMaps(**shown, **common),
+        SaliencyMaps(**shown, **common, log=_of(SaliencyMaps, log)),
     ]
+
+
+def _of(kind: type, log: tuple[str, ...] | None) -> list[str] | None:
+    """Those of the patterns that mean scalars of a callback; None where none does, and it logs its usual ones."""
+    own = [one for one in log or () if one == "*" or _owner(one) is kind]
+    return own if own or log == () else None
+
+
+def _owner(pattern: str) -> type:
+    """Whose scalars have such names: figures, of classes too; those behind a tag; or those of a method of saliency."""
+    first, slash, _ = pattern.partition("/")
+    tagged: dict[str, type] = {one.tag: one for one in (Calibration, DecisionThresholds)}
+    return tagged.get(first, SaliencyMaps) if slash and first != "per_class" else ClassificationMetrics
 
 
 def _who_takes(option: str, options: Mapping[str, object]) -> str:

@@ -1,3 +1,4 @@
+import json
 import re
 import subprocess
 import sys
@@ -126,3 +127,20 @@ def test_what_is_deployed_answers_as_tested_and_ends_well(tmp_path):
         "model.onnx", "model.pt2", "weights.safetensors", "manifest.json", "README.md", "MLmodel",
     }  # fmt: skip
     assert load(folder).manifest.decision.confidence is not None
+
+
+@pytest.mark.slow
+def test_three_networks_end_with_the_table_that_papers_print(tmp_path):
+    out = run("compare", tmp_path)
+    head, *rows = out[out.index("\nrun  ") :].strip().splitlines()[:4]
+    assert head.split("  ")[0] == "run"
+    for column in ("accuracy", "95 % interval", "parameters", "layers", "FLOPs", "training"):
+        assert column in head
+    assert [row.split()[0] for row in rows] == ["mlp", "cnn", "vit"]
+    assert all(float(row.split()[1]) > 0.85 for row in rows)
+    by_hand = {"mlp": 2 * (64 * 128 + 128 * 10), "cnn": 2 * (9 * 16 * 64 + 144 * 32 * 16 + 288 * 64 * 4 + 640)}
+    for name, flops in by_hand.items():
+        record = json.loads((tmp_path / name / "version_0/posttrain/test/profile.json").read_text())
+        assert record["flops"] == flops
+    assert (tmp_path / "compared/pareto.png").stat().st_size > 0
+    assert (tmp_path / "cnn/version_0/posttrain/val/feature_maps.png").stat().st_size > 0

@@ -34,6 +34,7 @@ class Chunks:
         passes: how many rows may go through the model, a forward without a backward being a third of one; None for no
             limit. Unlike seconds it leaves the same on every machine.
         advance: told of each chunk that is done, for a progress bar.
+        expect: told of the rows that are to come.
 
     Example:
         >>> seen = []
@@ -49,6 +50,7 @@ class Chunks:
         seconds: float | None = None,
         passes: float | None = None,
         advance: Callable[[int], object] | None = None,
+        expect: Callable[[int], object] | None = None,
     ) -> None:
         self.size = max(1, size)
         self.note = ""
@@ -56,6 +58,7 @@ class Chunks:
         self._until = None if seconds is None else time.monotonic() + seconds
         self._most = math.inf if passes is None else passes
         self.advance = advance or (lambda _rows: None)
+        self._expect = expect or (lambda _rows: None)
         self._rows, self._worked = 0, 0.0
 
     def run(self, total: int, work: Callable[[Tensor], None], *, cost: float = 1.0) -> None:
@@ -72,6 +75,7 @@ class Chunks:
         """
         first = 0
         self.check(total, cost)
+        self._expect(total)
         while first < total:
             self.check()
             rows = torch.arange(first, min(first + self.step, total))

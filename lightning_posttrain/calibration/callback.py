@@ -50,6 +50,8 @@ class Calibration(FittedOnValidation, StreamCallback):
 
     ``calibrator`` is what was fitted, a module from logits to logits; ``calibrated(network)`` has it behind it.
 
+    Charts get ``ece``, ``brier``, ``log_loss``, ``ece_calibrated`` and ``temperature``; ``log=["calibration/*"]`` all.
+
     ``ece``, ``brier`` and ``log_loss`` are those of ``ClassificationMetrics``. Where one in the Trainer logs them of
     the same rows, ``val/calibration/ece`` is for monitors, and no logger charts the number a second time.
 
@@ -72,6 +74,7 @@ class Calibration(FittedOnValidation, StreamCallback):
     """
 
     tag = "calibration"
+    charted = tuple(f"calibration/{name}" for name in (*SHARED, "ece_calibrated", "temperature"))
 
     def __init__(
         self,
@@ -119,10 +122,8 @@ class Calibration(FittedOnValidation, StreamCallback):
 
     def scalars(self, result: CalibrationReport) -> dict[str, float]:
         """The main figures, before and after, and the temperature; in every epoch, as monitors want it."""
-        found = {f"{self.tag}/{name}": value for name, value in result.scalars().items()}
-        if self.methods == ("temperature",):
-            found[f"{self.tag}/temperature"] = result.parameters.get("temperature", 1.0)
-        return found
+        fitted = {"temperature": result.parameters.get("temperature", 1.0)} if self.methods == ("temperature",) else {}
+        return {f"{self.tag}/{name}": value for name, value in {**result.scalars(), **fitted}.items()}
 
     def shown_by_others(self, trainer: Trainer) -> Collection[str]:
         """What ``ClassificationMetrics`` logs of the same rows."""
@@ -139,5 +140,5 @@ def _logged_of(reading: ClassReading, trainer: Trainer) -> list[str]:
     """Figures of ``SHARED`` that ``ClassificationMetrics`` logs in the present stage, of what is read so."""
     callbacks: Any = trainer.callbacks  # type: ignore[attr-defined]
     theirs = [one for one in callbacks if isinstance(one, ClassificationMetrics) and one.takes(trainer)]
-    patterns = [name for one in theirs for part in one.parts() if part.reading == reading for name in part.logged]
+    patterns = [name for one in theirs for part in one.parts() if part.reading == reading for name in part.charts()]
     return [name for name in SHARED if any(fnmatchcase(name, one) for one in patterns)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -86,6 +86,8 @@ class CalibrationReport(Counted):
         parameters: numbers of the adjustment, as ``{"temperature": 1.83}``.
     """
 
+    recorded_as: ClassVar[str] = "calibration"
+
     before: CalibrationFigures
     after: CalibrationFigures | None = None
     method: str | None = None
@@ -139,5 +141,5 @@ class CalibrationReport(Counted):
         plain = {part.name: getattr(self, part.name) for part in fields(self)}
         plain["before"] = self.before.to_dict()
         plain["after"] = self.after.to_dict() if self.after is not None else None
-        said: dict[str, Any] = undefined_to_none({**plain, "notes": self.notes})
+        said: dict[str, Any] = undefined_to_none({"kind": self.recorded_as, **plain, "notes": self.notes})
         return said

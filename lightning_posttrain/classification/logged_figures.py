@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
-from fnmatch import fnmatchcase
 
 from lightning_posttrain.classification.result.report import ClassificationReport
 from lightning_posttrain.classification.tasks import Task
+from lightning_posttrain.core.callback.charts import means
 
 LOGGED: dict[Task, tuple[str, ...]] = {
     "multiclass": ("accuracy", "balanced_accuracy", "f*_macro", "f*_weighted", "mcc", "auroc_macro", "log_loss", "ece"),
@@ -22,17 +22,21 @@ LOGGED: dict[Task, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 
+CHARTED: dict[Task, tuple[str, ...]] = {
+    "multiclass": ("accuracy", "balanced_accuracy", "f*_macro", "auroc_macro", "log_loss", "ece"),
+    "binary": ("accuracy", "precision", "recall", "f?", "f?.?", "auroc", "log_loss", "ece"),
+    "multilabel": ("accuracy", "hamming_loss", "f*_macro", "auroc_macro", "log_loss"),
+}
+"""Those of them that are for charts."""
 LARGEST_DOUBT = 1e-3
 """By how much a logged figure may be off without a warning."""
 OF_A_CLASS = "per_class/"
 """What names of figures of classes begin with."""
 
 
-def patterns_of(log: Sequence[str] | str | None, task: Task) -> tuple[str, ...]:
-    """Names with ``*`` for any letters, as they were chosen, else a short set for the task."""
-    if log is None:
-        return LOGGED[task]
-    return (log,) if isinstance(log, str) else tuple(log)
+def usual(task: Task, report: ClassificationReport) -> tuple[str, ...]:
+    """Those for charts, of a segmentation also the mean intersection over union, which it is known by."""
+    return (*CHARTED[task], *(("jaccard_macro",) if report.positions else ()))
 
 
 def matching(patterns: Sequence[str], report: ClassificationReport) -> dict[str, float]:
@@ -45,14 +49,7 @@ def matching(patterns: Sequence[str], report: ClassificationReport) -> dict[str,
         {'f1_macro': 0.4}
     """
     figures = report.scalars() if any(map(_may_be_of_a_class, patterns)) else report.overall
-    return {name: value for name, value in figures.items() if any(_means(one, name, figures) for one in patterns)}
-
-
-def _means(pattern: str, name: str, known: Collection[str]) -> bool:
-    """Whether a name is meant: names that there are come before patterns, in which brackets are letters too."""
-    if pattern in known:
-        return name == pattern
-    return fnmatchcase(name, pattern) or fnmatchcase(name, pattern.replace("[", "[[]"))
+    return {name: value for name, value in figures.items() if any(means(one, name, figures) for one in patterns)}
 
 
 def _may_be_of_a_class(pattern: str) -> bool:
@@ -86,7 +83,7 @@ def check_patterns(
     known = list(report.overall)
     for names in dict.fromkeys(namings) if any(map(_may_be_of_a_class, patterns)) else ():
         known += list(replace(report, class_names=names).scalars())[len(report.overall) :]
-    unknown = [pattern for pattern in patterns if not any(_means(pattern, name, known) for name in known)]
+    unknown = [pattern for pattern in patterns if not any(means(pattern, name, known) for name in known)]
     if unknown:
         each = [f"per_class/{name}/<class>" for name in report.per_class]
         whole = ", ".join([*report.overall, *each])

@@ -66,6 +66,7 @@ class CheckpointEnsemble(StreamCallback):
     """
 
     tag = "ensemble"
+    charted = ("ensemble/accuracy", "ensemble/log_loss")
     several_targets = False
     stays = ("_run",)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from lightning_posttrain.core.output.columns import in_columns
+from lightning_posttrain.core.output.restored import restored_fields
 from lightning_posttrain.core.output.result import undefined_to_none
 from lightning_posttrain.ensembles.functional.diversity import Diversity
 from lightning_posttrain.ensembles.functional.paired import ROUGH
@@ -94,6 +95,8 @@ class EnsembleReport:
         limits: what was left out.
     """
 
+    recorded_as: ClassVar[str] = "ensemble"
+
     strategies: tuple[StrategyReport, ...]
     members: tuple[MemberReport, ...]
     chosen: str = ""
@@ -176,8 +179,14 @@ class EnsembleReport:
         ]
         members = [vars(each) for each in self.members]
         more = {"diversity": None if self.diversity is None else vars(self.diversity), "notes": self.notes}
-        said: dict[str, Any] = undefined_to_none({**plain, "strategies": strategies, "members": members, **more})
+        parts = {**plain, "strategies": strategies, "members": members, **more}
+        said: dict[str, Any] = undefined_to_none({"kind": self.recorded_as, **parts})
         return said
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> EnsembleReport:
+        """What ``to_dict`` gave."""
+        return restored_fields(cls, state)
 
     def __str__(self) -> str:
         """A table for people."""

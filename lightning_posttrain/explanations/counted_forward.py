@@ -9,7 +9,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from lightning_posttrain.attribution import Chunks
-from lightning_posttrain.samples.sample_set import Progress
+from lightning_posttrain.samples.progress_bar import Progress
 
 TIMED = 64
 """Rows for which a forward is timed."""

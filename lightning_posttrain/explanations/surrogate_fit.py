@@ -20,8 +20,9 @@ from lightning_posttrain.explanations.result.surrogate import SurrogateReport
 from lightning_posttrain.samples.inputs import Inputs
 from lightning_posttrain.samples.kinds import Kind, known_kind
 from lightning_posttrain.samples.model_access import ModelAccess
+from lightning_posttrain.samples.progress_bar import Progress, progress
 from lightning_posttrain.samples.reservoir import Chosen
-from lightning_posttrain.samples.sample_set import Progress, SampleSet, progress
+from lightning_posttrain.samples.sample_set import SampleSet
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer

@@ -55,6 +55,7 @@ class ModelExport(StreamCallback):
     """
 
     tag = "export"
+    charted = ("export/*/kept",)
     several_targets = False
     stays = ("_run",)
 

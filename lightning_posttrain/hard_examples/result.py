@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
+from lightning_posttrain.core.output.restored import restored, restored_fields
 from lightning_posttrain.core.output.result import undefined_to_none
 from lightning_posttrain.samples.kinds import Kind
 
@@ -76,6 +77,8 @@ class HardReport:
         colors: how values became the colours that are shown, in a sentence, or "".
     """
 
+    recorded_as: ClassVar[str] = "hard_examples"
+
     groups: tuple[HardGroup, ...]
     cells: tuple[HardGroup, ...] = ()
     kind: Kind | None = None
@@ -110,10 +113,27 @@ class HardReport:
             part: {group.name: [vars(example).copy() for example in group.examples] for group in groups}
             for part, groups in (("groups", self.groups), ("cells", self.cells))
         }
+        titles = {group.name: group.title for group in (*self.groups, *self.cells)}
+        words = {"undrawn": self.undrawn, "colors": self.colors}
+        about = {"titles": titles, "inputs": self.kind, "names": self.names, **words}
         record: dict[str, Any] = undefined_to_none(
-            {"rows": self.rows, **found, "notes": self.notes, "colors": self.colors}
+            {"kind": self.recorded_as, "rows": self.rows, **found, **about, "notes": self.notes}
         )
         return record
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> HardReport:
+        """What ``to_dict`` gave, without what is shown."""
+        groups, cells = (
+            tuple(
+                HardGroup(name, state["titles"][name], restored(tuple[HardExample, ...], examples))
+                for name, examples in state[part].items()
+            )
+            for part in ("groups", "cells")
+        )
+        words = {name: state[name] for name in ("undrawn", "colors")}
+        about = {"kind": state["inputs"], "names": tuple(state["names"]), **words}
+        return cls(groups, cells, rows=state["rows"], **about)
 
 
 @dataclass(frozen=True)
@@ -123,6 +143,8 @@ class MiningSpread:
     Args:
         spread: effective sample size of the draws, as a share of all samples; 1 is plain shuffling.
     """
+
+    recorded_as: ClassVar[str] = "mining"
 
     spread: float
 
@@ -142,4 +164,10 @@ class MiningSpread:
 
     def to_dict(self) -> dict[str, Any]:
         """The spread."""
-        return {"spread": self.spread}
+        record: dict[str, Any] = undefined_to_none({"kind": self.recorded_as, "spread": self.spread})
+        return record
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> MiningSpread:
+        """What ``to_dict`` gave."""
+        return restored_fields(cls, state)

@@ -68,6 +68,7 @@ class LabelErrors(KeptState, StreamCallback):
     """
 
     tag = "label_errors"
+    charted = ("label_errors/suspects",)
     keeps = "the histories of samples"
     names_samples = True
 

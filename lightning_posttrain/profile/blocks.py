@@ -26,28 +26,39 @@ class BlockCost:
 
 
 def blocks_of(rows: Sequence[ModuleRow], *, most: int = 9) -> list[BlockCost]:
-    """Blocks in the order of the rows; they add up to what the rows do.
+    """Blocks that cost something, in the order of the rows; they add up to what the rows do.
 
-    Beginning with the whole network, the block that costs most is taken apart, as long as there are not too many.
+    Beginning with the whole network, the block that costs most is taken apart, as long as there are not too many; of
+    a network whose first parts are too many the cheapest are one block.
 
     Args:
         rows: of an architecture.
         most: blocks.
     """
-    groups: list[tuple[str, list[ModuleRow]]] = [("", list(rows))]
+    costly = [row for row in rows if row.parameters or row.flops]
+    groups = _parts("", costly) if costly else []
+    if len(groups) > most:
+        return _largest([_cost(*group) for group in groups], most)
     while True:
         divided = [(place, parts) for place, group in enumerate(groups) if len(parts := _parts(*group)) > 1]
         fitting = [(place, parts) for place, parts in divided if len(groups) - 1 + len(parts) <= most]
         if not fitting:
             return [_cost(*group) for group in groups]
-        place, parts = max(fitting, key=lambda one: (_weight(groups[one[0]][1], rows), -one[0]))
+        place, parts = max(fitting, key=lambda one: (_weight(groups[one[0]][1], costly), -one[0]))
         groups[place : place + 1] = parts
+
+
+def _largest(blocks: Sequence[BlockCost], most: int) -> list[BlockCost]:
+    ranked = sorted(blocks, key=lambda block: (block.flops, block.parameters), reverse=True)
+    kept, rest = ranked[: most - 1], ranked[most - 1 :]
+    sums = sum(block.parameters for block in rest), sum(block.flops for block in rest)
+    return [*(block for block in blocks if block in kept), BlockCost(f"{len(rest)} others", "", *sums)]
 
 
 def _parts(name: str, rows: Sequence[ModuleRow]) -> list[tuple[str, list[ModuleRow]]]:
     """A block taken apart, by one more part of its rows' names, or by more where all share these."""
     if len(rows) < 2:
-        return [(name, list(rows))]
+        return [(rows[0].name, list(rows))]
     depth = name.count(".") + 1 if name else 0
     while True:
         found: dict[str, list[ModuleRow]] = {}

@@ -9,13 +9,14 @@ from typing import Any, Literal, final
 from lightning.pytorch import LightningModule, Trainer
 
 from lightning_posttrain.classification import StreamCallback
-from lightning_posttrain.core.callback.options import at_least, one_of
+from lightning_posttrain.core.callback.charts import uncharted
 from lightning_posttrain.core.callback.target_copies import KeptState
 from lightning_posttrain.core.capture.loaders import stage_of
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.profile.result import ProfileReport, scalars_of
-from lightning_posttrain.profile.run import ProfileRun, Settings
+from lightning_posttrain.profile.run import ProfileRun
+from lightning_posttrain.profile.settings import Settings
 
 
 @final
@@ -43,7 +44,7 @@ class ModelProfile(KeptState, StreamCallback):
         seconds: that may be spent on each of them.
         name: goes before the quantity in tags and file names, ``test/<name>/...``; for two of a kind.
         stages: of ``"val"`` and ``"test"``, when to report outside of a fit.
-        on_error: see ``StreamCallback``.
+        on_error, log: see ``StreamCallback``.
 
     Example:
         >>> from lightning.pytorch import Trainer
@@ -51,6 +52,7 @@ class ModelProfile(KeptState, StreamCallback):
     """
 
     tag = "profile"
+    charted = ("profile/latency_ms", "profile/flops")
     several_targets = False
     stays = ("_run",)
     keeps = "its training time"
@@ -66,14 +68,10 @@ class ModelProfile(KeptState, StreamCallback):
         name: str | None = None,
         stages: Sequence[Literal["train", "val", "test"]] = ("val", "test"),
         on_error: Literal["warn", "raise"] = "warn",
+        log: Sequence[str] | None = None,
     ) -> None:
-        super().__init__(name=name, stages=stages, on_error=on_error)
-        for mode in (modes or {}).values():
-            one_of("modes", mode, ("min", "max"))
-        for size in batch_sizes:
-            at_least("batch_sizes", size, 1)
-        at_least("seconds", seconds, 0.0)
-        self._run = ProfileRun(Settings(dict(target or {}), dict(modes or {}), tuple(batch_sizes), seconds))
+        super().__init__(name=name, stages=stages, on_error=on_error, log=log)
+        self._run = ProfileRun(Settings(target or {}, modes or {}, batch_sizes, seconds))
 
     def takes(self, trainer: Trainer) -> bool:
         """No class scores are wanted."""
@@ -135,7 +133,8 @@ class ModelProfile(KeptState, StreamCallback):
         """Measure the model where figures are logged, at the end of a test; what was found is reported after it."""
         if trainer.state.fn != "fit":
             found = self._run.measure(trainer, module)
-            self._reporter.log(trainer, module, stage_of(trainer), "", scalars_of(found))
+            scalars = scalars_of(found)
+            self._reporter.log(trainer, module, stage_of(trainer), "", scalars, uncharted(scalars, self.charts()))
         return []
 
     def summarize(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> None:

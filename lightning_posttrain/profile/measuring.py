@@ -24,6 +24,7 @@ from lightning_posttrain.profile.counting import (
     architecture_of,
     parameter_count,
 )
+from lightning_posttrain.profile.counting.counter import run_eagerly
 from lightning_posttrain.profile.device_timer import timer_of
 from lightning_posttrain.profile.session import running
 
@@ -72,16 +73,29 @@ def measured(
     found = Measured(parameter_count(module))
     if calls is None:
         return found
-    asked = _Asked(trainer, module, calls)
+    asked = _Asked(trainer, module, _divided(trainer, module, calls))
     with found.attempt("architecture"):
         found.architecture = asked.counted(trained)
         found.count = found.architecture.parameters
     with found.attempt("memory"):
         found.memory = asked.remembered()
-    if sizes and "architecture" not in found.reasons:
-        with found.attempt("latency"):
-            found.latency = asked.timed(sizes, seconds)
+    for size in asked.sizes(sizes) if "architecture" not in found.reasons else ():
+        with found.attempt(f"latency, batch {size}"):
+            found.latency = {**found.latency, **asked.timed(size, seconds)}
     return found
+
+
+def _divided(trainer: Trainer, module: LightningModule, calls: HeardCalls) -> HeardCalls:
+    """The calls, to be made whole where they cannot be made with another number of rows."""
+    if not calls.divides or not calls.complete:
+        return calls
+    other = min(FEW, calls.rows - 1) or 2
+    try:
+        with running(trainer, module), run_eagerly():
+            calls.run(module, calls.ready(torch.arange(other) % calls.rows, module.device))
+    except Exception:  # a mask of as many entries as rows, for one; if it fails with all of them too, that is said
+        return calls.whole()
+    return calls
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,14 +125,16 @@ class _Asked:
             return None
 
         def trains() -> Any:
-            with running(self.trainer, self.module, trains=True):
+            with running(self.trainer, self.module, trains=True), run_eagerly():
                 return run()
 
         return trains
 
-    def timed(self, sizes: Sequence[int], seconds: float) -> dict[int, Latency]:
-        if not self.calls.divides:
-            sizes = [self.calls.rows]
+    def sizes(self, wanted: Sequence[int]) -> Sequence[int]:
+        """Batch sizes that can be timed."""
+        return list(dict.fromkeys(wanted if self.calls.divides else [self.calls.rows] * bool(wanted)))
+
+    def timed(self, size: int, seconds: float) -> dict[int, Latency]:
         device = self.module.device
 
         def batches(size: int) -> Iterator[list[Arguments]]:
@@ -131,7 +147,7 @@ class _Asked:
         threads = torch.get_num_threads() if device.type == "cpu" else 1
         with running(self.trainer, self.module), torch.inference_mode():
             found = latencies(
-                {"": partial(self.calls.run, self.module)}, batches, threads=threads, sizes=sizes, calls=CALLS,
+                {"": partial(self.calls.run, self.module)}, batches, threads=threads, sizes=[size], calls=CALLS,
                 seconds=seconds, timer=timer_of(device),
             )[""]  # fmt: skip
         return {size: one for size, one in found.items() if math.isfinite(one.median)}

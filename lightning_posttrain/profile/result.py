@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol, final
 
 from lightning_posttrain.core.output.columns import in_columns
 from lightning_posttrain.core.output.quantities import duration
-from lightning_posttrain.core.output.result import listed
+from lightning_posttrain.core.output.result import listed, undefined_to_none
 from lightning_posttrain.core.statistics.latency import Latency
 from lightning_posttrain.profile.clock.spent import NO_PART, Spent, seconds_of
 from lightning_posttrain.profile.counting import ActivationMemory, Architecture, ParameterCount
@@ -165,8 +165,9 @@ class ProfileReport:
             "memory": _or_none(self.memory), "latency": {str(n): one.to_dict() for n, one in self.latency.items()},
             "time": _or_none(self.time), "spent": [vars(row) for row in self.spent],
             "wall": self.wall,
-            "peak": None if self.peak is None else vars(self.peak),
-            "energy": None if self.energy is None else vars(self.energy), "conditions": self.conditions,
+            "peak": None if self.peak is None else undefined_to_none(vars(self.peak)),
+            "energy": None if self.energy is None else undefined_to_none(vars(self.energy)),
+            "conditions": self.conditions,
             "reasons": dict(self.reasons), "notes": list(self.notes),
         }  # fmt: skip
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
-from lightning_posttrain.core.capture.batch_parts import parts_of
 from lightning_posttrain.core.capture.foreign import attribute
 from lightning_posttrain.core.capture.loaders import named_loaders, stage_of
-from lightning_posttrain.core.stream.booking import unbooked
-from lightning_posttrain.core.stream.ranks import worked_out_first
+from lightning_posttrain.core.stream.ranks import summed, worked_out_first
 from lightning_posttrain.core.stream.stream import EvaluationStream
-from lightning_posttrain.profile.calls import HeardCalls, NoCallError, heard_calls, rows_of
+from lightning_posttrain.profile.calls import HeardCalls, NoCallError, heard_calls, plainer
+from lightning_posttrain.profile.clock import shared
 from lightning_posttrain.profile.clock.actions import MEASURING
 from lightning_posttrain.profile.clock.clock import Clock
 from lightning_posttrain.profile.clock.spent import spent
@@ -25,7 +24,9 @@ from lightning_posttrain.profile.energy_counters import uuids_of
 from lightning_posttrain.profile.measuring import Measured, measured
 from lightning_posttrain.profile.peak_memory import peak_memory
 from lightning_posttrain.profile.result import ProfileReport
+from lightning_posttrain.profile.rows import rows_in
 from lightning_posttrain.profile.run_time import RunTime, run_time
+from lightning_posttrain.profile.settings import Settings
 from lightning_posttrain.profile.trained import Trained
 from lightning_posttrain.profile.training_time import TrainingTime, monitored_modes
 from lightning_posttrain.samples.sample_set import is_sharded
@@ -34,16 +35,9 @@ if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
 NOT_HEARD = "no step was seen whose calls of networks could be heard"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the user said; see ``ModelProfile``."""
-
-    target: Mapping[str, float]
-    modes: Mapping[str, Any]
-    batch_sizes: tuple[int, ...]
-    seconds: float
+COMPILED = "the whole module is compiled, whose training steps are left alone: validate, or compile its network"
+STEPS = 2
+"""Steps whose calls are heard: the first may do more than all others."""
 
 
 class ProfileRun:
@@ -59,6 +53,7 @@ class ProfileRun:
         self.clock = Clock()
         self._energy = EnergyMeter()
         self._calls: HeardCalls | None = None
+        self._steps = 0
         self._why = NOT_HEARD
         self._trained = Trained()
         self._sizes: dict[tuple[str, int], Any] = {}
@@ -70,13 +65,12 @@ class ProfileRun:
 
     def begin(self, trainer: Trainer, stage: str) -> None:
         """A run begins."""
-        self._calls, self._why, self._tested = None, NOT_HEARD, (0, time.perf_counter())
+        self._calls, self._steps, self._why, self._tested = None, 0, NOT_HEARD, (0, time.perf_counter())
         self._fits, self._measured, self._sizes = stage == "fit", None, {}
         if self._fits:
             modes = {**monitored_modes(trainer.callbacks), **self.settings.modes}  # type: ignore[attr-defined]
             self.time, self._trained = TrainingTime(modes), Trained()
-        self.clock.place(trainer.profiler)  # type: ignore[attr-defined]
-        EvaluationStream.of(trainer).book(self.clock.bracket)
+        self.clock = shared.taken(trainer, self)
         self._energy = EnergyMeter(uuids_of([trainer.strategy.root_device]))
         self._energy.begin(time.perf_counter())
 
@@ -89,8 +83,7 @@ class ProfileRun:
 
     def end(self, trainer: Trainer) -> None:
         """A run is over."""
-        self.clock.give_back()
-        EvaluationStream.of(trainer).book(unbooked)
+        shared.left(trainer, self)
         self._calls = None
 
     def train_start(self, module: LightningModule) -> None:
@@ -103,8 +96,8 @@ class ProfileRun:
         self._trained.look()
 
     def wants_calls(self, trainer: Trainer) -> bool:
-        """Whether the calls of the next step are to be heard: of the first validated one, else of one in training."""
-        if self._calls is not None or trainer.sanity_checking:
+        """Whether the calls of the next step are to be heard: of the first validated ones, else of some in training."""
+        if self._steps >= STEPS or trainer.sanity_checking:
             return False
         return stage_of(trainer) != "train" or not any(trainer.num_val_batches)
 
@@ -112,20 +105,23 @@ class ProfileRun:
         """A step was made."""
         if trainer.sanity_checking:
             return
-        size = self._batch_size(trainer, loader)
-        parts = parts_of(batch)
+        rows = rows_in(batch, self._batch_size(trainer, loader))
         if trainer.state.fn == "fit":
-            self.time.saw(rows_of(parts, size))
+            self.time.saw(rows)
         else:
-            rows, since = self._tested
-            self._tested = rows + rows_of(parts, size), since
+            before, since = self._tested
+            self._tested = before + rows, since
         self._energy.note(time.perf_counter())
         if self.wants_calls(trainer):
-            heard, most = EvaluationStream.of(trainer).reader.calls, max(self.settings.batch_sizes, default=1)
-            try:
-                self._calls = heard_calls(heard, parts, size=size, most=most)
-            except NoCallError as error:
-                self._why = str(error).rstrip(".")
+            self._hear(trainer, rows)
+
+    def _hear(self, trainer: Trainer, rows: int) -> None:
+        try:
+            self._calls = plainer(self._calls, heard_calls(EvaluationStream.of(trainer).reader.calls, rows))
+            self._steps += 1
+        except NoCallError as error:
+            whole = getattr(trainer.lightning_module, "_compiler_ctx", None) is not None
+            self._why = COMPILED if whole and trainer.training else str(error).rstrip(".")
 
     def _batch_size(self, trainer: Trainer, loader: int) -> Any:
         place = stage_of(trainer), loader
@@ -174,23 +170,29 @@ class ProfileRun:
         """What was found until this moment, on the first rank, known to all; all ranks together."""
         found = self._measured or self.measure(trainer, module)
         self._measured = None
-        told: ProfileReport = worked_out_first(trainer, lambda: self._report(trainer, module, found))
+        rows = summed(trainer, [*self.time.rows.values(), self._tested[0]])
+        told: ProfileReport = worked_out_first(trainer, lambda: self._report(trainer, module, found, rows))
         return told
 
-    def _report(self, trainer: Trainer, module: LightningModule, found: Measured) -> ProfileReport:
-        rows, since = self._tested
-        tested = math.nan if trainer.state.fn == "fit" or not rows else rows / (self._tested_until - since)
+    def _report(self, trainer: Trainer, module: LightningModule, found: Measured, rows: Sequence[int]) -> ProfileReport:
         rows_of_time = spent(self.clock, EvaluationStream.of(trainer).writer.cpu_seconds())
         return ProfileReport(
-            found.count, found.architecture, found.memory, found.latency, self._run_time(tested), rows_of_time,
+            found.count, found.architecture, found.memory, found.latency, self._run_time(trainer, rows), rows_of_time,
             peak_memory(module.device), self._energy.end(time.perf_counter()),
             conditions_of(trainer, module), found.reasons,
         )  # fmt: skip
 
-    def _run_time(self, tested: float) -> RunTime | None:
-        if not self.time.total and math.isnan(tested):
+    def _run_time(self, trainer: Trainer, rows: Sequence[int]) -> RunTime | None:
+        """The figures of time, with the rows of all ranks: of training, validation and test."""
+        seconds = [*self.time.seconds.values(), self._tested_until - self._tested[1]]
+        if trainer.state.fn == "fit" or not rows[2]:
+            seconds[2] = 0.0
+        if not any(seconds):
             return None
-        return run_time(self.time, self.settings.target, self._followed(), tested)
+        rates = [many / one if one else math.nan for many, one in zip(rows, seconds, strict=True)]
+        speed = dict(zip(("training", "validation", "test"), rates, strict=True))
+        targets = self.settings.target if self.time.total else {}  # of a test alone there is nothing to tell
+        return run_time(self.time, targets, self._followed(), speed)
 
     def _followed(self) -> Sequence[str]:
         """Metrics that the user named, and those that a callback monitors."""
@@ -208,6 +210,12 @@ def conditions_of(trainer: Trainer, module: LightningModule) -> str:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
     threads = torch.get_num_threads()
     where = f"{name}, {threads} thread{'s' if threads != 1 else ''}" if device.type == "cpu" else name
-    compiled = any(hasattr(part, "_orig_mod") for part in module.modules()) or hasattr(module, "_compiler_ctx")
-    kind = "compiled" if compiled and getattr(module, "_compiler_ctx", True) is not None else "eager"
+    kind = "compiled" if any(map(_is_compiled, module.modules())) else "eager"
     return f"{where}, precision {trainer.precision}, {kind}, inputs on the device"
+
+
+def _is_compiled(part: nn.Module) -> bool:
+    """Whether it, or its forward, was compiled by ``torch.compile``."""
+    forward = part.forward
+    made = hasattr(forward, "_torchdynamo_orig_callable") and not hasattr(forward, "_torchdynamo_disable")
+    return made or getattr(part, "_compiled_call_impl", None) is not None

@@ -18,7 +18,8 @@ class RunTime:
         training: seconds from the start of training on, without validation.
         validation: seconds of validations in between.
         epochs: seconds of each.
-        rows_a_second: by ``"training"``, ``"validation"`` and ``"test"``, each by its own seconds, callbacks included.
+        rows_a_second: by ``"training"``, ``"validation"`` and ``"test"``, each by its own seconds,
+            callbacks included; the rows of all ranks.
         targets: what is wanted of a metric, by name.
         reached: when that was first so.
         shares: when a metric first had 90, 95 and 99 % of its best value, by name and percent.
@@ -57,18 +58,19 @@ class RunTime:
         )  # fmt: skip
 
 
-def run_time(time: TrainingTime, targets: Mapping[str, float], followed: Sequence[str], tested: float) -> RunTime:
+def run_time(
+    time: TrainingTime, targets: Mapping[str, float], followed: Sequence[str], speed: Mapping[str, float]
+) -> RunTime:
     """The figures of what was noted.
 
     Args:
         time: what was noted.
         targets: by metric.
         followed: metrics whose shares of the best value are wanted.
-        tested: rows a second of a test; NaN where none was.
+        speed: rows a second by what was done; NaN where it was not.
     """
-    rows = {"training": time.rows_a_second("training"), "validation": time.rows_a_second("validation"), "test": tested}
     return RunTime(
-        time.seconds["training"], time.seconds["validation"], time.epochs(), rows, dict(targets),
+        time.seconds["training"], time.seconds["validation"], time.epochs(), speed, dict(targets),
         {name: time.seconds_to(name, target) for name, target in targets.items()},
         {name: time.seconds_to_shares(name) for name in followed},
     )  # fmt: skip

@@ -134,10 +134,6 @@ class TrainingTime:
         """Seconds until the last event, training and validation."""
         return sum(self.seconds.values())
 
-    def rows_a_second(self, phase: Phase = "training") -> float:
-        """Rows of a phase by its own seconds; NaN before any."""
-        return self.rows[phase] / self.seconds[phase] if self.seconds[phase] else math.nan
-
     def epochs(self) -> tuple[EpochSeconds, ...]:
         """Seconds by epoch."""
         found, before = [], (-1.0, 0.0, 0.0)

@@ -2,4 +2,8 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from lightning_posttrain.report.command import report_command
+from lightning_posttrain.report.findings import Finding, findings, headline
+from lightning_posttrain.report.show import show_command
+
+__all__ = ["Finding", "findings", "headline", "report_command", "show_command"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from lightning_posttrain.core.output.restored import restored, restored_fields
 from lightning_posttrain.core.output.result import undefined_to_none
 from lightning_posttrain.samples.result import SampleMaps
 
@@ -21,6 +22,8 @@ class Saliency(SampleMaps):
         faithfulness: how much each method's maps say of the model, where that was measured.
         classes: the mean map of each class, where that was worked out.
     """
+
+    recorded_as: ClassVar[str] = "saliency"
 
     faithfulness: Faithfulness | None = None
     classes: ClassMeans | None = None
@@ -39,6 +42,12 @@ class Saliency(SampleMaps):
         """The samples, what was drawn, the figures, and the faithfulness; the maps themselves stay in ``maps``."""
         faithfulness = None if self.faithfulness is None else self.faithfulness.to_dict()
         return {**super().to_dict(), "faithfulness": faithfulness}
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> Saliency:
+        """What ``to_dict`` gave, without what is drawn."""
+        maps = super().from_dict(state)
+        return replace(maps, faithfulness=restored(Faithfulness | None, state["faithfulness"]))
 
 
 def only_figures(figures: Mapping[str, float]) -> Saliency:
@@ -111,4 +120,10 @@ class Faithfulness:
     def to_dict(self) -> dict[str, Any]:
         """The measures."""
         rows = {name: undefined_to_none(dict(measures)) for name, measures in self.rows.items()}
-        return {"methods": rows, "samples": self.samples, "skipped": dict(self.skipped)}
+        about = {"titles": dict(self.titles), "samples": self.samples, "skipped": dict(self.skipped)}
+        return {"methods": rows, **about}
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> Faithfulness:
+        """What ``to_dict`` gave."""
+        return restored_fields(cls, {**state, "rows": state["methods"]})

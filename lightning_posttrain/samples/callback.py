@@ -32,6 +32,7 @@ class SampleCallback(EvaluationCallback):
     A final class sets these, and says how chosen samples are ``explained``.
     """
 
+    charted = ()
     names_samples = True
     explain: Explain | Output
     layer: str | None = None
@@ -137,10 +138,9 @@ class SampleCallback(EvaluationCallback):
     def last(self, trainer: Trainer, explain: Callable[[SampleSet | None, Trainer], Result | None]) -> Any:
         """At the end of a fit: each case, its result, and whether that is new; all ranks together."""
         for sample_set, step in self._pending.values():
-            done = step == trainer.global_step
-            result = (
-                self.results.get(sample_set.evaluation.label) if done and sample_set else explain(sample_set, trainer)
-            )
+            done = step == trainer.global_step  # the same on all ranks, also on those without samples
+            label = sample_set.evaluation.label if sample_set is not None else ""
+            result = self.results.get(label) if done else explain(sample_set, trainer)
             if result is not None and sample_set is not None and trainer.is_global_zero:
                 yield sample_set, result, not done
         self._pending = {}

@@ -17,7 +17,8 @@ from lightning_posttrain.core.capture.forward import muted
 from lightning_posttrain.core.stream.ranks import of_first_rank
 from lightning_posttrain.samples.kinds import Kind
 from lightning_posttrain.samples.overhead import Overhead
-from lightning_posttrain.samples.sample_set import SampleSet, compare, compare_calls, dtype_of, progress, sharded
+from lightning_posttrain.samples.progress_bar import progress
+from lightning_posttrain.samples.sample_set import SampleSet, compare, compare_calls, dtype_of, sharded
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -120,7 +121,7 @@ class ModelAccess:
         """
         passes = self.overhead.left if limited and trainer.state.fn == "fit" else None
         with progress(trainer, self.owner) as advance:
-            chunks = Chunks(size, seconds=seconds, passes=passes, advance=advance)
+            chunks = Chunks(size, seconds=seconds, passes=passes, advance=advance, expect=advance.expect)
             try:
                 yield chunks
             finally:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
+import torch
 from torch import Tensor
 
+from lightning_posttrain.core.output.restored import restored
 from lightning_posttrain.core.output.result import undefined_to_none
 from lightning_posttrain.samples.kinds import Kind
+
+Own = TypeVar("Own", bound="SampleMaps")
+GAP = "_gap"
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,8 @@ class SampleMaps:
         marks: for each sample, what is written on parts of its regions, by their number, as ``{41: "42"}``.
     """
 
+    recorded_as: ClassVar[str] = "sample_maps"
+
     kind: Kind
     shown: Tensor
     maps: Mapping[str, Tensor]
@@ -121,11 +128,35 @@ class SampleMaps:
         samples: list[dict[str, Any]] = [vars(sample).copy() for sample in self.samples]
         for method, gaps in self.gaps.items():
             for sample, gap in zip(samples, gaps, strict=True):
-                sample[f"{method}_gap"] = gap
-        drawn = {"kind": self.kind, "methods": list(self.maps), "layer": self.layer, "skipped": dict(self.skipped)}
+                sample[f"{method}{GAP}"] = gap
+        drawn = {
+            "inputs": self.kind, "methods": list(self.maps), "titles": dict(self.titles), "signed": sorted(self.signed),
+            "layer": self.layer, "skipped": dict(self.skipped),
+        }  # fmt: skip
         refused = {method: {str(row): why for row, why in rows.items()} for method, rows in self.refused.items()}
         figures = undefined_to_none(dict(self.figures))
         return {
-            "samples": undefined_to_none(samples), **drawn, "refused": refused, "figures": figures,
-            "alarms": list(self.alarms),
+            "kind": self.recorded_as, "samples": undefined_to_none(samples), **drawn, "refused": refused,
+            "figures": figures, "alarms": list(self.alarms), "said": list(self.said), "notes": list(self.notes),
         }  # fmt: skip
+
+    @classmethod
+    def from_dict(cls: type[Own], state: Mapping[str, Any]) -> Own:
+        """What ``to_dict`` gave, without what is drawn."""
+        samples, nothing = state["samples"], torch.zeros(0)
+        gaps = [name.removesuffix(GAP) for name in (samples[0] if samples else ()) if name.endswith(GAP)]
+        return cls(
+            kind=state["inputs"],
+            shown=nothing,
+            maps=dict.fromkeys(state["methods"], nothing),
+            titles=state["titles"],
+            signed=frozenset(state["signed"]),
+            samples=restored(tuple[Sample, ...], samples),
+            layer=state["layer"],
+            skipped=state["skipped"],
+            refused=restored(dict[str, dict[int, str]], state["refused"]),
+            gaps={name: restored(tuple[float, ...], [sample[name + GAP] for sample in samples]) for name in gaps},
+            figures=restored(dict[str, float], state["figures"]),
+            alarms=tuple(state["alarms"]),
+            said=tuple(state["said"]),
+        )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +14,7 @@ from lightning_posttrain.samples.kinds import Kind, kind_of
 from lightning_posttrain.samples.reservoir import Chosen
 
 if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
-    from tqdm import tqdm
+    from lightning.pytorch import LightningModule
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,40 +65,6 @@ def sharded(module: LightningModule, owner: str) -> bool:
         text = f"{owner} explains on the first rank, which does not hold the sharded module. Nothing is drawn."
         EvaluationStream.of(module.trainer).say_once(text)
     return found
-
-
-class Progress:
-    """A bar that is told of forwards, and of how many are to come where that is known; without one nothing is shown.
-
-    Args:
-        bar: the bar, or None.
-    """
-
-    def __init__(self, bar: tqdm[NoReturn] | None = None) -> None:
-        self._bar = bar
-
-    def __call__(self, rows: int) -> None:
-        """Count so many forwards."""
-        if self._bar is not None:
-            self._bar.update(rows)
-
-    def expect(self, rows: int) -> None:
-        """Say that so many more are to come."""
-        if self._bar is not None:
-            self._bar.total = self._bar.n + rows
-
-
-@contextlib.contextmanager
-def progress(trainer: Trainer, owner: str) -> Iterator[Progress]:
-    """A bar that shows up where an explanation takes more than some seconds, where the trainer shows one."""
-    shown = trainer.progress_bar_callback
-    if shown is None or not getattr(shown, "is_enabled", True):
-        yield Progress()
-        return
-    from tqdm.auto import tqdm
-
-    with tqdm(desc=owner, unit=" forwards", leave=False, delay=2.0) as bar:
-        yield Progress(bar)
 
 
 def compare(sample_set: SampleSet, found: Tensor) -> None:

@@ -55,6 +55,7 @@ class DecisionThresholds(FittedOnValidation, StreamCallback):
     """
 
     tag = "thresholds"
+    charted = tuple(f"thresholds/{name}" for name in ("*_tuned", "aurc", "coverage_at_risk"))
 
     def __init__(
         self,

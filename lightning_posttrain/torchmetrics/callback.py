@@ -51,6 +51,7 @@ class TorchMetrics(StreamCallback):
         stages: which of ``"train"``, ``"val"`` and ``"test"``.
         on_error: see ``StreamCallback``; what ``update`` raises is such an error.
         pictures_every: of how many evaluations loggers get pictures and tables, see ``StreamCallback``.
+        log: names of the numbers that loggers get, see ``StreamCallback``. Default: all.
 
     Example:
         >>> from lightning.pytorch import Trainer
@@ -71,10 +72,12 @@ class TorchMetrics(StreamCallback):
         stages: Sequence[Stage] = ("val", "test"),
         on_error: Literal["warn", "raise"] = "warn",
         pictures_every: int | None = None,
+        log: Sequence[str] | None = None,
     ) -> None:
         super().__init__(
-            name=name, class_names=class_names, stages=stages, on_error=on_error, pictures_every=pictures_every
-        )
+            name=name, class_names=class_names, stages=stages, on_error=on_error, pictures_every=pictures_every,
+            log=log,
+        )  # fmt: skip
         given: Any = metric
         if not isinstance(given, (Metric, MetricCollection, Mapping)):
             of_class = f"the class {given.__name__}, add ()" if isinstance(given, type) else type(given).__name__

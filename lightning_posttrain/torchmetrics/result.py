@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 from torch import Tensor
 
-from lightning_posttrain.core.output.result import Counted, undefined_to_none
+from lightning_posttrain.core.output.result import Counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +20,8 @@ class MetricValues(Counted):
         class_names: names for the entries of vectors and matrices of that length, or None.
         failed: metrics that gave no value, and why.
     """
+
+    recorded_as: ClassVar[str] = "torchmetrics"
 
     values: Mapping[str, Tensor]
     class_names: tuple[str, ...] | None
@@ -46,7 +48,3 @@ class MetricValues(Counted):
         """Names for so many entries: those of the classes where they fit, else numbers."""
         fit = self.class_names is not None and len(self.class_names) == length
         return self.class_names if fit and self.class_names is not None else tuple(map(str, range(length)))
-
-    def to_dict(self) -> dict[str, Any]:
-        """All values, and which are missing."""
-        return {**undefined_to_none(self.values), "failed": dict(self.failed)}

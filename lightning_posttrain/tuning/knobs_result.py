@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 from torch import Tensor
 
-from lightning_posttrain.calibration import Calibrator
+from lightning_posttrain.calibration import Calibrator, from_state
 from lightning_posttrain.classification import Task
 from lightning_posttrain.core.output.columns import in_columns
+from lightning_posttrain.core.output.restored import restored
 from lightning_posttrain.core.output.result import Counted, undefined_to_none
 from lightning_posttrain.ensembles import Combination
 from lightning_posttrain.tuning.functional.decisions import as_logits, combined, decide, probabilities_of
@@ -66,6 +68,8 @@ class Knobs(Counted):
         reason: what was left out, and why.
         combination: of members, fitted to all rows; None where the scores that were chosen are those of one model.
     """
+
+    recorded_as: ClassVar[str] = "knobs"
 
     task: Task
     objective: str
@@ -165,7 +169,34 @@ class Knobs(Counted):
         settings = [undefined_to_none(asdict(setting)) for setting in self.settings]
         best = undefined_to_none(asdict(self.best))
         said = {"words": self.words, "notes": list(self.notes)}
-        return {**plain, "settings": settings, "best": best, "calibrator": state, "combination": weights, **said}
+        return {
+            "kind": self.recorded_as,
+            **plain,
+            "settings": settings,
+            "best": best,
+            "calibrator": state,
+            "combination": weights,
+            **said,
+        }
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> Knobs:
+        """What ``to_dict`` gave."""
+        settings: tuple[KnobSetting, ...] = restored(tuple[KnobSetting, ...], state["settings"])
+        weights = None if state["combination"] is None else Combination.from_state(_with_tensors(state["combination"]))
+        return cls(
+            task=state["task"],
+            objective=state["objective"],
+            settings=settings,
+            best=settings[state["settings"].index(state["best"])],
+            calibrator=from_state(_with_tensors(state["calibrator"])),
+            thresholds=restored(Tensor | None, state["thresholds"]),
+            decision_gain=restored(Gain, state["decision_gain"]),
+            rows=state["rows"],
+            folds=state["folds"],
+            reason=state["reason"],
+            combination=weights,
+        )
 
     def __str__(self) -> str:
         table, start = self.table, _row(self.start, self._figure, taken=not self.kept)
@@ -173,6 +204,10 @@ class Knobs(Counted):
         rows = [list(table[0]), *([_cell(value) for value in row.values()] for row in shown)]
         more = [f"and {len(table) - len(shown)} more"] if len(shown) < len(table) else []
         return "\n".join([f"{self.words}.", "", *in_columns(rows), *more, "", *self.notes])
+
+
+def _with_tensors(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: restored(Tensor, value) if isinstance(value, list) else value for name, value in state.items()}
 
 
 _NESTED = ("settings", "best", "calibrator", "combination")

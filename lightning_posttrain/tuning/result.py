@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 from lightning_posttrain.core.output.result import undefined_to_none
 from lightning_posttrain.tuning.importance import Importance, importance_of
@@ -108,6 +108,8 @@ class Study:
         Study digits: trial 1 is the best of 2 complete ones: val_loss 0.5 with lr 0.01. ...
     """
 
+    recorded_as: ClassVar[str] = "study"
+
     name: str
     monitor: str
     mode: Mode
@@ -175,7 +177,8 @@ class Study:
         found["space"] = described_space(self.space)
         found["trials"] = [trial.to_dict() for trial in self.trials]
         best = self.ranked[0].number if self.ranked else None
-        return {**found, "best": best, "importance": self.importance, "words": self.words, "notes": list(self.notes)}
+        more = {"importance": self.importance, "words": self.words, "notes": list(self.notes)}
+        return {"kind": self.recorded_as, **found, "best": best, **more}
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Study:

@@ -12,6 +12,7 @@ from typing import Any, Literal, final
 
 from filelock import FileLock
 
+from lightning_posttrain.core.output.first_line import first_line
 from lightning_posttrain.tuning.backend import journal, optuna
 from lightning_posttrain.tuning.refusal import StudyRefused
 from lightning_posttrain.tuning.result import Mode
@@ -160,7 +161,7 @@ def check_url(url: str) -> None:
             f"`storage` is {_hidden(url)!r}, whose driver is missing: pip install {error.name}"
         ) from error
     except sqlalchemy.exc.OperationalError as error:
-        said = str(error.orig).strip().splitlines()[0]
+        said = first_line(error.orig or error)
         raise StudyRefused(f"`storage` is {_hidden(url)!r}, which does not answer: {said}") from error
 
 

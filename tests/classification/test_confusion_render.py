@@ -92,7 +92,8 @@ def test_names_of_any_length_and_script_are_drawn():
 def test_tables_hold_the_counts_and_the_pairs():
     confusion = Confusion(torch.tensor([[5, 1], [3, 9]]), ("cat", "dog"), nonfinite=2)
     table = confusion_table(confusion)
-    assert table.rows == (("cat", 5, 1), ("dog", 3, 9))
+    assert table.columns == ("actual", "predicted", "count")
+    assert table.rows == (("cat", "cat", 5), ("cat", "dog", 1), ("dog", "cat", 3), ("dog", "dog", 9))
     pairs = pairs_table(confusion, most_confused(confusion))
     assert pairs.rows == (("dog", "cat", 3, 0.25), ("cat", "dog", 1, 1 / 6))
     assert "4 of 18 rows are wrong." in pairs.note

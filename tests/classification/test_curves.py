@@ -145,8 +145,8 @@ def test_it_draws_any_number_of_classes(classes):
     report = named(counted(300, classes)[0])
     shown = list(curves.show(report, "val"))
     assert [tagged.tag for tagged in shown][:3] == ["roc_curve", "precision_recall_curve", "areas_under_curves"]
-    assert len(shown) == 4 + 2
-    assert shown[0].artifact.pixels.shape[1] == 700
+    assert len(shown) == 4 + 1 + 2
+    assert shown[0].artifact.pixels.shape == (640, 960, 3)
 
 
 def test_more_classes_than_histograms_are_kept_for_cost_one_sentence():

@@ -144,7 +144,9 @@ def test_all_files_and_events_are_there_when_the_run_returns(run, tmp_path):
     loaders = [toys.loader()] * (2 if run == "fit" else 1)
     getattr(trainer, run)(toys.Net(), *loaders, **({} if run == "fit" else {"verbose": False}))
     folder = tmp_path / "board" / "version_0" / "posttrain" / ("test" if run == "test" else "val")
-    assert {path.name for path in folder.iterdir()} == {"shown.json", "before.txt", "after.txt"}
+    assert {path.name for path in folder.iterdir()} == {
+        "shown.json", "before.txt", "after.txt", "report.html", "report.md",
+    }  # fmt: skip
 
 
 def test_pictures_are_in_the_event_file_when_the_run_returns(tmp_path):
@@ -241,7 +243,7 @@ def test_an_error_is_raised_at_the_next_report_of_the_run():
 
 @pytest.mark.parametrize("on_error", ["warn", "raise"])
 def test_a_run_that_dies_keeps_its_own_exception(on_error, caplog):
-    die = At("on_train_epoch_end", outside_the_sanity_check)
+    die = At("on_validation_epoch_end", outside_the_sanity_check)  # before anything else is written
     with warnings.catch_warnings(record=True) as said, caplog.at_level(logging.ERROR):
         warnings.simplefilter("always")
         with pytest.raises(RuntimeError, match="the run's own"):

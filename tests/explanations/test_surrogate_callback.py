@@ -5,6 +5,7 @@ import sys
 import pytest
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import TQDMProgressBar
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from tqdm.auto import tqdm
@@ -371,7 +372,7 @@ def test_the_bar_knows_how_many_forwards_are_to_come(monkeypatch):
             super().close()
 
     monkeypatch.setattr("tqdm.auto.tqdm", Bar)
-    trainer = toys.quiet(Surrogate(on_error="raise"), enable_progress_bar=True)
+    trainer = toys.quiet([Surrogate(on_error="raise"), TQDMProgressBar()], enable_progress_bar=True)
     trainer.validate(Net(), loader(), verbose=False)
     (done,) = [bar.done for bar in bars if bar.desc and bar.desc.startswith("Surrogate")]
     assert done[0] == done[1] == 2 * 64 + 200 + 3 * 10 * 200

@@ -217,7 +217,7 @@ def test_positions_name_the_samples():
 
 def test_samples_and_channels_keep_their_places_over_the_epochs(tmp_path):
     logger = TensorBoardLogger(tmp_path)
-    callback, kept = FeatureMaps(on_error="raise", pictures_every=1), []
+    callback, kept = FeatureMaps(on_error="raise", pictures_every=1, log="*"), []
 
     class Watch(Module):
         def on_validation_end(self):

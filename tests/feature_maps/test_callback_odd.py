@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -188,3 +190,12 @@ def test_hooks_and_modes_are_as_they_were():
     seen(module, how="test")
     assert before == [(part.training, len(part._forward_hooks), sorted(vars(part))) for part in module.model.modules()]
     assert [p.requires_grad for p in module.parameters()][:2] == [False, True]
+
+
+def test_a_rank_without_samples_does_at_the_end_of_a_fit_what_the_others_do():
+    callback, asked = FeatureMaps(), []
+    trainer = SimpleNamespace(global_step=5, is_global_zero=False)
+    for step in (5, 4):  # explained at the last step, which the first rank does not do again, and before it
+        callback._pending = {"val": (None, step)}
+        assert list(callback.last(trainer, lambda *given: asked.append(given))) == []
+    assert asked == [(None, trainer)]

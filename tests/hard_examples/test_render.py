@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from lightning_posttrain.core.drawing.canvas import INK, WIDTH, Canvas, width_of
+from lightning_posttrain.core.output.artifacts import Cleared
 from lightning_posttrain.hard_examples.render.galleries import cells_image, group_image, pictures
+from lightning_posttrain.hard_examples.render.report import hard_examples
 from lightning_posttrain.hard_examples.render.tables import all_table, group_table
 from lightning_posttrain.hard_examples.result import HardExample, HardGroup, HardReport
 from lightning_posttrain.samples.render.gallery import cell_width
@@ -221,9 +223,13 @@ def test_channels_have_their_names_and_broken_signals_are_drawn(written):
     assert {"left", "right"} <= set(said(written))
 
 
-@pytest.mark.parametrize("kind", ["image", "spectrogram", "series"])
-def test_no_samples_have_no_picture(kind):
-    assert draw(HardGroup("most_confident_errors", "most confident errors", ()), kind=kind) is None
+@pytest.mark.parametrize("kind", ["image", "spectrogram", "series", "tabular"])
+def test_of_no_samples_there_is_neither_a_picture_nor_a_table(kind):
+    group = HardGroup("most_confident_errors", "most confident errors", ())
+    report = report_of(group, kind=kind)
+    assert group_image(report, group, "val") is None
+    drawn = {one.tag for one in hard_examples(report, tag="h", title="val") if not isinstance(one.artifact, Cleared)}
+    assert drawn == {"h"}
 
 
 @pytest.mark.parametrize(

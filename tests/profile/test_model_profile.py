@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_posttrain import ClassificationMetrics, ModelProfile
 from lightning_posttrain.profile import ProfileReport
-from lightning_posttrain.profile.calls import axes_of, heard_calls, rows_of
+from lightning_posttrain.profile.calls import heard_calls
+from lightning_posttrain.profile.rows import axes_of, rows_of
 from tests import toys
 
 QUICK = {"batch_sizes": [1, 4], "seconds": 0.05}
@@ -297,6 +298,18 @@ def test_options_are_checked():
         ModelProfile(batch_sizes=[0])
     with pytest.raises(ValueError, match=r"`seconds` is -1, wanted at least 0"):
         ModelProfile(seconds=-1)
+    with pytest.raises(ValueError, match=r"`seconds` is inf, wanted a finite number"):
+        ModelProfile(seconds=math.inf)
+    with pytest.raises(ValueError, match=r"`batch_sizes` is 8, wanted a list of numbers, as \[1, 8\]"):
+        ModelProfile(batch_sizes=8)
+    with pytest.raises(ValueError, match=r"`batch_sizes` has 1\.5, wanted whole numbers"):
+        ModelProfile(batch_sizes=[1.5])
+    with pytest.raises(ValueError, match=r"`target` is nan, wanted a finite number"):
+        ModelProfile(target={"val/accuracy": math.nan})
+    with pytest.raises(ValueError, match=r"`target` is 'val/accuracy', wanted a dict by the names of metrics"):
+        ModelProfile(target="val/accuracy")
+    with pytest.raises(ValueError, match=r"`modes` is 'max', wanted a dict by the names of metrics"):
+        ModelProfile(modes="max")
 
 
 def test_rows_of_a_call_are_found_where_they_stand():
@@ -304,4 +317,4 @@ def test_rows_of_a_call_are_found_where_they_stand():
     assert rows_of({}, 10) == 1
     assert axes_of({(0,): torch.zeros(5, 5)}, 4) == {}
     with pytest.raises(ValueError, match="called no network"):
-        heard_calls([], {}, size=4, most=8)
+        heard_calls([], 4)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_posttrain.core.drawing.canvas import WIDTH, width_of
+from lightning_posttrain.core.drawing.canvas import WIDE, WIDTH, width_of
 from lightning_posttrain.core.drawing.plot import Axes, Line
 from lightning_posttrain.thresholds.functional.abstention import risk_coverage
 from lightning_posttrain.thresholds.functional.choose import threshold_report
@@ -43,9 +43,9 @@ def lines(monkeypatch):
     return drawn
 
 
-def fits(written):
+def fits(written, width=WIDTH):
     """Whether every text ends within the sheet, if it starts where it was put."""
-    return all(width_of(text, options.get("size", 22)) <= WIDTH - 16 for text, options in written)
+    return all(width_of(text, options.get("size", 22)) <= width - 16 for text, options in written)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: o.text)
@@ -178,7 +178,7 @@ def test_risk_is_drawn_against_coverage_with_the_chosen_point(lines, written):
     said = " ".join(text for text, _ in written)
     assert f"{100 * result.coverage_at:.2f} % of the rows are answered" in said
     assert f"95 % upper bound {100 * result.risk_upper:.2f} %" in said
-    assert fits(written)
+    assert fits(written, WIDE[0])
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_risk_is_drawn_against_coverage_with_the_chosen_point(lines, written):
 def test_pictures_of_no_rows_equal_rows_and_rows_without_error(confidence, right, said, written):
     risk_coverage_image(risk_coverage(confidence, right, max_risk=0.1))
     assert said in " ".join(text for text, _ in written)
-    assert fits(written)
+    assert fits(written, WIDE[0])
 
 
 def test_a_frozen_threshold_that_answers_nothing_is_said(written):

@@ -95,7 +95,7 @@ def test_vectors_and_matrices_are_shown(tmp_path):
         assert [row["class"] for row in csv.DictReader(file)] == names
     assert (folder / "my_MulticlassConfusionMatrix_matrix.png").exists()
     record = json.loads((folder / "torchmetrics.json").read_text())
-    assert sum(map(sum, record["my_MulticlassConfusionMatrix"])) == 37
+    assert sum(map(sum, record["values"]["my_MulticlassConfusionMatrix"])) == 37
 
 
 def test_metrics_that_are_equal_on_the_first_batch_do_not_share_a_state():

@@ -39,6 +39,7 @@ class EvaluationOptions(TypedDict, total=False):
     stages: Sequence[Stage]
     on_error: Literal["warn", "raise"]
     pictures_every: int | None
+    log: Sequence[str] | None
 
 
 class ShownOptions(EvaluationOptions, InputOptions, total=False):
@@ -78,6 +79,9 @@ class StreamCallback(EvaluationCallback):
             nothing has been trained.
         pictures_every: loggers get pictures and tables of each so many-th evaluation of a fit, with 1 of all; always of
             the first and the last. Default: of about 20, spread over ``max_epochs``. Files are always the latest.
+        log: which scalars loggers and the table of a test get, by what follows the stage in their tags, with ``*`` for
+            any letters, as ``["calibration/*"]``. Default: the few that one follows. The others can be monitored all
+            the same, as ``ModelCheckpoint(monitor="val/calibration/ace")``, and stand in files.
 
     Attributes:
         results: the last result of each stage by ``"val"`` and ``"test"``, and ``"val/dataloader_1"`` for a
@@ -105,6 +109,7 @@ class StreamCallback(EvaluationCallback):
         stages: Sequence[Stage] = ("val", "test"),
         on_error: Literal["warn", "raise"] = "warn",
         pictures_every: int | None = None,
+        log: Sequence[str] | None = None,
     ) -> None:
         names = None if class_names is None else distinct(class_names)
         one_of("task", TASKS[0] if task is None else task, TASKS)
@@ -118,7 +123,7 @@ class StreamCallback(EvaluationCallback):
             task=task, scores=scores, num_classes=num_classes, scores_fn=scores_fn, target_fn=target_fn,
             inputs_fn=inputs_fn, ignore_index=ignore_index, target=target, scores_from=scores_from,
         )  # fmt: skip
-        super().__init__(reading, name=name, stages=stages, on_error=on_error, pictures_every=pictures_every)
+        super().__init__(reading, name=name, stages=stages, on_error=on_error, pictures_every=pictures_every, log=log)
         self.class_names = names
 
     def rename(self, name: str) -> None:

@@ -22,6 +22,8 @@ from lightning_posttrain.core.stream.stream import EvaluationStream
 
 THRESHOLDS = 127
 """As many as TensorBoard's own curves have."""
+LISTED, FEW = 10, 4
+"""Classes with points in the file, and so many that each has a curve of TensorBoard's own."""
 
 
 @final
@@ -31,12 +33,14 @@ class ScoreCurves(StreamCallback):
     For a binary task the curves are those of class 1, for others of each class against the rest. With more than ten
     classes the five with the smallest areas are in colour. Where all curves bend close to the corner that corner is
     drawn, and where all areas are 1 there is no picture. The counts behind them stand in a CSV file, and in
-    TensorBoard's own "PR curves" page, where a threshold can be moved.
+    TensorBoard's own "PR curves" page, where a threshold can be moved: those of all classes together, and of each class
+    where they are four at most.
 
     ``ClassificationMetrics`` logs the areas, which are the same.
 
     Args:
-        max_curves: how many classes have a page of TensorBoard's own, and points in the file, at most.
+        max_curves: how many classes have a curve of TensorBoard's own, and points in the file, at most. Default: ten in
+            the file.
         **options: what every callback takes, see ``StreamCallback``.
 
     Example:
@@ -46,9 +50,9 @@ class ScoreCurves(StreamCallback):
 
     tag = "score_curves"
 
-    def __init__(self, *, max_curves: int = 10, **options: Unpack[EvaluationOptions]) -> None:
+    def __init__(self, *, max_curves: int | None = None, **options: Unpack[EvaluationOptions]) -> None:
         super().__init__(**options)
-        if max_curves < 0:
+        if max_curves is not None and max_curves < 0:
             raise ValueError(f"`max_curves` is {max_curves}, wanted 0 or more.")
         self.max_curves = max_curves
 
@@ -85,10 +89,15 @@ class ScoreCurves(StreamCallback):
         drawn = Cleared() if perfect else precision_recall_image(result, pr, micro_pr, title)
         yield Tagged("precision_recall_curve", drawn)
         yield Tagged("areas_under_curves", areas_table(result))
-        few = slice(0, self.max_curves)
-        points = points_at(result.counts, torch.linspace(0, 1, THRESHOLDS, dtype=torch.float64))
+        few = slice(0, LISTED if self.max_curves is None else self.max_curves)
+        thresholds = torch.linspace(0, 1, THRESHOLDS, dtype=torch.float64)
+        points = points_at(result.counts, thresholds)
         names = result.class_names[few]
         threshold, *counts = (column[:, few] for column in points)
         yield Tagged("curve_points", points_table(names, threshold, tuple(counts)))
-        for k, name in enumerate(names):
+        if len(result.class_names) > 1:
+            _, *whole = points_at(result.together, thresholds)
+            yield Tagged("pr_curve_of_all", PrecisionRecall(*(c[:, 0] for c in whole)))
+        asked = self.max_curves is not None or len(result.class_names) <= FEW
+        for k, name in enumerate(names if asked else ()):
             yield Tagged(f"pr_curve/{name}", PrecisionRecall(*(c[:, k] for c in counts)))

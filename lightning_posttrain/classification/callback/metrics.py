@@ -10,8 +10,9 @@ from lightning.pytorch import LightningModule
 from typing_extensions import Unpack
 
 from lightning_posttrain.classification.batch import EvalBatch
-from lightning_posttrain.classification.callback.base import EvaluationOptions, StreamCallback
-from lightning_posttrain.classification.logged_figures import check_patterns, doubtful, matching, patterns_of
+from lightning_posttrain.classification.callback.base import EvaluationOptions
+from lightning_posttrain.classification.callback.predictions import KeepsPredictions
+from lightning_posttrain.classification.logged_figures import CHARTED, LOGGED, check_patterns, doubtful, matching, usual
 from lightning_posttrain.classification.metric.base import Needs
 from lightning_posttrain.classification.report_plan import ReportPlan
 from lightning_posttrain.classification.result.report import ClassificationReport
@@ -21,7 +22,7 @@ from lightning_posttrain.core.stream.evaluation import Evaluation
 
 
 @final
-class ClassificationMetrics(StreamCallback):
+class ClassificationMetrics(KeepsPredictions):
     """Works out the whole report of a classifier on every validation and test, and logs the figures that one follows.
 
     Logged as the module's own, on every rank and every validation, so that ``EarlyStopping`` and
@@ -30,9 +31,10 @@ class ClassificationMetrics(StreamCallback):
     correlation, Cohen's kappa, log loss, Brier score and expected calibration error; for each class, and averaged,
     precision, recall, specificity, F-beta, Jaccard index, area under the ROC curve and average precision.
 
+    Predictions of single rows stand in ``predictions.csv``, up to 10,000 of them evenly over the epoch, after a test
+    and after the last validation of a fit; ``predictions.json`` says of all whether they were right.
+
     Args:
-        log: names of the figures that are logged, with ``*`` for any letters, as ``["accuracy", "per_class/*"]``. What
-            is a figure's very name is that figure alone. Default: a short set for the task.
         beta: weight of recall in F-beta; 1 gives ``f1``.
         top_k: the ``k`` of the top-k accuracies.
         curves: work out what needs the order of scores: areas under curves, average precision.
@@ -42,7 +44,8 @@ class ClassificationMetrics(StreamCallback):
             bounds in the report and a warning where a logged figure may be off by more than 0.001.
         resamples: bootstrap replicates for the 95 % intervals of all that follows from the confusion counts; 0 for
             none. Fewer are drawn where the matrix has very many cells.
-        **options: what every callback takes, see ``StreamCallback``.
+        **options: what every callback takes, see ``StreamCallback``. Here ``log`` also says what can be monitored:
+            ``["accuracy", "per_class/*"]``; what is a figure's very name is that figure alone.
 
     Example:
         >>> from lightning.pytorch import Trainer
@@ -56,7 +59,6 @@ class ClassificationMetrics(StreamCallback):
     def __init__(
         self,
         *,
-        log: Sequence[str] | None = None,
         beta: float = 1.0,
         top_k: Sequence[int] | int = (5,),
         curves: bool = True,
@@ -65,14 +67,17 @@ class ClassificationMetrics(StreamCallback):
         **options: Unpack[EvaluationOptions],
     ) -> None:
         super().__init__(**options)
-        self.logged = patterns_of(log, self.reading.task)
-        self.chosen = log is not None
+        self.logged = LOGGED[self.reading.task] if self.chosen is None else self.chosen
         self.beta = beta
         self.top_k = (top_k,) if isinstance(top_k, int) else tuple(top_k)
         self.curves = curves
         self.exact = exact
         self.resamples = resamples
         self._plan.check()
+
+    def charts(self) -> tuple[str, ...]:
+        """Those that were chosen, else a short set for the task."""
+        return (*CHARTED[self.reading.task], "jaccard_*") if self.chosen is None else self.chosen
 
     @property
     def _plan(self) -> ReportPlan:
@@ -85,7 +90,7 @@ class ClassificationMetrics(StreamCallback):
     def check(self, module: LightningModule, batch: EvalBatch) -> None:
         """Raise for a name in ``log`` that no figure has."""
         super().check(module, batch)
-        if self.chosen and not self.results:  # a name of one stage's classes may be none of the next one's
+        if self.chosen is not None and not self.results:  # a name of one stage's classes may be none of the next one's
             check_patterns(self.logged, self._plan.report_of_nothing(batch), self.namings(module, batch))
 
     def summarize(
@@ -98,9 +103,8 @@ class ClassificationMetrics(StreamCallback):
         return replace(report, agreements=own, alerts=(*report.alerts, *doubtful(report, self.scalars(report))))
 
     def scalars(self, result: ClassificationReport) -> dict[str, float]:
-        """The figures that were chosen."""
-        # the mean intersection over union is what a segmentation is known by
-        more = ("jaccard_macro",) if result.positions and not self.chosen else ()
+        """The figures that were chosen, else those of a short set."""
+        more = usual(self.reading.task, result) if self.chosen is None else ()
         return matching((*self.logged, *more), result)
 
     def show(self, result: ClassificationReport, title: str) -> Iterator[Tagged]:

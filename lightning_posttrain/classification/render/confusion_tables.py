@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lightning_posttrain.classification.result.confusion import DENSE, ConfusedPair, Confusion, LabelConfusion
+from lightning_posttrain.classification.result.confusion import ConfusedPair, Confusion, LabelConfusion
 from lightning_posttrain.core.drawing.table_notes import sentences
 from lightning_posttrain.core.output.artifacts import Table
 
 
 def confusion_table(confusion: Confusion) -> Table:
-    """All counts, one row for each actual class; for many classes one row for each cell that is not zero."""
+    """A row for each cell that is not zero, whatever the number of classes."""
     names = confusion.class_names
-    if len(names) <= DENSE:
-        rows = zip(names, confusion.counts.to_dense().tolist(), strict=True)
-        columns = ("actual \\ predicted", *names)
-        return Table(columns, tuple((name, *counts) for name, counts in rows), files_only=True)
     place, count = confusion.cells
     cells = zip(*place.tolist(), count.tolist(), strict=True)
     listed = tuple((names[actual], names[predicted], found) for actual, predicted, found in cells)

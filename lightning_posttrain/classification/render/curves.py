@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_posttrain.classification.result.curves import CurveReport
-from lightning_posttrain.core.drawing.canvas import INK, PALE, WIDTH, Canvas, Color, shorten
+from lightning_posttrain.core.drawing.canvas import INK, PALE, WIDE, Canvas, Color, shorten, width_of
 from lightning_posttrain.core.drawing.plot import COLORS, Axes, Line, legend
 from lightning_posttrain.core.drawing.table_notes import sentences
 from lightning_posttrain.core.output.artifacts import Image, Table
 
 FAINT: Color = (205, 210, 216)
 NAMED = len(COLORS)
+SIDE, LEGEND = 458, 566
+"""Side of the plot, and where the names at its side begin."""
 SHOWN = 400
 """Points of a line at most; a screen shows no more."""
 WINDOWS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
@@ -72,7 +74,7 @@ def _image(
     faint = [Line(*_thinned(x[:, k], y[:, k], window), FAINT, 1.0) for k in _others(values, chosen)]
     named = [Line(*_thinned(x[:, k], y[:, k], window), color, 3.0) for k, color in zip(chosen, COLORS, strict=False)]
     names = report.class_names
-    entries = [(color, f"{names[k]}  {float(values[k]):.4f}") for k, color in zip(chosen, COLORS, strict=False)]
+    entries = [(color, _named(names[k], float(values[k]))) for k, color in zip(chosen, COLORS, strict=False)]
     if not math.isnan(micro):
         named.append(Line(*_thinned(together[0][:, 0].numpy(), together[1][:, 0].numpy(), window), INK, 4.0))
         entries.insert(0, (INK, f"all together (micro)  {micro:.4f}"))
@@ -80,16 +82,15 @@ def _image(
         others = len(values) - len(chosen)
         drawn = f"{others}" if len(faint) == others else f"{len(faint)} of {others}"
         entries.append((FAINT, f"{drawn} other {'class' if others == 1 else 'classes'}"))
-    side = WIDTH - 110
-    canvas = Canvas(100 + side + 74 + 28 * len(entries) + 34)
-    part = "" if window == 1 else f", its {'left' if best == 0 else 'right'} upper corner"
-    canvas.text(12, 10, f"{texts[0]}{part}; below: {short}")
+    canvas = Canvas(WIDE[1], WIDE[0])
+    part = "" if window == 1 else f", upper {'left' if best == 0 else 'right'} corner"
+    canvas.text(12, 10, f"{texts[0]}{part}; beside it: {short}")
     ends = (0.0, window) if best == 0 else (1 - window, 1.0)
-    axes = Axes(76, 92, side, side, ends, (1 - window, 1.0))
+    axes = Axes(76, 80, SIDE, SIDE, ends, (1 - window, 1.0))
     axes.draw(canvas, [*behind, *faint, *named], x_label=texts[1], y_label=texts[2])
-    legend(canvas, 92 + side + 66, entries)
+    legend(canvas, 80, entries, left=LEGEND)
     foot = "; ".join(report.notes)
-    canvas.text(12, 92 + side + 74 + 28 * len(entries), shorten(foot, WIDTH - 24, 18), size=18, color=PALE)
+    canvas.text(12, WIDE[1] - 30, shorten(foot, WIDE[0] - 24, 18), size=18, color=PALE)
     return canvas.image()
 
 
@@ -106,6 +107,12 @@ def _window(each: tuple[Tensor, Tensor], best: float) -> float:
     if not bool(known.any()):
         return 1.0
     return next((side for side in WINDOWS if float(far[known].max()) <= side / 2), 1.0)
+
+
+def _named(name: str, value: float) -> str:
+    """An entry of the legend, the name shortened to what there is room for."""
+    said = f"  {value:.4f}"
+    return shorten(name, WIDE[0] - LEGEND - 48 - width_of(said, 20), 20) + said
 
 
 def _lowest(values: Tensor) -> list[int]:

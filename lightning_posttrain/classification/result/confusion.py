@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch import Tensor
 from lightning_posttrain.core.output.result import Counted, listed
 
 DENSE = 100
-"""With more classes than this, files list the cells that are not zero."""
+"""With more classes than this, counts that are read from a file are sparse."""
 
 
 class ClassCounts(NamedTuple):
@@ -65,6 +66,8 @@ class Confusion(Counted):
         of_all: rows of each class ``(C,)`` where ``counts`` holds some of all classes only, else None.
         ignored: classes whose rows are left out on purpose, by ``ignore_index``; they have no figures of their own.
     """
+
+    recorded_as: ClassVar[str] = "confusion_matrix"
 
     counts: Tensor
     class_names: tuple[str, ...]
@@ -125,14 +128,34 @@ class Confusion(Counted):
         return Confusion(counts, tuple(self.class_names[i] for i in classes), of_all=self.support[chosen])
 
     def to_dict(self) -> dict[str, Any]:
-        """Counts as nested lists, or for many classes as a list of actual, predicted and count."""
-        record: dict[str, Any] = {"class_names": list(self.class_names)}
-        if len(self.class_names) <= DENSE:
-            record["counts"] = self.counts.to_dense().tolist()
-        else:
-            place, count = self.cells
-            record["cells"] = torch.stack([*place, count], dim=1).tolist()
-        return {**record, "nonfinite": self.nonfinite, "out_of_range": self.out_of_range}
+        """Cells that are not zero, each as actual class, predicted class and count, by the numbers of the classes."""
+        place, count = self.cells
+        return {
+            "kind": self.recorded_as,
+            "class_names": list(self.class_names),
+            "cells": torch.stack([*place, count], dim=1).tolist(),
+            "nonfinite": self.nonfinite,
+            "out_of_range": self.out_of_range,
+            "of_all": None if self.of_all is None else self.of_all.tolist(),
+            "ignored": list(self.ignored),
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> Confusion:
+        """What ``to_dict`` gave."""
+        cells = torch.tensor(state["cells"], dtype=torch.int64).view(-1, 3)
+        names, of_all = tuple(state["class_names"]), state["of_all"]
+        shape = (len(names), len(names))
+        counts = torch.sparse_coo_tensor(cells[:, :2].t(), cells[:, 2], shape, check_invariants=True).coalesce()
+        return cls(
+            counts=counts if len(names) > DENSE else counts.to_dense(),
+            class_names=names,
+            nonfinite=state["nonfinite"],
+            out_of_range=state["out_of_range"],
+            of_all=None if of_all is None else torch.tensor(of_all, dtype=torch.int64),
+            ignored=tuple(state["ignored"]),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +170,8 @@ class LabelConfusion(Counted):
         nonfinite: pairs of a row and a label that were left out because their score was NaN.
         out_of_range: those left out because their target was neither 0 nor 1.
     """
+
+    recorded_as: ClassVar[str] = "label_confusion"
 
     counts: Tensor
     class_names: tuple[str, ...]

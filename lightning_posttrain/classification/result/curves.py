@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from lightning_posttrain.classification.result.scores import ScoreCounts, worth_of_areas
+from lightning_posttrain.core.output.restored import restored
 from lightning_posttrain.core.output.result import Counted, listed, undefined_to_none
 
 
@@ -26,6 +29,8 @@ class CurveReport(Counted):
         within: by how much each of the two is off at most; 0 where exact.
         ignored: names of classes whose rows are left out on purpose.
     """
+
+    recorded_as: ClassVar[str] = "score_curves"
 
     class_names: tuple[str, ...]
     counts: ScoreCounts
@@ -61,9 +66,30 @@ class CurveReport(Counted):
         return list(zip(self.class_names, *(column.tolist() for column in columns), strict=True))
 
     def to_dict(self) -> dict[str, Any]:
-        """The areas; the points stand in a CSV file."""
+        """The areas; the points of the curves stand in CSV files."""
         keys = ("class", "support", "auroc", "average_precision")
         each = [dict(zip(keys, row, strict=True)) for row in self.rows()]
         micro = dict(zip(("auroc", "average_precision"), self.micro, strict=True))
-        figures: dict[str, Any] = undefined_to_none({"per_class": each, "micro": micro, "notes": self.notes})
+        more = {"within": self.within, "ignored": self.ignored, "notes": self.notes}
+        figures: dict[str, Any] = undefined_to_none(
+            {"kind": self.recorded_as, "per_class": each, "micro": micro, **more}
+        )
         return figures
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> CurveReport:
+        """What ``to_dict`` gave; of scores the rows of each class alone, in one bin."""
+        rows = state["per_class"]
+        positives = torch.tensor([row["support"] for row in rows], dtype=torch.int64)[None]
+        edges = torch.tensor([[0.0], [1.0]], dtype=torch.float64).expand(2, len(rows))
+        one = ScoreCounts(positives, torch.zeros_like(positives), edges)
+        return cls(
+            class_names=tuple(row["class"] for row in rows),
+            counts=one,
+            together=one,
+            auroc=restored(Tensor, [row["auroc"] for row in rows]),
+            average_precision=restored(Tensor, [row["average_precision"] for row in rows]),
+            micro=restored(tuple[float, ...], [state["micro"][name] for name in ("auroc", "average_precision")]),
+            within=restored(tuple[float, float], state["within"]),
+            ignored=tuple(state["ignored"]),
+        )

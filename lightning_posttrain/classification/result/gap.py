@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from lightning_posttrain.core.output.result import Counted, undefined_to_none
 
@@ -34,6 +34,8 @@ class GapHistory(Counted):
         patience: for how many epochs in a row validation must be worse than its best to speak of overfitting.
         rows: rows of the validation, which tell what is chance.
     """
+
+    recorded_as: ClassVar[str] = "generalization_gap"
 
     history: Mapping[str, tuple[Pair, ...]]
     patience: int
@@ -90,5 +92,6 @@ class GapHistory(Counted):
         """Epoch, training and validation figure of each epoch."""
         keys = ("epoch", "train", "val")
         series = {name: [dict(zip(keys, pair, strict=True)) for pair in pairs] for name, pairs in self.history.items()}
-        figures: dict[str, Any] = undefined_to_none({"history": series, "notes": self.notes})
+        more = {"patience": self.patience, "rows": self.rows, "notes": self.notes}
+        figures: dict[str, Any] = undefined_to_none({"kind": self.recorded_as, "history": series, **more})
         return figures

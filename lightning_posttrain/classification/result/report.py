@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from lightning_posttrain.core.output.restored import restored
 from lightning_posttrain.core.output.result import undefined_to_none
 
 Interval = tuple[float, float]
+_SENTENCES = ("worth", "undefined", "alerts", "agreements")
 LISTED = 1000
 """With more classes than this, tables and files list those alone that have a figure."""
 
@@ -37,7 +39,10 @@ class ClassificationReport:
         undefined: which figures are not defined, or 0 by convention, and of which classes.
         alerts: which rows were left out, and why.
         agreements: which figures are the module's own too.
+        absent: further classes, which had no row and were never predicted.
     """
+
+    recorded_as: ClassVar[str] = "classification_report"
 
     class_names: tuple[str, ...]
     support: Tensor
@@ -52,6 +57,7 @@ class ClassificationReport:
     undefined: tuple[str, ...] = ()
     alerts: tuple[str, ...] = ()
     agreements: tuple[str, ...] = ()
+    absent: int = 0
 
     def __getitem__(self, name: str) -> float:
         return self.overall[name]
@@ -73,8 +79,12 @@ class ClassificationReport:
 
     @property
     def _unlisted(self) -> tuple[str, ...]:
-        left = len(self.class_names) - len(self.listed)
+        left = self._left
         return (f"{left:,} classes that had no row and were never predicted are not listed",) if left else ()
+
+    @property
+    def _left(self) -> int:
+        return len(self.class_names) - len(self.listed) + self.absent
 
     def scalars(self) -> dict[str, float]:
         """Every figure, those of classes as ``per_class/recall/cat``."""
@@ -108,15 +118,42 @@ class ClassificationReport:
         """Figures of the whole set, their intervals, then one record for each class."""
         keys = ("class", "support", *self.per_class)
         figures: dict[str, Any] = {
+            "kind": self.recorded_as,
             **self.overall,
             "intervals": self.intervals,
             "bounds": self.bounds,
-            "class_bounds": self.class_bounds,
+            "class_bounds": {name: ends[:, self.listed] for name, ends in self.class_bounds.items()},
             "per_class": [dict(zip(keys, row, strict=True)) for row in self.rows()],
             "class_intervals": {name: ends[:, self.listed] for name, ends in self.class_intervals.items()},
+            "figures": list(self.overall),
+            "positions": self.positions,
+            "absent": self._left,
+            **{name: getattr(self, name) for name in _SENTENCES},
             "notes": self.notes,
         }
         return {key: undefined_to_none(value) for key, value in figures.items()}
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> ClassificationReport:
+        """What ``to_dict`` gave; classes that it did not list are counted alone."""
+        rows: list[Mapping[str, Any]] = state["per_class"]
+        names = [name for name in (rows[0] if rows else ()) if name not in ("class", "support")]
+        return cls(
+            class_names=tuple(row["class"] for row in rows),
+            support=torch.tensor([row["support"] for row in rows], dtype=torch.int64),
+            overall=restored(dict[str, float], {name: state[name] for name in state["figures"]}),
+            per_class=restored(dict[str, Tensor], {name: [row[name] for row in rows] for name in names}),
+            intervals=restored(dict[str, Interval], state["intervals"]),
+            class_intervals=restored(dict[str, Tensor], state["class_intervals"]),
+            bounds=restored(dict[str, Interval], state["bounds"]),
+            class_bounds=restored(dict[str, Tensor], state["class_bounds"]),
+            positions=state["positions"],
+            worth=tuple(state["worth"]),
+            undefined=tuple(state["undefined"]),
+            alerts=tuple(state["alerts"]),
+            agreements=tuple(state["agreements"]),
+            absent=state["absent"],
+        )
 
     def __str__(self) -> str:
         width = max(map(len, ("class", *self.class_names)))

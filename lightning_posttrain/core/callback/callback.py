@@ -9,12 +9,15 @@ from typing import Any, ClassVar, Literal
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
+from lightning_posttrain.core.callback.board import announce_final_metrics, lay_out_charts
+from lightning_posttrain.core.callback.charts import patterns
 from lightning_posttrain.core.callback.namespaces import AnyCallback
 from lightning_posttrain.core.callback.open_epoch import CarriesOpenEpoch
 from lightning_posttrain.core.callback.options import at_least, one_of
 from lightning_posttrain.core.callback.reporting import Reporter
 from lightning_posttrain.core.callback.reports import Reports
 from lightning_posttrain.core.callback.returned import Returns
+from lightning_posttrain.core.callback.run_notes import NotesRun
 from lightning_posttrain.core.callback.scalars import taken_names
 from lightning_posttrain.core.callback.target_copies import TargetCopies
 from lightning_posttrain.core.capture.loaders import Stage, stage_of
@@ -25,7 +28,7 @@ from lightning_posttrain.core.stream.replay import Replay
 from lightning_posttrain.core.stream.stream import EvaluationStream
 
 
-class EvaluationCallback(CarriesOpenEpoch, Reports, Returns, TargetCopies, AnyCallback):
+class EvaluationCallback(CarriesOpenEpoch, NotesRun, Reports, Returns, TargetCopies, AnyCallback):
     """Base of all callbacks that read the evaluation stream, of whatever family.
 
     Args:
@@ -37,6 +40,8 @@ class EvaluationCallback(CarriesOpenEpoch, Reports, Returns, TargetCopies, AnyCa
             nothing has been trained.
         pictures_every: loggers get pictures and tables of each so many-th evaluation of a fit, with 1 of all; always of
             the first and the last. Default: of about 20, spread over ``max_epochs``. Files are always the latest.
+        log: which scalars loggers and the table of a test get, by what follows the stage in their tags, with ``*`` for
+            any letters. Default: the few that one follows. The others can be monitored, and stand in files.
 
     Attributes:
         results: the last result of each stage by ``"val"`` and ``"test"``, and ``"val/dataloader_1"`` for a
@@ -57,6 +62,7 @@ class EvaluationCallback(CarriesOpenEpoch, Reports, Returns, TargetCopies, AnyCa
         stages: Sequence[Stage],
         on_error: Literal["warn", "raise"],
         pictures_every: int | None = None,
+        log: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         one_of("on_error", on_error, ("warn", "raise"))
@@ -69,6 +75,7 @@ class EvaluationCallback(CarriesOpenEpoch, Reports, Returns, TargetCopies, AnyCa
         self.name = name
         self.on_error = on_error
         self.pictures_every = pictures_every
+        self.chosen = patterns(log)  # Lightning gives each callback a method `log`
         self.results: dict[str, Any] = {}
         self.action = f"{CALLBACK}{self.state_key}"
         self._reporter = Reporter(type(self), name, on_error, pictures_every)
@@ -144,6 +151,9 @@ class EvaluationCallback(CarriesOpenEpoch, Reports, Returns, TargetCopies, AnyCa
             EvaluationStream.of(trainer).join(self, trainer)
         self.reading = self.said  # until a step of this run has told
         self.attempt_each("begin a run", trainer, lambda part: part.start(trainer, pl_module, stage))
+        if stage == "fit" and EvaluationStream.of(trainer).leads(self):
+            with self.guarded(trainer, "name the final metrics", "TensorBoard's HParams page shows hp_metric."):
+                announce_final_metrics(trainer, pl_module)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave the stream. All is written when the first callback leaves, before the loggers are closed."""
@@ -196,16 +206,22 @@ class EvaluationCallback(CarriesOpenEpoch, Reports, Returns, TargetCopies, AnyCa
         if (stream := EvaluationStream.of(trainer)).leads(self):
             if trainer.sanity_checking:
                 taken_names(trainer)
+            else:
+                self.note_evaluation(trainer, pl_module)
             stream.end(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report what was read in training; the last of all callbacks ends the epoch."""
         self._report(trainer, pl_module)
         if (stream := EvaluationStream.of(trainer)).ends(self):
+            with self.guarded(trainer, "lay out the charts", "Each scalar has a chart of its own."):
+                lay_out_charts(trainer, self._reporter)
             stream.end(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Explain what waited for the end of the fit."""
+        if EvaluationStream.of(trainer).leads(self):
+            self.note_training(trainer, pl_module, ended=True)
         for part in self.parts():
             part.attempt(trainer, "finish", part.finish, trainer, pl_module)
 

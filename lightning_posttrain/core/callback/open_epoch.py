@@ -30,8 +30,10 @@ class CarriesOpenEpoch:
                 checkpoint.update({KEY: state} if (state := stream.kept(trainer)) else {})
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep it until training begins."""
+        """Keep it until training begins; of an evaluation, which epoch it is of."""
         owner: Any = self
+        if trainer.state.fn != "fit":
+            EvaluationStream.of(trainer).log.loaded = checkpoint.get("epoch", 0), checkpoint.get("global_step", 0)
         if trainer.state.fn == "fit" and (stream := EvaluationStream.of(trainer)).leads(owner):
             stream.open.take(checkpoint.get(KEY))
 
@@ -43,6 +45,7 @@ class CarriesOpenEpoch:
         if stream.leads(owner):
             with owner.guarded(trainer, "go on with the training epoch of the checkpoint", _NOT_KNOWN):
                 stream.resume(trainer, pl_module)
+            owner.note_start(trainer)
         if "train" not in self.stages:
             return
         stream.open.say_lost()
@@ -56,6 +59,8 @@ class CarriesOpenEpoch:
         """Begin an epoch."""
         owner: Any = self
         self._begun = trainer.current_epoch
+        if EvaluationStream.of(trainer).leads(owner):
+            owner.note_training(trainer, pl_module)
         owner._begin(trainer, pl_module)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,18 @@ def at_least(argument: str, value: float, least: float) -> None:
     """Raise ``ValueError`` where ``value`` is too small for ``argument``."""
     if value < least:
         raise ValueError(f"`{argument}` is {value}, wanted at least {least}.")
+
+
+def finite(argument: str, value: object) -> None:
+    """Raise ``ValueError`` where ``value`` is no finite number."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+        raise ValueError(f"`{argument}` is {value!r}, wanted a finite number.")
+
+
+def by_metric(argument: str, value: object, example: str) -> None:
+    """Raise ``ValueError`` where ``value`` is no mapping from names of metrics."""
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise ValueError(f"`{argument}` is {value!r}, wanted a dict by the names of metrics, as {example}.")
 
 
 def split(options: Mapping[str, object], *kinds: type) -> list[dict[str, Any]]:

@@ -7,7 +7,8 @@ import importlib.util
 import json
 import pkgutil
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any, Literal
 
@@ -16,8 +17,10 @@ from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image as PILImage
 
 from lightning_posttrain.core.callback.logger_names import log_apart
-from lightning_posttrain.core.callback.scalars import log_scalars, step_of
+from lightning_posttrain.core.callback.scalars import epoch_of, log_scalars, step_of
 from lightning_posttrain.core.output.artifacts import File, Tagged
+from lightning_posttrain.core.output.background import Remark
+from lightning_posttrain.core.output.outlet import Closing
 from lightning_posttrain.core.output.report import Report, Voice
 from lightning_posttrain.core.output.result import Result
 from lightning_posttrain.core.output.sinks.base import Sink
@@ -27,6 +30,8 @@ from lightning_posttrain.core.stream.run import is_anew, progress
 from lightning_posttrain.core.stream.stream import EvaluationStream
 
 PACKAGE = "lightning_posttrain."
+PAGES = ("val", "test", "train", "fit")
+"""Stages that have a page; what belongs to none, as the gap of two, is told on the first."""
 
 
 class Reporter:
@@ -83,30 +88,75 @@ class Reporter:
         epoch: int | None = None,
     ) -> None:
         """Submit to the background, on the first rank, what is to be drawn and written; what cannot be is said once."""
-        epoch = trainer.current_epoch if epoch is None else epoch
         # in a fast_dev_run Lightning writes nothing either
         if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
             return
         stream = EvaluationStream.of(trainer)
+        at = stream.log.loaded or (epoch_of(trainer, stage), step_of(trainer))
+        moment = {"epoch": at[0] if epoch is None else epoch, "step": at[1]}
         own = self.tag(stage, tag, suffix)
         for wing in self.wings:
             import_all(f"{PACKAGE}{wing}.render")
-        step = step_of(trainer)
-        stream.outlet.use(anew=is_anew(trainer))
-        report = Report(
-            tag=own,
-            artifacts=_with_record(tag, result, {"epoch": epoch, "step": step}, shown),
+        report = self._report(
+            trainer,
+            own,
+            _with_record(tag, result, moment, shown),
             tag_of=lambda quantity: self.tag(stage, quantity, suffix),
-            step=step,
-            outlet=stream.outlet,
-            loggers=self._loggers(trainer),
+            loggers=self.sinks(trainer),
             shown=trainer.state.fn != "fit" or stream.outlet.steps.chosen(own, self.pictures_every, progress(trainer)),
+        )
+        stream.writer.submit(own, report.do)
+        self._close(trainer, stage.split("/", maxsplit=1)[0])
+
+    def write_files(
+        self, trainer: Trainer, own: str, artifacts: Iterable[Tagged], *, loggers: Sequence[Sink] = ()
+    ) -> None:
+        """Submit files of the run as a whole, whose tags are their names, on the first rank."""
+        report = self._report(trainer, own, artifacts, tag_of=str, loggers=loggers, shown=True)
+        EvaluationStream.of(trainer).writer.submit(own, report.do)
+
+    def _report(
+        self,
+        trainer: Trainer,
+        own: str,
+        artifacts: Iterable[Tagged],
+        *,
+        tag_of: Callable[[str], str],
+        loggers: Sequence[Sink],
+        shown: bool,
+    ) -> Report:
+        stream = EvaluationStream.of(trainer)
+        stream.outlet.use(anew=is_anew(trainer))
+        return Report(
+            tag=own,
+            artifacts=artifacts,
+            tag_of=tag_of,
+            step=step_of(trainer),
+            outlet=stream.outlet,
+            loggers=loggers,
+            shown=shown,
             voice=Voice(partial(self.tell, stream), stream.say_once, rank_zero_info),
             given_up=stream.writer.given_up,
         )
-        stream.writer.submit(own, report.do)
 
-    def _loggers(self, trainer: Trainer) -> list[Sink]:
+    def _close(self, trainer: Trainer, stage: str) -> None:
+        """Have the page of a stage made when all else is written; a folder that is no local one cannot be read back."""
+        stream = EvaluationStream.of(trainer)
+        stage, home = stage if stage in PAGES else PAGES[0], stream.outlet.files.disk
+        if home is None:
+            return
+        for room in ("report", "report.render"):
+            import_all(f"{PACKAGE}{room}")
+        wing = importlib.import_module(f"{PACKAGE}report.closing")
+        own, loggers = f"{stage}/report", self.sinks(trainer)
+        report = self._report(trainer, own, wing.close(home, stage), tag_of=str, loggers=loggers, shown=True)
+        report = replace(report, voice=replace(report.voice, failed=partial(self.tell, stream, owner="The report")))
+        # a validation by itself may be one of many
+        told = trainer.state.fn != "validate"
+        stream.outlet.closing[stage] = Closing(report.do, lambda: _said(wing.line, home, stage) if told else ())
+
+    def sinks(self, trainer: Trainer) -> list[Sink]:
+        """Those of the trainer's loggers, on the first rank."""
         found: list[Sink] = []
         for logger in trainer.loggers:
             with self.guarded(trainer, "reach a logger", "Check the loggers."):
@@ -126,12 +176,19 @@ class Reporter:
         except Exception as error:
             self.tell(EvaluationStream.of(trainer), what, cure, error)
 
-    def tell(self, stream: EvaluationStream, what: str, cure: str, error: Exception) -> None:
+    def tell(self, stream: EvaluationStream, what: str, cure: str, error: Exception, owner: str = "") -> None:
         """Say once what could not be done, or raise it."""
         if self.on_error == "raise":
             raise error
-        text = f"{could_not(self.owner, what, error)} The run goes on. {cure} {WHERE}"
-        stream.say_once(text, f"{self.owner} {what} {type(error).__name__}")
+        owner = owner or self.owner
+        text = f"{could_not(owner, what, error)} The run goes on. {cure} {WHERE}"
+        stream.say_once(text, f"{owner} {what} {type(error).__name__}")
+
+
+def _said(line: Callable[[str, str], str], home: str, stage: str) -> Iterator[Remark]:
+    """What the terminal is told at the end of a run."""
+    with contextlib.suppress(OSError, ValueError):  # the folder is gone
+        yield partial(rank_zero_info, line(home, stage))
 
 
 @cache

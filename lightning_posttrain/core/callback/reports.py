@@ -9,18 +9,24 @@ from typing import Any, ClassVar
 
 from lightning.pytorch import LightningModule, Trainer
 
+from lightning_posttrain.core.callback.charts import uncharted
 from lightning_posttrain.core.callback.harmless import Harmless
 from lightning_posttrain.core.capture.loaders import stage_of
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.output.result import Result
 from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.core.stream.ranks import any_rank
+from lightning_posttrain.core.stream.stream import EvaluationStream
 
 
 class Reports(Harmless):
     """For a callback that says what an evaluation amounts to, and what of it is logged and shown."""
 
     tag: ClassVar[str]
+    charted: ClassVar[tuple[str, ...]] = ("*",)
+    """Which scalars loggers and the table of a test get where nothing is chosen; with ``*`` for any letters."""
+    chosen: tuple[str, ...] | None
+    stages: tuple[str, ...]
     results: dict[str, Any]
 
     @abstractmethod
@@ -35,6 +41,10 @@ class Reports(Harmless):
         """What of the result is logged for curves and monitors."""
         figures: dict[str, float] = result.scalars()
         return figures
+
+    def charts(self) -> tuple[str, ...]:
+        """Which of the scalars loggers and the table of a test get; the others are for monitors alone."""
+        return self.charted if self.chosen is None else self.chosen
 
     def shown_by_others(self, trainer: Trainer) -> Collection[str]:
         """Which of these another callback of the run logs of the same rows; they are for monitors alone."""
@@ -89,13 +99,16 @@ class Reports(Harmless):
         self.results[key] = result
         scalars = self.attempt(trainer, "name the figures to log", self.scalars, result) or {}
         others = self.attempt(trainer, "see what others log", self.shown_by_others, trainer) or ()
-        self._reporter.log(trainer, module, place, evaluation.suffix, scalars, others)
+        unshown = uncharted(scalars, self.charts()).union(others)
+        self._reporter.log(trainer, module, place, evaluation.suffix, scalars, unshown)
         self.attempt(trainer, "say what is alarming", self._reporter.say, trainer, key, result)
         shown = self._drawn(result, key)
         self._reporter.write(trainer, place, evaluation.suffix, tag=self.tag, result=result, shown=shown)
 
     def _result(self, module: LightningModule, evaluation: Evaluation) -> tuple[Result, str] | None:
-        result = self.summarize(module, evaluation, self.names(evaluation.names))
+        names = self.names(evaluation.names)
+        EvaluationStream.of(module.trainer).log.named(names)
+        result = self.summarize(module, evaluation, names)
         return None if result is None else (result, self.place(evaluation))
 
     def _drawn(self, result: Result, title: str) -> Iterator[Tagged]:

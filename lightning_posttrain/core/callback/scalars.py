@@ -85,6 +85,12 @@ def _as_if_before_the_epoch(trainer: Trainer, module: LightningModule) -> Iterat
         module._current_fx_name = before
 
 
+def epoch_of(trainer: Trainer, stage: str) -> int:
+    """The epoch that figures of a stage are of; where the fit is over, or the epoch is, its last one."""
+    over = trainer.state.fn != "fit" or stage == "fit"
+    return max(trainer.current_epoch - 1, 0) if over else trainer.current_epoch
+
+
 def step_of(trainer: Trainer) -> int:
     """The step under which Lightning itself logs the epoch's scalars, so that pictures stand beside them."""
     loop = getattr(getattr(trainer, "fit_loop", None), "epoch_loop", None)

@@ -40,11 +40,13 @@ def _walk(value: Any, path: Path, depth: int) -> Iterator[tuple[Path, Tensor]]:
 def members(value: Any) -> Mapping[Any, Any]:
     """What a collection or an object holds; nothing for numbers, texts and functions."""
     found = named_parts(value)
-    if found or value is None or isinstance(value, (str, bytes, int, float, nn.Module, type)) or callable(value):
+    if found or value is None or isinstance(value, (str, bytes, int, float, nn.Module, type)):
         return found
     try:  # whatever the properties of a stranger's class do
         if callable(getattr(value, "keys", None)) and hasattr(value, "__getitem__"):
             return {key: value[key] for key in value.keys()}  # noqa: SIM118 - no mapping, as a graph of PyG
+        if callable(value):
+            return found
         return {key: part for key, part in vars(value).items() if not key.startswith("_")}
     except Exception:
         return {}

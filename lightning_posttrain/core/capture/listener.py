@@ -51,16 +51,17 @@ class Listener:
             only: names of the modules to listen to; None for all.
             pairs: whether to hear what reaches losses and metrics.
             trains: whether the step trains; a compiled one is left alone then, whose figures would change.
-            keeping: copy what the outermost calls are given, for who makes them again.
+            keeping: copy what the outermost calls are given, for who makes them again; inside of a compiled step that
+                trains none is heard.
         """
         self.take()
         compiled = getattr(module, "_compiler_ctx", None) is not None
         pairs = pairs and not (compiled and trains)
         self.tap.listen(*shapes, only=only, noting=pairs, keeping=keeping)
+        if compiled and not trains and (pairs or keeping):
+            self._stance = torch.compiler.set_stance("force_eager")
+            self._stance.__enter__()
         if pairs:
-            if compiled:
-                self._stance = torch.compiler.set_stance("force_eager")
-                self._stance.__enter__()
             self._witness.begin(module, parts)
 
     def pause(self, *, paused: bool) -> None:

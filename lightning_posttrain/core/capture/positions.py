@@ -101,10 +101,14 @@ class Trial:
         return self.by_batches * (1.0 if self.order else self.by_collate)
 
     @property
+    def sure(self) -> bool:
+        """Whether no proof is needed."""
+        return not (self.order or self.collate or self.hooks)
+
+    @property
     def over(self) -> bool:
         """Whether no more is asked for."""
-        sure = not (self.order or self.collate or self.hooks)
-        return bool(sure or self.refuted or self.failed) or self.items <= 0 or self.seconds <= 0
+        return bool(self.sure or self.refuted or self.failed) or self.items <= 0 or self.seconds <= 0
 
     @property
     def due(self) -> bool:
@@ -217,14 +221,17 @@ class Positions:
             came: what was read of the batch: a dataclass, tuple or dict of tensors.
             read: reads the same of another batch.
             key: the loader's name, as ``"val"``.
-            wanted: whether anybody names samples; if not, nothing is asked and no position given.
+            wanted: whether anybody names samples; if not, nothing is asked, and positions are given where they need
+                no proof.
         """
-        if rows.index is None or not wanted:
-            return Rows(rows.valid, None)
+        if rows.index is None:
+            return rows
         if loader not in self._trials:
             hooks = rearranged(trainer.lightning_module, getattr(trainer, "datamodule", None))
             self._trials[loader] = Trial(own_order(loader), own_collate(loader), hooks)
         trial = self._trials[loader]
+        if not wanted:
+            return rows if trial.sure else Rows(rows.valid, None)
         trial.seen += 1
         if trial.due:
             trial.attempt(loader, rows.index, came, read)

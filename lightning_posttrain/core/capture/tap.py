@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.loss import _Loss
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
 
 from lightning_posttrain.core.capture.around import Around
 from lightning_posttrain.core.capture.batch_parts import cloned
@@ -180,7 +180,11 @@ def _kept(args: Any, kwargs: Any) -> Kept | None:
 
 def _parts(module: nn.Module, name: str, seen: set[nn.Module]) -> Iterator[tuple[str, nn.Module]]:
     """A module and its parts that can give scores, without scripts, which take no hooks."""
-    if module not in seen and not isinstance(module, (_Loss, Metric, torch.jit.ScriptModule)) and not _plain(module):
+    if (
+        module not in seen
+        and not isinstance(module, (_Loss, Metric, MetricCollection, torch.jit.ScriptModule))
+        and not _plain(module)
+    ):
         seen.add(module)
         yield name, module
         # hooks on parts would change its way

@@ -1,7 +1,8 @@
 """What every picture is drawn with: a sheet, text that fits, and colours.
 
 TensorBoard shows an image 350 CSS pixels wide whatever its size, by nearest neighbour. So pictures are
-``WIDTH`` wide, twice that, and their text is seldom below ``TEXT`` pixels high.
+``WIDTH`` wide, twice that, and their text is seldom below ``TEXT`` pixels high. On the page on which one lands an image
+is as high as its card, and broader than high: a single plot is ``WIDE``, with its legend at its side.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from PIL import ImageDraw, ImageFont
 from lightning_posttrain.core.output.artifacts import Image
 
 WIDTH = 700
+WIDE = (960, 640)
 TEXT = 22
 _DEJAVU = str(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
 INK, PALE = (32, 33, 36), (128, 134, 139)

@@ -134,9 +134,11 @@ def _short(value: float) -> str:
     return f"{value:g}"
 
 
-def legend(canvas: Canvas, top: int, entries: Sequence[tuple[Color, str]], *, size: int = 20, step: int = 28) -> None:
+def legend(
+    canvas: Canvas, top: int, entries: Sequence[tuple[Color, str]], *, left: int = 20, size: int = 20, step: int = 28
+) -> None:
     """A mark and a text for each entry, one below the other."""
     for number, (color, text) in enumerate(entries):
         y = top + number * step
-        canvas.box(20, y + step // 2 - 3, 26, 5, color)
-        canvas.text(56, y + step / 2, text, size=size, anchor="lm")
+        canvas.box(left, y + step // 2 - 3, 26, 5, color)
+        canvas.text(left + 36, y + step / 2, text, size=size, anchor="lm")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -19,11 +20,13 @@ class Image:
         photo: a photograph: written as JPEG, a quarter of the bytes at equal look. Flat colours and lines are fewer
             bytes as PNG, the default.
         files_only: one of many, for sinks that keep files.
+        loggers_only: for sinks that show, as the files have it under another name.
     """
 
     pixels: Tensor
     photo: bool = False
     files_only: bool = False
+    loggers_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,13 +43,14 @@ class Picture:
 class Table:
     """Rows under named columns; ``note`` is a sentence below them. None is a value that is not defined.
 
-    A table that only a program would read whole is for files only.
+    A table that only a program would read whole is for files only; one that says what stands in other files is not.
     """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
     files_only: bool = False
+    loggers_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,11 +72,18 @@ class PrecisionRecall:
 
 
 @dataclass(frozen=True)
+class ChartLayout:
+    """Which scalars share a chart: by the title of a group, by that of a chart, their tags; for sinks with charts."""
+
+    groups: Mapping[str, Mapping[str, tuple[str, ...]]]
+
+
+@dataclass(frozen=True)
 class Cleared:
     """What was kept before under a tag, and under all that begin with it and a slash, is to go."""
 
 
-Artifact: TypeAlias = "Image | Picture | Table | File | PrecisionRecall | Cleared"
+Artifact: TypeAlias = "Image | Picture | Table | File | PrecisionRecall | ChartLayout | Cleared"
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,8 @@ from typing import TextIO
 def write_line(stream: TextIO | None, line: str) -> None:
     """Write a line at once; nothing where the stream is closed, as by ``| head -1``.
 
+    What the stream's encoding does not have is written as ``?``.
+
     Args:
         stream: as ``sys.stdout``; None where the process was started without.
         line: without its end.
@@ -17,7 +19,8 @@ def write_line(stream: TextIO | None, line: str) -> None:
     if stream is None:
         return
     try:
-        stream.write(f"{line}\n")
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        stream.write(line.encode(encoding, "replace").decode(encoding) + "\n")
         stream.flush()
     except (OSError, ValueError):
         _let_go(stream)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from lightning_posttrain.core.output.background import Remark
 from lightning_posttrain.core.output.picture_steps import PictureSteps
@@ -11,17 +12,27 @@ from lightning_posttrain.core.output.sinks.folder import FolderSink
 from lightning_posttrain.core.output.sinks.runs import Run
 
 Rest = Callable[[], Iterable[Remark]]
-"""Writes to the loggers what was held back."""
+"""Writes to the loggers what was held back, or to the folder what stands at the end."""
+
+
+class Closing(NamedTuple):
+    """What stands at the end of a run: what is written then, and, where the run did not fail, what is said."""
+
+    write: Rest
+    tell: Rest
 
 
 class Outlet:
     """What the reports of one Trainer share.
 
     Attributes:
+        folder: the run's own, in which that of the reports is.
         files: the folder.
         steps: when loggers get pictures.
         full: the disk was; nothing more is written in this run.
         held: by tag of a picture or table, what writes the last one, where loggers did not get it.
+        closing: by stage, what is done when all else is.
+        laid_out: loggers know which scalars share a chart.
     """
 
     def __init__(self) -> None:
@@ -31,6 +42,7 @@ class Outlet:
 
     def begin(self, folder: str) -> None:
         """A run begins, whose folder it is."""
+        self.folder = folder
         place = f"{folder.rstrip('/')}/posttrain"
         if place != self.files.folder:
             self.files = FolderSink(place)
@@ -38,6 +50,8 @@ class Outlet:
         self.steps = PictureSteps()
         self.full = False
         self.held: dict[str, Rest] = {}
+        self.closing: dict[str, Closing] = {}
+        self.laid_out = False
 
     def use(self, *, anew: bool) -> None:
         """The first report is to be written, or another one.
@@ -53,7 +67,11 @@ class Outlet:
         """The run is over."""
         self.files.end()
 
-    def last(self) -> list[Remark]:
-        """Give the loggers what was held back; for the thread, after all other work."""
+    def last(self, *, failed: bool = False) -> list[Remark]:
+        """Give the loggers what was held back, then close the stages; for the thread, after all other work."""
         held, self.held = self.held, {}
-        return [remark for rest in held.values() for remark in rest()]
+        closing, self.closing = self.closing, {}
+        # what a fit itself left is told with its validation
+        chosen = [closing[stage] for stage in ("val", "test") if stage in closing] or [*closing.values()][:1]
+        told = () if failed or self.full else (one.tell for one in chosen)
+        return [remark for rest in (*held.values(), *(one.write for one in chosen), *told) for remark in rest()]

@@ -77,6 +77,18 @@ def share_interval(hits: int, rows: int, *, level: float = 0.95) -> tuple[float,
     return 1 - upper_bound(rows - hits, rows, level=side), upper_bound(hits, rows, level=side)
 
 
+def binomial_tail(hits: int, rows: int, share: float) -> float:
+    """How probable as many hits or more are, where each of ``rows`` is one with probability ``share``: exact.
+
+    Example:
+        >>> round(binomial_tail(9, 10, 0.5), 6)
+        0.010742
+    """
+    if hits <= 0:
+        return 1.0
+    return incomplete_beta(hits, rows - hits + 1, share) if hits <= rows else 0.0
+
+
 def incomplete_beta(a: float, b: float, x: float) -> float:
     r"""The regularised incomplete beta function :math:`I_x(a, b)`, the distribution function of a beta distribution.
 

@@ -43,6 +43,14 @@ def any_rank(trainer: Trainer, mine: Sequence[bool]) -> list[bool]:
     return [bool(flag) for flag in trainer.strategy.reduce(flags, reduce_op="max").tolist()]
 
 
+def summed(trainer: Trainer, mine: Sequence[int]) -> list[int]:
+    """For each place the sum over ranks."""
+    if trainer.world_size == 1:
+        return list(mine)
+    numbers = torch.tensor(mine, dtype=torch.int64, device=trainer.strategy.root_device)
+    return [int(number) for number in trainer.strategy.reduce(numbers, reduce_op="sum").tolist()]
+
+
 def same_on_all(trainer: Trainer, mine: Sequence[float]) -> list[bool]:
     """For each place whether all ranks have the same number there, and not 0."""
     bounds = torch.tensor([mine, [-value for value in mine]], device=trainer.strategy.root_device)

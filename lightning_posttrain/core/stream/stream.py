@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 import weakref
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -17,6 +18,7 @@ from lightning_posttrain.core.capture.loaders import resumes_inside, stage_of
 from lightning_posttrain.core.capture.positions import Positions
 from lightning_posttrain.core.output.background import BackgroundWriter
 from lightning_posttrain.core.output.outlet import Outlet
+from lightning_posttrain.core.output.run_log import RunLog
 from lightning_posttrain.core.stream.booking import READING, Bracket, unbooked
 from lightning_posttrain.core.stream.epoch import Epoch
 from lightning_posttrain.core.stream.evaluation import Evaluation, Member
@@ -72,7 +74,7 @@ class EvaluationStream:
         """
         writer, self.writer = self.writer, BackgroundWriter()
         try:
-            writer.close(quietly=failed, last=self.outlet.last)
+            writer.close(quietly=failed, last=partial(self.outlet.last, failed=failed))
         finally:
             if member in self._members:
                 self._members.remove(member)
@@ -88,6 +90,8 @@ class EvaluationStream:
         self.book(unbooked)
         self._epochs: dict[str, Epoch] = {}
         self._said: set[str] = set()
+        self.log = RunLog()
+        self._stage = ""
         self.taken: dict[str, set[str]] = {}
         self.open = OpenEpoch(self.say_once)
 
@@ -114,6 +118,7 @@ class EvaluationStream:
 
     def begin(self, trainer: Trainer, module: LightningModule) -> None:
         """Start an epoch of the trainer's present stage, if anybody wants it."""
+        self._stage = stage_of(trainer)
         goes_on = resumes_inside(trainer) or getattr(self._epochs.get(stage_of(trainer)), "resumed", False)
         wanted = self._readers(trainer) or self._hears(trainer) or self._hears_calls(trainer)
         if wanted and not goes_on:
@@ -183,6 +188,7 @@ class EvaluationStream:
         """Warn, unless the same has been said in this run."""
         if (key or text) not in self._said:
             self._said.add(key or text)
+            self.log.remark(text, self._stage)
             warnings.warn(text, stacklevel=3)
 
     def _readers(self, trainer: Trainer) -> Readers:

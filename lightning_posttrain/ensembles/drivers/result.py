@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, ClassVar, final
 
+from lightning_posttrain.core.output.restored import restored_fields
 from lightning_posttrain.core.output.result import Counted, listed, undefined_to_none
 from lightning_posttrain.ensembles.drivers.figures import Comparison, OutOfBag
 from lightning_posttrain.ensembles.drivers.folder import MemberRecord
@@ -28,6 +29,8 @@ class Fits(Counted):
         stopped: why boosting ended before its last member, or "".
         remarks: why figures are missing, and what else to know.
     """
+
+    recorded_as: ClassVar[str] = "ensemble_fits"
 
     kind: str
     folder: str
@@ -63,9 +66,14 @@ class Fits(Counted):
         plain = {name: None if part is None else part.to_dict() for name, part in figures.items()}
         records = [vars(record) for record in self.records]
         words = {"words": self.words, "remarks": list(self.remarks), "stopped": self.stopped}
-        found = {"kind": self.kind, "monitor": self.monitor, "weights": list(self.weights), **plain, **words}
+        how = {"kind": self.recorded_as, "driver": self.kind, "monitor": self.monitor, "weights": list(self.weights)}
         members = [record.checkpoint for record in used(self.records)]
-        return dict(undefined_to_none({**found, "members": members, "records": records}))
+        return dict(undefined_to_none({**how, **plain, **words, "members": members, "records": records}))
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> Fits:
+        """What ``to_dict`` gave; its paths are relative to the folder that it was read from."""
+        return restored_fields(cls, {**state, "kind": state["driver"], "folder": ""})
 
     @property
     def _counted(self) -> str:

@@ -35,7 +35,7 @@ def explanations(found: Explained, *, tag: str, title: str) -> Iterator[Tagged]:
     if saliency.samples and (saliency.maps or not found.rules):
         yield Tagged(tag, maps_image(saliency, title=f"{title} · parts hidden" if title else "parts hidden"))
     yield Tagged(f"{tag}/samples", samples_table(found))
-    yield Tagged(f"{tag}/samples_values", samples_values(found))
+    yield Tagged(f"{tag}/samples", samples_values(found))
     if found.values:
         yield Tagged(f"{tag}/values", values_table(found))
     if found.rules:
@@ -43,14 +43,14 @@ def explanations(found: Explained, *, tag: str, title: str) -> Iterator[Tagged]:
         if saliency.kind in WORDED:
             yield Tagged(f"{tag}/rules", rules_image(pairs, found.class_names, title=title))
         yield Tagged(f"{tag}/rules_table", rules_table(pairs, found.class_names))
-        yield Tagged(f"{tag}/rules_values", rules_values(pairs, found.class_names))
+        yield Tagged(f"{tag}/rules_table", rules_values(pairs, found.class_names))
     if found.importance is not None:
         yield Tagged(f"{tag}/importance", importance_image(found.importance, title=title))
         yield Tagged(f"{tag}/importance_table", importance_table(found.importance))
 
 
 def samples_table(found: Explained) -> Table:
-    """What is known of each sample, and how good its explanations are, in few digits; percent for probabilities."""
+    """What is known of each sample, and how good its explanations are, for loggers: few digits, percent for shares."""
     said = []
     if found.lime is not None:
         said.append("LIME fit: R² of the local model, 1 is best. LIME spread: how far another seed's weights are off.")
@@ -67,7 +67,9 @@ def samples_table(found: Explained) -> Table:
         "SHAP gap": _gap,
     }
     rows = (map(_short, full.columns, row, repeat(forms)) for row in full.rows)
-    return Table(full.columns, tuple(map(tuple, rows)), note=sentences(" ".join(said), found.notes).strip())
+    return Table(
+        full.columns, tuple(map(tuple, rows)), note=sentences(" ".join(said), found.notes).strip(), loggers_only=True
+    )
 
 
 def _gap(value: float) -> str:

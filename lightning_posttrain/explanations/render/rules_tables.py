@@ -19,7 +19,7 @@ READ_SURE = "In brackets, what is sure. Sure: whether that is as much as was wan
 
 
 def rules_table(rules: Pairs, class_names: Sequence[str]) -> Table:
-    """Each rule in words, with what one needs to judge it.
+    """Each rule in words, with what one needs to judge it, for loggers.
 
     Example:
         >>> rule = Rule((), 1, 0.98, 0.929, rows=143, coverage=1.0, base=0.98, valid=True, observed=True)
@@ -37,7 +37,7 @@ def rules_table(rules: Pairs, class_names: Sequence[str]) -> Table:
     of_parts = bool(rules) and all(rule.of_parts for _, rule in rules)
     said = [READ_OF_PARTS if of_parts else READ, READ_SURE, "" if of_parts else "Covers: share of all rows."]
     note = " ".join(filter(None, said)) if rules else "No rule."
-    return Table(("index", "predicted", "rule", "precision", "covers", "sure"), cells, note=note)
+    return Table(("index", "predicted", "rule", "precision", "covers", "sure"), cells, note=note, loggers_only=True)
 
 
 def _predicted(sample: Sample) -> str | None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from lightning_posttrain.core.output.restored import restored
 from lightning_posttrain.core.output.result import undefined_to_none
 from lightning_posttrain.explanations.result.interpretation import Importance, LimeWeights, ShapleyValues
 from lightning_posttrain.explanations.result.rule import Rule
-from lightning_posttrain.samples.result import SampleMaps
+from lightning_posttrain.samples.result import Sample, SampleMaps
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,8 @@ class Explained:
         unit: what values are in, as ``"probability"``.
         figures: for curves, as ``"lime/fit"``; on ranks but the first there is no more.
     """
+
+    recorded_as: ClassVar[str] = "explanations"
 
     saliency: SampleMaps
     parts: tuple[tuple[str, ...], ...] = ()
@@ -68,12 +71,39 @@ class Explained:
                 record["rule"] = self.rules[k].to_dict()
             samples.append(record)
         found = {
-            "kind": self.saliency.kind, "unit": self.unit, "figures": dict(self.figures), "samples": samples,
-            "skipped": dict(self.saliency.skipped),
+            "kind": self.recorded_as, "inputs": self.saliency.kind, "unit": self.unit, "figures": dict(self.figures),
+            "samples": samples, "methods": list(self.values), "class_names": self.class_names,
+            "titles": dict(self.saliency.titles), "skipped": dict(self.saliency.skipped), "notes": self.notes,
             "importance": None if self.importance is None else self.importance.to_dict(),
         }  # fmt: skip
         plain: dict[str, Any] = undefined_to_none(found)
         return plain
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> Explained:
+        """What ``to_dict`` gave, without what is drawn."""
+        samples, methods = state["samples"], state["methods"]
+        parts = [tuple(sample[methods[0]]) if methods else () for sample in samples]
+        most = max(map(len, parts), default=0)
+        rows = {name: [[*sample[name].values(), *[None] * most][:most] for sample in samples] for name in methods}
+        return cls(
+            saliency=SampleMaps(
+                kind=state["inputs"],
+                shown=torch.zeros(0),
+                maps={},
+                titles=state["titles"],
+                signed=frozenset(),
+                samples=restored(tuple[Sample, ...], samples),
+                skipped=state["skipped"],
+            ),
+            parts=tuple((*names, *[""] * most)[:most] for names in parts),
+            values=restored(dict[str, Tensor], rows),
+            rules=restored(tuple[Rule, ...], [sample["rule"] for sample in samples if "rule" in sample]),
+            class_names=tuple(state["class_names"]),
+            importance=restored(Importance | None, state["importance"]),
+            unit=state["unit"],
+            figures=restored(dict[str, float], state["figures"]),
+        )
 
     def _named(self, k: int, values: Tensor) -> list[tuple[str, float]]:
         return list(zip(self.parts[k], values.tolist(), strict=True))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from lightning_posttrain.core.output.restored import restored_fields
 from lightning_posttrain.core.output.result import undefined_to_none
 
 
@@ -38,6 +41,18 @@ class Condition:
         if math.inf in (self.low, self.high):
             return f"{self.name} is {'missing' if self.missing else 'known'}"
         return f"{self._known()} or missing" if self.missing else self._known()
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain data, with the words; ``"only_missing"`` where no known value satisfies it, or all do."""
+        ends = (self.low, self.high)
+        plain: dict[str, Any] = undefined_to_none(vars(self))
+        return {**plain, "only_missing": self.missing if math.inf in ends else None, "words": str(self)}
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> Condition:
+        """What ``to_dict`` gave."""
+        ends = {None: {}, True: {"low": math.inf}, False: {"high": math.inf}}[state["only_missing"]]
+        return restored_fields(cls, {**state, **ends})
 
     def _known(self) -> str:
         if self.equal is not None:
@@ -171,6 +186,6 @@ class Rule:
 
     def to_dict(self) -> dict[str, object]:
         """All of it as plain data."""
-        conditions = [vars(condition).copy() for condition in self.conditions]
+        conditions = [condition.to_dict() for condition in self.conditions]
         record: dict[str, object] = undefined_to_none({**vars(self), "conditions": conditions, "rule": str(self)})
         return record

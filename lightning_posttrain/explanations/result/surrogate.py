@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
+from lightning_posttrain.core.output.restored import restored_fields
 from lightning_posttrain.core.output.result import Counted, undefined_to_none
 from lightning_posttrain.explanations.result.rule import Condition
 
@@ -36,9 +38,14 @@ class Branch:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain data, the condition in words."""
-        condition = None if self.condition is None else str(self.condition)
-        record: dict[str, Any] = undefined_to_none({**vars(self), "condition": condition})
+        words, bounds = (None, None) if self.condition is None else (str(self.condition), self.condition.to_dict())
+        record: dict[str, Any] = undefined_to_none({**vars(self), "condition": words, "bounds": bounds})
         return record
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> Branch:
+        """What ``to_dict`` gave."""
+        return restored_fields(cls, {**state, "condition": state["bounds"]})
 
 
 FAITHFUL = 0.6
@@ -82,6 +89,8 @@ class SurrogateReport(Counted):
         drop_rows: rows that the drops are from.
         remarks: sentences on how it was made.
     """
+
+    recorded_as: ClassVar[str] = "surrogate"
 
     branches: tuple[Branch, ...]
     class_names: tuple[str, ...]

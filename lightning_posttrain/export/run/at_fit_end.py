@@ -18,7 +18,7 @@ from lightning_posttrain.export.run.figures import metrics_of
 from lightning_posttrain.export.run.fitted import fitted_for
 from lightning_posttrain.export.run.judged import Judge, not_run
 from lightning_posttrain.export.run.kept_rows import KeptRows, Piece
-from lightning_posttrain.export.run.making import PRECISIONS, Made, eager, made
+from lightning_posttrain.export.run.making import PRECISIONS, Made, made
 from lightning_posttrain.export.run.prepared import Prepared, prepared
 from lightning_posttrain.export.run.raw_inputs import arrays, raw_inputs
 from lightning_posttrain.export.run.row_form import Inputs
@@ -99,9 +99,9 @@ def _tried(run: Context, trace: Traced, runners: Mapping[str, Runner], rows: Seq
     decision = trace.deployed.describe()
     trial = Trial(runners, decision, metrics_of(run), {name: PRECISIONS.get(name, "float32") for name in runners})
     module = behind_loader(trace.deployed)
-    tested, own = eager(module), eager(uncalibrated(module))
+    own = uncalibrated(module)
     for inputs, as_given, batch in rows:
-        trial.add(inputs, answered(tested, own, decision, as_given), batch=batch)
+        trial.add(inputs, answered(module, own, decision, as_given), batch=batch)
     return trial
 
 

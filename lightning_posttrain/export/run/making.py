@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from lightning_posttrain.core.output.first_line import first_line
 from lightning_posttrain.export.formats import FORMATS
 from lightning_posttrain.export.formats.base import CalibrationRows
 from lightning_posttrain.export.outputs import Outputs, Runner
@@ -92,8 +93,8 @@ def made(
 def _refusal(error: Exception) -> str:
     if isinstance(error, CannotExportError):
         return str(error)
-    line = (str(error).strip().splitlines() or [""])[0][:200].rstrip(".")
-    return f"it cannot be written and opened again: {type(error).__name__}: {line}. Use another format."
+    said = f"{type(error).__name__}: {first_line(error, most=200)}"
+    return f"it cannot be written and opened again: {said}. Use another format."
 
 
 def _examples(batches: Sequence[Mapping[str, Tensor]]) -> list[dict[str, Tensor]]:

@@ -21,7 +21,7 @@ from lightning_posttrain.export.run.asked_call import AskedCall
 from lightning_posttrain.export.run.context import Context
 from lightning_posttrain.export.run.earlier import earlier
 from lightning_posttrain.export.run.fitted import fitted_for
-from lightning_posttrain.export.run.making import Made, eager, made
+from lightning_posttrain.export.run.making import Made, made
 from lightning_posttrain.export.run.prepared import Prepared, entry_for, head_of, prepared
 from lightning_posttrain.export.run.raw_inputs import raw_inputs
 from lightning_posttrain.export.run.row_form import Inputs
@@ -96,7 +96,7 @@ def _by_the_step(head: Deployed) -> Answering:
 
 
 def _beside_the_step(shipped: Prepared) -> Answering:
-    tested, own = eager(shipped.deployed), eager(uncalibrated(shipped.deployed))
+    tested, own = shipped.deployed, uncalibrated(shipped.deployed)
     return lambda inputs, _: answered(tested, own, shipped.decision, inputs)
 
 

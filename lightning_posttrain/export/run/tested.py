@@ -10,7 +10,7 @@ import torch
 
 from lightning_posttrain.classification import EvalBatch
 from lightning_posttrain.export.decision import Decision
-from lightning_posttrain.export.outputs import Outputs, Runner
+from lightning_posttrain.export.outputs import Outputs
 from lightning_posttrain.export.parity.margins import margins
 from lightning_posttrain.export.program.deployed import Deployed
 from lightning_posttrain.export.run.asked_call import probabilities_of
@@ -43,8 +43,8 @@ def most_probable(probabilities: Array, *, labels: bool) -> Array:
     return found
 
 
-def answered(tested: Runner, own: Runner, decision: Decision, inputs: Inputs) -> Tested:
-    """What a module answers.
+def answered(tested: Deployed, own: Deployed, decision: Decision, inputs: Inputs) -> Tested:
+    """What a module answers; its network runs once.
 
     Args:
         tested: the module.
@@ -53,8 +53,10 @@ def answered(tested: Runner, own: Runner, decision: Decision, inputs: Inputs) ->
         inputs: by name.
     """
     labels = decision.task == "multilabel"
-    plain = as_rows(own(inputs), labels=labels)
-    return Tested.of(as_rows(tested(inputs), labels=labels), plain.probabilities, decision)
+    with torch.inference_mode(False), torch.no_grad(), torch.autocast("cpu", enabled=False):
+        scores = tested.raw_scores(*map(torch.from_numpy, inputs.values()))
+        found, plain = (Outputs(*(part.numpy() for part in each.head(scores))) for each in (tested, own))
+    return Tested.of(as_rows(found, labels=labels), as_rows(plain, labels=labels).probabilities, decision)
 
 
 def answered_by_step(head: Deployed, batch: EvalBatch) -> Tested:

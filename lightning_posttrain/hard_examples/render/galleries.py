@@ -87,7 +87,7 @@ def group_image(report: HardReport, group: HardGroup, title: str = "") -> Image 
         title: stands above, as ``"val"``.
 
     Returns:
-        The picture; None where there are none, or they are no images, spectrograms or series, or cannot be shown.
+        The picture; None where there is no sample, or they are no images, spectrograms or series, or cannot be shown.
     """
     if report.kind == "image" and group.truth is not None:
         return masks_image(report, group, title)

@@ -25,7 +25,8 @@ def hard_examples(report: HardReport, *, tag: str, title: str) -> Iterator[Tagge
         image = group_image(report, group, title)
         if image is not None:
             yield Tagged(f"{tag}/{group.name}", image)
-        yield Tagged(f"{tag}/{group.name}_samples", group_table(report, group))
+        if group.examples:
+            yield Tagged(f"{tag}/{group.name}_samples", group_table(report, group))
     confused = cells_image(report, title)
     if confused is not None:
         yield Tagged(f"{tag}/confused_pairs", confused)

@@ -6,13 +6,14 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, ClassVar, final
 
 from lightning_posttrain.core.output.columns import in_columns
+from lightning_posttrain.core.output.restored import restored_fields
 from lightning_posttrain.core.output.result import undefined_to_none
 from lightning_posttrain.core.output.sinks.encode import encoded
 from lightning_posttrain.core.output.sinks.stores import LocalStore
@@ -68,10 +69,8 @@ class Pareto:
         close = [run.name for run in others if _overlap(best.interval, run.interval)]
         if not close:
             return ""
-        return (
-            f"The intervals of {best.name} and {', '.join(close)} overlap: by these {best.rows or 'few'} rows alone "
-            f"their {self.metric.replace('_', ' ')} cannot be told apart."
-        )
+        rows = f"these {best.rows} rows alone do" if best.rows else "these figures alone do"
+        return f"The intervals of {best.name} and {', '.join(close)} overlap: {rows} not tell which is better."
 
     def cells(self) -> list[list[str]]:
         """The table: a head, and a line for each run."""
@@ -100,6 +99,11 @@ class Pareto:
             "kind": self.kind, "metric": self.metric, "stage": self.stage, "falling": self.falling, "runs": runs,
             "fronts": fronts, "notes": list(self.notes),
         }  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> Pareto:
+        """What ``to_dict`` gave."""
+        return restored_fields(cls, state)
 
     def save(self, folder: str | PathLike[str]) -> Path:
         """Write ``pareto.csv``, ``pareto.json`` and ``pareto.png``, each whole or not at all.

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.loss import _Loss
 from torch.nn.utils.parametrize import is_parametrized
 from torch.utils._pytree import tree_leaves
 
@@ -108,7 +109,7 @@ class Calls:
 
 
 def hookable(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Modules whose calls can be heard: no scripted ones, and not what makes up a parametrised weight."""
+    """Modules whose calls can be heard: no scripted ones, no losses, and not what makes up a parametrised weight."""
     made_of = {
         inner
         for part in module.modules()
@@ -116,7 +117,7 @@ def hookable(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         for inner in part.parametrizations.modules()  # type: ignore[union-attr]
     }
     for name, part in module.named_modules():
-        if part not in made_of and not isinstance(part, torch.jit.ScriptModule):
+        if part not in made_of and not isinstance(part, (torch.jit.ScriptModule, _Loss)):
             yield name, part
 
 

@@ -85,8 +85,7 @@ def _blocks(report: ProfileReport) -> list[tuple[str, list[_Bars]]]:
         return []
     parameters = max(sum(row.parameters for row in report.architecture.rows), 1)
     flops, batch = max(report.architecture.total_flops, 1), report.architecture.batch
-    costly = [block for block in blocks_of(report.architecture.rows) if block.parameters or block.flops]
-    rows = [_block(block, parameters, flops, batch) for block in costly]
+    rows = [_block(block, parameters, flops, batch) for block in blocks_of(report.architecture.rows)]
     return [(f"its {report.architecture.layers} layers, by block", rows)]
 
 

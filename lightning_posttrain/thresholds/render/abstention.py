@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lightning_posttrain.core.drawing.canvas import INK, PALE, WIDTH, Canvas, shorten, wrapped
+from lightning_posttrain.core.drawing.canvas import INK, PALE, WIDE, Canvas, shorten, wrapped
 from lightning_posttrain.core.drawing.plot import COLORS, Axes, Line, legend
 from lightning_posttrain.core.drawing.table_notes import sentences
 from lightning_posttrain.core.output.artifacts import Image, Table
@@ -10,7 +10,7 @@ from lightning_posttrain.core.output.result import undefined_to_none
 from lightning_posttrain.thresholds.result.abstention import RiskCoverage
 
 SMALL = 20
-SIDE = 400
+SIDE = 320
 RISK, WANTED = COLORS[0], COLORS[1]
 
 
@@ -21,17 +21,17 @@ def risk_coverage_image(result: RiskCoverage, title: str = "") -> Image:
         result: what to draw.
         title: stands above, as ``"val"``.
     """
-    said = wrapped(_said(result), WIDTH - 32, SMALL, most=8)
+    said = wrapped(_said(result), WIDE[0] - 32, SMALL, most=8)
     entries = [(RISK, f"errors among the rows answered; mean (AURC) {result.aurc:.4f}")]
     entries.append((PALE, f"errors if all rows are answered: {_percent(result.error_rate)}"))
     if result.max_risk is not None:
         entries.append((WANTED, f"errors that are wanted at most: {_percent(result.max_risk)}"))
     entries = entries if result.rows else []
     foot = 92 + SIDE + 72 if result.rows else 60
-    canvas = Canvas(foot + 30 * len(entries) + 14 + 28 * len(said) + 12)
-    canvas.text(12, 10, shorten(f"{title} · risk and coverage" if title else "risk and coverage", WIDTH - 24))
+    canvas = Canvas(foot + 30 * len(entries) + 14 + 28 * len(said) + 12, WIDE[0])
+    canvas.text(12, 10, shorten(f"{title} · risk and coverage" if title else "risk and coverage", WIDE[0] - 24))
     if result.rows:
-        axes = Axes(84, 92, WIDTH - 108, SIDE, (-0.01, 1.02), (-0.03 * _top(result), _top(result)))
+        axes = Axes(84, 92, WIDE[0] - 108, SIDE, (-0.01, 1.02), (-0.03 * _top(result), _top(result)))
         axes.draw(canvas, _lines(result, axes), x_label="coverage: share of rows that are answered", y_label="risk")
     legend(canvas, foot, entries, size=SMALL, step=30)
     for number, line in enumerate(said):

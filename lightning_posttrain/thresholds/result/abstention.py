@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -29,6 +30,8 @@ class RiskCoverage(Counted):
         frozen: whether ``chosen`` comes from other rows.
         rows: how many there were.
     """
+
+    recorded_as: ClassVar[str] = "abstention"
 
     coverage: Tensor
     risk: Tensor
@@ -61,3 +64,7 @@ class RiskCoverage(Counted):
         """The area; where a risk is wanted, the coverage and the risk at the chosen threshold, NaN without one."""
         at = {"coverage_at_risk": self.coverage_at, "risk_at_coverage": self.risk_at}
         return {"aurc": self.aurc, **({} if self.max_risk is None else at)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything."""
+        return {**super().to_dict(), "notes": list(self.notes)}

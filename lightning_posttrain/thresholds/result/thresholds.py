@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -91,6 +91,8 @@ class ThresholdReport(Counted):
         total: rows that there were.
         positives: positive rows of each label.
     """
+
+    recorded_as: ClassVar[str] = "thresholds"
 
     class_names: tuple[str, ...]
     name: str
@@ -179,4 +181,4 @@ class ThresholdReport(Counted):
             "abstention": self.abstention.to_dict() if self.abstention else None,
         }
         plain = {name: undefined_to_none(value) for name, value in vars(self).items() if name not in nested}
-        return {**plain, **nested, "notes": list(self.notes)}
+        return {"kind": self.recorded_as, **plain, **nested, "notes": list(self.notes)}

@@ -9,7 +9,16 @@ import zlib
 from pathlib import Path
 from typing import final
 
-from lightning_posttrain.core.output.artifacts import Artifact, Cleared, File, Image, Picture, PrecisionRecall, Table
+from lightning_posttrain.core.output.artifacts import (
+    Artifact,
+    ChartLayout,
+    Cleared,
+    File,
+    Image,
+    Picture,
+    PrecisionRecall,
+    Table,
+)
 from lightning_posttrain.core.output.sinks.encode import SUFFIXES, encoded
 from lightning_posttrain.core.output.sinks.runs import Run
 from lightning_posttrain.core.output.sinks.stores import LocalStore, Notice, RemoteStore, Store
@@ -48,7 +57,7 @@ class FolderSink:
         Raises:
             NotOurs: a file that is not ours, or a link, is in its place.
         """
-        if isinstance(artifact, PrecisionRecall):
+        if isinstance(artifact, (PrecisionRecall, ChartLayout)) or getattr(artifact, "loggers_only", False):
             return
         self._begin()
         name = "/".join(map(safe_name, tag.split("/")))

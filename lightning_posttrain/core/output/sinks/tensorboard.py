@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, final
 
-from lightning_posttrain.core.output.artifacts import Artifact, Cell, Image, Picture, PrecisionRecall, Table
+from lightning_posttrain.core.output.artifacts import (
+    Artifact,
+    Cell,
+    ChartLayout,
+    Image,
+    Picture,
+    PrecisionRecall,
+    Table,
+)
 from lightning_posttrain.core.output.sinks.encode import decoded, encoded
 
 
@@ -38,6 +47,8 @@ class TensorBoardSink:
             self._text(tag, markdown(artifact, self._max_rows), step)
         elif isinstance(artifact, PrecisionRecall) and hasattr(self._experiment, "add_pr_curve_raw"):
             self._curve(tag, artifact, step)
+        elif isinstance(artifact, ChartLayout) and self._file_writer() is not None:
+            self._layout(artifact)
 
     def _curve(self, tag: str, curve: PrecisionRecall, step: int) -> None:
         tp, fp, tn, fn = (c.double() for c in vars(curve).values())
@@ -74,6 +85,32 @@ class TensorBoardSink:
         tensor = TensorProto(dtype="DT_STRING", string_val=[text.encode(errors="backslashreplace")])
         metadata = create_summary_metadata(display_name="", description="")
         writer.add_summary(Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=tensor)]), step)
+
+    def _layout(self, layout: ChartLayout) -> None:
+        """``add_custom_scalars`` takes tags as they are, where the page reads regular expressions."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.compat.proto.tensor_pb2 import TensorProto
+        from tensorboard.plugins.custom_scalar import layout_pb2, metadata
+
+        groups = [
+            layout_pb2.Category(
+                title=title,
+                chart=[
+                    layout_pb2.Chart(
+                        title=name,
+                        multiline=layout_pb2.MultilineChartContent(tag=[f"^{re.escape(tag)}$" for tag in tags]),
+                    )
+                    for name, tags in charts.items()
+                ],
+            )
+            for title, charts in layout.groups.items()
+        ]
+        content = layout_pb2.Layout(category=groups).SerializeToString()
+        tensor = TensorProto(dtype="DT_STRING", string_val=[content])
+        value = Summary.Value(
+            tag=metadata.CONFIG_SUMMARY_TAG, metadata=metadata.create_summary_metadata(), tensor=tensor
+        )
+        self._file_writer().add_summary(Summary(value=[value]), 0)
 
     def _file_writer(self) -> Any:
         """Takes summaries as they are; None where the experiment has none."""

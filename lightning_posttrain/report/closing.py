@@ -1,0 +1,64 @@
+"""What a run writes last: the page, the curves at a glance, a summary for loggers; and the line that says where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from lightning_posttrain.core.output.artifacts import Table, Tagged
+from lightning_posttrain.core.output.run_folder import RunFolder
+from lightning_posttrain.report.curves import curves_of
+from lightning_posttrain.report.findings import SHOWN, findings, headline
+from lightning_posttrain.report.page.writing import artifacts
+
+BOARD = "0_summary"
+"""What the tags of what one looks at first begin with, where a logger shows them in the order of the alphabet."""
+PAGE = "report.html"
+
+
+def close(home: str, stage: str) -> Iterator[Tagged]:
+    """What is made of the files of a run, as they are when it is asked for, under whole tags; nothing without any.
+
+    Args:
+        home: the ``posttrain`` folder of the run.
+        stage: as ``"test"``.
+    """
+    if not Path(home).is_dir():
+        return
+    folder = RunFolder(home)
+    for page in artifacts(folder, stage, findings):
+        yield Tagged(f"{stage}/{page.tag}", page.artifact)
+    yield from _in_short(folder, stage)
+    yield from _at_a_glance(folder)
+
+
+def _in_short(folder: RunFolder, stage: str) -> Iterator[Tagged]:
+    """What is to be known, in sentences, and where all stands."""
+    said = tuple((one.text,) for one in findings(folder, stage)[:SHOWN])
+    if said:
+        note = f"More is in {folder.home.resolve() / stage / PAGE}."
+        yield Tagged(f"{BOARD}/{stage}", Table((stage,), said, note=note, loggers_only=True))
+
+
+def _at_a_glance(folder: RunFolder) -> Iterator[Tagged]:
+    """The curves of a training, as ``results.png`` on disk."""
+    curves = curves_of(folder.history(), folder.record("gap", "history"))
+    if curves:
+        from lightning_posttrain.report.render.glance import glance_image
+
+        image = glance_image(curves)
+        yield Tagged("results", replace(image, files_only=True))
+        yield Tagged(f"{BOARD}/training_at_a_glance", replace(image, loggers_only=True))
+
+
+def line(home: str, stage: str) -> str:
+    """How good a stage is, and the path of its page, of its folder where there is none.
+
+    Args:
+        home: the ``posttrain`` folder of the run.
+        stage: as ``"test"``.
+    """
+    folder = RunFolder(home)
+    page = folder.home.resolve() / stage / PAGE
+    return f"{headline(folder, stage)} → {page if page.is_file() else page.parent}"
