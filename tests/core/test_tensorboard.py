@@ -29,7 +29,9 @@ def events(tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize("picture", ["confusion_matrix", "confusion_matrix_normalized", "saliency"])
+@pytest.mark.parametrize(
+    "picture", ["confusion_matrix", "confusion_matrix_normalized", "roc_curve", "precision_recall_curve", "saliency"]
+)
 def test_pictures_stand_at_the_steps_of_the_scalars(events, picture):
     # at the end of fit the maps of its last step come once more, with those that took longer
     steps = [3, 7, 11, 11] if picture == "saliency" else [3, 7, 11]
