@@ -11,6 +11,7 @@ from lightning_posttrain.classification import (
     class_figures,
     classification_report,
     most_confused,
+    paired_accuracy,
     precision_recall_curve,
     roc_curve,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "max_sensitivity",
     "most_confused",
     "operating",
+    "paired_accuracy",
     "pointing_game",
     "precision_recall_curve",
     "risk_coverage",

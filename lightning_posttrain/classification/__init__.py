@@ -13,6 +13,7 @@ from lightning_posttrain.classification.batch import EvalBatch
 from lightning_posttrain.classification.functional.bootstrap import interval
 from lightning_posttrain.classification.functional.class_figures import class_figures, f_name
 from lightning_posttrain.classification.functional.confusion import add_confusion, most_confused
+from lightning_posttrain.classification.functional.pairing import PairedAccuracy, paired_accuracy
 from lightning_posttrain.classification.functional.ranking import (
     auroc,
     average_precision,
@@ -22,6 +23,7 @@ from lightning_posttrain.classification.functional.ranking import (
 from lightning_posttrain.classification.functional.reliability import ROUNDING, bin_of_probability
 from lightning_posttrain.classification.functional.report import Findings, classification_report
 from lightning_posttrain.classification.result.confusion import ClassCounts, ConfusedPair, Confusion
+from lightning_posttrain.classification.result.predictions import Predictions
 from lightning_posttrain.classification.result.scores import ScoreRows
 from lightning_posttrain.classification.rows import LOSS
 from lightning_posttrain.classification.tasks import TASKS, ScoreKind, Task
@@ -62,6 +64,8 @@ __all__ = [
     "Findings",
     "GeneralizationGap",
     "LossSums",
+    "PairedAccuracy",
+    "Predictions",
     "ReliabilityBins",
     "SampleOptions",
     "ScoreCurves",
@@ -81,6 +85,7 @@ __all__ = [
     "f_name",
     "interval",
     "most_confused",
+    "paired_accuracy",
     "precision_recall_curve",
     "roc_curve",
 ]

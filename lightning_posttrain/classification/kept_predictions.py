@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import zlib
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 import torch.distributed as dist
-from lightning.pytorch import Trainer
 from torch import Tensor
 
 from lightning_posttrain.classification.batch import EvalBatch
 from lightning_posttrain.classification.result.predictions import BEST, MOST, Predictions
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 LARGEST = 10_000_000
 """Samples of a dataset of which it is kept whether each was right, 4 bytes each."""

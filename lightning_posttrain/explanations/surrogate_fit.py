@@ -157,9 +157,8 @@ class SurrogateFit:
         return found[0] if found else None
 
     def _pooled(self, inputs: Tensor, kind: Kind) -> Pooled:
-        pooled = pooled_features(inputs, kind)
-        names = self.inputs.names
-        return pooled if names is None or kind != "tabular" else pooled._replace(names=tuple(names))
+        named = kind in ("tabular", "series")
+        return pooled_features(inputs, kind, self.inputs.names or () if named else ())
 
     def _scale(self) -> Scale | None:
         mean, std = self.inputs.mean, self.inputs.std

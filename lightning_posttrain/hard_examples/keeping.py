@@ -145,7 +145,7 @@ class Keeping:
                     self._kept[rule].offer(value, place if known else None, given, group)
         self._samples = sum(samples for _, samples, *_ in everywhere)
         several = "" if shown or not every else "inputs of several shapes are not shown"
-        self._undrawn = next((undrawn for _, _, undrawn, _ in everywhere if undrawn), several)
+        self._undrawn = next((undrawn for _, _, undrawn, *_ in everywhere if undrawn), several)
         self._kind = next((kind for *_, kind, _ in everywhere if kind), None)
         self._by_pair = all(by_pair for *_, by_pair in everywhere)
 

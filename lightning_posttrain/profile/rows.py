@@ -55,10 +55,9 @@ def rows_of(parts: Mapping[Path, Tensor], size: Any) -> int:
         4
     """
     lengths = [len(part) for part in parts.values() if part.ndim]
-    lists = Counter(path[:-1] for path in parts if path and isinstance(path[-1], int))
     if not lengths:
         return 1
-    if size in lengths or size in lists.values():
+    if size in lengths or size in Counter(path[:-1] for path in parts if path and isinstance(path[-1], int)).values():
         return int(size)
     return max(Counter(lengths).items(), key=lambda pair: pair[1])[0]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from pathlib import Path
 
 from lightning_posttrain.core.output.artifacts import Table, Tagged
 from lightning_posttrain.core.output.run_folder import RunFolder

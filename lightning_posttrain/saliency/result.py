@@ -29,6 +29,11 @@ class Saliency(SampleMaps):
     classes: ClassMeans | None = None
 
     @property
+    def verdicts(self) -> tuple[str, ...]:
+        """The alarms, and which methods say no more than chance does."""
+        return (*self.alarms, *(self.faithfulness.verdicts if self.faithfulness is not None else ()))
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Which methods are missing, and why, and which say no more than chance does."""
         return (*super().notes, *(self.faithfulness.verdicts if self.faithfulness is not None else ()))

@@ -63,6 +63,16 @@ def channel_dim(shape: Sequence[int], kind: Kind) -> int | None:
     return None
 
 
+def channel_name(channel: int, names: Sequence[str] = ()) -> str:
+    """What a channel is called wherever it is named: its own name, else its number, the first of which is 0.
+
+    Example:
+        >>> channel_name(1), channel_name(1, ["voltage", "slope"])
+        ('channel 1', 'slope')
+    """
+    return str(names[channel]) if channel < len(names) else f"channel {channel}"
+
+
 def fits_kind(shape: Sequence[int], kind: Kind) -> bool:
     """Whether a batch of this shape can be what it is said to be."""
     dims = {"image": (3, 4), "spectrogram": (3, 4), "series": (2, 3), "tabular": (2,), "tokens": (2,)}

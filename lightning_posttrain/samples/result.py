@@ -106,6 +106,11 @@ class SampleMaps:
         return self.alarms
 
     @property
+    def verdicts(self) -> tuple[str, ...]:
+        """What to know before the maps are looked at, in sentences without a full stop."""
+        return self.alarms
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Which methods are missing, and why."""
         reasons: dict[str, list[str]] = {}

@@ -157,3 +157,40 @@ def test_more_classes_than_histograms_are_kept_for_cost_one_sentence():
     with pytest.warns(UserWarning, match="4,096 are the most"):
         toys.quiet(curves).validate(module, toys.loader(data), verbose=False)
     assert curves.results == {}
+
+
+def near_perfect(wrong, rows=4000):
+    """Two classes, told apart but for some rows, whose scores are the other way round."""
+    target = torch.arange(rows) % 2
+    scores = torch.randn(rows, 2, generator=torch.Generator().manual_seed(0)) * 0.1
+    said = torch.where(torch.arange(rows) < wrong, 1 - target, target)
+    scores[torch.arange(rows), said] += 6
+    metric = ScoreHistograms(2)
+    metric.update(EvalBatch(scores, target))
+    return metric.result()
+
+
+@pytest.mark.parametrize(("wrong", "side"), [(8, 0.005), (1000, 1.0)])
+def test_a_good_models_curves_are_drawn_where_they_bend(wrong, side, monkeypatch, written):
+    from lightning_posttrain.classification.render import curves as drawing
+
+    ranges = []
+    draw = drawing.Axes.draw
+    monkeypatch.setattr(
+        drawing.Axes, "draw", lambda self, *a, **o: ranges.append((self.x_range, self.y_range)) or draw(self, *a, **o)
+    )
+    found = near_perfect(wrong)
+    report = named(found)
+    sides = found.counts.sides
+    drawing.roc_image(report, roc_curve(*sides), roc_curve(*sides), "val")
+    drawing.precision_recall_image(report, precision_recall_curve(*sides), precision_recall_curve(*sides), "val")
+    assert ranges == [((0.0, side), (1 - side, 1.0)), ((1 - side, 1.0), (1 - side, 1.0))]
+    assert any("corner" in text for text, _ in written) == (side < 1)
+
+
+def test_curves_on_the_frame_are_not_drawn():
+    from lightning_posttrain.classification.render.curves import is_perfect
+
+    assert is_perfect(named(near_perfect(0)).auroc)
+    assert not is_perfect(named(near_perfect(40)).auroc)
+    assert not is_perfect(torch.full((3,), torch.nan))

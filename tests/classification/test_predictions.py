@@ -20,6 +20,7 @@ from lightning_posttrain.core.output.run_folder import RunFolder
 from lightning_posttrain.core.statistics.paired import mcnemar, paired_shares
 from lightning_posttrain.ensembles import paired_interval
 from tests import toys
+from tests.classification.test_accumulator import WAITS, Operations
 
 
 class Alone:
@@ -218,6 +219,22 @@ def test_a_difference_is_paired_row_by_row(seed):
     assert found.shares.difference == pytest.approx(found.second - found.first)
 
 
+@pytest.mark.parametrize(("classes", "batch"), [(10, 64), (1000, 256)])
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_to_keep_rows_never_waits_for_the_device(classes, batch, multilabel):
+    found = KeptPredictions(40 * batch)
+    target = torch.zeros(batch, classes) if multilabel else torch.zeros(batch)
+    batches = [
+        EvalBatch(torch.randn(batch, classes), target.long(), index=torch.arange(i * batch, (i + 1) * batch))
+        for i in range(40)
+    ]
+    with Operations() as operations:
+        for one in batches:
+            found.offer(one)
+    assert operations.seen
+    assert not [name for name in operations.seen if any(wait in name for wait in WAITS)]
+
+
 def test_other_rows_are_not_paired():
     scores, target = random(40)
     one, other = kept(scores, target, 16), kept(scores, target.flip(0), 16)
@@ -232,3 +249,24 @@ def test_runs_that_never_differ_have_no_difference():
     assert paired_shares(5, 0, 0, 5) == (0, 0, 0, 1)
     assert np.isnan(paired_shares(0, 0, 0, 0).difference)
     assert np.isnan(paired_shares(1, 0, 0, 0).low)
+
+
+@pytest.mark.slow
+def test_two_ranks_keep_each_row_once(tmp_path):
+    toys.ran("tests.classification.predictions_on_two_ranks", str(tmp_path), timeout=240)
+    for stage, rows, seed in (("val", 21, 1), ("test", 37, 2)):
+        data = toys.images(rows, seed=seed)
+        listing = rows_of(tmp_path, stage)
+        assert [int(row["index"]) for row in listing] == list(range(rows))
+        assert [int(row["actual"]) for row in listing] == data.tensors[1].tolist()
+        record = RunFolder(tmp_path).record(stage, "predictions")
+        found = result_of(record)
+        assert (found.rows, found.kept) == (rows, rows)
+        assert found.right.tolist() == [row["actual"] == row["predicted"] for row in listing]
+        assert found.targets_crc32 == zlib.crc32(data.tensors[1].numpy().astype("<i4").tobytes())
+    run = RunFolder(tmp_path)
+    lines = [(line["stage"], line["epoch"]) for line in run.history()]
+    assert lines[:4] == [("val", 0), ("train", 0), ("val", 1), ("train", 1)]
+    assert [stage for stage, _ in lines[4:]] == ["test"]
+    assert {stage: one["rows"] for stage, one in run.run["stages"].items()} == {"val": 21, "fit": 37, "test": 37}
+    assert run.run["ranks"] == 2

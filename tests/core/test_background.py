@@ -243,7 +243,7 @@ def test_an_error_is_raised_at_the_next_report_of_the_run():
 
 @pytest.mark.parametrize("on_error", ["warn", "raise"])
 def test_a_run_that_dies_keeps_its_own_exception(on_error, caplog):
-    die = At("on_train_epoch_end", outside_the_sanity_check)
+    die = At("on_validation_epoch_end", outside_the_sanity_check)  # before anything else is written
     with warnings.catch_warnings(record=True) as said, caplog.at_level(logging.ERROR):
         warnings.simplefilter("always")
         with pytest.raises(RuntimeError, match="the run's own"):

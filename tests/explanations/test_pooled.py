@@ -47,7 +47,7 @@ def test_segments_of_series_are_of_each_channel_where_these_are_few():
     x = rand(3, 2, 80)
     found = pooled_features(x, "series")
     assert torch.allclose(found.features, x.view(3, 2, 8, 10).mean(3).flatten(1), atol=1e-6)
-    assert found.names[8] == "channel 2, segment 1"
+    assert found.names[8] == "channel 1, segment 1"
     many = pooled_features(rand(3, 12, 80), "series")
     assert many.features.shape == (3, 8)
     assert torch.allclose(pooled_features(x[:, 0], "series").features, x[:, 0].view(3, 8, 10).mean(2), atol=1e-6)
@@ -64,3 +64,13 @@ def test_tabular_rows_stay_as_they_are():
 def test_what_has_no_regions_is_refused(shape, kind):
     with pytest.raises(ValueError, match="`inputs` is"):
         pooled_features(torch.zeros(shape), kind)
+
+
+def test_channels_have_the_names_and_numbers_of_every_picture(written):
+    from lightning_posttrain.samples.render.series import channel_legend
+
+    for names in ((), ("voltage", "slope")):
+        written.clear()
+        list(channel_legend(2, names))
+        pooled = pooled_features(torch.rand(3, 2, 16), "series", names)
+        assert [text for text, _ in written] == list(dict.fromkeys(each.split(",")[0] for each in pooled.names))

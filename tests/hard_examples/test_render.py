@@ -367,3 +367,23 @@ def test_the_table_for_files_has_every_sample_with_all_its_values():
     assert table.rows[-1][7:] == pytest.approx(pair.shown[1].tolist())
     assert table.rows[3][7:] == (None,) * 30
     assert {len(row) for row in table.rows} == {len(table.columns)}
+
+
+def test_long_names_stand_in_two_lines_and_stay_apart(written):
+    sides = ("left", "right")
+    names = [f"motorcycle in a garage ({side} camera), {half} half" for side in sides for half in ("upper", "lower")]
+    pairs = [(actual, predicted) for actual in names for predicted in names if actual != predicted]
+    examples = tuple(replace(CONFUSED, actual=actual, predicted=predicted) for actual, predicted in pairs)
+    draw(HardGroup("highest_loss", "highest loss", examples, torch.rand(len(pairs), 32, 32, 3)))
+    texts = " ".join(lines_of(written)).split("#1234")
+    shown = [tuple(" ".join(part.split()[:12]) for part in text.split("→")) for text in texts[:-1]]
+    for (actual, predicted), (first, second) in zip(pairs, shown, strict=True):
+        for name, text in ((actual, first), (predicted, second)):
+            assert all((word in text) == (word in name) for word in ("left", "right", "upper", "lower"))
+
+
+def test_short_names_are_not_cut_five_across(written):
+    names = ["astronaut", "camera", "coffee cup", "motorcycle"]
+    examples = tuple(replace(CONFUSED, actual=a, predicted=b) for a in names for b in names if a != b)
+    draw(HardGroup("highest_loss", "highest loss", examples, torch.rand(len(examples), 32, 32, 3)))
+    assert not any("…" in text for text in lines_of(written))

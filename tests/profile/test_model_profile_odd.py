@@ -211,7 +211,7 @@ def test_an_object_with_keys_holds_parts_though_it_can_be_called():
     assert graphs["x"].shape == (2, 8)
 
 
-@pytest.mark.parametrize("how", ["module", "part", "in place", "forward"])
+@pytest.mark.parametrize("how", [pytest.param("module", marks=pytest.mark.slow), "part", "in place", "forward"])
 def test_a_compiled_module_is_counted_as_it_was_written_and_timed_as_it_runs(how):
     module = toys.Net(call="self(x)")
     if how == "module":

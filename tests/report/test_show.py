@@ -42,8 +42,9 @@ def test_what_does_not_fit_at_a_glance_is_counted(run):
     profile = {"parameters": 9, "count": {"total": 9, "unused_total": 3, "unused": ["a"]}, "spent": [
         {"name": "waiting", "kind": "data", "seconds": 50.0, "share": 0.5}], "wall": 100.0}  # fmt: skip
     write(run, "profile", profile, "fit")
-    write(run, "torchmetrics", {"mse": 1.0})
-    write(run, "label_errors", {"samples": 400, "suspects": [{}]})
+    write(run, "torchmetrics", {"values": {"mse": 1.0}})
+    totals = {"samples": 400, "suspects": 1, "wrong": 0.9, "variance": 0.09}
+    write(run, "label_errors", {"totals": totals})
     write(run, "explanations", {"samples": [{"doubts": ["x"]}]})
     assert "more: --all" in show_command(run)[1]
     assert "more: --all" not in show_command(run, everything=True)[1]

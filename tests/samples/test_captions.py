@@ -34,7 +34,7 @@ def test_the_sum_of_what_is_written_is_right_to_the_last_digit(written, value, b
     [
         ("logit", "logit 3.1 = 4 on average − 0.9 (SHAP)"),
         ("output", "3.1 = 4 on average − 0.9 (SHAP)"),
-        ("", "score 3.1 = baseline's 4 − 0.9"),
+        ("", "score 3.1 = 4 without the input − 0.9 in the maps"),
     ],
 )
 def test_other_outputs_are_sums_in_their_own_units_and_maps_of_gradients_speak_of_the_baseline(written, unit, text):

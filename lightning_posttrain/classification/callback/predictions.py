@@ -54,10 +54,13 @@ class KeepsPredictions(StreamCallback):
         """Report it, and write the predictions where no other validation follows."""
         super().report_one(trainer, module, evaluation)
         if evaluation.key in self._kept:
-            about = (self.place(evaluation), evaluation.suffix, self.names(evaluation.names), trainer.current_epoch)
-            self._last[evaluation.key] = about
+            self.attempt(trainer, "keep predictions", self._note, trainer, evaluation)
             if trainer.state.fn != "fit":
                 self._write(trainer, evaluation.key)
+
+    def _note(self, trainer: Trainer, evaluation: Evaluation) -> None:
+        about = (self.place(evaluation), evaluation.suffix, self.names(evaluation.names), trainer.current_epoch)
+        self._last[evaluation.key] = about
 
     def finish(self, trainer: Trainer, module: LightningModule) -> None:
         """Write those of the last validation of a fit."""
@@ -68,8 +71,12 @@ class KeepsPredictions(StreamCallback):
     def _write(self, trainer: Trainer, key: str) -> None:
         from lightning_posttrain.classification.render.predictions import predictions_table
 
-        place, suffix, names, epoch = self._last.pop(key)
-        result = self._kept.pop(key).report(names, trainer)
-        shown = (Tagged(TAG, predictions_table(one)) for one in [result] if one.table)
-        fit = epoch if trainer.state.fn == "fit" else None
-        self._reporter.write(trainer, place, suffix, tag=TAG, result=result, shown=shown, epoch=fit)
+        about, kept = self._last.pop(key, None), self._kept.pop(key, None)
+        if about is None or kept is None:
+            return
+        place, suffix, names, epoch = about
+        result = self.attempt(trainer, "join the predictions of all ranks", kept.report, names, trainer)
+        if result is not None:
+            shown = (Tagged(TAG, predictions_table(one)) for one in [result] if one.table)
+            of_fit = epoch if trainer.state.fn == "fit" else None
+            self._reporter.write(trainer, place, suffix, tag=TAG, result=result, shown=shown, epoch=of_fit)

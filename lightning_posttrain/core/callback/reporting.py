@@ -145,7 +145,8 @@ class Reporter:
         stage, home = stage if stage in PAGES else PAGES[0], stream.outlet.files.disk
         if home is None:
             return
-        import_all(f"{PACKAGE}report")
+        for room in ("report", "report.render"):
+            import_all(f"{PACKAGE}{room}")
         wing = importlib.import_module(f"{PACKAGE}report.closing")
         own, loggers = f"{stage}/report", self.sinks(trainer)
         report = self._report(trainer, own, wing.close(home, stage), tag_of=str, loggers=loggers, shown=True)

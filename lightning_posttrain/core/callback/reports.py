@@ -95,7 +95,6 @@ class Reports(Harmless):
         if worked_out is None:
             return
         result, place = worked_out
-        EvaluationStream.of(trainer).log.named(self.names(evaluation.names))
         key = evaluation.label
         self.results[key] = result
         scalars = self.attempt(trainer, "name the figures to log", self.scalars, result) or {}
@@ -107,7 +106,9 @@ class Reports(Harmless):
         self._reporter.write(trainer, place, evaluation.suffix, tag=self.tag, result=result, shown=shown)
 
     def _result(self, module: LightningModule, evaluation: Evaluation) -> tuple[Result, str] | None:
-        result = self.summarize(module, evaluation, self.names(evaluation.names))
+        names = self.names(evaluation.names)
+        EvaluationStream.of(module.trainer).log.named(names)
+        result = self.summarize(module, evaluation, names)
         return None if result is None else (result, self.place(evaluation))
 
     def _drawn(self, result: Result, title: str) -> Iterator[Tagged]:

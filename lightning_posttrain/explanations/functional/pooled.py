@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from lightning_posttrain.samples.kinds import Kind, channel_dim, fits_kind
+from lightning_posttrain.samples.kinds import Kind, channel_dim, channel_name, fits_kind
 
 CELLS, SEGMENTS = 4, 8
 
@@ -27,7 +28,7 @@ class Pooled(NamedTuple):
     parts: Tensor
 
 
-def pooled_features(inputs: Tensor, kind: Kind) -> Pooled:
+def pooled_features(inputs: Tensor, kind: Kind, names: Sequence[str] = ()) -> Pooled:
     """Bring inputs to few features that a tree can ask about.
 
     Images: the mean of each cell of a grid of 4 × 4, over all channels. Spectrograms: of each of 8 bands, the first
@@ -37,6 +38,7 @@ def pooled_features(inputs: Tensor, kind: Kind) -> Pooled:
     Args:
         inputs: ``(N, ...)``.
         kind: what they are.
+        names: of the columns of rows, or of the channels of series.
 
     Raises:
         ValueError: tokens, or inputs of another shape.
@@ -51,22 +53,24 @@ def pooled_features(inputs: Tensor, kind: Kind) -> Pooled:
             f"`inputs` is {tuple(inputs.shape)} of kind {kind!r}, wanted images, spectrograms, series or tabular rows. "
             "Pass kind=..., or features of your own."
         )
-    parts, names = _parts(tuple(inputs.shape), kind, inputs.device)
+    parts, labels = _parts(tuple(inputs.shape), kind, inputs.device, names)
     if kind == "tabular":
-        return Pooled(inputs.float(), names, parts)
+        return Pooled(inputs.float(), labels, parts)
     where = parts.expand(inputs.shape[1:]).flatten()
-    sums = torch.zeros(len(inputs), len(names), device=inputs.device)
+    sums = torch.zeros(len(inputs), len(labels), device=inputs.device)
     sums = sums.index_add(1, where, inputs.flatten(1).float())
-    return Pooled(sums / where.bincount(minlength=len(names)), names, parts)
+    return Pooled(sums / where.bincount(minlength=len(labels)), labels, parts)
 
 
-def _parts(shape: tuple[int, ...], kind: Kind, device: torch.device) -> tuple[Tensor, tuple[str, ...]]:
+def _parts(
+    shape: tuple[int, ...], kind: Kind, device: torch.device, named: Sequence[str]
+) -> tuple[Tensor, tuple[str, ...]]:
     if kind == "tabular":
-        return torch.arange(shape[1], device=device), tuple(f"feature {i}" for i in range(shape[1]))
+        return torch.arange(shape[1], device=device), tuple(named) or tuple(f"feature {i}" for i in range(shape[1]))
     channels = channel_dim(shape, kind)
     places = [dim for dim in range(1, len(shape)) if dim != channels]
     if kind == "series":
-        return _of_series(shape, places[0], channels, device)
+        return _of_series(shape, places[0], channels, device, named)
     down = _along(shape, places[0], CELLS if kind == "image" else SEGMENTS, device)
     if kind == "spectrogram":
         return down, tuple(f"band {i + 1}" for i in range(int(down.max()) + 1))
@@ -77,14 +81,14 @@ def _parts(shape: tuple[int, ...], kind: Kind, device: torch.device) -> tuple[Te
 
 
 def _of_series(
-    shape: tuple[int, ...], time: int, channels: int | None, device: torch.device
+    shape: tuple[int, ...], time: int, channels: int | None, device: torch.device, named: Sequence[str]
 ) -> tuple[Tensor, tuple[str, ...]]:
     segment = _along(shape, time, SEGMENTS, device)
     count = int(segment.max()) + 1
     if channels is None or not 1 < shape[channels] <= SEGMENTS:
         return segment, tuple(f"segment {i + 1}" for i in range(count))
     channel = _along(shape, channels, shape[channels], device)
-    names = tuple(f"channel {c + 1}, segment {i + 1}" for c in range(shape[channels]) for i in range(count))
+    names = tuple(f"{channel_name(c, named)}, segment {i + 1}" for c in range(shape[channels]) for i in range(count))
     return channel * count + segment, names
 
 

@@ -16,6 +16,8 @@ from lightning_posttrain.explanations.result.explained import Explained
 from lightning_posttrain.samples.render.captions import percent
 from lightning_posttrain.samples.render.overview import maps_image
 
+WORDED = ("tabular", "tokens")
+"""Inputs whose parts have names of their own; the rules of others are outlined in the picture of the maps."""
 KNOWN = ("index", "actual", "predicted", "probability", "explained", "value")
 
 
@@ -31,14 +33,15 @@ def explanations(found: Explained, *, tag: str, title: str) -> Iterator[Tagged]:
         yield Tagged(f"{tag}/{part}", Cleared())
     saliency = found.saliency
     if saliency.samples and (saliency.maps or not found.rules):
-        yield Tagged(tag, maps_image(saliency, title=title))
+        yield Tagged(tag, maps_image(saliency, title=f"{title} · parts hidden" if title else "parts hidden"))
     yield Tagged(f"{tag}/samples", samples_table(found))
     yield Tagged(f"{tag}/samples", samples_values(found))
     if found.values:
         yield Tagged(f"{tag}/values", values_table(found))
     if found.rules:
         pairs = list(zip(saliency.samples, found.rules, strict=True))
-        yield Tagged(f"{tag}/rules", rules_image(pairs, found.class_names, title=title))
+        if saliency.kind in WORDED:
+            yield Tagged(f"{tag}/rules", rules_image(pairs, found.class_names, title=title))
         yield Tagged(f"{tag}/rules_table", rules_table(pairs, found.class_names))
         yield Tagged(f"{tag}/rules_table", rules_values(pairs, found.class_names))
     if found.importance is not None:
@@ -47,7 +50,7 @@ def explanations(found: Explained, *, tag: str, title: str) -> Iterator[Tagged]:
 
 
 def samples_table(found: Explained) -> Table:
-    """What is known of each sample, and how good its explanations are, in few digits, for loggers; percent for probabilities."""
+    """What is known of each sample, and how good its explanations are, for loggers: few digits, percent for shares."""
     said = []
     if found.lime is not None:
         said.append("LIME fit: R² of the local model, 1 is best. LIME spread: how far another seed's weights are off.")

@@ -23,7 +23,17 @@ from lightning_posttrain.core.drawing.table_notes import sentences
 from lightning_posttrain.core.output.artifacts import Image, Table
 from lightning_posttrain.explanations.result.rule import Condition
 from lightning_posttrain.explanations.result.surrogate import Branch, Drop, SurrogateReport
-from lightning_posttrain.samples.render.sheet import EDGE, ROOM, SMALL, empty, foot, heading_pixels, stacked, whole
+from lightning_posttrain.samples.render.sheet import (
+    EDGE,
+    ROOM,
+    SMALL,
+    empty,
+    foot,
+    heading_pixels,
+    stacked,
+    verdicts,
+    whole,
+)
 
 INDENT, LINE, BAR = 34, 34, 120
 NUMBERS = WIDTH - EDGE - 268
@@ -41,16 +51,19 @@ UNSURE: Color = (170, 174, 178)
 def surrogate_image(report: SurrogateReport, *, title: str = "") -> Image:
     """Draw the tree line by line, how far it speaks for the model, and the permutation importance.
 
+    A tree that should not be read is not drawn; the table has it.
+
     Args:
         report: what to draw.
         title: stands above, as ``"val"``.
     """
     heading = heading_pixels(f"{title} · the model as a small tree" if title else "the model as a small tree")
-    pieces = [heading, _fidelity(report), _said([READ_TREE, READ_LEAVES]), _tree(report)]
+    pieces = [heading, *verdicts([*filter(None, [report.refused])]), _fidelity(report)]
+    if not report.refused:
+        pieces += [_said([READ_TREE, READ_LEAVES]), _tree(report)]
     if report.drops:
         pieces += [_said([READ_DROPS], ruled=True), _drops(report)]
-    warned = [f"{note[0].upper()}{note[1:]}." for note in report.notes if note not in report.remarks]
-    return stacked([*pieces, foot(_foot(report), warned)])
+    return stacked([*pieces, foot(_foot(report))])
 
 
 def headline(report: SurrogateReport) -> str:
@@ -183,7 +196,9 @@ def points(change: float) -> str:
 def _foot(report: SurrogateReport) -> list[str]:
     said = [f"{remark[0].upper()}{remark[1:]}." for remark in report.remarks]
     said.append("The upper bar: agreement, its pale end not certain; the black mark is what one class alone would get.")
-    if sum(map(_lines, report.branches)) > MOST:
+    if report.refused:
+        said.append("The tree itself is in the table.")
+    elif sum(map(_lines, report.branches)) > MOST:
         said.append("The tree goes on in the table.")
     if report.drops:
         more = f" The table has all {len(report.drops)}." if len(report.drops) > TOP else ""

@@ -48,6 +48,10 @@ class Branch:
         return restored_fields(cls, {**state, "condition": state["bounds"]})
 
 
+FAITHFUL = 0.6
+"""Share of held-out rows below which a tree speaks for too little of a model."""
+
+
 @dataclass(frozen=True)
 class Drop:
     """How much worse a model is where a feature's values are those of other rows.
@@ -107,12 +111,18 @@ class SurrogateReport(Counted):
         return sum(not branch.leaf for branch in self.branches)
 
     @property
+    def refused(self) -> str:
+        """Why the tree should not be read: it says no more than one class alone does, or too little; "" where it may."""
+        if not self.questions or self.fidelity_low <= self.majority:
+            return f'the tree says no more of the model than "always {self.majority_class}" does; do not read it'
+        if self.fidelity < FAITHFUL:
+            return f"the tree gives the model's class for only {self.fidelity:.0%} of the rows; do not read it"
+        return ""
+
+    @property
     def notes(self) -> tuple[str, ...]:
-        """Whether the tree says more than the most frequent class does, and how it was made."""
-        if self.questions and self.fidelity_low > self.majority:
-            return self.remarks
-        said = f'the tree says no more of the model than "always {self.majority_class}" does; do not read it'
-        return (said, *self.remarks)
+        """Why the tree should not be read, and how it was made."""
+        return (*filter(None, [self.refused]), *self.remarks)
 
     def scalars(self) -> dict[str, float]:
         """The fidelity."""

@@ -78,5 +78,5 @@ def values(evidence: Evidence) -> Finding | None:
 
 
 def _numbers(record: Mapping[str, Any]) -> dict[str, float]:
-    known = {name: value for name, value in record.items() if name not in ("epoch", "step", "schema")}
-    return {name: float(value) for name, value in known.items() if isinstance(value, (int, float))}
+    found = record.get("values") or {}
+    return {name: float(value) for name, value in found.items() if isinstance(value, (int, float))}

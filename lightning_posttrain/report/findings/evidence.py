@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, final
 
@@ -11,7 +12,6 @@ from lightning_posttrain.report.findings.counts import ClassCounts, Errors, of_m
 from lightning_posttrain.report.findings.finding import FEW
 
 Interval = tuple[float, float]
-TOGETHER = "positions of one sample go together"
 
 
 @final
@@ -86,7 +86,7 @@ class Evidence:
     @cached_property
     def dependent(self) -> bool:
         """Whether several rows are of one sample, as pixels of an image, so that no interval holds."""
-        return any(TOGETHER in note for note in self.report.get("notes") or ())
+        return bool(self.report.get("positions"))
 
     @property
     def conclusive(self) -> bool:
@@ -95,9 +95,19 @@ class Evidence:
 
     @cached_property
     def accuracy_interval(self) -> Interval:
-        """95 % interval of the share of rows that are right: that of the report, else the exact one."""
-        hits, rows = self.hits
-        known = (self.report.get("intervals") or {}).get("accuracy")
-        if not known or None in known or rows < FEW or known[0] == known[1]:
-            return share_interval(hits, rows)
-        return float(known[0]), float(known[1])
+        """95 % interval of the share of rows that are right."""
+        return accuracy_interval(self.report, *self.hits)
+
+
+def accuracy_interval(report: Mapping[str, Any], hits: int, rows: int) -> Interval:
+    """95 % interval of the share of rows that are right: that of the report, else, as of few rows, the exact one.
+
+    Args:
+        report: of the classifier, with ``intervals`` by name.
+        hits: rows that are right.
+        rows: of all.
+    """
+    known = (report.get("intervals") or {}).get("accuracy")
+    if not known or None in known or rows < FEW or known[0] == known[1]:
+        return share_interval(hits, rows)
+    return float(known[0]), float(known[1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from lightning_posttrain.report.findings.evidence import Evidence
 from lightning_posttrain.report.findings.finding import Finding
@@ -13,9 +12,10 @@ EPOCHS, RATIO = 3, 1.05
 
 
 def overfitting(evidence: Evidence) -> Finding | None:
-    """Whether the gap of the log loss grew over the last three epochs or more while validation's rose.
+    """Whether the gap of the loss grew over the last three epochs or more while validation's loss rose.
 
-    And validation's is then 5 % above its best at least; a gap of accuracies alone says nothing.
+    It is the log loss where that is known; validation's is then 5 % above its best at least. A gap of accuracies alone
+    says nothing.
     """
     series = _of_gap(evidence) or _of_history(evidence)
     count = _growing(series)
@@ -25,7 +25,7 @@ def overfitting(evidence: Evidence) -> Finding | None:
     if last[2] < RATIO * best[2]:
         return None
     text = (
-        f"It trained for too long: over the last {count} epochs the loss (log loss) of validation rose, to "
+        f"It trained for too long: over the last {count} epochs the loss of validation rose, to "
         f"{last[2]:.3f} in epoch {last[0]} from {best[2]:.3f} in epoch {best[0]}, its best, away from training's "
         f"{last[1]:.3f}. Look at the weights of epoch {best[0]}. No interval: one figure an epoch is all that is kept."
     )
@@ -56,11 +56,20 @@ def _of_gap(evidence: Evidence) -> list[tuple[int, float, float]]:
 
 
 def _of_history(evidence: Evidence) -> list[tuple[int, float, float]]:
-    """From the lines of each stage, where both have the log loss of an epoch."""
-    by_stage: dict[Any, dict[int, float]] = {"train": {}, "val": {}}
+    """From the lines of each stage, where both have the log loss of an epoch, or what the module calls its loss."""
+    for name in ("log_loss", "loss"):
+        train, val = (_of_stage(evidence, stage, name) for stage in ("train", "val"))
+        if common := sorted(train.keys() & val.keys()):
+            return [(epoch, train[epoch], val[epoch]) for epoch in common]
+    return []
+
+
+def _of_stage(evidence: Evidence, stage: str, name: str) -> dict[int, float]:
+    """A figure of each epoch, as it was noted last."""
+    found = {}
     for line in evidence.folder.history():
-        value = (line.get("metrics") or {}).get("log_loss")
-        if line.get("stage") in by_stage and isinstance(value, (int, float)):
-            by_stage[line["stage"]][line["epoch"]] = value
-    train, val = by_stage["train"], by_stage["val"]
-    return [(epoch, train[epoch], val[epoch]) for epoch in sorted(train.keys() & val.keys())]
+        metrics = line.get("metrics") or {}
+        value = metrics.get(f"{name}_epoch", metrics.get(name))
+        if line.get("stage") == stage and isinstance(value, (int, float)):
+            found[line["epoch"]] = float(value)
+    return found

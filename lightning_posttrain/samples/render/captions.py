@@ -66,7 +66,7 @@ def _sum(sample: Sample, baseline: float, base: str) -> str:
     change = sample.value - baseline
     way = f"{_sign(change)} {number(abs(change))}"
     if not sample.unit:
-        return f"score {number(sample.value)} = baseline's {number(baseline)} {way}"
+        return f"score {number(sample.value)} = {number(baseline)} without the input {way} in the maps"
     unit = "logit " if sample.unit == "logit" else ""
     return f"{unit}{number(sample.value)} = {number(baseline)} {base} {way} (SHAP)"
 

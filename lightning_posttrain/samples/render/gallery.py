@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
-from lightning_posttrain.core.drawing.canvas import PALE, Canvas, Pixels, one_line, shorten, width_of
+from lightning_posttrain.core.drawing.canvas import (
+    INK,
+    PALE,
+    Canvas,
+    Color,
+    Pixels,
+    name_lines,
+    one_line,
+    shorten,
+    width_of,
+)
+from lightning_posttrain.core.drawing.names import in_lines, told_apart
 from lightning_posttrain.core.drawing.number_format import number
 from lightning_posttrain.samples.render.captions import percent
 from lightning_posttrain.samples.render.sheet import EDGE, RIGHT, ROOM, WRONG
 
 GAP = 12
-LINE, FINE_LINE = 28, 24
+FINE_LINE = 24
 FIGURES = 18
 ARROW = "→"
-ROOMY = 1.15
-"""How much wider than a cell a name may be before cells are made wider."""
+
+
+class Form(NamedTuple):
+    """Size of letters, and lines of a name at most."""
+
+    size: int
+    most: int
+
+
+FORMS = (Form(22, 1), Form(18, 1), Form(18, 2), Form(16, 2))
+"""In which names of classes are written, the first in which all fit."""
 
 
 class Captioned(Protocol):
@@ -54,23 +74,22 @@ class Gallery:
 
     Args:
         across: samples in a line.
-        stacked: whether the predicted class has a line of its own; None where no classes are written.
+        stacked: whether the predicted class has lines of its own; None where no classes are written.
         order: which of index, probability and loss share a line.
+        form: size of the letters of classes, and lines of each at most.
+        short: what is written of a class whose name is too long.
     """
 
     across: int
     stacked: bool | None
     order: tuple[tuple[int, ...], ...]
+    form: Form = FORMS[0]
+    short: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def width(self) -> int:
         """Of a cell, in pixels."""
         return cell_width(self.across)
-
-    @property
-    def classes(self) -> int:
-        """Lines that the classes take."""
-        return 0 if self.stacked is None else 1 + self.stacked
 
     def lines(self, pictures: Sequence[Pixels], examples: Sequence[Captioned]) -> Iterator[Pixels]:
         """Pictures of one height, each with its words below, in lines as wide as the sheet."""
@@ -79,43 +98,71 @@ class Gallery:
             yield self._line(pictures[part], examples[part])
 
     def _line(self, pictures: Sequence[Pixels], examples: Sequence[Captioned]) -> Pixels:
-        height = pictures[0].shape[0]
-        canvas = Canvas(height + 8 + LINE * self.classes + FINE_LINE * len(self.order) + 12)
+        height, step = pictures[0].shape[0], self.form.size + 6
+        written = [[] if self.stacked is None else self._classes(example) for example in examples]
+        below = height + 8 + step * max(map(len, written))
+        canvas = Canvas(below + FINE_LINE * len(self.order) + 12)
         for place, (picture, example) in enumerate(zip(pictures, examples, strict=True)):
             x = EDGE + place * (self.width + GAP)
             canvas.paste(x, 0, picture)
-            if self.stacked is not None:
-                self._classes(canvas, x, height + 6, example)
+            for row, spans in enumerate(written[place]):
+                start = float(x)
+                for text, color in spans:
+                    canvas.text(start, height + 6 + step * row, text, size=self.form.size, color=color)
+                    start += _advance(text, self.form.size)
             for row, chosen in enumerate(self.order):
-                y = height + 8 + LINE * self.classes + FINE_LINE * row
                 text = joined(example, chosen)
+                y = below + FINE_LINE * row
                 canvas.text(x, y, shorten(text, self.width, FIGURES), size=FIGURES, color=PALE)
         return canvas.pixels()
 
-    def _classes(self, canvas: Canvas, x: int, y: int, example: Captioned) -> None:
+    def _classes(self, example: Captioned) -> list[list[tuple[str, Color]]]:
+        """Lines of the classes of a sample, each of texts with their colours."""
+        actual = self._wrapped(example.actual, 0)
         if example.right:
-            canvas.text(x, y, shorten(named(example.actual), self.width), color=RIGHT)
-        elif self.stacked:
-            canvas.text(x, y, shorten(named(example.actual), self.width))
-            _arrow(canvas, x, y + LINE, named(example.predicted), self.width)
-        else:
-            actual = named(example.actual)
-            canvas.text(x, y, actual)
-            start = x + width_of(f"{actual} |") - width_of("|")
-            _arrow(canvas, start, y, named(example.predicted), self.width)
+            return [[(line, RIGHT)] for line in actual]
+        predicted = self._wrapped(example.predicted, _advance(ARROW, self.form.size))
+        if not self.stacked:
+            return [[(actual[0], INK), (ARROW, PALE), (predicted[0], WRONG)]]
+        first, *others = predicted
+        arrow: list[tuple[str, Color]] = [(ARROW, PALE), (first, WRONG)]
+        return [*([(line, INK)] for line in actual), arrow, *([(line, WRONG)] for line in others)]
+
+    def _wrapped(self, labels: str, before: float) -> list[str]:
+        name = named(labels)
+        return name_lines(self.short.get(name, name), self.width - before, self.form.size, most=self.form.most)
 
 
 def gallery(examples: Sequence[Captioned], *, across: int, classes: bool = True) -> Gallery:
     """The gallery in which what is written of these samples fits best."""
     width = cell_width(across)
-    stacked = any(width_of(_pair(example)) > width for example in examples if not example.right)
-    return Gallery(across, stacked if classes else None, _order(examples, width))
+    order = _order(examples, width)
+    if not classes or not any(width_of(_pair(example)) > width for example in examples if not example.right):
+        return Gallery(across, False if classes else None, order)
+    names = _names(examples)
+    for form in FORMS:
+        fits = _fits(width, form)
+        if all(map(fits, names)):
+            return Gallery(across, True, order, form)
+    return Gallery(across, True, order, FORMS[-1], told_apart(names, _fits(width, FORMS[-1])))
+
+
+def _fits(width: int, form: Form) -> Callable[[str], bool]:
+    return in_lines(width - _advance(ARROW, form.size), form.size, form.most)
+
+
+def _names(examples: Sequence[Captioned]) -> list[str]:
+    return list(dict.fromkeys(named(name) for one in examples for name in (one.actual, one.predicted)))
+
+
+def _advance(text: str, size: int) -> float:
+    """Width of a text and the space behind it."""
+    return width_of(f"{text} |", size) - width_of("|", size)
 
 
 def is_narrow(examples: Sequence[Captioned], across: int) -> bool:
-    """Whether names are much wider than a cell."""
-    names = {name for example in examples for name in (example.actual, f"{ARROW} {example.predicted}")}
-    return any(width_of(name) > ROOMY * cell_width(across) for name in names)
+    """Whether there are names that a cell does not hold in two lines."""
+    return not all(map(_fits(cell_width(across), FORMS[-1]), _names(examples)))
 
 
 def cell_width(across: int) -> int:
@@ -145,13 +192,6 @@ def joined(example: Captioned, chosen: Sequence[int]) -> str:
 
 def _two_digits(loss: float) -> str:
     return f"{loss:.1f}" if 1 <= loss < 9.95 else number(loss, 2)
-
-
-def _arrow(canvas: Canvas, x: float, y: int, name: str, room: float) -> None:
-    """The arrow, and the predicted class behind it."""
-    canvas.text(x, y, ARROW, color=PALE)
-    start = width_of(f"{ARROW} |") - width_of("|")
-    canvas.text(x + start, y, shorten(name, room - start), color=WRONG)
 
 
 def _pair(example: Captioned) -> str:

@@ -56,7 +56,10 @@ GAP = 8
 PHOTO = 3 * 64 * 64
 """Values from which an image has so much detail that JPEG is smaller at an equal look."""
 TALLEST = 340
+LARGE = 96
+"""Pixels a side from which an image has so much in it that three stand in a line."""
 LINE = 23
+OUTLINED = "Yellow: around the fifth of the area where a map over the input is strongest."
 STRETCHED = "Pictures are stretched, as they would be too thin."
 AXES = "time →   frequency ↑"
 
@@ -142,6 +145,7 @@ def grid_image(saliency: SampleMaps, *, title: str = "") -> Image:
     pictures = saliency.shown.numpy()[:, ::upward]
     pieces = [piece for row, picture in enumerate(pictures) for piece in grid.pieces(row, picture)]
     said = [*scale_remark(saliency, grid.scales), *region_remarks(saliency), *_resizing(saliency, layout)]
+    said += [OUTLINED] if not grid.edges and saliency.maps.keys() & set(CLASS_ACTIVATION) else []
     picture = sheet(saliency, pieces, said, title=title, axes=AXES if saliency.kind == "spectrogram" else "")
     return replace(picture, photo=are_photos(saliency.kind, saliency.shown))
 
@@ -150,7 +154,8 @@ def _layout(saliency: SampleMaps) -> Layout:
     titles = [saliency.titles[name] for name in saliency.maps]
     rows, columns = saliency.shown.shape[1:3]
     sound = saliency.kind == "spectrogram"
-    across = _across(len(titles) + 1, most=3 if sound else _most(columns / rows))
+    large = saliency.kind == "image" and min(rows, columns) >= LARGE
+    across = _across(len(titles) + 1, most=3 if sound or large else _most(columns / rows))
     width = (ROOM - GAP * (across - 1)) // across
     picture = size_of(saliency.kind, rows, columns, width=width)
     reasons = [why for refused in saliency.refused.values() for why in refused.values()]

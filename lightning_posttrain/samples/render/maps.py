@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as PILImage
 
 from lightning_posttrain.core.drawing.attribution_colors import AGAINST, FOR
@@ -10,6 +11,9 @@ from lightning_posttrain.core.drawing.canvas import Color, Pixels, colored, resi
 from lightning_posttrain.samples.render.sheet import Map, leveled
 
 BORDER: Color = (205, 208, 212)
+OUTLINE: Color = (255, 235, 59)
+DENSEST, OUTLINED = 0.5, 0.2
+"""How much of the picture the densest tint takes, and what share of the area is outlined."""
 CLASS_ACTIVATION = ("hirescam", "gradcam", "layercam", "gradcam_plus_plus", "attention_rollout", "gradient_rollout")
 
 
@@ -46,17 +50,30 @@ def map_pixels(values: Map, scale: float, signed: bool, *, size: tuple[int, int]
 
 
 def overlay_pixels(picture: Pixels, values: Map, scale: float, signed: bool) -> Pixels:
-    """A map over a grey picture, the denser the larger its magnitude: red and blue, or dark to light."""
+    """A map over a grey picture, which stays to be seen: a tint, the denser the larger its magnitude, and an outline
+    around the fifth of the area where the magnitude is largest.
+    """
     height, width = picture.shape[:2]
-    levels = _resized(leveled(values, scale), height, width, PILImage.Resampling.BICUBIC)[..., None]
-    opacity = 0.75 * np.clip(np.abs(levels), 0, 1)
+    levels = _resized(leveled(values, scale), height, width, PILImage.Resampling.BICUBIC)
+    sizes = np.abs(levels)
+    opacity = (DENSEST * np.clip(sizes, 0, 1) ** 1.5)[..., None]
     gray = picture.mean(axis=2, keepdims=True, dtype=np.float32)
     if signed:
-        color = np.where(levels >= 0, np.array(FOR, np.float32), np.array(AGAINST, np.float32))
+        color = np.where(levels[..., None] >= 0, np.array(FOR, np.float32), np.array(AGAINST, np.float32))
     else:
-        color = colored(levels[..., 0], "inferno").astype(np.float32)
+        color = colored(levels, "inferno").astype(np.float32)
     mixed: Pixels = np.round(gray + opacity * (color - gray)).astype(np.uint8)
+    mixed[_outline(sizes)] = OUTLINE
     return mixed
+
+
+def _outline(sizes: Map) -> NDArray[np.bool_]:
+    """The inner edge of where ``sizes (H, W)`` are among the largest fifth; none where they are all alike."""
+    top = sizes > np.quantile(sizes, 1 - OUTLINED)
+    inside = np.pad(top, 1, constant_values=True)
+    deep = inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
+    edge: NDArray[np.bool_] = top & ~deep
+    return edge
 
 
 def framed(pixels: Pixels, height: int, width: int) -> Pixels:

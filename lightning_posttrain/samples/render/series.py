@@ -12,6 +12,7 @@ from PIL import ImageDraw
 from lightning_posttrain.core.drawing.canvas import INK, PALE, WIDTH, Canvas, Color, Pixels, one_line, shorten, width_of
 from lightning_posttrain.core.drawing.plot import ticks
 from lightning_posttrain.core.output.artifacts import Image
+from lightning_posttrain.samples.kinds import channel_name
 from lightning_posttrain.samples.render.captions import caption
 from lightning_posttrain.samples.render.maps import framed
 from lightning_posttrain.samples.render.sheet import (
@@ -165,7 +166,7 @@ def channel_legend(channels: int, names: Sequence[str]) -> Iterator[Pixels]:
     canvas = Canvas(6 + 25 * -(-count // LEGEND))
     room = ROOM / min(count, LEGEND)
     for place in range(count):
-        name = one_line(names[place]) if names else f"channel {place}"
+        name = one_line(channel_name(place, names))
         x, y = EDGE + place % LEGEND * room, 16 + 25 * (place // LEGEND)
         canvas.box(round(x), y - 2, 20, 5, CHANNELS[place])
         canvas.text(x + 26, y, shorten(name, room - 34, FINE_PRINT), size=FINE_PRINT, anchor="lm")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -33,8 +33,14 @@ OUTPUT_SIGNS = "Red raises the output, blue lowers it, against the baseline."
 def sheet(saliency: SampleMaps, pieces: Iterable[Pixels], said: Sequence[str], *, title: str, axes: str = "") -> Image:
     """``pieces``, each ``WIDTH`` wide, one below the other between a head and the sentences of the foot."""
     heading = _question(saliency)
-    head = heading_pixels(f"{title} · {heading}" if title else heading, axes)
-    return stacked([head, *pieces, foot([*saliency.said, *said, *remarks(saliency)], warned=saliency.alarms)])
+    head = [heading_pixels(f"{title} · {heading}" if title else heading, axes), *verdicts(saliency.verdicts)]
+    return stacked([*head, *pieces, foot([*saliency.said, *said, *remarks(saliency)])])
+
+
+def verdicts(said: Sequence[str]) -> Iterator[Pixels]:
+    """What is to be known before a picture is looked at, in red above it; nothing where there is none."""
+    if said:
+        yield foot((), warned=[f"{text[0].upper()}{text[1:].rstrip('.')}." for text in said])
 
 
 def stacked(pieces: Iterable[Pixels]) -> Image:
@@ -64,7 +70,7 @@ def remarks(saliency: SampleMaps) -> list[str]:
     broken = [saliency.titles[name] for name, maps in saliency.maps.items() if not is_finite(maps.numpy())]
     said += [f"{title} has values that are not finite; they are drawn as 0." for title in broken]
     said += [saliency.colors] if saliency.colors else []
-    return [*said, *(f"{note}." for note in saliency.notes)]
+    return [*said, *(f"{note}." for note in saliency.notes if note not in saliency.verdicts)]
 
 
 def faintness(saliency: SampleMaps) -> list[str]:

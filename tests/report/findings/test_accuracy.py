@@ -1,5 +1,9 @@
 import pytest
+import torch
 from scipy.stats import binomtest
+
+from lightning_posttrain.classification.result.confusion import LabelConfusion
+from lightning_posttrain.torchmetrics.result import MetricValues
 
 NAMES = ["cat", "dog"]
 
@@ -43,7 +47,7 @@ def test_few_rows_are_said_and_nothing_is_concluded_from_them(said):
 
 
 def test_labels_are_counted_by_row_and_by_label(said):
-    record = {"class_names": ["a", "b"], "counts": [[[5, 5], [5, 85]]] * 2, "rows": 100, "exact": 40}
+    record = LabelConfusion(torch.tensor([[[5, 5], [5, 85]]] * 2), ("a", "b"), rows=100, exact=40).to_dict()
     found = said(confusion_matrix=record, classification_report={"hamming_loss": 0.25, "accuracy": 0.4})
     assert "40 of 100 rows have all their labels right (40 %" in found["accuracy"].text
     assert "Label by label, 75 % are right" in found["accuracy"].text
@@ -51,16 +55,15 @@ def test_labels_are_counted_by_row_and_by_label(said):
 
 
 def test_positions_of_one_sample_have_no_interval(said):
-    notes = ["no intervals: the positions of one sample go together"]
-    found = said(confusion_matrix=matrix([900, 100], [10, 990]), classification_report={"notes": notes})
+    found = said(confusion_matrix=matrix([900, 100], [10, 990]), classification_report={"positions": True})
     assert set(found) == {"accuracy"}
     assert "94 % of 2,000 positions are right. No interval" in found["accuracy"].text
 
 
 def test_metrics_of_a_run_without_classes_are_said_with_the_rows(said, tmp_path):
-    values = {"epoch": 1, "step": 7, "mse": 1.4735, "r2": None, "failed": {}}
+    values = MetricValues({"mse": torch.tensor(1.4735), "r2": torch.tensor(torch.nan)}, None, {}).to_dict()
     found = said(torchmetrics=values)["values"]
     assert found.text.startswith("mse 1.474; how many rows is in no file.")
     (tmp_path / "posttrain" / "run.json").write_text('{"stages": {"test": {"rows": 400}}}')
     assert said(torchmetrics=values)["values"].text.startswith("mse 1.474 on 400 rows.")
-    assert "values" not in said(torchmetrics={"epoch": 1, "failed": {}})
+    assert "values" not in said(torchmetrics=MetricValues({}, None, {"mse": "no rows"}).to_dict())

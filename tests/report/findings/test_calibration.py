@@ -80,7 +80,7 @@ def test_of_two_classes_the_bins_below_a_half_are_mirrored(said):
 def test_labels_positions_and_few_rows_are_not_judged(said):
     of_labels = {"hamming_loss": 0.1, "accuracy": 0.5}
     assert "calibration" not in said(classification_report=of_labels, calibration=record(OVER))
-    together = {**CLASSES, "notes": ["no intervals: the positions of one sample go together"]}
+    together = {**CLASSES, "positions": True}
     assert "calibration" not in said(classification_report=together, calibration=record(OVER))
 
 

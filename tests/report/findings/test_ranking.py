@@ -20,7 +20,7 @@ def test_the_main_figure_is_first_and_warnings_go_before_the_rest(said, tmp_path
         confusion_matrix=MATRIX,
         classification_report={"notes": notes},
         export={"formats": [{"name": "pt", "files": [], "kept": False, "reason": "why", "rows": 0}]},
-        torchmetrics={"mse": 1.0},
+        torchmetrics={"values": {"mse": 1.0}},
     )
     found = findings(RunFolder(tmp_path), "test")
     assert [one.rule for one in found[:2]] == ["accuracy", "values"]

@@ -13,9 +13,7 @@ TRAIN = [1.0, 0.8, 0.6, 0.5, 0.4, 0.3]
 
 def test_a_gap_that_grows_while_validation_rises_is_said(said):
     found = said(gap__history=losses(TRAIN, [1.0, 0.8, 0.7, 0.75, 0.8, 0.9]))["overfitting"]
-    assert found.text.startswith(
-        "It trained for too long: over the last 3 epochs the loss (log loss) of validation rose"
-    )
+    assert found.text.startswith("It trained for too long: over the last 3 epochs the loss of validation rose")
     assert "to 0.900 in epoch 5 from 0.700 in epoch 2, its best" in found.text
     assert found.file == "gap/history.json"
 
@@ -37,10 +35,11 @@ def test_a_gap_that_shrinks_is_no_overfitting(said):
     assert "overfitting" not in said(gap__history=losses([0.1, 0.1, 0.1, 0.4, 0.7, 1.2], [1, 0.8, 0.7, 0.75, 0.8, 0.9]))
 
 
-def test_the_history_of_the_run_serves_as_well(said, tmp_path):
+@pytest.mark.parametrize(("train", "val"), [("log_loss", "log_loss"), ("loss_epoch", "loss")])
+def test_the_history_of_the_run_serves_as_well(said, tmp_path, train, val):
     lines = [
-        {"stage": stage, "epoch": k, "metrics": {"log_loss": value}}
-        for stage, values in (("train", TRAIN), ("val", [1.0, 0.8, 0.7, 0.75, 0.8, 0.9]))
+        {"stage": stage, "epoch": k, "metrics": {name: value}}
+        for stage, name, values in (("train", train, TRAIN), ("val", val, [1.0, 0.8, 0.7, 0.75, 0.8, 0.9]))
         for k, value in enumerate(values)
     ]
     said()

@@ -67,7 +67,7 @@ def _place(name: str, curves: Curves) -> tuple[bool, int, str]:
 def _plot(name: str, each: Mapping[str, Sequence[tuple[float, float]]]) -> Markup:
     epochs = [epoch for points in each.values() for epoch, _ in points]
     values = [value for points in each.values() for _, value in points]
-    frame = Frame((min(epochs), max(epochs)), span(values))
+    frame = Frame((min(epochs), max(epochs)), span(values), step=1.0)
     ends = ", ".join(f"{stage} {figure(points[-1][1])}" for stage, points in each.items() if points)
     said = f"{plain(name)} over epochs {min(epochs):g} to {max(epochs):g}; last: {ends}."
     curves = [Line(stage, each[stage], LOOKS[stage]) for stage in reversed(LOOKS) if each.get(stage)]
