@@ -11,9 +11,9 @@ from tests import toys
 from tests.test_contract import CALLBACKS, OTHERS, made
 
 ASKED = (
-    "metrics", "check", "observe", "summarize", "scalars", "show", "takes", "start", "finish", "hears", "open", "see",
-    "evaluations", "names", "place", "kept", "take_up", "shown_by_others", "counts_open_epoch", "columns", "replay",
-    "release",
+    "metrics", "check", "observe", "summarize", "scalars", "show", "takes", "start", "finish", "hears", "hears_calls",
+    "open", "see", "evaluations", "names", "place", "kept", "take_up", "shown_by_others", "charts", "counts_open_epoch",
+    "columns", "replay", "release",
 )  # fmt: skip
 """What the base asks of a final callback."""
 SAYS_WHAT_IS_WRONG = {"check", "names", "start", "open", "see", "evaluations"}

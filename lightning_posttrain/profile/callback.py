@@ -9,7 +9,6 @@ from typing import Any, Literal, final
 from lightning.pytorch import LightningModule, Trainer
 
 from lightning_posttrain.classification import StreamCallback
-from lightning_posttrain.core.callback.charts import uncharted
 from lightning_posttrain.core.callback.target_copies import KeptState
 from lightning_posttrain.core.capture.loaders import stage_of
 from lightning_posttrain.core.output.artifacts import Tagged
@@ -134,7 +133,7 @@ class ModelProfile(KeptState, StreamCallback):
         if trainer.state.fn != "fit":
             found = self._run.measure(trainer, module)
             scalars = scalars_of(found)
-            self._reporter.log(trainer, module, stage_of(trainer), "", scalars, uncharted(scalars, self.charts()))
+            self._reporter.log(trainer, module, stage_of(trainer), "", scalars, self.uncharted(trainer, scalars))
         return []
 
     def summarize(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> None:
@@ -144,8 +143,9 @@ class ModelProfile(KeptState, StreamCallback):
         result = self.attempt(trainer, "profile the run", self._run.report, trainer, module)
         if result is not None:
             self.results[place] = result
-            self._reporter.say(trainer, place, result)
-            self._reporter.write(trainer, place, "", tag=self.tag, result=result, shown=self.show(result, place))
+            self.attempt(trainer, "say what is alarming", self._reporter.say, trainer, place, result)
+            shown = self._drawn(result, place)
+            self._reporter.write(trainer, place, "", tag=self.tag, result=result, shown=shown)
 
     def show(self, result: ProfileReport, title: str) -> Iterator[Tagged]:
         """The figures, the modules, and where the seconds went."""

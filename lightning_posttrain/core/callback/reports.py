@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
@@ -99,11 +99,15 @@ class Reports(Harmless):
         self.results[key] = result
         scalars = self.attempt(trainer, "name the figures to log", self.scalars, result) or {}
         others = self.attempt(trainer, "see what others log", self.shown_by_others, trainer) or ()
-        unshown = uncharted(scalars, self.charts()).union(others)
+        unshown = self.uncharted(trainer, scalars).union(others)
         self._reporter.log(trainer, module, place, evaluation.suffix, scalars, unshown)
         self.attempt(trainer, "say what is alarming", self._reporter.say, trainer, key, result)
         shown = self._drawn(result, key)
         self._reporter.write(trainer, place, evaluation.suffix, tag=self.tag, result=result, shown=shown)
+
+    def uncharted(self, trainer: Trainer, scalars: Mapping[str, float]) -> set[str]:
+        """Scalars that are for monitors alone; all, where which ones are charted cannot be told."""
+        return uncharted(scalars, self.attempt(trainer, "name the figures to chart", self.charts) or ())
 
     def _result(self, module: LightningModule, evaluation: Evaluation) -> tuple[Result, str] | None:
         names = self.names(evaluation.names)
