@@ -13,7 +13,7 @@ from tests.test_contract import CALLBACKS, OTHERS, made
 ASKED = (
     "metrics", "check", "observe", "summarize", "scalars", "show", "takes", "start", "finish", "hears", "open", "see",
     "evaluations", "names", "place", "kept", "take_up", "shown_by_others", "counts_open_epoch", "columns", "replay",
-    "release",
+    "release", "hears_calls", "charts",
 )  # fmt: skip
 """What the base asks of a final callback."""
 SAYS_WHAT_IS_WRONG = {"check", "names", "start", "open", "see", "evaluations"}

@@ -99,7 +99,8 @@ class Reports(Harmless):
         self.results[key] = result
         scalars = self.attempt(trainer, "name the figures to log", self.scalars, result) or {}
         others = self.attempt(trainer, "see what others log", self.shown_by_others, trainer) or ()
-        unshown = uncharted(scalars, self.charts()).union(others)
+        charted = self.attempt(trainer, "choose what is charted", self.charts) or ()
+        unshown = uncharted(scalars, charted).union(others)
         self._reporter.log(trainer, module, place, evaluation.suffix, scalars, unshown)
         self.attempt(trainer, "say what is alarming", self._reporter.say, trainer, key, result)
         shown = self._drawn(result, key)
