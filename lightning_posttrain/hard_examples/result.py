@@ -115,7 +115,7 @@ class HardReport:
         }
         titles = {group.name: group.title for group in (*self.groups, *self.cells)}
         words = {"undrawn": self.undrawn, "colors": self.colors}
-        about = {"titles": titles, "inputs": self.kind, "names": self.names, **words}
+        about = {"titles": titles, "inputs": self.kind, "names": self.names, "classes": self.classes, **words}
         record: dict[str, Any] = undefined_to_none(
             {"kind": self.recorded_as, "rows": self.rows, **found, **about, "notes": self.notes}
         )
@@ -132,7 +132,8 @@ class HardReport:
             for part in ("groups", "cells")
         )
         words = {name: state[name] for name in ("undrawn", "colors")}
-        about = {"kind": state["inputs"], "names": tuple(state["names"]), **words}
+        lists = {name: tuple(state.get(name, ())) for name in ("names", "classes")}
+        about = {"kind": state["inputs"], **lists, **words}
         return cls(groups, cells, rows=state["rows"], **about)
 
 

@@ -188,9 +188,13 @@ def test_a_good_models_curves_are_drawn_where_they_bend(wrong, side, monkeypatch
     assert any("corner" in text for text, _ in written) == (side < 1)
 
 
-def test_curves_on_the_frame_are_not_drawn():
-    from lightning_posttrain.classification.render.curves import is_perfect
+def test_curves_on_the_frame_are_said_to_lie_there(written):
+    from lightning_posttrain.classification.render.curves import FRAME, is_perfect, roc_image
 
-    assert is_perfect(named(near_perfect(0)).auroc)
-    assert not is_perfect(named(near_perfect(40)).auroc)
+    for wrong, there in ((0, True), (40, False)):
+        written.clear()
+        found = near_perfect(wrong)
+        assert is_perfect(named(found).auroc) == there
+        roc_image(named(found), roc_curve(*found.counts.sides), roc_curve(*found.counts.sides), "val")
+        assert any(FRAME in text for text, _ in written) == there
     assert not is_perfect(torch.full((3,), torch.nan))

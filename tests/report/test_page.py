@@ -98,13 +98,12 @@ def test_a_finding_links_to_its_section_only_where_that_is_there(tmp_path):
     assert 'href="#export"' not in page
 
 
-def test_the_first_figure_has_the_interval_and_the_base_that_a_person_would_work_out(tmp_path):
-    from scipy.stats import binomtest
-
+def test_the_first_figure_has_the_interval_of_the_report_and_the_base_that_a_person_would_work_out(tmp_path):
     page = page_of(runs.run(tmp_path))
     counts = runs.matrix(3)
     right, rows = int(counts.trace()), int(counts.sum())
-    low, high = binomtest(right, rows).proportion_ci(0.95)
+    record = json.loads((tmp_path / "posttrain" / "test" / "classification_report.json").read_text())
+    low, high = record["intervals"]["accuracy"]
     said = text_of(page, "in-short")
     assert f"{right} of {rows} right" in said
     assert f"95 % interval {100 * low:.0f} to {100 * high:.0f} %" in said
@@ -162,7 +161,7 @@ def test_truth_and_prediction_beside_a_picture_stand_beside_it(tmp_path):
     runs.add_samples(tmp_path, runs.names_of(3), size=32, parts=("", "_truth", "_prediction", "_error"))
     page = page_of(tmp_path)
     first = re.search(r'<figure data-at="0".*?</figure>', page, re.DOTALL).group(0)
-    assert re.findall(r"<small>(\w+)</small></span>", first) == ["error", "prediction", "truth"]
+    assert re.findall(r"<small>(\w+)</small></span>", first) == ["input", "truth", "prediction", "error"]
     assert first.count("<img") == 4
 
 

@@ -17,7 +17,7 @@ from lightning_posttrain.classification.metric.base import Needs
 from lightning_posttrain.classification.metric.histograms import ScoreHistograms
 from lightning_posttrain.classification.result.curves import CurveReport
 from lightning_posttrain.classification.result.scores import ranked_of
-from lightning_posttrain.core.output.artifacts import Cleared, PrecisionRecall, Tagged
+from lightning_posttrain.core.output.artifacts import PrecisionRecall, Tagged
 from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.core.stream.stream import EvaluationStream
 
@@ -32,8 +32,8 @@ class ScoreCurves(StreamCallback):
     """Draws the ROC and the precision-recall curve of each class, and of all together, at every validation and test.
 
     For a binary task the curves are those of class 1, for others of each class against the rest. With more than ten
-    classes the five with the smallest areas are in colour. Where all curves bend close to the corner that corner is
-    drawn, and where all areas are 1 there is no picture. The counts behind them stand in a CSV file, and in
+    classes the five with the smallest areas are in colour. Where all curves bend close to the corner, that corner is
+    drawn. The counts behind them stand in a CSV file, and in
     TensorBoard's own "PR curves" page, where a threshold can be moved: those of all classes together, and of each class
     where they are four at most.
 
@@ -75,7 +75,6 @@ class ScoreCurves(StreamCallback):
         """Two pictures, the areas, the points, and TensorBoard's own curves."""
         from lightning_posttrain.classification.render.curves import (
             areas_table,
-            is_perfect,
             points_table,
             precision_recall_image,
             roc_image,
@@ -83,12 +82,9 @@ class ScoreCurves(StreamCallback):
 
         each, together = result.counts.sides, result.together.sides
         roc, micro_roc = roc_curve(*each), roc_curve(*together)
-        perfect = is_perfect(result.auroc)
-        yield Tagged("roc_curve", Cleared() if perfect else roc_image(result, roc, micro_roc, title))
+        yield Tagged("roc_curve", roc_image(result, roc, micro_roc, title))
         pr, micro_pr = precision_recall_curve(*each), precision_recall_curve(*together)
-        perfect = is_perfect(result.average_precision)
-        drawn = Cleared() if perfect else precision_recall_image(result, pr, micro_pr, title)
-        yield Tagged("precision_recall_curve", drawn)
+        yield Tagged("precision_recall_curve", precision_recall_image(result, pr, micro_pr, title))
         yield Tagged("areas_under_curves", areas_table(result))
         few = slice(0, LISTED if self.max_curves is None else self.max_curves)
         thresholds = torch.linspace(0, 1, THRESHOLDS, dtype=torch.float64)

@@ -23,6 +23,7 @@ SHOWN = 400
 """Points of a line at most; a screen shows no more."""
 WINDOWS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 """Sides of the corner that is drawn where all curves pass through the half of it that is nearest to the corner."""
+FRAME = "all areas are 1: the curves lie on the frame"
 PERFECT = 0.99995
 """Areas from which on they are written as 1."""
 
@@ -68,7 +69,7 @@ def _image(
     best: float,
 ) -> Image:
     short, values, micro = areas
-    window = _window(each, best)
+    window = 1.0 if is_perfect(values) else _window(each, best)
     chosen = _lowest(values)
     x, y = (side.numpy() for side in each)
     faint = [Line(*_thinned(x[:, k], y[:, k], window), FAINT, 1.0) for k in _others(values, chosen)]
@@ -82,22 +83,16 @@ def _image(
         others = len(values) - len(chosen)
         drawn = f"{others}" if len(faint) == others else f"{len(faint)} of {others}"
         entries.append((FAINT, f"{drawn} other {'class' if others == 1 else 'classes'}"))
-    part = "" if window == 1 else f", its {'left' if best == 0 else 'right'} upper corner"
     canvas = Canvas(WIDE[1], WIDE[0])
+    part = "" if window == 1 else f", upper {'left' if best == 0 else 'right'} corner"
     canvas.text(12, 10, f"{texts[0]}{part}; beside it: {short}")
     ends = (0.0, window) if best == 0 else (1 - window, 1.0)
     axes = Axes(76, 80, SIDE, SIDE, ends, (1 - window, 1.0))
     axes.draw(canvas, [*behind, *faint, *named], x_label=texts[1], y_label=texts[2])
     legend(canvas, 80, entries, left=LEGEND)
-    foot = "; ".join(report.notes)
+    foot = "; ".join([*([FRAME] if is_perfect(values) else []), *report.notes])
     canvas.text(12, WIDE[1] - 30, shorten(foot, WIDE[0] - 24, 18), size=18, color=PALE)
     return canvas.image()
-
-
-def _named(name: str, value: float) -> str:
-    """An entry of the legend, the name shortened to what there is room for."""
-    said = f"  {value:.4f}"
-    return shorten(name, WIDE[0] - LEGEND - 48 - width_of(said, 20), 20) + said
 
 
 def _window(each: tuple[Tensor, Tensor], best: float) -> float:
@@ -113,6 +108,12 @@ def _window(each: tuple[Tensor, Tensor], best: float) -> float:
     if not bool(known.any()):
         return 1.0
     return next((side for side in WINDOWS if float(far[known].max()) <= side / 2), 1.0)
+
+
+def _named(name: str, value: float) -> str:
+    """An entry of the legend, the name shortened to what there is room for."""
+    said = f"  {value:.4f}"
+    return shorten(name, WIDE[0] - LEGEND - 48 - width_of(said, 20), 20) + said
 
 
 def _lowest(values: Tensor) -> list[int]:

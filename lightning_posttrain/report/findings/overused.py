@@ -33,8 +33,8 @@ def overused(evidence: Evidence) -> Finding | None:
     wrong, lost = int(wrongly[k]), int(missed[k])
     share = within(wrong / (wrong + lost), share_interval(wrong, wrong + lost))
     text = (
-        f"{quoted(classes.names[k])} is said too often: of {evidence.rows:,} rows {int(said[k]):,} are said to be of it "
-        f"and {int(classes.support[k]):,} are. {wrong:,} times it is said wrongly, {lost:,} times it is missed "
+        f"{quoted(classes.names[k])} is said too often: of {evidence.rows:,} rows {int(said[k]):,} are said to be "
+        f"of it and {int(classes.support[k]):,} are. {wrong:,} times it is said wrongly, {lost:,} times it is missed "
         f"({share} of these errors are of the first kind).{more}"
     )
     numbers = {"said": int(said[k]), "rows": int(classes.support[k]), "wrongly": wrong, "missed": lost}

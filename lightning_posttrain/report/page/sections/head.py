@@ -42,6 +42,6 @@ def _facts(sources: Sources) -> Iterator[str]:
     if module := sources.run.get("module"):
         yield str(module).rsplit(".", 1)[-1]
     if weights := stage.get("weights"):
-        yield str(weights)
+        yield f"weights {weights}"
     if created := sources.run.get("updated"):
         yield str(created)[:16].replace("T", " ")
