@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import final
 
 import torch
 from lightning.pytorch import LightningModule
+from torch import Tensor
 from typing_extensions import Unpack
 
 from lightning_posttrain.classification.callback.base import EvaluationOptions, StreamCallback
@@ -92,8 +93,12 @@ class ScoreCurves(StreamCallback):
         threshold, *counts = (column[:, few] for column in points)
         yield Tagged("curve_points", points_table(names, threshold, tuple(counts)))
         if len(result.class_names) > 1:
-            _, *whole = points_at(result.together, thresholds)
-            yield Tagged("pr_curve_of_all", PrecisionRecall(*(c[:, 0] for c in whole)))
-        asked = self.max_curves is not None or len(result.class_names) <= FEW
-        for k, name in enumerate(names if asked else ()):
-            yield Tagged(f"pr_curve/{name}", PrecisionRecall(*(c[:, k] for c in counts)))
+            yield from _own_curves({"pr_curve_of_all": 0}, points_at(result.together, thresholds)[1:])
+        if self.max_curves is not None or len(result.class_names) <= FEW:
+            yield from _own_curves({f"pr_curve/{name}": k for k, name in enumerate(names)}, counts)
+
+
+def _own_curves(columns: Mapping[str, int], counts: Sequence[Tensor]) -> Iterator[Tagged]:
+    """Curves that TensorBoard draws itself, by tag, of columns of counts at thresholds."""
+    for tag, column in columns.items():
+        yield Tagged(tag, PrecisionRecall(*(count[:, column] for count in counts)))
