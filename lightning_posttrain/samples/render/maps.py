@@ -50,8 +50,9 @@ def map_pixels(values: Map, scale: float, signed: bool, *, size: tuple[int, int]
 
 
 def overlay_pixels(picture: Pixels, values: Map, scale: float, signed: bool) -> Pixels:
-    """A map over a grey picture, which stays to be seen: a tint, the denser the larger its magnitude, and an outline
-    around the fifth of the area where the magnitude is largest.
+    """A map over a grey picture, which stays to be seen: a tint, the denser the larger its magnitude, and an outline.
+
+    The outline is around the fifth of the area where the magnitude is largest.
     """
     height, width = picture.shape[:2]
     levels = _resized(leveled(values, scale), height, width, PILImage.Resampling.BICUBIC)
