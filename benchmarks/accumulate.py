@@ -29,12 +29,15 @@ from torchmetrics import classification as tm
 from lightning_posttrain.classification.accumulator import Accumulator
 from lightning_posttrain.classification.batch import EvalBatch
 from lightning_posttrain.classification.functional.report import Findings, classification_report
+from lightning_posttrain.classification.kept_predictions import KeptPredictions
 from lightning_posttrain.classification.metric.confusion import ConfusionCounts
 from lightning_posttrain.classification.metric.exact import ExactScores
 from lightning_posttrain.classification.metric.histograms import ScoreHistograms
 from lightning_posttrain.classification.metric.probabilities import LossSums, RankCounts, ReliabilityBins
 
 COUNTS = (ConfusionCounts, LossSums, RankCounts, ReliabilityBins)
+LARGEST = 1 << 21
+"""Rows of a data set in these tables, at most."""
 Batches = list[tuple[Tensor, Tensor]]
 
 
@@ -55,6 +58,22 @@ class Ours:
 
     def held(self) -> int:
         return sum(_size(metric.states()) for metric in self.metrics)
+
+
+class WithPredictions(Ours):
+    """The same, and the predictions of single rows."""
+
+    def __init__(self, classes: int, device: str, kinds: tuple[Any, ...]) -> None:
+        super().__init__(classes, device, kinds)
+        self.kept = KeptPredictions(LARGEST)
+        self.rows = 0
+
+    def update(self, scores: Tensor, target: Tensor) -> None:
+        index = torch.arange(self.rows, self.rows + len(target), device=target.device)
+        self.rows += len(target)
+        batch = EvalBatch(scores, target, index=index)
+        self.accumulator.add(batch)
+        self.kept.offer(batch)
 
 
 class TorchMetricsOnes:
@@ -205,6 +224,7 @@ def epoch(make: Callable[[], Any], data: Batches, times: Times, device: str) -> 
 def rivals(classes: int, device: str, *, slow: bool) -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "ours", lambda: Ours(classes, device, (*COUNTS, ScoreHistograms))
     yield "ours, without curves", lambda: Ours(classes, device, COUNTS)
+    yield "ours, with predictions", lambda: WithPredictions(classes, device, (*COUNTS, ScoreHistograms))
     yield "ours, exact=True", lambda: Ours(classes, device, (*COUNTS, ExactScores))
     yield "torchmetrics, counts", lambda: TorchMetricsOnes(classes, device, "")
     if slow:

@@ -78,6 +78,7 @@ def test_every_page_is_drawn_from_this_machine_without_an_error(folder, tmp_path
             "images": "tf-image-loader #main-image-container img",
             "text": "tf-text-loader tf-markdown-view",
             "pr_curves": "tf-pr-curve-card",
+            "custom_scalars": "tf-custom-scalar-multi-line-chart-card",
             "timeseries": "card-view",
         }
         for plugin, element in drawn.items():
@@ -96,7 +97,7 @@ def test_every_page_is_drawn_from_this_machine_without_an_error(folder, tmp_path
     assert {tag.split("/", 1)[1] for tag, _ in shown} == {
         "confusion_matrix",
         "confusion_matrix_normalized",
-        "history",
+        "training_at_a_glance",
         "precision_recall_curve",
         "roc_curve",
         "calibration/reliability",
@@ -108,8 +109,9 @@ def test_every_page_is_drawn_from_this_machine_without_an_error(folder, tmp_path
         "saliency_of_classes",
         "thresholds/risk_coverage",
     }
-    # twice the width at which TensorBoard shows an image, so that no pixel row is lost
-    assert {width for _, width in shown} == {700}
+    assert shown[0][0] == "0_summary/training_at_a_glance"
+    # twice the width at which TensorBoard shows an image, so that no pixel row is lost; single plots fill a card
+    assert {width for _, width in shown} == {700, 960}
 
 
 def _shown(loader):

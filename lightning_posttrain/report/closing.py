@@ -30,7 +30,8 @@ def close(home: str, stage: str) -> Iterator[Tagged]:
     for page in artifacts(folder, stage, findings):
         yield Tagged(f"{stage}/{page.tag}", page.artifact)
     yield from _in_short(folder, stage)
-    yield from _at_a_glance(folder)
+    if stage != "test":  # a test adds no epoch
+        yield from at_a_glance(home)
 
 
 def _in_short(folder: RunFolder, stage: str) -> Iterator[Tagged]:
@@ -41,9 +42,14 @@ def _in_short(folder: RunFolder, stage: str) -> Iterator[Tagged]:
         yield Tagged(f"{BOARD}/{stage}", Table((stage,), said, note=note, loggers_only=True))
 
 
-def _at_a_glance(folder: RunFolder) -> Iterator[Tagged]:
-    """The curves of a training, as ``results.png`` on disk."""
-    curves = curves_of(folder.history(), folder.record("gap", "history"))
+def at_a_glance(home: str) -> Iterator[Tagged]:
+    """The curves of a training, as ``results.png`` on disk; nothing before its second epoch.
+
+    Args:
+        home: the ``posttrain`` folder of the run.
+    """
+    folder = RunFolder(home) if Path(home).is_dir() else None
+    curves = () if folder is None else curves_of(folder.history(), folder.record("gap", "history"))
     if curves:
         from lightning_posttrain.report.render.glance import glance_image
 

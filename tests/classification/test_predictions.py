@@ -20,6 +20,7 @@ from lightning_posttrain.core.output.run_folder import RunFolder
 from lightning_posttrain.core.statistics.paired import mcnemar, paired_shares
 from lightning_posttrain.ensembles import paired_interval
 from tests import toys
+from tests.classification.test_accumulator import WAITS, Operations
 
 
 class Alone:
@@ -216,6 +217,22 @@ def test_a_difference_is_paired_row_by_row(seed):
     difference = torch.tensor(right[1].astype(float) - right[0])[:, None]
     assert list(found.shares[1:3]) == pytest.approx(paired_interval(difference)[0].tolist(), rel=1e-9)
     assert found.shares.difference == pytest.approx(found.second - found.first)
+
+
+@pytest.mark.parametrize(("classes", "batch"), [(10, 64), (1000, 256)])
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_to_keep_rows_never_waits_for_the_device(classes, batch, multilabel):
+    found = KeptPredictions(40 * batch)
+    target = torch.zeros(batch, classes) if multilabel else torch.zeros(batch)
+    batches = [
+        EvalBatch(torch.randn(batch, classes), target.long(), index=torch.arange(i * batch, (i + 1) * batch))
+        for i in range(40)
+    ]
+    with Operations() as operations:
+        for one in batches:
+            found.offer(one)
+    assert operations.seen
+    assert not [name for name in operations.seen if any(wait in name for wait in WAITS)]
 
 
 def test_other_rows_are_not_paired():

@@ -95,6 +95,17 @@ def test_the_run_says_with_what_it_was_made():
     assert run["created"] <= run["updated"]
 
 
+class Sends(Callback):
+    def __init__(self, token):
+        self.token = token
+
+
+def test_arguments_of_somebody_elses_callback_are_not_written():
+    fit(epochs=1, callbacks=[Sends("s3cret")])
+    assert {"name": "Sends", "arguments": {}} in RunFolder(".").run["callbacks"]
+    assert "s3cret" not in Path("posttrain/run.json").read_text()
+
+
 def test_a_test_of_a_checkpoint_says_which_and_of_which_epoch(tmp_path):
     keep = ModelCheckpoint(tmp_path / "kept", filename="of{epoch}", save_top_k=-1)
     fit(epochs=3, callbacks=[keep], enable_checkpointing=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, final
 
 from lightning.pytorch import LightningModule, Trainer
@@ -91,7 +92,8 @@ class GeneralizationGap(KeptState, StreamCallback):
         """The plot and the last figures."""
         from lightning_posttrain.classification.render.gap import gap_image, gap_table
 
-        yield Tagged(self.tag, gap_image(result))
+        # loggers have all curves at a glance
+        yield Tagged(self.tag, replace(gap_image(result), files_only=True))
         yield Tagged("last", gap_table(result))
 
     # a run that is resumed goes on where it was

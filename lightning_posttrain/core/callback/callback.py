@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
-from lightning_posttrain.core.callback.board import announce_final_metrics, lay_out_charts
+from lightning_posttrain.core.callback.board import announce_final_metrics, draw_at_a_glance, lay_out_charts
 from lightning_posttrain.core.callback.charts import patterns
 from lightning_posttrain.core.callback.namespaces import AnyCallback
 from lightning_posttrain.core.callback.open_epoch import CarriesOpenEpoch
@@ -216,6 +216,7 @@ class EvaluationCallback(CarriesOpenEpoch, NotesRun, Reports, Returns, TargetCop
         if (stream := EvaluationStream.of(trainer)).ends(self):
             with self.guarded(trainer, "lay out the charts", "Each scalar has a chart of its own."):
                 lay_out_charts(trainer, self._reporter)
+                draw_at_a_glance(trainer, self._reporter)
             stream.end(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

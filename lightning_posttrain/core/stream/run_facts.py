@@ -19,6 +19,7 @@ from lightning_posttrain.core.capture.foreign import attribute, length
 from lightning_posttrain.core.capture.loaders import sampler_of
 
 LIBRARIES = ("torch", "lightning", "pytorch-lightning", "torchmetrics", "torchvision", "numpy")
+KNOWN = ("lightning_posttrain.", "lightning.", "pytorch_lightning.")
 LONGEST = 200
 """Characters of an argument, and entries of a list in it, at most."""
 
@@ -36,7 +37,7 @@ def facts_of(trainer: Trainer, module: LightningModule, folder: str) -> dict[str
         "run_folder": Path(folder).name,
         "seed": int(seed) if seed.isdecimal() else None,
         "callbacks": [
-            {"name": type(one).__name__, "arguments": arguments_of(one)}
+            {"name": type(one).__name__, "arguments": arguments_of(one) if _is_known(one) else {}}
             for one in trainer.callbacks  # type: ignore[attr-defined]
         ],
         "git": commit_of(Path.cwd()),
@@ -80,6 +81,11 @@ def rows_of(trainer: Trainer, loader: Any) -> int | None:
     limit = next((one for one in limits if one is not None), 1.0)
     most = limit if isinstance(limit, int) else int(limit * batches)
     return min(drawn, min(batches, most) * size * trainer.world_size)
+
+
+def _is_known(callback: Any) -> bool:
+    """Whether it is of a library whose arguments are no secrets, as a token of somebody's own callback is."""
+    return type(callback).__module__.startswith(KNOWN)
 
 
 def arguments_of(callback: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, final
 
@@ -94,9 +95,19 @@ class Evidence:
 
     @cached_property
     def accuracy_interval(self) -> Interval:
-        """95 % interval of the share of rows that are right: that of the report, else the exact one."""
-        hits, rows = self.hits
-        known = (self.report.get("intervals") or {}).get("accuracy")
-        if not known or None in known or rows < FEW or known[0] == known[1]:
-            return share_interval(hits, rows)
-        return float(known[0]), float(known[1])
+        """95 % interval of the share of rows that are right."""
+        return accuracy_interval(self.report, *self.hits)
+
+
+def accuracy_interval(report: Mapping[str, Any], hits: int, rows: int) -> Interval:
+    """95 % interval of the share of rows that are right: that of the report, else, as of few rows, the exact one.
+
+    Args:
+        report: of the classifier, with ``intervals`` by name.
+        hits: rows that are right.
+        rows: of all.
+    """
+    known = (report.get("intervals") or {}).get("accuracy")
+    if not known or None in known or rows < FEW or known[0] == known[1]:
+        return share_interval(hits, rows)
+    return float(known[0]), float(known[1])

@@ -96,8 +96,9 @@ def _back(evidence: Evidence, actual: int, predicted: int, count: int) -> tuple[
 def _said(one: Pair) -> str:
     back = "" if one.back is None else f"; the other way round only {one.back[0]:,} of {one.back[1]:,}"
     share = within(one.times / one.rows, share_interval(one.times, one.rows))
+    expected = f"{one.expected:.1f}" if one.expected >= 0.05 else "less than 0.1"
     name = f"{quoted(one.actual)} is taken for {quoted(one.predicted)}"
-    return f"{name} {one.times:,} of {one.rows:,} times ({share}; {one.expected:.1f} would be chance{back})"
+    return f"{name} {one.times:,} of {one.rows:,} times ({share}; {expected} would be chance{back})"
 
 
 def _short(one: Pair) -> str:

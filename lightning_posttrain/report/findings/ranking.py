@@ -14,6 +14,7 @@ from lightning_posttrain.report.findings.evidence import Evidence
 from lightning_posttrain.report.findings.export import export
 from lightning_posttrain.report.findings.finding import Finding
 from lightning_posttrain.report.findings.labels import label_errors
+from lightning_posttrain.report.findings.overused import overused
 from lightning_posttrain.report.findings.pairs import confused, pairs
 from lightning_posttrain.report.findings.relies_on import explanations, importance, maps, region, surrogate
 from lightning_posttrain.report.findings.rows import agreement, left_out
@@ -26,8 +27,8 @@ SHOWN = 9
 """Sentences of "in short" that are shown at once; the others are under "more"."""
 FIRST: tuple[Rule, ...] = (accuracy, values)
 RULES: tuple[Rule, ...] = (
-    agreement, left_out, pairs, classes, calibration, adjustment, region, overfitting, label_errors, abstention,
-    gain, maps, ensemble, importance, surrogate, explanations, export, unused, slowest, size,
+    agreement, left_out, pairs, classes, overused, calibration, adjustment, region, overfitting, label_errors,
+    abstention, gain, maps, ensemble, importance, surrogate, explanations, export, unused, slowest, size,
 )  # fmt: skip
 """From what matters most to what matters least; what is to be acted on goes before what is good to know."""
 FOREIGN = (KeyError, TypeError, ValueError, IndexError, AttributeError)

@@ -12,9 +12,10 @@ EPOCHS, RATIO = 3, 1.05
 
 
 def overfitting(evidence: Evidence) -> Finding | None:
-    """Whether the gap of the loss, the log loss where it is known, grew over the last three epochs or more while validation's rose.
+    """Whether the gap of the loss grew over the last three epochs or more while validation's loss rose.
 
-    And validation's is then 5 % above its best at least; a gap of accuracies alone says nothing.
+    It is the log loss where that is known; validation's is then 5 % above its best at least. A gap of accuracies alone
+    says nothing.
     """
     series = _of_gap(evidence) or _of_history(evidence)
     count = _growing(series)

@@ -38,12 +38,14 @@ class Frame:
         y: first and last value.
         width: of the whole, in pixels.
         height: of the whole, in pixels.
+        step: between figures at the horizontal axis, at least; 1 for epochs.
     """
 
     x: tuple[float, float]
     y: tuple[float, float]
     width: int = WIDTH
     height: int = HEIGHT
+    step: float = 0.0
 
     def at(self, x: float, y: float) -> Point:
         """Where a point stands."""
@@ -74,7 +76,7 @@ class Frame:
             rules.append(element("line", x1=left, x2=right, y1=y, y2=y, class_="rule"))
             rules.append(element("text", _tick(value, tick), x=LEFT - 7, y=y + 3.5, text_anchor="end"))
         bottom = self.height - BOTTOM
-        for value in ticks(*self.x, most=5):
+        for value in ticks(*self.x, most=5, least=self.step):
             x, _ = self.at(value, self.y[0])
             rules.append(element("text", _tick(value, tick), x=x, y=bottom + 15, text_anchor="middle"))
         return rules
@@ -121,8 +123,8 @@ def bar(share: float | None, low: float | None = None, high: float | None = None
     return element("svg", shapes, viewBox="0 0 84 14", width=84, height=14, class_="bar", aria_hidden="true")
 
 
-def ticks(low: float, high: float, most: int = 4) -> list[float]:
-    """Round values from ``low`` to ``high``, about ``most`` of them.
+def ticks(low: float, high: float, most: int = 4, least: float = 0.0) -> list[float]:
+    """Round values from ``low`` to ``high``, about ``most`` of them, with ``least`` between two.
 
     Example:
         >>> ticks(0.0, 1.0), ticks(0, 12)
@@ -131,7 +133,7 @@ def ticks(low: float, high: float, most: int = 4) -> list[float]:
     span = high - low
     if not (math.isfinite(span) and span > 0):
         return [low]
-    rough = span / most
+    rough = max(span / most, least)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * by for by in (1, 2, 5, 10) if power * by >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)

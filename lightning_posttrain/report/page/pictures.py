@@ -15,8 +15,10 @@ from PIL import Image, WebPImagePlugin
 FORMAT = WebPImagePlugin.WebPImageFile.format
 SIDES = (320, 256, 192, 144, 112, 88)
 """Longest sides of samples, the largest that the budget holds is taken."""
-SHEET = 1000
-"""Pixels that a whole sheet of pictures is wide, at most."""
+WIDTHS = (1000, 760, 560, 420)
+"""Pixels that a whole sheet of pictures is wide, the most that its bytes allow."""
+SHEET = 420_000
+"""Bytes of the page for one sheet, at most."""
 PIXELATED = 72
 """A picture whose sides are below was small before: its pixels are kept as they are."""
 
@@ -59,7 +61,11 @@ class Album:
     def sheet(self, path: Path) -> Embedded | None:
         """A whole sheet of pictures; None where the budget does not hold it."""
         picture = _opened(path)
-        return None if picture is None else self._take(_embedded(picture, SHEET, by_width=True))
+        if picture is None:
+            return None
+        tried = (_embedded(picture, width, by_width=True) for width in WIDTHS)
+        most = min(self._left, SHEET)
+        return self._take(next((found for found in tried if len(found.source) <= most), None))
 
     def _take(self, picture: Embedded | None) -> Embedded | None:
         if picture is None or len(picture.source) > self._left:

@@ -48,7 +48,7 @@ def _figures(sources: Sources) -> Iterator[str]:
 
 
 def _pairs(sources: Sources) -> Iterator[str]:
-    counts = Counts.of(sources.record("confusion_matrix"))
+    counts = Counts.beside(sources)
     if counts is None:
         return
     for actual, predicted, count in counts.errors[:PAIRS]:

@@ -11,6 +11,7 @@ from lightning_posttrain.core.output.first_line import first_line
 from lightning_posttrain.core.output.run_folder import RunFolder
 from lightning_posttrain.core.output.sinks.folder import FolderSink
 from lightning_posttrain.report.page.document import document
+from lightning_posttrain.report.page.markup import element
 from lightning_posttrain.report.page.pictures import Album
 from lightning_posttrain.report.page.section import Section
 from lightning_posttrain.report.page.sections.believed import believed
@@ -99,9 +100,11 @@ def report(folder: RunFolder, stage: str, findings: Findings) -> tuple[bytes, st
     found = [section for name, part in parts.items() if (section := attempt(name, part)) is not None]
     anchors = [*(section.anchor for section in found), HOW_MADE]
     first = attempt("the first figures", lambda: in_short(sources, said, anchors))
-    sections = [*([] if first is None else [first]), *found, how_made(sources, attempt.failed)]
     title = f"{title_of(sources)} · {stage}"
-    return document(title, head(sources), sections), summary(title, sources, said)
+    above = attempt("the title", lambda: head(sources)) or element("header", element("h1", title))
+    sections = [*([] if first is None else [first]), *found, how_made(sources, attempt.failed)]
+    text = attempt("the summary", lambda: summary(title, sources, said)) or f"# {title}\n"
+    return document(title, above, sections), text
 
 
 class Attempt:

@@ -13,7 +13,7 @@ from tests.report.findings.simulated import (
     written,
 )
 
-CLAIMS = {"classes", "pairs", "calibration", "adjustment", "abstention", "thresholds"}
+CLAIMS = {"classes", "pairs", "overused", "calibration", "adjustment", "abstention", "thresholds"}
 
 
 def kept_in_truth(probabilities, frozen):

@@ -386,7 +386,7 @@
       const way = up ? 1 : -1;
       every().sort((a, b) => {
         const [one, other] = [value(a, column), value(b, column)];
-        return way * (typeof one === "string" ? one.localeCompare(other) : one - other);
+        return way * (typeof one === "string" ? one.localeCompare(other, undefined, { numeric: true }) : one - other);
       });
       body.replaceChildren(...rows.slice(0, whole ? rows.length : first));
       heads.forEach((head, place) => {

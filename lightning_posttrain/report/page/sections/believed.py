@@ -56,7 +56,7 @@ def _reliability(title: str, record: Mapping[str, Any], *, ends: bool) -> Markup
     said = f"Of what it is sure of, how much comes true{', ' + title if title else ''}: off by {off} on average."
     frame = Frame((0.0, 1.0), (0.0, 1.0), 360, 320)
     drawing = frame.drawn(said, "how sure it is", diagonal(frame), whisker_dots(frame, dots), tick="%")
-    head = f"{title.capitalize()}: off by {off} on average" if title else f"Off by {off} on average"
+    head = f"{title.capitalize()}: off by {off}" if title else f"Off by {off} on average"
     columns = ("promised", "came true", "95 % interval", "rows")
     whiskers = ", whiskers 95 % intervals" if ends else ""
     note = element("p", f"Dots by their rows{whiskers}; on the line what is promised comes true.", class_="quiet")

@@ -26,7 +26,7 @@ def classes(sources: Sources) -> Section | None:
     names = [name for name in FIGURES if any(row.get(name) is not None for row in each)]
     if not each or not names:
         return None
-    rows = _rows(report, names, Counts.of(sources.record("confusion_matrix")))
+    rows = _rows(report, names, Counts.beside(sources))
     rows.sort(key=lambda row: (row["values"][0] is None, row["values"][0] or 0.0))
     top, rest = rows[:SHOWN], rows[SHOWN:]
     body = [_table(names, top)]

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_posttrain.report.page.sources import Sources
+
 MOST_CELLS = 40_000
 MOST_SEEN = 1500
 """Classes that are put in order by what they are confused with, at most: the work grows with the cube."""
@@ -40,6 +42,14 @@ class Counts:
                 return None
             cells = tuple((i, j, int(n)) for i, row in enumerate(rows) for j, n in enumerate(row) if n)
         return cls(names, cells) if names and cells else None
+
+    @classmethod
+    def beside(cls, sources: Sources) -> Counts | None:
+        """Those of a stage, for what can do without them: None also where the record has another form."""
+        try:
+            return cls.of(sources.record("confusion_matrix"))
+        except (TypeError, ValueError, KeyError, IndexError):
+            return None
 
     @cached_property
     def support(self) -> list[int]:

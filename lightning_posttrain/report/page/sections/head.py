@@ -30,7 +30,7 @@ def head(sources: Sources) -> Markup:
 def _facts(sources: Sources) -> Iterator[str]:
     stage: dict[str, Any] = (sources.run.get("stages") or {}).get(sources.stage) or {}
     report = sources.record("classification_report")
-    counts = Counts.of(sources.record("confusion_matrix"))
+    counts = Counts.beside(sources)
     rows = stage.get("rows") or (counts.rows if counts else None)
     if rows:
         yield f"{rows:,} rows"
@@ -42,6 +42,6 @@ def _facts(sources: Sources) -> Iterator[str]:
     if module := sources.run.get("module"):
         yield str(module).rsplit(".", 1)[-1]
     if weights := stage.get("weights"):
-        yield str(weights)
+        yield f"weights {weights}"
     if created := sources.run.get("updated"):
         yield str(created)[:16].replace("T", " ")

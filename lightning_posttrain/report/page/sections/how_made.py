@@ -62,7 +62,8 @@ def _facts(run: dict[str, Any], stage: str) -> Iterator[tuple[str, Child]]:
 
 def _arguments(arguments: Any) -> str:
     if isinstance(arguments, dict):
-        return ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+        said = {name: value for name, value in arguments.items() if value is not None and name != "reading"}
+        return ", ".join(f"{name}={value!r}" for name, value in said.items())
     return str(arguments or "")
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
+from lightning_posttrain.report.findings.evidence import accuracy_interval
 from lightning_posttrain.report.page.markup import Markup, element
 from lightning_posttrain.report.page.section import Section
 from lightning_posttrain.report.page.sections.counts import Counts
 from lightning_posttrain.report.page.sources import Sources
 from lightning_posttrain.report.page.tables import folded
-from lightning_posttrain.report.page.wording import between, figure, interval, percent, plain
+from lightning_posttrain.report.page.wording import between, figure, percent, plain
 
 SHARES = {
     "accuracy", "balanced_accuracy", "top_5_accuracy", "exact_match", "hamming_accuracy", "recall", "precision",
@@ -50,7 +51,7 @@ def in_short(sources: Sources, findings: Sequence[Said], anchors: Sequence[str])
         anchors: of the other sections of the page, to which findings may link.
     """
     report = sources.record("classification_report")
-    counts = Counts.of(sources.record("confusion_matrix"))
+    counts = Counts.beside(sources)
     shown = [_headline(report, counts), _found(findings, anchors)]
     body = (element("div", shown, class_="short"), *_figures(report))
     return Section("in-short", "In short", "In short", body)
@@ -63,7 +64,7 @@ def _headline(report: dict[str, Any], counts: Counts | None) -> Markup | None:
     value, (low, high) = report[name], (report.get("intervals") or {}).get(name) or (None, None)
     said = plain(name)
     if counts is not None and name == "accuracy":
-        low, high = interval(counts.right, counts.rows) if low is not None else (None, None)
+        low, high = accuracy_interval(report, counts.right, counts.rows) if low is not None else (None, None)
         said = f"{counts.right:,} of {counts.rows:,} right"
     ends = f"95 % interval {between(low, high)}" if low is not None else None
     return element(

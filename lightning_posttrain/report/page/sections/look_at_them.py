@@ -106,7 +106,7 @@ def _picture(name: str, picture: Embedded, sample: Sample) -> Markup:
     crisp = "crisp" if max(picture.width, picture.height) <= 96 else None
     said = f"sample {_number(sample)}" + (f", {name}" if name else "")
     image = element("img", src=picture.source, alt=said, width=picture.width, height=picture.height, class_=crisp)
-    label = element("small", name.replace("_", " ")) if name else None
+    label = element("small", name.replace("_", " ") or "input") if len(sample.pictures) > 1 else None
     return element("span", image, label, class_="pane")
 
 

@@ -15,6 +15,8 @@ GROUPS = {
 }  # fmt: skip
 LABEL, PAIR = "label?", "confused pair"
 KNOWN = {"group", "rank", "index", "actual", "predicted", "probability", "loss", "text"}
+PARTS = {"": 0, "truth": 1, "prediction": 2}
+"""Pictures of one sample in the order in which they are compared."""
 VALUES = 60
 """Features of a row that are shown, at most."""
 LETTERS = 2000
@@ -89,7 +91,7 @@ def _pictures(folder: Path, rank: int) -> dict[str, Path]:
     stem = f"{rank:02d}"
     paths = sorted(path for path in folder.glob(f"{stem}*") if path.suffix in PICTURES)
     named = {path.stem.removeprefix(stem).strip("_"): path for path in paths}
-    return {name: named[name] for name in sorted(named)}
+    return {name: named[name] for name in sorted(named, key=lambda name: (PARTS.get(name, len(PARTS)), name))}
 
 
 def _add_values(found: Mapping[Any, Sample], rows: list[dict[str, str]]) -> None:

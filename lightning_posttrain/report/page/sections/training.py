@@ -43,10 +43,13 @@ def _curves(sources: Sources) -> Curves:
             for name, value in line["metrics"].items():
                 if isinstance(value, (int, float)) and isinstance(line.get("epoch"), (int, float)):
                     found.setdefault(name, {}).setdefault(stage, []).append((line["epoch"], value))
-    return found or _of_gap(sources)
+    for name, each in _of_gap(sources).items():
+        found[name] = {**each, **found.get(name, {})}
+    return _without_twins(found)
 
 
 def _of_gap(sources: Sources) -> Curves:
+    """Curves of a gap have both stages, of figures that a training step may not log itself."""
     record = sources.folder.record("gap", "history") or {}
     found: Curves = {}
     for name, rows in (record.get("history") or {}).items():
@@ -54,6 +57,18 @@ def _of_gap(sources: Sources) -> Curves:
             points = [(row["epoch"], row[stage]) for row in rows if row.get(stage) is not None]
             found.setdefault(name, {})[stage] = points
     return found
+
+
+def _without_twins(curves: Curves) -> Curves:
+    """One of those with the same course on validation, as a loss that the module logs and the log loss."""
+    kept: Curves = {}
+    courses = set()
+    for name in sorted(curves, key=lambda name: _place(name, curves)):
+        course = tuple((epoch, round(value, 5)) for epoch, value in curves[name].get("val", ()))
+        if not course or course not in courses:
+            kept[name] = curves[name]
+        courses.add(course)
+    return kept
 
 
 def _epochs(each: Mapping[str, Sequence[tuple[float, float]]]) -> int:
@@ -67,7 +82,7 @@ def _place(name: str, curves: Curves) -> tuple[bool, int, str]:
 def _plot(name: str, each: Mapping[str, Sequence[tuple[float, float]]]) -> Markup:
     epochs = [epoch for points in each.values() for epoch, _ in points]
     values = [value for points in each.values() for _, value in points]
-    frame = Frame((min(epochs), max(epochs)), span(values))
+    frame = Frame((min(epochs), max(epochs)), span(values), step=1.0)
     ends = ", ".join(f"{stage} {figure(points[-1][1])}" for stage, points in each.items() if points)
     said = f"{plain(name)} over epochs {min(epochs):g} to {max(epochs):g}; last: {ends}."
     curves = [Line(stage, each[stage], LOOKS[stage]) for stage in reversed(LOOKS) if each.get(stage)]
