@@ -23,6 +23,8 @@ from lightning_posttrain.attribution.rule_methods import (
     GuidedBackprop,
 )
 
+LANES = 8
+"""Channels of a series up to which its maps are also kept for each."""
 CANCELLED = 1000.0
 """Values that add up to the change only as small differences of so much larger ones are not kept."""
 
@@ -40,13 +42,15 @@ class Attributed:
     """Maps ``(K, *spatial)``, on the CPU, by method; what is missing, and why.
 
     ``gaps`` are, for methods that promise completeness, the share of the change in output that each map leaves out
-    ``(K,)``; ``refused`` the samples for which that is too much.
+    ``(K,)``; ``refused`` the samples for which that is too much; ``by_channel`` the maps ``(K, C, T)`` of each of the
+    few channels of a series, which its map adds up.
     """
 
     maps: dict[str, Tensor] = field(default_factory=dict)
     gaps: dict[str, tuple[float, ...]] = field(default_factory=dict)
     refused: dict[str, Mapping[int, str]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    by_channel: dict[str, Tensor] = field(default_factory=dict)
 
 
 def as_method(method: str | Method | Callable[[Problem], Tensor]) -> Method:
@@ -151,6 +155,10 @@ def _keep(found: Attributed, method: Method, problem: Problem, values: Tensor) -
             found.skipped[method.name] = next(iter(refused.values()))
             return
     found.maps[method.name] = to_map(values, problem, signed=method.signed).float().cpu()
+    dim = problem.channel_dim
+    if dim is not None and values.ndim == 3 and values.shape == problem.inputs.shape and 1 < values.shape[dim] <= LANES:
+        each = values if method.signed else values.abs()
+        found.by_channel[method.name] = each.movedim(dim, 1).float().cpu()
 
 
 def _why_refused(missing: float, size: float, instead: str) -> str:

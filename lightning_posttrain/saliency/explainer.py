@@ -117,6 +117,7 @@ class Explainer:
             gaps=found.gaps,
             shared_scale=self.shared_scale,
             colors=self.display.colors,
+            by_channel=found.by_channel if kind == "series" else {},
         )
 
 
@@ -181,7 +182,11 @@ def explain(
     problem, kind = explainer.problem(sample_set.module, targets, inputs, chunks)
     problem, methods = explainer.choose(sample_set.evaluation.key, problem, kind)
     methods = tuple(method for method in methods if method.one_pass and quick) or methods
-    there = Attributed() if known is None else Attributed(dict(known.maps), dict(known.gaps), {**known.refused})
+    there = (
+        Attributed()
+        if known is None
+        else Attributed(dict(known.maps), dict(known.gaps), {**known.refused}, by_channel=dict(known.by_channel))
+    )
     missing = [method for method in methods if method.name not in there.maps]
     problem = wanted(missing, problem)
     found = _joined(methods, there, attribute(missing, problem, failed=failed) if missing else Attributed())

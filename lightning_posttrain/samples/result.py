@@ -73,6 +73,7 @@ class SampleMaps:
             whole parts.
         said: how to read the maps, in sentences.
         least_scale: what full colour stands for at least, where maps share a scale.
+        by_channel: of series with several channels the maps before these are added up, ``(K, C, T)``, where known.
         colors: how values became the colours of ``shown``, in a sentence, or "".
         marks: for each sample, what is written on parts of its regions, by their number, as ``{41: "42"}``.
     """
@@ -99,6 +100,7 @@ class SampleMaps:
     least_scale: float = 0.0
     marks: tuple[Mapping[int, str], ...] = ()
     colors: str = ""
+    by_channel: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def alerts(self) -> tuple[str, ...]:

@@ -138,3 +138,20 @@ def test_the_tables_have_every_branch_and_every_drop():
     assert [row[1] for row in table.rows if row[1]] == [b.predicted for b in result.branches if b.leaf]
     assert drops_table(result).rows[0] == ("petal width", 0.5, 0.4, 0.6, 0.1)
     assert len(drops_table(result).rows) == 3
+
+
+@pytest.mark.parametrize(
+    ("figures", "words"),
+    [
+        ({"fidelity": 0.37, "fidelity_low": 0.3, "majority": 0.2}, "only 37% of the rows"),
+        ({"fidelity": 0.8, "fidelity_low": 0.7, "majority": 0.75}, "no more of the model than"),
+    ],
+)
+def test_a_tree_that_should_not_be_read_is_left_out_and_that_is_said_above(figures, words, written):
+    surrogate_image(replace(report(), drops=DROPS, **figures))
+    said = texts(written)
+    assert "IF" not in said
+    verdict = next(place for place, text in enumerate(said) if "do not read it" in " ".join(said[place : place + 3]))
+    assert words in " ".join(said[verdict : verdict + 3])
+    assert verdict < next(place for place, text in enumerate(said) if text.startswith("A tree of"))
+    assert "petal width" in said

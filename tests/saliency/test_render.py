@@ -255,3 +255,25 @@ def test_all_four_methods_have_their_titles(written):
     maps_image(images(count=1))
     words = set(" ".join(said(written)).split())
     assert {word for name in FOUR for word in TITLES[name].split()} <= words
+
+
+def test_what_to_know_before_stands_above_the_maps_and_once(written):
+    for alarms, there in (((), False), (("look here first",), True)):
+        written.clear()
+        pixels = maps_image(images(alarms=alarms)).pixels[44:75]
+        assert bool((pixels == torch.tensor(attribution.WRONG, dtype=torch.uint8)).all(2).any()) == there
+        assert sum("ook here first" in text for text, _ in written) == there
+
+
+def test_a_map_over_a_picture_leaves_it_to_be_seen_and_outlines_the_strongest_fifth():
+    stripes = np.zeros((50, 50, 3), np.uint8)
+    stripes[:, ::2] = 255
+    values = np.zeros((50, 50), np.float32)
+    values[:20, :20] = 1
+    mixed = maps.overlay_pixels(stripes, values, 1.0, True).astype(int)
+    outlined = (mixed == np.array(maps.OUTLINE)).all(2)
+    assert outlined.any()
+    assert not outlined[25:, 25:].any()
+    inside = ~outlined[2:15, 2:14]
+    light, dark = mixed[2:15, 2:14:2][inside[:, ::2]], mixed[2:15, 3:14:2][inside[:, 1::2]]
+    assert (light.mean(0) - dark.mean(0)).min() > 100

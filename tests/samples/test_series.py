@@ -1,10 +1,14 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_posttrain.samples.render import series as drawing
 from lightning_posttrain.samples.render import sheet as attribution
 from lightning_posttrain.samples.render.overview import maps_image
+from lightning_posttrain.samples.result import Sample, SampleMaps
+from tests import toys
 from tests.samples.explained import series
 
 
@@ -111,3 +115,45 @@ def test_a_refused_strip_gives_the_reason_and_a_strip_of_zeros_says_so(written):
 def test_without_any_map_the_signal_alone_is_drawn(written):
     assert maps_image(series(20, methods=())).pixels.shape[1] == 700
     assert [text for text, _ in written].count("Input") == 2
+
+
+class TwoChannels(toys.Net):
+    """Reads the second channel alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = nn.Sequential(nn.Flatten(), nn.Linear(2 * 40, 3))
+        with torch.no_grad():
+            self.model[1].weight[:, :40] = 0
+
+
+def test_maps_of_each_channel_add_up_to_the_map_and_tell_which_channel_is_read():
+    from lightning_posttrain import SaliencyMaps
+
+    maps = SaliencyMaps(methods=["input_x_gradient", "saliency"], samples=3, kind="series", on_error="raise")
+    data = TensorDataset(torch.randn(12, 2, 40), torch.arange(12) % 3)
+    toys.quiet(maps).validate(TwoChannels(), DataLoader(data, batch_size=4), verbose=False)
+    result = maps.results["val"]
+    for name, join in (("input_x_gradient", lambda each: each.sum(1)), ("saliency", lambda each: each.amax(1))):
+        each = result.by_channel[name]
+        assert each.shape == (3, 2, 40)
+        torch.testing.assert_close(join(each), result.maps[name])
+        assert bool((each[:, 0] == 0).all())
+        assert bool((each[:, 1] != 0).any())
+
+
+def test_each_lane_of_a_strip_has_the_colours_of_its_channel(monkeypatch):
+    from lightning_posttrain.samples.render import series as drawing
+
+    grounds = []
+    over = drawing.over
+    monkeypatch.setattr(drawing, "over", lambda lines, ground: grounds.append(ground) or over(lines, ground))
+    result = SampleMaps(
+        "series", torch.zeros(1, 2, 20), {"a": torch.ones(1, 20)}, {"a": "A"}, frozenset({"a"}),
+        (Sample(0, "cat", 1.0),), by_channel={"a": torch.stack([torch.ones(20), -torch.ones(20)])[None]},
+    )  # fmt: skip
+    drawing.series_image(result)
+    (ground,) = grounds
+    upper, lower = ground[0, 0].astype(int), ground[-1, 0].astype(int)
+    assert upper[0] > upper[2]
+    assert lower[0] < lower[2]

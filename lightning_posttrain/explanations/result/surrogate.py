@@ -112,7 +112,7 @@ class SurrogateReport(Counted):
 
     @property
     def refused(self) -> str:
-        """Why the tree is not to be read: it says no more than one class alone does, or too little; "" where it is."""
+        """Why the tree should not be read: it says no more than one class does, or too little; "" where it may."""
         if not self.questions or self.fidelity_low <= self.majority:
             return f'the tree says no more of the model than "always {self.majority_class}" does; do not read it'
         if self.fidelity < FAITHFUL:

@@ -50,9 +50,9 @@ def map_pixels(values: Map, scale: float, signed: bool, *, size: tuple[int, int]
 
 
 def overlay_pixels(picture: Pixels, values: Map, scale: float, signed: bool) -> Pixels:
-    """A map over a grey picture, which stays to be seen: a tint, and an outline.
+    """A map over a grey picture, which stays to be seen: a tint, the denser the larger its magnitude, and an outline.
 
-    The tint is the denser the larger the magnitude; the outline is around the fifth of the area where it is largest.
+    The outline is around the fifth of the area where the magnitude is largest.
     """
     height, width = picture.shape[:2]
     levels = _resized(leveled(values, scale), height, width, PILImage.Resampling.BICUBIC)

@@ -43,9 +43,9 @@ CHANNELS: tuple[Color, ...] = (INK, (112, 40, 150), (0, 104, 60), (140, 80, 0), 
 
 def series_image(saliency: SampleMaps, *, title: str = "") -> Image:
     """Draw a strip for each sample and method: the signal, over what speaks for and against what is explained."""
-    maps = {name: cleaned(values) for name, values in saliency.maps.items()}
+    maps = {name: _lanes(saliency, name) for name in saliency.maps}
     shown = scales(saliency, maps)
-    columns = {name: strongest(values, ROOM) for name, values in maps.items()}
+    columns = {name: _columns(values) for name, values in maps.items()}
     pieces = list(channel_legend(saliency.shown.shape[1], saliency.names))
     for row, signal in enumerate(saliency.shown):
         lines = signal_pixels(signal, ROOM, lane_height(saliency.shown.shape[1]))
@@ -56,6 +56,18 @@ def series_image(saliency: SampleMaps, *, title: str = "") -> Image:
         pieces.append(time_axis(saliency.shown.shape[2]))
     said = [*scale_remark(saliency, shown, "at the right of each strip"), *_reduced(saliency)]
     return sheet(saliency, pieces, said, title=title, axes="time →")
+
+
+def _lanes(saliency: SampleMaps, name: str) -> Map:
+    """What is drawn of a method: ``(K, C, T)`` of the channels that are drawn, or as of one where they have one map."""
+    each = saliency.by_channel.get(name)
+    return cleaned(saliency.maps[name])[:, None] if each is None else cleaned(each)[:, : len(CHANNELS)]
+
+
+def _columns(lanes: Map) -> Map:
+    """``(K, C, T)`` in as many columns as a strip is wide."""
+    found: Map = strongest(lanes.reshape(-1, lanes.shape[-1]), ROOM).reshape(*lanes.shape[:2], ROOM)
+    return found
 
 
 def strongest(values: Map, count: int) -> Map:
@@ -124,7 +136,8 @@ def _strip(
     if why:
         return [head, _inset(empty(why, *lines.shape[:2]))]
     colors = shaded(0.85 * leveled(levels, scale), name in saliency.signed)
-    return [head, _inset(over(lines, np.broadcast_to(colors, (*lines.shape[:2], 3))))]
+    lane = np.arange(len(lines)) * len(levels) // len(lines)
+    return [head, _inset(over(lines, colors[lane]))]
 
 
 def _plain(lines: Pixels) -> list[Pixels]:
@@ -182,5 +195,7 @@ def channels_remark(channels: int) -> list[str]:
 def _reduced(saliency: SampleMaps) -> list[str]:
     channels, length = saliency.shown.shape[1:]
     said = channels_remark(channels)
+    if saliency.by_channel:
+        said.append("Behind each channel stands its own map, where a method tells channels apart.")
     more = f"Of {length} steps, each column shows the range of the signal and the largest attribution."
     return [*said, more] if length > ROOM else said
