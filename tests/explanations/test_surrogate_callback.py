@@ -70,7 +70,7 @@ def test_at_the_end_of_fit_it_reports_once_with_a_tree_and_the_importance(tmp_pa
     assert report.drop_rows == 200
     folder = tmp_path / "posttrain" / "val"
     names = {"surrogate.json", "surrogate.png", "surrogate_tree.csv", "surrogate_importance.csv"}
-    assert {path.name for path in folder.iterdir()} == names
+    assert {path.name for path in folder.iterdir()} == {*names, "report.html", "report.md"}
     record = json.loads((folder / "surrogate.json").read_text())
     assert record["epoch"] == 3
     assert record["drops"][0]["name"] == "income"
