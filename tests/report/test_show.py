@@ -23,7 +23,7 @@ def test_a_run_is_said_in_sentences_with_its_figures_and_where_the_report_is(run
     code, text = show_command(run)
     lines = text.splitlines()
     assert code == 0
-    assert lines[0] == "test: 350 of 400 right (88 %, 84 to 90)."
+    assert lines[0] == "test: 350 of 400 right (88 %, 84 to 91)."
     assert any(line.startswith("+ 350 of 400 rows are right") for line in lines)
     assert "accuracy  0.8750  0.8425 to 0.9050" in lines
     assert f"Report: lightning-posttrain report {run}" in lines

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from lightning_posttrain.core.output.quantities import fixed
+
 LONGEST = 48
 
 
@@ -82,4 +84,4 @@ def and_more(said: list[str], shown: int) -> str:
 
 def _number(share: float, *, fine: bool) -> str:
     value = 100 * share
-    return f"{value:.1f}" if fine and 0 < value < 100 else f"{value:.0f}"
+    return fixed(value, 1 if fine and 0 < value < 100 else 0)

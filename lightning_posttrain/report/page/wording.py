@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lightning_posttrain.core.output.quantities import duration
+from lightning_posttrain.core.output.quantities import duration, fixed
 from lightning_posttrain.core.statistics.binomial import share_interval
 
 DASH = "–"
@@ -26,7 +26,7 @@ def percent(share: float | None, digits: int = 0) -> str:
     if share is None:
         return DASH
     for more in range(digits, 4):
-        said = f"{100 * share:.{more}f}"
+        said = fixed(100 * share, more)
         if share in (0.0, 1.0) or float(said) not in (0.0, 100.0):
             break
     return f"{said} %"

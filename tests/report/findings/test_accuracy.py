@@ -57,7 +57,7 @@ def test_labels_are_counted_by_row_and_by_label(said):
 def test_positions_of_one_sample_have_no_interval(said):
     found = said(confusion_matrix=matrix([900, 100], [10, 990]), classification_report={"positions": True})
     assert set(found) == {"accuracy"}
-    assert "94 % of 2,000 positions are right. No interval" in found["accuracy"].text
+    assert "95 % of 2,000 positions are right. No interval" in found["accuracy"].text
 
 
 def test_metrics_of_a_run_without_classes_are_said_with_the_rows(said, tmp_path):
