@@ -95,7 +95,7 @@ def test_every_row_counts_once_for_any_number_of_rows(folder, world):
     for rows, one in zip(ROWS, found[0], strict=True):
         expected = reference.report(*by_hand(rows), toys.CLASSES)
         assert one["counts"] == expected["counts"].tolist(), rows
-        assert one["guest"]["rows"] == rows
+        assert one["guest"]["values"]["rows"] == rows
         for name in ("accuracy", "balanced_accuracy", "f1_macro"):
             assert one["report"][name] == pytest.approx(expected[name], abs=1e-12)
 
@@ -117,7 +117,7 @@ def test_figures_of_probabilities_are_those_of_one_process(folder):
 def test_a_rank_without_a_batch_hangs_no_metric(folder):
     found = [json.loads((folder / "without" / f"many-2.rank{rank}.json").read_text())["val"] for rank in (0, 1)]
     assert found[0] == found[1]
-    assert found[0]["guest"]["rows"] == sum(map(sum, found[0]["counts"])) == 9
+    assert found[0]["guest"]["values"]["rows"] == sum(map(sum, found[0]["counts"])) == 9
 
 
 def test_training_is_read_from_the_step_and_not_from_a_part_of_it(folder):
@@ -130,7 +130,7 @@ def test_training_is_read_from_the_step_and_not_from_a_part_of_it(folder):
 @pytest.mark.parametrize("size", [1, 4])
 def test_batches_that_are_lists_of_samples_lose_their_repeats(folder, size):
     (record,) = (folder / "posttrain" / "val" / f"size{size}").glob("torchmetrics.json")
-    assert json.loads(record.read_text())["SumOfList"] == 41
+    assert json.loads(record.read_text())["values"]["SumOfList"] == 41
 
 
 def test_rows_that_every_rank_reads_are_warned_about(folder):

@@ -118,20 +118,23 @@ class Keeping:
         groups = tuple(self._group(rule, title, found[rule], names) for rule, title in self._rules.items())
         cells = tuple(self._cells(found.get(PAIRS, {}), names, confused))
         labels = tuple(map(str, self._display.names or ()))
-        colors = self._display.colors if self._kind == "image" else ""
+        colors = self._colors if self._kind == "image" else ""
         classes = names if self._masks else ()
         return HardReport(groups, cells, self._kind, labels, self._samples, self._undrawn, colors, classes)
 
     def _join(self, trainer: Trainer, pairs: Set[tuple[int, int]]) -> None:
         """Offer what every rank kept to the first that sees it, in the order of ranks; of confused pairs, of these."""
+        self._colors = self._display.colors
         if trainer.world_size == 1:
             return
         mine = {rule: hardest.take() for rule, hardest in self._kept.items()}
         if mine.get(PAIRS):
-            of_pairs = torch.tensor([pair in pairs for pair in _pairs(mine[PAIRS])])
+            of_pairs = torch.tensor([pair in pairs for pair in _pairs(mine[PAIRS])], dtype=torch.bool)
             mine[PAIRS] = {name: column[of_pairs] for name, column in mine[PAIRS].items()}
         everywhere: list[Any] = [None] * trainer.world_size
-        dist.all_gather_object(everywhere, (mine, self._samples, self._undrawn, self._kind, self._by_pair))
+        dist.all_gather_object(
+            everywhere, (mine, self._samples, self._undrawn, self._kind, self._by_pair, self._colors)
+        )
         every = [columns for kept, *_ in everywhere for columns in kept.values() if columns]
         shapes = {name: {c[name].shape[1:] if name in c else None for c in every} for name in SHAPED}
         several_shapes = {name for name, found in shapes.items() if len(found) > 1 or None in found}
@@ -146,8 +149,9 @@ class Keeping:
         self._samples = sum(samples for _, samples, *_ in everywhere)
         several = "" if shown or not every else "inputs of several shapes are not shown"
         self._undrawn = next((undrawn for _, _, undrawn, *_ in everywhere if undrawn), several)
-        self._kind = next((kind for *_, kind, _ in everywhere if kind), None)
-        self._by_pair = all(by_pair for *_, by_pair in everywhere)
+        self._kind = next((kind for _, _, _, kind, *_ in everywhere if kind), None)
+        self._by_pair = all(by_pair for *_, by_pair, _ in everywhere)
+        self._colors = next((colors for *_, colors in everywhere if colors), "")
 
     def _group(self, name: str, title: str, columns: dict[str, Tensor], names: tuple[str, ...]) -> HardGroup:
         if not columns:

@@ -254,7 +254,7 @@ def test_a_run_that_dies_keeps_its_own_exception(on_error, caplog):
 
 def test_also_where_warnings_are_errors(caplog):
     with pytest.raises(RuntimeError, match="the run's own"):
-        fit([Shown(fail), At("on_train_epoch_end", outside_the_sanity_check)])
+        fit([Shown(fail), At("on_validation_epoch_end", outside_the_sanity_check)])
     assert "no ink" in caplog.text
 
 

@@ -36,6 +36,7 @@ def pt2(tmp_path, **options):
     return ModelExport(formats=["pt2"], folder=str(tmp_path / "out"), **options)
 
 
+@pytest.mark.filterwarnings("ignore:ModelExport could not write")  # what is written in the background meanwhile
 @pytest.mark.parametrize(
     ("where", "name"), [(Path, "write_bytes"), (places, "_moved"), (writing, "take_place"), (Path, "mkdir")]
 )

@@ -139,6 +139,7 @@ def test_pictures_beyond_the_budget_are_named_with_their_folder(tmp_path, monkey
     assert sum(map(len, re.findall(r'src="(data:[^"]+)"', page))) <= 20_000
 
 
+@pytest.mark.slow
 def test_large_photographs_keep_within_three_megabytes(tmp_path):
     runs.run(tmp_path)
     runs.add_samples(tmp_path, runs.names_of(3), size=1024, count=40)

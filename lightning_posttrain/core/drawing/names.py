@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from itertools import count
 
 from lightning_posttrain.core.drawing.canvas import name_lines, one_line, shorten, width_of
 
@@ -34,11 +35,12 @@ def told_apart(names: Collection[str], fits: Callable[[str], bool]) -> dict[str,
     for name, own in words.items():
         found[name] = name if fits(name) else _cut(own, common, [each for each in others if each != own], fits)
     times = Counter(found.values())
-    numbers: Counter[str] = Counter()
+    used = {short for name, short in found.items() if times[short] == 1 or short == name}
     for name, short in found.items():
         if times[short] > 1 and short != name:
-            numbers[short] += 1
-            found[name] = _narrowed(short, fits, f" {numbers[short]}")
+            numbered = (_narrowed(short, fits, f" {number}") for number in count(1))
+            found[name] = next(each for each in numbered if each not in used)
+            used.add(found[name])
     return found
 
 
