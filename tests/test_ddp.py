@@ -111,7 +111,7 @@ def test_figures_of_probabilities_are_those_of_one_process(folder):
     wanted["auroc_macro"] = np.mean(reference.areas(np.eye(toys.CLASSES)[y.numpy()], reference.log_odds(scores))[0])
     for name, value in wanted.items():
         assert one["report"][name] == pytest.approx(value, abs=1e-4), name
-    assert one["guest"]["auroc"] == pytest.approx(wanted["auroc_macro"], abs=1e-5)
+    assert one["guest"]["values"]["auroc"] == pytest.approx(wanted["auroc_macro"], abs=1e-5)
 
 
 def test_a_rank_without_a_batch_hangs_no_metric(folder):
