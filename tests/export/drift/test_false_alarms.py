@@ -32,7 +32,7 @@ def test_false_alarms_are_as_rare_as_asked_for(model, reference, window):
     assert 0.01 < found < 0.08
 
 
-SIZES = [(n, m) for n in (200, 2000, 20000) for m in (50, 200, 1000, 5000)]
+SIZES = [(200, 50), (200, 5000), (2000, 200), (20000, 50), (20000, 5000)]
 
 
 @pytest.mark.slow
