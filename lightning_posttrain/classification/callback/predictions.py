@@ -35,7 +35,7 @@ class KeepsPredictions(StreamCallback):
         super().open(trainer, module)
         stage = stage_of(trainer)
         self._kept = of_other_stages(self._kept, trainer)
-        if stage != "train" and self.takes(trainer):
+        if stage != "train" and self.attempt(trainer, "begin", self.takes, trainer):
             for suffix, loader, _ in named_loaders(trainer):
                 size, rows = length(attribute(loader, "dataset")), rows_of(trainer, loader)
                 kept = KeptPredictions(size, rows, rank=trainer.global_rank, world=trainer.world_size)
