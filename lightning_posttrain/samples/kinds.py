@@ -146,7 +146,7 @@ def ends(values: Tensor) -> tuple[float, float]:
     some = some[some.isfinite()]
     if not len(some):
         return 0.0, 0.0
-    low, high = some.float().quantile(torch.tensor(NEARLY_ALL), interpolation="nearest").tolist()
+    low, high = some.float().quantile(torch.tensor(NEARLY_ALL, dtype=torch.float32), interpolation="nearest").tolist()
     return (low, high) if high > low else (float(some.min()), float(some.max()))
 
 
