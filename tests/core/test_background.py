@@ -427,7 +427,7 @@ from tests import toys
 
 def draw():
     if shown.epoch == 0:
-        threading.Timer(1.0, os.kill, [os.getpid(), signal.SIGINT]).start()
+        threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start()
     time.sleep(3 * t.PATIENCE)
 
 shown = t.Shown(draw)
