@@ -22,6 +22,8 @@ from lightning_posttrain.core.output.picture_steps import PictureSteps
 from tests import toys
 from tests.core.test_background import At, Shown
 
+pytestmark = pytest.mark.slow
+
 
 def chosen(reports, every=None, progress=lambda number: None):
     steps = PictureSteps()

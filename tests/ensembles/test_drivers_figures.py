@@ -20,6 +20,8 @@ from lightning_posttrain.ensembles.drivers.samme import effective_share, samme_r
 from tests.ensembles import digits
 from tests.ensembles.digits import FAST, Net, logits
 
+pytestmark = pytest.mark.slow
+
 
 def bagged(folder="run", members=4, **options):
     driver = Bagging(build=Net, members=members, progress=False, **options)

@@ -16,6 +16,8 @@ from lightning_posttrain import ClassificationMetrics, ConfusionMatrix
 from tests import toys
 from tests.modules.shapes import SHAPES
 
+pytestmark = pytest.mark.slow
+
 for kind in ("losses", "heads", "networks", "batches", "graphs", "tasks", "positions", "several", "metrics", "refused"):
     import_module(f"tests.modules.shapes_{kind}")
 

@@ -12,6 +12,8 @@ from torch.utils.data import TensorDataset
 from lightning_posttrain import SaliencyMaps
 from tests import toys
 
+pytestmark = pytest.mark.slow
+
 
 class Digits(toys.Net):
     def __init__(self):

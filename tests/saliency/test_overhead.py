@@ -13,6 +13,8 @@ from lightning_posttrain import SaliencyMaps, posttrain_suite
 from lightning_posttrain.samples.overhead import Overhead
 from tests import toys
 
+pytestmark = pytest.mark.slow
+
 ONE_PASS = {"saliency", "input_x_gradient", "hirescam"}
 WHOLE = {*ONE_PASS, "integrated_gradients"}
 
