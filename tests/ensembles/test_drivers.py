@@ -20,6 +20,8 @@ from lightning_posttrain.ensembles.drivers.resampling import bootstrap, out_of_b
 from tests.ensembles import digits
 from tests.ensembles.digits import FAST, Net, state, states_equal
 
+pytestmark = pytest.mark.slow
+
 DRIVERS = (Seeds, Bagging, Boosting)
 each = pytest.mark.parametrize("kind", DRIVERS)
 

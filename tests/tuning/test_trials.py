@@ -17,7 +17,7 @@ from lightning_posttrain.tuning.building import built, trainer_for
 from tests.tuning import searches
 from tests.tuning.searches import scored
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_pictures")]
 
 WIDE = {
     "lr": (1e-4, 1.0, "log"),
