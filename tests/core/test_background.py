@@ -234,10 +234,16 @@ def test_an_error_is_raised_in_the_runs_own_thread_with_its_place(epochs):
 
 
 def test_an_error_is_raised_at_the_next_report_of_the_run():
-    ended = []
-    shown = Shown(fail, on_error="raise")
+    ended, gone_on = [], threading.Event()
+
+    def fail_later():
+        assert gone_on.wait(30)
+        fail()
+
+    go_on = At("on_train_batch_start", lambda trainer: gone_on.set() if trainer.current_epoch == 1 else None)
+    note = At("on_exception", lambda trainer: ended.append(trainer.current_epoch))
     with pytest.raises(OSError, match="no ink"):
-        fit([shown, At("on_exception", lambda trainer: ended.append(trainer.current_epoch))], max_epochs=5)
+        fit([Shown(fail_later, on_error="raise"), go_on, note], max_epochs=5)
     assert ended == [1]
 
 
