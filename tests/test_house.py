@@ -1,7 +1,6 @@
 """Who may import whom, how large a room may be, and what an import costs."""
 
 import ast
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -183,7 +182,7 @@ def test_only_what_is_written_down_is_handed_on():
 def test_every_wing_has_a_face_with_sorted_names():
     for wing in USES:
         text = (ROOT / wing / "__init__.py").read_text()
-        assert re.search(r"__all__(: list\[str\])? = \[", text)
+        assert "__all__ = [" in text
         assert text.startswith('"""')
 
 

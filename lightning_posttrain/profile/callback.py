@@ -24,13 +24,13 @@ class ModelProfile(KeptState, StreamCallback):
 
     Parameters (each once), layers, FLOPs a row, activation memory and latency are of the networks that a step of
     validation calls, with what it gives to them: several inputs, an encoder and a decoder. FLOPs are two for each
-    multiplication and addition of products and convolutions; recurrent layers and attention are taken apart for it, and
+    multiplication and addition of products and convolutions, those of recurrent layers and attention too, and
     operations that have no formula are named. The table of modules adds up to the totals. Latency is of real rows, with
     percentiles from as many calls as these need.
 
     Time is counted beside the run: training and validation, the way to a target, and the seconds of each callback, of
-    waiting for data, and of steps. A profiler that the Trainer has keeps its records. What this measures itself counts
-    as its own share.
+    waiting for data, and of steps. A profiler that the Trainer has keeps its records. What is counted
+    and timed of the model at the end is no part of the run's seconds, and has a row apart.
 
     ``results["fit"]`` and ``results["test"]`` have ``flops``, ``parameters``, ``layers``, ``latency[1].p95``,
     ``shares["SaliencyMaps"]``, ``seconds_to["val/accuracy"]``; ``lightning_posttrain.profile.pareto`` compares runs.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from lightning_posttrain.core.callback.scalars import finite_numbers
 from lightning_posttrain.core.capture.foreign import attribute
 from lightning_posttrain.core.capture.loaders import named_loaders, stage_of
 from lightning_posttrain.core.stream.ranks import summed, worked_out_first
@@ -200,7 +201,7 @@ class ProfileRun:
 
 
 def _moment(trainer: Trainer) -> dict[str, Any]:
-    values = {name: float(value) for name, value in trainer.callback_metrics.items() if value.numel() == 1}
+    values = finite_numbers(trainer.callback_metrics)
     return {"epoch": trainer.current_epoch, "step": trainer.global_step, "values": values}
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from lightning_posttrain.core.output.artifacts import Table, Tagged
 from lightning_posttrain.core.output.run_folder import RunFolder
 from lightning_posttrain.report.curves import curves_of
-from lightning_posttrain.report.findings import SHOWN, findings, headline
+from lightning_posttrain.report.findings import SHOWN, Finding, findings, headline
+from lightning_posttrain.report.page.sources import PAGE
 from lightning_posttrain.report.page.writing import artifacts
 
 BOARD = "0_summary"
 """What the tags of what one looks at first begin with, where a logger shows them in the order of the alphabet."""
-PAGE = "report.html"
 
 
 def close(home: str, stage: str) -> Iterator[Tagged]:
@@ -27,16 +28,17 @@ def close(home: str, stage: str) -> Iterator[Tagged]:
     if not Path(home).is_dir():
         return
     folder = RunFolder(home)
-    for page in artifacts(folder, stage, findings):
+    told = cache(lambda: findings(folder, stage))  # for the page and for loggers
+    for page in artifacts(folder, stage, lambda *_: told()):
         yield Tagged(f"{stage}/{page.tag}", page.artifact)
-    yield from _in_short(folder, stage)
+    yield from _in_short(folder, stage, told())
     if stage != "test":  # a test adds no epoch
         yield from at_a_glance(home)
 
 
-def _in_short(folder: RunFolder, stage: str) -> Iterator[Tagged]:
+def _in_short(folder: RunFolder, stage: str, found: Sequence[Finding]) -> Iterator[Tagged]:
     """What is to be known, in sentences, and where all stands."""
-    said = tuple((one.text,) for one in findings(folder, stage)[:SHOWN])
+    said = tuple((one.text,) for one in found[:SHOWN])
     if said:
         note = f"More is in {folder.home.resolve() / stage / PAGE}."
         yield Tagged(f"{BOARD}/{stage}", Table((stage,), said, note=note, loggers_only=True))

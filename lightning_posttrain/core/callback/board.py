@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
-from lightning_posttrain.core.callback.reporting import PACKAGE, Reporter, import_all
+from lightning_posttrain.core.callback.reporting import PACKAGE, Reporter, import_all, writes
 from lightning_posttrain.core.callback.reports import Reports
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.stream.run import progress
@@ -18,7 +18,7 @@ from lightning_posttrain.core.stream.stream import EvaluationStream
 def lay_out_charts(trainer: Trainer, reporter: Reporter) -> None:
     """Say once a run which scalars share a chart, when those of training and of validation are known."""
     stream = EvaluationStream.of(trainer)
-    logged = [name for name in trainer.logged_metrics if _writes(trainer)]
+    logged = [name for name in trainer.logged_metrics if writes(trainer)]
     if logged and not stream.outlet.laid_out:
         stream.outlet.laid_out = True
         layout = importlib.import_module(f"{PACKAGE}report.charts").chart_layout(logged)
@@ -28,15 +28,10 @@ def lay_out_charts(trainer: Trainer, reporter: Reporter) -> None:
 def draw_at_a_glance(trainer: Trainer, reporter: Reporter) -> None:
     """Draw the curves of a training so far, at the steps at which loggers get pictures; on the first rank."""
     outlet = EvaluationStream.of(trainer).outlet
-    if _writes(trainer) and outlet.files.disk and outlet.steps.chosen("results", None, progress(trainer)):
+    if writes(trainer) and outlet.files.disk and outlet.steps.chosen("results", None, progress(trainer)):
         import_all(f"{PACKAGE}report.render")
         curves = importlib.import_module(f"{PACKAGE}report.closing").at_a_glance(outlet.files.disk)
         reporter.write_files(trainer, "results", curves, loggers=reporter.sinks(trainer))
-
-
-def _writes(trainer: Trainer) -> bool:
-    """Whether it is the first rank of a run that is written; a ``fast_dev_run`` is not."""
-    return trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False)
 
 
 def announce_final_metrics(trainer: Trainer, module: LightningModule) -> None:
@@ -47,7 +42,7 @@ def announce_final_metrics(trainer: Trainer, module: LightningModule) -> None:
     """
     tags = dict.fromkeys([*_monitored(trainer), *_main(trainer)], 0.0)
     telling: list[Any] = [one for one in trainer.loggers if getattr(one, "_default_hp_metric", None) is True]
-    params = _hyperparameters(trainer, module) if _writes(trainer) and telling else {}
+    params = _hyperparameters(trainer, module) if writes(trainer) and telling else {}
     for logger in telling if params and tags else ():
         writer = getattr(logger.experiment, "_get_file_writer", lambda: None)()
         if writer is not None:

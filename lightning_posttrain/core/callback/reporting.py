@@ -88,13 +88,12 @@ class Reporter:
         epoch: int | None = None,
     ) -> None:
         """Submit to the background, on the first rank, what is to be drawn and written; what cannot be is said once."""
-        # in a fast_dev_run Lightning writes nothing either
-        if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
+        if not writes(trainer):
             return
         stream = EvaluationStream.of(trainer)
         at = stream.log.loaded or (epoch_of(trainer, stage), step_of(trainer))
         moment = {"epoch": at[0] if epoch is None else epoch, "step": at[1]}
-        own = self.tag(stage, tag, suffix)
+        own, loggers = self.tag(stage, tag, suffix), self.sinks(trainer)
         for wing in self.wings:
             import_all(f"{PACKAGE}{wing}.render")
         report = self._report(
@@ -102,11 +101,11 @@ class Reporter:
             own,
             _with_record(tag, result, moment, shown),
             tag_of=lambda quantity: self.tag(stage, quantity, suffix),
-            loggers=self.sinks(trainer),
+            loggers=loggers,
             shown=trainer.state.fn != "fit" or stream.outlet.steps.chosen(own, self.pictures_every, progress(trainer)),
         )
         stream.writer.submit(own, report.do)
-        self._close(trainer, stage.split("/", maxsplit=1)[0])
+        self._close(trainer, stage.split("/", maxsplit=1)[0], loggers)
 
     def write_files(
         self, trainer: Trainer, own: str, artifacts: Iterable[Tagged], *, loggers: Sequence[Sink] = ()
@@ -139,7 +138,7 @@ class Reporter:
             given_up=stream.writer.given_up,
         )
 
-    def _close(self, trainer: Trainer, stage: str) -> None:
+    def _close(self, trainer: Trainer, stage: str, loggers: Sequence[Sink]) -> None:
         """Have the page of a stage made when all else is written; a folder that is no local one cannot be read back."""
         stream = EvaluationStream.of(trainer)
         stage, home = stage if stage in PAGES else PAGES[0], stream.outlet.files.disk
@@ -148,7 +147,7 @@ class Reporter:
         for room in ("report", "report.render"):
             import_all(f"{PACKAGE}{room}")
         wing = importlib.import_module(f"{PACKAGE}report.closing")
-        own, loggers = f"{stage}/report", self.sinks(trainer)
+        own = f"{stage}/report"
         report = self._report(trainer, own, wing.close(home, stage), tag_of=str, loggers=loggers, shown=True)
         report = replace(report, voice=replace(report.voice, failed=partial(self.tell, stream, owner="The report")))
         # a validation by itself may be one of many
@@ -183,6 +182,11 @@ class Reporter:
         owner = owner or self.owner
         text = f"{could_not(owner, what, error)} The run goes on. {cure} {WHERE}"
         stream.say_once(text, f"{owner} {what} {type(error).__name__}")
+
+
+def writes(trainer: Trainer) -> bool:
+    """Whether it is the first rank of a run that is written; in a ``fast_dev_run`` Lightning writes nothing either."""
+    return trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False)
 
 
 def _said(line: Callable[[str, str], str], home: str, stage: str) -> Iterator[Remark]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from lightning_posttrain.core.callback.scalars import epoch_of, step_of
+from lightning_posttrain.core.callback.reporting import writes
+from lightning_posttrain.core.callback.scalars import epoch_of, finite_numbers, step_of
 from lightning_posttrain.core.capture.loaders import named_loaders, stage_of
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.output.run_log import Moment
@@ -41,7 +39,7 @@ class NotesRun:
         written: Iterable[Tagged] = ()
         stage = stage_of(trainer)
         with owner.guarded(trainer, "note the epoch", _CURE):
-            log, values = EvaluationStream.of(trainer).log, _values(trainer.callback_metrics)
+            log, values = EvaluationStream.of(trainer).log, finite_numbers(trainer.callback_metrics)
             logged = {entry.meta.name for entry in _entries(trainer)}
             mine = {name: value for name, value in values.items() if name.split("/dataloader_idx_")[0] in logged}
             log.of_evaluation |= set(mine)
@@ -58,7 +56,7 @@ class NotesRun:
             return
         written: Iterable[Tagged] = ()
         with owner.guarded(trainer, "note the epoch", _CURE):
-            values = _values(trainer.callback_metrics)
+            values = finite_numbers(trainer.callback_metrics)
             mine = {name: value for name, value in values.items() if name not in stream.log.of_evaluation}
             new, stream.log.trained = stream.log.trained != epoch, epoch
             written = _written(trainer, module, "train", "fit", mine if new else None)
@@ -67,8 +65,7 @@ class NotesRun:
     def _submit(self, trainer: Trainer, part: str, written: Iterable[Tagged]) -> None:
         """On the first rank; what was drawn before may have something to raise here, which is not ours to hold back."""
         owner: Any = self
-        # in a fast_dev_run Lightning writes nothing either
-        if trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False):
+        if writes(trainer):
             owner._reporter.write_files(trainer, f"run {part}", written)
 
 
@@ -97,12 +94,6 @@ def _written(
 def _entries(trainer: Trainer) -> list[Any]:
     kept: Any = getattr(trainer, "_results", None)
     return [entry for entry in kept.values() if hasattr(entry, "meta")] if isinstance(kept, dict) else []
-
-
-def _values(logged: Mapping[str, Any]) -> dict[str, float]:
-    values = {name: value for name, value in logged.items() if isinstance(value, Tensor) and value.numel() == 1}
-    numbers = {name: float(value) for name, value in values.items()}
-    return {name: value for name, value in numbers.items() if math.isfinite(value)}
 
 
 def _named(values: Mapping[str, float], stage: str) -> dict[str, float]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
 
 from lightning_posttrain.core.callback.logger_names import refused_names
 from lightning_posttrain.core.capture.loaders import stage_of
@@ -89,6 +92,13 @@ def epoch_of(trainer: Trainer, stage: str) -> int:
     """The epoch that figures of a stage are of; where the fit is over, or the epoch is, its last one."""
     over = trainer.state.fn != "fit" or stage == "fit"
     return max(trainer.current_epoch - 1, 0) if over else trainer.current_epoch
+
+
+def finite_numbers(logged: Mapping[str, Any]) -> dict[str, float]:
+    """What of logged values is one finite number, by name."""
+    values = {name: value for name, value in logged.items() if isinstance(value, Tensor) and value.numel() == 1}
+    numbers = {name: float(value) for name, value in values.items()}
+    return {name: value for name, value in numbers.items() if math.isfinite(value)}
 
 
 def step_of(trainer: Trainer) -> int:
