@@ -53,7 +53,8 @@ def posttrain_suite(**options: Unpack[SuiteOptions]) -> list[Any]:
             loggers get, as ``["per_class/recall/*", "hirescam/drift"]``; a callback that it does not name logs its
             usual ones), which all take, see ``StreamCallback``; ``kind``, ``mean``, ``std``, ``bands``, ``names``,
             ``words``, ``display_fn``, how inputs look, for those that show samples, see ``InputOptions``; ``beta``,
-            the weight of recall in F-beta.
+            the weight of recall in F-beta; ``max_overhead``, the share of a fit's seconds that pictures, tables,
+            intervals and explanations of all of them take together, 0.1 where nothing is said.
 
     Returns:
         ``ClassificationMetrics``, ``ConfusionMatrix``, ``ScoreCurves``, ``Calibration``, ``DecisionThresholds``,

@@ -163,3 +163,14 @@ def test_ranks_that_go_on_from_the_end_of_a_validation_have_what_they_would_have
     assert [pair["epoch"] for pair in found[0]["gap"]["history"]["accuracy"]] == [0, 1, 2]
     assert [event[0] for event in found[0]["events"]] == [0, 1, 2]
     assert sum(map(sum, found[0]["counts"])) == 40
+
+
+def test_all_ranks_leave_out_what_the_first_has_no_room_for_and_no_figure_that_can_be_monitored(folder):
+    first, second = (json.loads((folder / f"room.rank{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second
+    assert first["left_out"] == 1
+    names = {"val/accuracy", "val/f1_macro", "val/calibration/temperature", "val/thresholds/aurc"}
+    assert all(names <= set(logged) for logged in first["monitored"])
+    assert len(first["monitored"]) == 3
+    record = json.loads((folder / "room" / "posttrain" / "val" / "saliency.json").read_text())
+    assert record["epoch"] == 2

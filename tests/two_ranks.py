@@ -29,6 +29,8 @@ from lightning_posttrain import (
     TorchMetrics,
     posttrain_suite,
 )
+from lightning_posttrain.core.stream.budget import Budget
+from lightning_posttrain.core.stream.stream import EvaluationStream
 from tests import toys
 from tests.test_no_trace import Net as EveryPart
 from tests.test_no_trace import explainer, perturbing
@@ -343,6 +345,33 @@ def train(folder, watched):
     trainer.fit(EveryPart(), toys.loader(batch_size=8, shuffle=True), toys.loader(batch_size=8))
 
 
+def save_room(folder):
+    """Three epochs with room for nothing in the second, as the first rank has it; the other would have room."""
+
+    class Watch(Callback):
+        def __init__(self):
+            self.monitored = []
+
+        def setup(self, trainer, pl_module, stage):
+            if not trainer.is_global_zero:
+                Budget._has_room = lambda *_: True
+
+        def on_validation_end(self, trainer, pl_module):
+            if not trainer.sanity_checking:
+                self.monitored.append(sorted(trainer.callback_metrics))
+
+        def on_train_end(self, trainer, pl_module):
+            costs = EvaluationStream.of(trainer).costs
+            found = {"monitored": self.monitored, "left_out": costs.budget.left_out}
+            (folder / f"room.rank{trainer.global_rank}.json").write_text(json.dumps(found))
+
+    suite = posttrain_suite(on_error="raise", max_overhead=0.0)
+    trainer = toys.quiet(
+        [*suite, Watch()], strategy="ddp_fork", devices=2, max_epochs=3, default_root_dir=folder / "room"
+    )
+    trainer.fit(toys.Net(), toys.loader(), toys.loader())
+
+
 def main(folder):
     torch.set_num_threads(1)
     for rows, stage, world, shuffle in (
@@ -367,6 +396,7 @@ def main(folder):
     resume(folder)
     for watched in (False, True):
         train(folder, watched)
+    save_room(folder)
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ class Chunks:
         rows = max(rows, FEW) if rows else 0
         if rows > self.allows(cost):
             left = max(0, int(self.allows(cost)))
-            raise OutOfTimeError(f"it takes {rows:,} rows through the model, and max_overhead leaves {left:,}")
+            raise OutOfTimeError(f"it takes {rows:,} rows through the model, and the fit leaves {left:,}")
 
     def allows(self, cost: float = 1.0) -> float:
         """How many rows of a cost there are passes for; infinity where there is no limit."""

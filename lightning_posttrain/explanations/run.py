@@ -89,8 +89,8 @@ class ExplanationRun:
         return found if seconds == self.max_seconds else _said(found, seconds)
 
     def _seconds(self, trainer: Trainer) -> float | None:
-        """How long an explanation may take: in a fit no longer than ``max_overhead`` allows."""
-        allowed = self.access.overhead.seconds if trainer.state.fn == "fit" else math.inf
+        """How long an explanation may take: in a fit no longer than it allows."""
+        allowed = self.access.limit.seconds if trainer.state.fn == "fit" else math.inf
         least = min(allowed, math.inf if self.max_seconds is None else self.max_seconds)
         return None if least == math.inf else least
 

@@ -126,7 +126,7 @@ class FeatureMapsRun:
         if key not in self._found:
             few = inputs[:FEW].clone()
             traced = trace(module, lambda: forward(few), rows=len(few), spatial=spatial)
-            self.access.overhead.spent += FORWARD * len(few)
+            self.access.limit.spent += FORWARD * len(few)
             names = tuple(call.name for call in find_stages(traced))
             if not names:
                 raise ValueError(

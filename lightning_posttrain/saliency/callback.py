@@ -20,10 +20,10 @@ from lightning_posttrain.saliency.explainer import Explainer
 from lightning_posttrain.saliency.result import Saliency
 from lightning_posttrain.saliency.run import SaliencyRun
 from lightning_posttrain.samples.callback import SampleCallback
+from lightning_posttrain.samples.fit_limit import FitLimit
 from lightning_posttrain.samples.inputs import InputOptions, Inputs
 from lightning_posttrain.samples.model_access import ModelAccess, ModelOptions
 from lightning_posttrain.samples.options import check_options
-from lightning_posttrain.samples.overhead import Overhead
 from lightning_posttrain.samples.sample_set import SampleSet
 from lightning_posttrain.samples.selection import Selection
 from lightning_posttrain.samples.targets import Explain, Output
@@ -35,7 +35,10 @@ class SaliencyMaps(SampleCallback, StreamCallback):
 
     In the epochs of a fit these are the maps that one forward and backward give; at its end, and on ``validate`` and
     ``test``, also the costly ones, as integrated gradients, and how faithful each method is. What ``methods`` names is
-    worked out each time.
+    worked out each time. ``max_overhead`` says how much of a fit's seconds all this may take. At the end of a fit what
+    would take more rows through the model than were trained on is left out, and said: faithfulness first, mean maps of
+    classes, integrated gradients; never what ``methods`` names. A forward without a backward is a third of a row there,
+    and fewer than 8 rows at a time count as 8.
 
     A row of the picture is a sample: its input, one map for each method, and one map laid over the input. Images,
     spectrograms, series, tabular rows and tokens are told by their shape, or named with ``kind``. The module is left as
@@ -58,10 +61,6 @@ class SaliencyMaps(SampleCallback, StreamCallback):
         baseline: what stands for "nothing there": a number, ``"mean"``, ``"blur"``, or a function of the inputs.
         every_n_epochs: how often; the last epoch and tests are always explained.
         max_seconds: how long an explanation may take; what is left out then is said. None for no limit.
-        max_overhead: rows that explanations take through the model in a fit, at most, for each row that was trained on
-            until then; a forward without a backward is a third of one, and fewer than 8 rows at a time count as 8.
-            What is left out is said: faithfulness first, mean maps of classes, integrated gradients; never what
-            ``methods`` names. ``validate`` and ``test`` know no such limit. None for none.
         shared_scale: draw all maps of a method on one scale, not each on its own.
         suspect_fn: from inputs and dataset positions to a bool mask of a region that should not matter.
         object_fn: likewise, of what should matter, for the pointing game.
@@ -89,7 +88,6 @@ class SaliencyMaps(SampleCallback, StreamCallback):
         baseline: float | Baseline | Callable[[Tensor], Tensor] = 0.0,
         every_n_epochs: int = 1,
         max_seconds: float | None = 120.0,
-        max_overhead: float | None = 1.0,
         shared_scale: bool = False,
         suspect_fn: Where | None = None,
         object_fn: Where | None = None,
@@ -108,7 +106,7 @@ class SaliencyMaps(SampleCallback, StreamCallback):
         kind = self._display.kind
         classes = choose == "fixed" and not callable(explain)
         self._selection = Selection(samples, choose, kind, classes=classes, tell=self._draws_nothing)
-        self._access = ModelAccess(self, kind, overhead=Overhead(max_overhead), **asked)
+        self._access = ModelAccess(self, kind, limit=FitLimit(self.max_overhead), **asked)
         self._run = SaliencyRun(
             explainer=Explainer(
                 methods=None if methods is None else as_methods(methods), layer=layer, baseline=baseline,
@@ -161,15 +159,15 @@ class SaliencyMaps(SampleCallback, StreamCallback):
             )
 
     def _say_left_out(self, label: str, result: Saliency) -> None:
-        """Say what ``max_overhead`` has left out."""
+        """Say what the end of a fit leaves out."""
         measures = {} if result.faithfulness is None else result.faithfulness.skipped
-        left = [result.titles.get(name, name) for name, reason in result.skipped.items() if "max_overhead" in reason]
-        left += dict.fromkeys(key.split(", ")[-1] for key, reason in measures.items() if "max_overhead" in reason)
+        left = [result.titles.get(name, name) for name, reason in result.skipped.items() if "the fit leaves" in reason]
+        left += dict.fromkeys(key.split(", ")[-1] for key, reason in measures.items() if "the fit leaves" in reason)
         if left:
             rank_zero_info(
                 f"SaliencyMaps: {label} at the end of fit is without {', '.join(left)}: they would take more rows "
-                f"through the model than max_overhead={self._access.overhead.most:g} times those that were trained on. "
-                "trainer.validate works them out, and so does SaliencyMaps(max_overhead=None)."
+                "through the model than were trained on. trainer.validate works them out, and so does "
+                "SaliencyMaps(max_overhead=None)."
             )
 
     def _at_the_end(

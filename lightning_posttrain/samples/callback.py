@@ -11,7 +11,9 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
+from lightning_posttrain.core.callback.board import monitored
 from lightning_posttrain.core.callback.callback import EvaluationCallback
+from lightning_posttrain.core.callback.overhead import affords
 from lightning_posttrain.core.capture.loaders import Rows, dataset_classes, named_loaders, stage_of
 from lightning_posttrain.core.capture.target_and_inputs import find_only_inputs
 from lightning_posttrain.core.output.result import Result
@@ -53,6 +55,7 @@ class SampleCallback(EvaluationCallback):
     def start(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         """Begin a run; samples are chosen anew in each."""
         self._names: tuple[str, ...] = ()
+        self._logged: set[str] = set()
         self._pending: dict[str, tuple[SampleSet | None, int]] = {}
         self._learned: set[str] = set()
         self._selection.forget()
@@ -84,10 +87,17 @@ class SampleCallback(EvaluationCallback):
         """Choose samples."""
         self._selection.offer(key, batch, self._names)
 
+    def report_one(self, trainer: Trainer, module: LightningModule, evaluation: Evaluation) -> None:
+        """Report it, and remember which figures it logs."""
+        super().report_one(trainer, module, evaluation)
+        result = self.results.get(evaluation.label)
+        found = {} if result is None else self.scalars(result)
+        self._logged |= {self._reporter.tag(self.place(evaluation), key, evaluation.suffix) for key in found}
+
     def see(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, loader: int) -> None:
         """Choose samples where no class scores are explained; count what is trained on."""
         if trainer.training:
-            self._access.overhead.see(batch, self._selection.rows)
+            self._access.limit.see(batch, self._selection.rows)
         if self.of_classes or stage_of(trainer) not in self.stages:
             return
         find = partial(find_only_inputs, inputs_fn=self.reading.inputs_fn)
@@ -123,11 +133,18 @@ class SampleCallback(EvaluationCallback):
         if sample_set is not None and self.of_classes:
             self._access.check(sample_set, trainer)
         in_fit = trainer.state.fn == "fit"
-        due = not in_fit or self.due(trainer.current_epoch + 1)
+        due = not in_fit or (self.due(trainer.current_epoch + 1) and self._has_room(trainer))
         if in_fit:
             # the step that it was explained at; none if not
             self._pending[key] = (sample_set, trainer.global_step if due else -1)
-        return self.explained(sample_set, trainer) if due else None
+        if not due:
+            return None
+        with EvaluationStream.of(trainer).costs.explaining(self.action, self.max_overhead):
+            return self.explained(sample_set, trainer)
+
+    def _has_room(self, trainer: Trainer) -> bool:
+        """Whether the run has room for an explanation; one with figures that somebody monitors is never left out."""
+        return affords(trainer, self.max_overhead) or bool(self._logged & set(monitored(trainer)))
 
     def _case(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> SampleSet | None:
         selection, key = self._selection, evaluation.key

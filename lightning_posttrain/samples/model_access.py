@@ -15,8 +15,8 @@ from lightning_posttrain.core.callback.callback import EvaluationCallback
 from lightning_posttrain.core.callback.options import one_of
 from lightning_posttrain.core.capture.forward import muted
 from lightning_posttrain.core.stream.ranks import of_first_rank
+from lightning_posttrain.samples.fit_limit import FitLimit
 from lightning_posttrain.samples.kinds import Kind
-from lightning_posttrain.samples.overhead import Overhead
 from lightning_posttrain.samples.progress_bar import progress
 from lightning_posttrain.samples.sample_set import SampleSet, compare, compare_calls, dtype_of, sharded
 
@@ -64,7 +64,7 @@ class ModelAccess:
         forward_fn: see ``ModelOptions``.
         precision: likewise.
         seed: likewise.
-        overhead: counts what the callback asks in a fit. Default: one without a limit.
+        limit: counts what the callback asks in a fit. Default: one without a limit.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class ModelAccess:
         forward_fn: Callable[[Any, Any], Any] | None = None,
         precision: Literal["full", "trainer"] = "full",
         seed: int = 0,
-        overhead: Overhead | None = None,
+        limit: FitLimit | None = None,
     ) -> None:
         one_of("precision", precision, ("full", "trainer"))
         self.owner = type(callback).__name__
@@ -84,7 +84,7 @@ class ModelAccess:
         self.forward_fn = forward_fn
         self.precision = precision
         self.seed = seed
-        self.overhead = overhead or Overhead(None)
+        self.limit = limit or FitLimit(None)
         self.forget()
 
     def guarded(self, trainer: Trainer, what: str, cure: str) -> AbstractContextManager[None]:
@@ -95,7 +95,7 @@ class ModelAccess:
         """A run begins."""
         self._same: set[str] = set()
         self._refused: set[str] = set()
-        self.overhead.begin()
+        self.limit.begin()
 
     def can(self, sample_set: SampleSet) -> bool:
         """Whether the model of chosen samples can be asked."""
@@ -111,7 +111,7 @@ class ModelAccess:
 
     @contextlib.contextmanager
     def chunks(self, size: int, trainer: Trainer, *, seconds: float | None, limited: bool = True) -> Iterator[Chunks]:
-        """Chunks of rows that are asked for; in a fit with the passes that ``max_overhead`` leaves.
+        """Chunks of rows that are asked for; in a fit as many as it allows.
 
         Args:
             size: rows at a time.
@@ -119,13 +119,13 @@ class ModelAccess:
             seconds: for all of them.
             limited: whether passes are.
         """
-        passes = self.overhead.left if limited and trainer.state.fn == "fit" else None
+        passes = self.limit.left if limited and trainer.state.fn == "fit" else None
         with progress(trainer, self.owner) as advance:
             chunks = Chunks(size, seconds=seconds, passes=passes, advance=advance, expect=advance.expect)
             try:
                 yield chunks
             finally:
-                self.overhead.spent += chunks.spent
+                self.limit.spent += chunks.spent
 
     def model(self, module: LightningModule) -> Callable[[Tensor], Any]:
         """From inputs to what the module gives, whatever that is."""
@@ -154,11 +154,11 @@ class ModelAccess:
         with self.guarded(trainer, "explain the samples", CURE), self.session(sample_set.module), torch.no_grad():
             scorer, inputs = self.scorer(sample_set), sample_set.inputs(self.kind)
             found = scorer(inputs.clone()).detach().cpu()
-            self.overhead.spent += FORWARD * len(inputs)
+            self.limit.spent += FORWARD * len(inputs)
             compare(sample_set, found)
             few = min(AGAIN, len(inputs) // 2)
             if self.precision == "full" and few:
-                self.overhead.spent += FORWARD * few
+                self.limit.spent += FORWARD * few
                 again = scorer(inputs[:few].clone(), torch.arange(few, device=inputs.device))
                 compare_calls(found, again.detach().cpu())
             self._refused.remove(key)

@@ -12,10 +12,11 @@ from lightning.pytorch.callbacks import LearningRateFinder, ModelCheckpoint
 from lightning.pytorch.profilers import AdvancedProfiler, PassThroughProfiler, SimpleProfiler
 
 from lightning_posttrain import ClassificationMetrics, ConfusionMatrix, HardExamples, posttrain_suite
+from lightning_posttrain.core.stream.accounts import NOWHERE, Account, Seconds
 from lightning_posttrain.core.stream.booking import READING
 from lightning_posttrain.core.stream.stream import EvaluationStream
 from lightning_posttrain.profile.clock.actions import meanings
-from lightning_posttrain.profile.clock.clock import NOWHERE, Account, Clock, Seconds
+from lightning_posttrain.profile.clock.clock import Clock
 from lightning_posttrain.profile.clock.spent import accounted, spent
 from tests import toys
 

@@ -13,6 +13,7 @@ from lightning_posttrain.classification.reading import ClassReading
 from lightning_posttrain.classification.tasks import TASKS, ScoreKind, Task
 from lightning_posttrain.core.callback.callback import EvaluationCallback
 from lightning_posttrain.core.callback.options import hashable, one_of
+from lightning_posttrain.core.callback.overhead import SHARE
 from lightning_posttrain.core.callback.reporting import Reporter
 from lightning_posttrain.core.capture.class_names import naming_of
 from lightning_posttrain.core.capture.foreign import attribute
@@ -40,6 +41,7 @@ class EvaluationOptions(TypedDict, total=False):
     on_error: Literal["warn", "raise"]
     pictures_every: int | None
     log: Sequence[str] | None
+    max_overhead: float | None
 
 
 class ShownOptions(EvaluationOptions, InputOptions, total=False):
@@ -82,6 +84,10 @@ class StreamCallback(EvaluationCallback):
         log: which scalars loggers and the table of a test get, by what follows the stage in their tags, with ``*`` for
             any letters, as ``["calibration/*"]``. Default: the few that one follows. The others can be monitored all
             the same, as ``ModelCheckpoint(monitor="val/calibration/ace")``, and stand in files.
+        max_overhead: share of a fit's seconds, of 60 at least, that pictures, tables, intervals and explanations take,
+            all callbacks with the same share together; by their measured cost they are left out of evaluations, which
+            is said. The first evaluation and the last of a fit have them, each test and each validation by itself;
+            what is logged and can be monitored is in all. None: nothing is left out.
 
     Attributes:
         results: the last result of each stage by ``"val"`` and ``"test"``, and ``"val/dataloader_1"`` for a
@@ -110,6 +116,7 @@ class StreamCallback(EvaluationCallback):
         on_error: Literal["warn", "raise"] = "warn",
         pictures_every: int | None = None,
         log: Sequence[str] | None = None,
+        max_overhead: float | None = SHARE,
     ) -> None:
         names = None if class_names is None else distinct(class_names)
         one_of("task", TASKS[0] if task is None else task, TASKS)
@@ -123,13 +130,16 @@ class StreamCallback(EvaluationCallback):
             task=task, scores=scores, num_classes=num_classes, scores_fn=scores_fn, target_fn=target_fn,
             inputs_fn=inputs_fn, ignore_index=ignore_index, target=target, scores_from=scores_from,
         )  # fmt: skip
-        super().__init__(reading, name=name, stages=stages, on_error=on_error, pictures_every=pictures_every, log=log)
+        super().__init__(
+            reading, name=name, stages=stages, on_error=on_error, pictures_every=pictures_every, log=log,
+            max_overhead=max_overhead,
+        )  # fmt: skip
         self.class_names = names
 
     def rename(self, name: str) -> None:
         """Take another name, which goes before the quantity in tags."""
         self.name = name
-        self._reporter = Reporter(type(self), name, self.on_error, self.pictures_every)
+        self._reporter = Reporter.of(self)
 
     def check(self, module: LightningModule, batch: EvalBatch) -> None:
         """Raise where the arguments do not go with the first batch."""

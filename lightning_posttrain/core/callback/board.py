@@ -40,7 +40,7 @@ def announce_final_metrics(trainer: Trainer, module: LightningModule) -> None:
     It would show ``hp_metric``, which is -1. The page goes by the first that it is told of a run: so this comes before
     Lightning tells, and only where a logger would tell of ``hp_metric``.
     """
-    tags = dict.fromkeys([*_monitored(trainer), *_main(trainer)], 0.0)
+    tags = dict.fromkeys([*monitored(trainer), *_main(trainer)], 0.0)
     telling: list[Any] = [one for one in trainer.loggers if getattr(one, "_default_hp_metric", None) is True]
     params = _hyperparameters(trainer, module) if writes(trainer) and telling else {}
     for logger in telling if params and tags else ():
@@ -74,9 +74,10 @@ def _main(trainer: Trainer) -> Iterator[str]:
             yield from (callback._reporter.tag(stage, name, "") for stage in stages for name in names)
 
 
-def _monitored(trainer: Trainer) -> Iterator[str]:
-    """What checkpoints and early stopping of a trainer look at."""
+def monitored(trainer: Trainer) -> Iterator[str]:
+    """What checkpoints, early stopping and schedules of learning rates of a trainer look at."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         monitor = getattr(callback, "monitor", None)
         if isinstance(monitor, str):
             yield monitor
+    yield from (config.monitor for config in trainer.lr_scheduler_configs if config.monitor)

@@ -11,9 +11,12 @@ from lightning.pytorch import LightningModule, Trainer
 
 from lightning_posttrain.core.callback.board import announce_final_metrics, draw_at_a_glance, lay_out_charts
 from lightning_posttrain.core.callback.charts import patterns
+from lightning_posttrain.core.callback.counted import counted
+from lightning_posttrain.core.callback.looking import Looks
 from lightning_posttrain.core.callback.namespaces import AnyCallback
 from lightning_posttrain.core.callback.open_epoch import CarriesOpenEpoch
 from lightning_posttrain.core.callback.options import at_least, one_of
+from lightning_posttrain.core.callback.overhead import SHARE, conclude, decide
 from lightning_posttrain.core.callback.reporting import Reporter
 from lightning_posttrain.core.callback.reports import Reports
 from lightning_posttrain.core.callback.returned import Returns
@@ -24,11 +27,10 @@ from lightning_posttrain.core.capture.loaders import Stage, stage_of
 from lightning_posttrain.core.stream.booking import CALLBACK
 from lightning_posttrain.core.stream.evaluation import Evaluation, Needs
 from lightning_posttrain.core.stream.reading import Reading
-from lightning_posttrain.core.stream.replay import Replay
 from lightning_posttrain.core.stream.stream import EvaluationStream
 
 
-class EvaluationCallback(CarriesOpenEpoch, NotesRun, Reports, Returns, TargetCopies, AnyCallback):
+class EvaluationCallback(Looks, CarriesOpenEpoch, NotesRun, Reports, Returns, TargetCopies, AnyCallback):
     """Base of all callbacks that read the evaluation stream, of whatever family.
 
     Args:
@@ -42,6 +44,7 @@ class EvaluationCallback(CarriesOpenEpoch, NotesRun, Reports, Returns, TargetCop
             the first and the last. Default: of about 20, spread over ``max_epochs``. Files are always the latest.
         log: which scalars loggers and the table of a test get, by what follows the stage in their tags, with ``*`` for
             any letters. Default: the few that one follows. The others can be monitored, and stand in files.
+        max_overhead: share of a fit's seconds that optional work takes at most, see ``StreamCallback``.
 
     Attributes:
         results: the last result of each stage by ``"val"`` and ``"test"``, and ``"val/dataloader_1"`` for a
@@ -63,6 +66,7 @@ class EvaluationCallback(CarriesOpenEpoch, NotesRun, Reports, Returns, TargetCop
         on_error: Literal["warn", "raise"],
         pictures_every: int | None = None,
         log: Sequence[str] | None = None,
+        max_overhead: float | None = SHARE,
     ) -> None:
         super().__init__()
         one_of("on_error", on_error, ("warn", "raise"))
@@ -71,6 +75,8 @@ class EvaluationCallback(CarriesOpenEpoch, NotesRun, Reports, Returns, TargetCop
             one_of("stages", stage, ("train", "val", "test"))
         if pictures_every is not None:
             at_least("pictures_every", pictures_every, 1)
+        if max_overhead is not None:
+            at_least("max_overhead", max_overhead, 0.0)
         self.reading = reading
         self.name = name
         self.on_error = on_error
@@ -78,7 +84,8 @@ class EvaluationCallback(CarriesOpenEpoch, NotesRun, Reports, Returns, TargetCop
         self.chosen = patterns(log)  # Lightning gives each callback a method `log`
         self.results: dict[str, Any] = {}
         self.action = f"{CALLBACK}{self.state_key}"
-        self._reporter = Reporter(type(self), name, on_error, pictures_every)
+        self.max_overhead = max_overhead
+        self._reporter = Reporter.of(self)
 
     @property
     def slot(self) -> tuple[str, str | None]:
@@ -98,12 +105,6 @@ class EvaluationCallback(CarriesOpenEpoch, NotesRun, Reports, Returns, TargetCop
 
     def check(self, module: LightningModule, batch: Any) -> None:
         """Raise where the arguments do not go with the first batch."""
-
-    def observe(self, key: str, batch: Any) -> None:
-        """See a batch; for what is no metric."""
-
-    def replay(self, key: str, batch: Any, again: Replay) -> None:
-        """See what the module makes of a batch with other weights; for what ``asks_again``."""
 
     # hooks
 
@@ -131,19 +132,11 @@ class EvaluationCallback(CarriesOpenEpoch, NotesRun, Reports, Returns, TargetCop
     def open(self, trainer: Trainer, module: LightningModule) -> None:
         """Begin an epoch; for what reads no scores."""
 
-    def see(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, loader: int) -> None:
-        """See what a step gave; for what reads no scores."""
-
     def evaluations(self, trainer: Trainer, module: LightningModule) -> list[Evaluation]:
         """What there is to report at the end of an epoch; all ranks together."""
         found = EvaluationStream.of(trainer).finish(trainer, module, self.reading) if self.takes(trainer) else []
         known = [evaluation for evaluation in found if not evaluation.resumed or self.counts_open_epoch()]
         return [replace(evaluation, target=self._of_target) for evaluation in known]
-
-    def counts_open_epoch(self) -> bool:
-        """Where it looks at no single batch."""
-        looks = ("observe", "see", "replay")
-        return all(getattr(type(self), look) is getattr(EvaluationCallback, look) for look in looks)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Join the stream."""
@@ -166,6 +159,7 @@ class EvaluationCallback(CarriesOpenEpoch, NotesRun, Reports, Returns, TargetCop
         self.attempt(trainer, "let go of a run", self.release, trainer)
         EvaluationStream.of(trainer).leave(self, failed=True)
 
+    @counted
     def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if (stream := EvaluationStream.of(trainer)).leads(self):
             stream.begin(trainer, pl_module)
@@ -188,13 +182,15 @@ class EvaluationCallback(CarriesOpenEpoch, NotesRun, Reports, Returns, TargetCop
     ) -> None:
         if (stream := EvaluationStream.of(trainer)).leads(self):
             stream.add(trainer, pl_module, outputs, batch, dataloader_idx)
-        if stage_of(trainer) not in self.out:
+        if self.does("see") and stage_of(trainer) not in self.out:
             step = (trainer, pl_module, outputs, batch, dataloader_idx)
             self.attempt(trainer, "look at a step", self.see, *step, configures=True)
 
+    @counted
     def _report(self, trainer: Trainer, pl_module: LightningModule) -> None:
         stage = stage_of(trainer)
         if not trainer.sanity_checking and stage in self.stages:
+            decide(trainer)
             # a program may go on with the tensors of a result
             with torch.inference_mode(False), torch.no_grad():
                 for part in self.parts():
@@ -202,14 +198,18 @@ class EvaluationCallback(CarriesOpenEpoch, NotesRun, Reports, Returns, TargetCop
         for part in (self, *self.targets.values()):
             part.out.discard(stage)
 
+    @counted
     def _end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if (stream := EvaluationStream.of(trainer)).leads(self):
             if trainer.sanity_checking:
                 taken_names(trainer)
             else:
                 self.note_evaluation(trainer, pl_module)
+                if trainer.state.fn != "fit":
+                    conclude(trainer, self._reporter)
             stream.end(trainer)
 
+    @counted
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report what was read in training; the last of all callbacks ends the epoch."""
         self._report(trainer, pl_module)
@@ -219,10 +219,12 @@ class EvaluationCallback(CarriesOpenEpoch, NotesRun, Reports, Returns, TargetCop
                 draw_at_a_glance(trainer, self._reporter)
             stream.end(trainer)
 
+    @counted
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Explain what waited for the end of the fit."""
         if EvaluationStream.of(trainer).leads(self):
             self.note_training(trainer, pl_module, ended=True)
+            conclude(trainer, self._reporter)
         for part in self.parts():
             part.attempt(trainer, "finish", part.finish, trainer, pl_module)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import pkgutil
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -18,9 +17,10 @@ from PIL import Image as PILImage
 
 from lightning_posttrain.core.callback.logger_names import log_apart
 from lightning_posttrain.core.callback.scalars import epoch_of, log_scalars, step_of
-from lightning_posttrain.core.output.artifacts import File, Tagged
+from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.output.background import Remark
 from lightning_posttrain.core.output.outlet import Closing
+from lightning_posttrain.core.output.recorded import with_record
 from lightning_posttrain.core.output.report import Report, Voice
 from lightning_posttrain.core.output.result import Result
 from lightning_posttrain.core.output.sinks.base import Sink
@@ -42,16 +42,35 @@ class Reporter:
         name: what goes before a quantity in tags, or None.
         on_error: ``"warn"`` or ``"raise"``.
         pictures_every: for loggers, or None.
+        action: how what the callback does is called before a clock.
+        max_overhead: share of the run that what it draws and writes keeps to, or None.
     """
 
     def __init__(
-        self, owner: type, name: str | None, on_error: Literal["warn", "raise"], pictures_every: int | None = None
+        self,
+        owner: type,
+        name: str | None,
+        on_error: Literal["warn", "raise"],
+        pictures_every: int | None = None,
+        *,
+        action: str = "",
+        max_overhead: float | None = None,
     ) -> None:
         self.owner = owner.__name__
         self.wings = [kind.__module__.split(".")[1] for kind in owner.__mro__ if kind.__module__.startswith(PACKAGE)]
         self.name = name
         self.on_error = on_error
         self.pictures_every = pictures_every
+        self.action = action
+        self.max_overhead = max_overhead
+
+    @classmethod
+    def of(cls, callback: Any) -> Reporter:
+        """That of a callback."""
+        return cls(
+            type(callback), callback.name, callback.on_error, callback.pictures_every, action=callback.action,
+            max_overhead=callback.max_overhead,
+        )  # fmt: skip
 
     def log(
         self,
@@ -86,8 +105,12 @@ class Reporter:
         result: Result,
         shown: Iterable[Tagged],
         epoch: int | None = None,
+        at_once: bool = True,
     ) -> None:
-        """Submit to the background, on the first rank, what is to be drawn and written; what cannot be is said once."""
+        """Submit to the background, on the first rank, what is to be drawn and written; what cannot be is said once.
+
+        What is not to be done ``at_once`` is done at the end of the run, if it is the last of its tag.
+        """
         if not writes(trainer):
             return
         stream = EvaluationStream.of(trainer)
@@ -96,23 +119,37 @@ class Reporter:
         own, loggers = self.tag(stage, tag, suffix), self.sinks(trainer)
         for wing in self.wings:
             import_all(f"{PACKAGE}{wing}.render")
+        in_fit = trainer.state.fn == "fit"
+        steps, how_far = stream.outlet.steps, progress(trainer)
         report = self._report(
             trainer,
             own,
-            _with_record(tag, result, moment, shown),
+            with_record(tag, result, moment, shown),
             tag_of=lambda quantity: self.tag(stage, quantity, suffix),
             loggers=loggers,
-            shown=trainer.state.fn != "fit" or stream.outlet.steps.chosen(own, self.pictures_every, progress(trainer)),
+            shown=not in_fit or (at_once and steps.chosen(own, self.pictures_every, how_far)),
         )
-        stream.writer.submit(own, report.do)
+        job = stream.costs.beside(report.do, self.action, self.max_overhead, own)
+        stream.outlet.postponed.pop(own, None)
+        if at_once:
+            stream.writer.submit(own, job)
+        else:
+            stream.outlet.postponed[own] = job
         self._close(trainer, stage.split("/", maxsplit=1)[0], loggers)
 
     def write_files(
         self, trainer: Trainer, own: str, artifacts: Iterable[Tagged], *, loggers: Sequence[Sink] = ()
     ) -> None:
         """Submit files of the run as a whole, whose tags are their names, on the first rank."""
-        report = self._report(trainer, own, artifacts, tag_of=str, loggers=loggers, shown=True)
+        report = self.report(trainer, own, artifacts, loggers=loggers)
         EvaluationStream.of(trainer).writer.submit(own, report.do)
+
+    def report(
+        self, trainer: Trainer, own: str, artifacts: Iterable[Tagged], *, loggers: Sequence[Sink] | None = None
+    ) -> Report:
+        """Artifacts whose tags are their names, for the trainer's loggers where none are said."""
+        loggers = self.sinks(trainer) if loggers is None else loggers
+        return self._report(trainer, own, artifacts, tag_of=str, loggers=loggers, shown=True)
 
     def _report(
         self,
@@ -148,7 +185,7 @@ class Reporter:
             import_all(f"{PACKAGE}{room}")
         wing = importlib.import_module(f"{PACKAGE}report.closing")
         own = f"{stage}/report"
-        report = self._report(trainer, own, wing.close(home, stage), tag_of=str, loggers=loggers, shown=True)
+        report = self.report(trainer, own, wing.close(home, stage), loggers=loggers)
         report = replace(report, voice=replace(report.voice, failed=partial(self.tell, stream, owner="The report")))
         # a validation by itself may be one of many
         told = trainer.state.fn != "validate"
@@ -206,15 +243,3 @@ def import_all(room: str) -> None:
         for module in pkgutil.iter_modules(getattr(importlib.import_module(room), "__path__", ())):
             importlib.import_module(f"{room}.{module.name}")
     PILImage.preinit()
-
-
-def _with_record(tag: str, result: Result, moment: Mapping[str, int], shown: Iterable[Tagged]) -> Iterator[Tagged]:
-    """A result as JSON, one line for each key, before what is shown of it.
-
-    Easy on the eye, and no line for each number of a matrix.
-    """
-    record: dict[str, Any] = {**moment, **result.to_dict()}
-    lines = (json.dumps({key: value}, ensure_ascii=False, allow_nan=False)[1:-1] for key, value in record.items())
-    content = "{{\n  {}\n}}\n".format(",\n  ".join(lines)).encode(errors="backslashreplace")
-    yield Tagged(tag, File(content, ".json"))
-    yield from shown

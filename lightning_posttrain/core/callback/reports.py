@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from lightning_posttrain.core.callback.charts import uncharted
 from lightning_posttrain.core.callback.harmless import Harmless
+from lightning_posttrain.core.callback.overhead import affords
 from lightning_posttrain.core.capture.loaders import stage_of
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.output.result import Result
@@ -27,6 +28,7 @@ class Reports(Harmless):
     """Which scalars loggers and the table of a test get where nothing is chosen; with ``*`` for any letters."""
     chosen: tuple[str, ...] | None
     stages: tuple[str, ...]
+    max_overhead: float | None
     results: dict[str, Any]
 
     @abstractmethod
@@ -103,7 +105,10 @@ class Reports(Harmless):
         self._reporter.log(trainer, module, place, evaluation.suffix, scalars, unshown)
         self.attempt(trainer, "say what is alarming", self._reporter.say, trainer, key, result)
         shown = self._drawn(result, key)
-        self._reporter.write(trainer, place, evaluation.suffix, tag=self.tag, result=result, shown=shown)
+        at_once = affords(trainer, self.max_overhead)
+        self._reporter.write(
+            trainer, place, evaluation.suffix, tag=self.tag, result=result, shown=shown, at_once=at_once
+        )
 
     def uncharted(self, trainer: Trainer, scalars: Mapping[str, float]) -> set[str]:
         """Scalars that are for monitors alone; all, where which ones are charted cannot be told."""

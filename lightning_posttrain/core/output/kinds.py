@@ -23,6 +23,7 @@ HOMES = {
     "knobs": "tuning.knobs_result:Knobs",
     "label_confusion": "classification.result.confusion:LabelConfusion",
     "label_errors": "label_errors.result:SampleHistory",
+    "overhead": "core.output.overhead:Overhead",
     "mining": "hard_examples.result:MiningSpread",
     "pareto": "profile.compared.result:Pareto",
     "predictions": "classification.result.predictions:Predictions",

@@ -30,7 +30,9 @@ class Outlet:
         files: the folder.
         steps: when loggers get pictures.
         full: the disk was; nothing more is written in this run.
+        postponed: by tag of a report, what draws and writes the last one, where there was no room in the run for it.
         held: by tag of a picture or table, what writes the last one, where loggers did not get it.
+        ending: by place, what is written of the run as a whole, before the closing.
         closing: by stage, what is done when all else is.
         laid_out: loggers know which scalars share a chart.
     """
@@ -49,7 +51,9 @@ class Outlet:
         self._used = False
         self.steps = PictureSteps()
         self.full = False
+        self.postponed: dict[str, Rest] = {}
         self.held: dict[str, Rest] = {}
+        self.ending: dict[str, Rest] = {}
         self.closing: dict[str, Closing] = {}
         self.laid_out = False
 
@@ -68,10 +72,14 @@ class Outlet:
         self.files.end()
 
     def last(self, *, failed: bool = False) -> list[Remark]:
-        """Give the loggers what was held back, then close the stages; for the thread, after all other work."""
+        """Do what was postponed, give the loggers what was held back, close the stages; after all other work."""
+        postponed, self.postponed = self.postponed, {}
+        remarks = [remark for report in postponed.values() for remark in report()]
         held, self.held = self.held, {}
+        ending, self.ending = self.ending, {}
         closing, self.closing = self.closing, {}
         # what a fit itself left is told with its validation
         chosen = [closing[stage] for stage in ("val", "test") if stage in closing] or [*closing.values()][:1]
         told = () if failed or self.full else (one.tell for one in chosen)
-        return [remark for rest in (*held.values(), *(one.write for one in chosen), *told) for remark in rest()]
+        rests = (*held.values(), *ending.values(), *(one.write for one in chosen), *told)
+        return [*remarks, *(remark for rest in rests for remark in rest())]

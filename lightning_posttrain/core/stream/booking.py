@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 CALLBACK = "[Callback]"
@@ -14,9 +14,9 @@ READING = "lightning_posttrain: reading"
 Bracket = Callable[[str], AbstractContextManager[Any]]
 """Gives a context in which an action of that name is under way."""
 
-_NOTHING = nullcontext()
 
-
-def unbooked(_action: str) -> AbstractContextManager[Any]:
-    """A bracket of which nobody hears."""
-    return _NOTHING
+@contextmanager
+def both(outer: AbstractContextManager[Any], inner: AbstractContextManager[Any]) -> Iterator[None]:
+    """One context in the other."""
+    with outer, inner:
+        yield

@@ -56,6 +56,14 @@ class Member(Protocol):
         """How what it does is called before a clock, as ``"[Callback]ConfusionMatrix{'name': None}"``."""
 
     @property
+    def max_overhead(self) -> float | None:
+        """Share of a fit's seconds that its optional work keeps to, together with others of the same; None for none."""
+
+    @property
+    def looks(self) -> bool:
+        """Whether it sees each batch by itself."""
+
+    @property
     def names_samples(self) -> bool:
         """Whether it tells where samples stand in the dataset, or uses it."""
 

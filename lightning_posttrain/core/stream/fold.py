@@ -10,7 +10,7 @@ from lightning.pytorch import Trainer
 from lightning_posttrain.core.capture.batch_parts import parts_of
 from lightning_posttrain.core.capture.loaders import Rows, sharding, stage_of
 from lightning_posttrain.core.capture.positions import Positions
-from lightning_posttrain.core.stream.booking import Bracket, unbooked
+from lightning_posttrain.core.stream.booking import Bracket
 from lightning_posttrain.core.stream.epoch import Epoch, Source
 from lightning_posttrain.core.stream.evaluation import Member
 from lightning_posttrain.core.stream.faults import Faults
@@ -28,15 +28,13 @@ class BatchFolder:
     Args:
         reader: what has read them.
         faults: says what goes wrong.
-
-    Attributes:
         clock: is told for whom a batch is folded.
     """
 
-    def __init__(self, reader: StepReader, faults: Faults) -> None:
+    def __init__(self, reader: StepReader, faults: Faults, clock: Bracket) -> None:
         self._reader = reader
         self._faults = faults
-        self.clock: Bracket = unbooked
+        self._clock = clock
         self._checked: set[tuple[str, Reading]] = set()
         self.positions = Positions(faults.say)
 
@@ -71,7 +69,7 @@ class BatchFolder:
                     inputs = self._reader.as_given(given.inputs)
                     again = Replay(reading, found, known, trainer.lightning_module, inputs)
                     asked_again = (_replay, trainer, member, source.key, batch, again)
-                    with self.clock(f"{member.action}.replay"):
+                    with self._clock(f"{member.action}.replay"):
                         member.attempt(trainer, "ask for a batch again", *asked_again)
         if rows is None:
             source.rows.skip()
@@ -99,8 +97,8 @@ class BatchFolder:
         part.add(read.batch)
         if trainer.world_size > 1 and sharding(source.loader) == "unknown":
             part.watch(read.batch)
-        for member in readers:
-            with self.clock(f"{member.action}.observe"):
+        for member in (one for one in readers if one.looks):
+            with self._clock(f"{member.action}.observe"):
                 member.attempt(trainer, "look at a batch", member.observe, source.key, read.batch)
 
 

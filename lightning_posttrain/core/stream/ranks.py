@@ -43,6 +43,11 @@ def any_rank(trainer: Trainer, mine: Sequence[bool]) -> list[bool]:
     return [bool(flag) for flag in trainer.strategy.reduce(flags, reduce_op="max").tolist()]
 
 
+def as_first(trainer: Trainer, mine: Sequence[bool]) -> list[bool]:
+    """For each place whether it is so on the first rank."""
+    return any_rank(trainer, [flag and trainer.is_global_zero for flag in mine])
+
+
 def summed(trainer: Trainer, mine: Sequence[int]) -> list[int]:
     """For each place the sum over ranks."""
     if trainer.world_size == 1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 import weakref
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, ClassVar
 
@@ -19,7 +20,8 @@ from lightning_posttrain.core.capture.positions import Positions
 from lightning_posttrain.core.output.background import BackgroundWriter
 from lightning_posttrain.core.output.outlet import Outlet
 from lightning_posttrain.core.output.run_log import RunLog
-from lightning_posttrain.core.stream.booking import READING, Bracket, unbooked
+from lightning_posttrain.core.stream.booking import READING, Bracket, both
+from lightning_posttrain.core.stream.costs import Costs
 from lightning_posttrain.core.stream.epoch import Epoch
 from lightning_posttrain.core.stream.evaluation import Evaluation, Member
 from lightning_posttrain.core.stream.faults import Faults
@@ -47,8 +49,8 @@ class EvaluationStream:
     def __init__(self) -> None:
         self.outlet = Outlet()
         self.writer = BackgroundWriter()
-        self._members: list[Member] = []
-        self.faults = Faults(self.say_once, self._members)
+        self.members: list[Member] = []
+        self.faults = Faults(self.say_once, self.members)
         self._forget()
 
     def join(self, member: Member, trainer: Trainer) -> None:
@@ -59,13 +61,14 @@ class EvaluationStream:
         """
         if trainer.callbacks.count(member) > 1:  # type: ignore[attr-defined]
             raise ValueError(f"the same {member.slot[0]} stands twice among the callbacks; make one for each place.")
-        if any(other is not member and other.slot == member.slot for other in self._members):
+        if any(other is not member and other.slot == member.slot for other in self.members):
             kind, name = member.slot
             raise ValueError(f"two {kind} with `name` {name!r} would write over each other; pass name=... to one.")
-        if not self._members:
+        if not self.members:
             self.outlet.begin(run_folder(trainer))
-        if member not in self._members:
-            self._members.append(member)
+            self.costs = Costs(trainer.strategy.root_device)
+        if member not in self.members:
+            self.members.append(member)
 
     def leave(self, member: Member, *, failed: bool = False) -> None:
         """Wait for what is being written, and forget a callback; with the last one, the hooks and all state.
@@ -76,9 +79,9 @@ class EvaluationStream:
         try:
             writer.close(quietly=failed, last=partial(self.outlet.last, failed=failed))
         finally:
-            if member in self._members:
-                self._members.remove(member)
-            if not self._members:
+            if member in self.members:
+                self.members.remove(member)
+            if not self.members:
                 self.outlet.end()
                 self.reader.end()
                 self._forget()
@@ -86,8 +89,9 @@ class EvaluationStream:
     def _forget(self) -> None:
         """Begin a run anew."""
         self.reader = StepReader(self.say_once)
-        self._batches = BatchFolder(self.reader, self.faults)
-        self.book(unbooked)
+        self._booked: Bracket | None = None
+        self.costs = Costs(torch.device("cpu"))
+        self._batches = BatchFolder(self.reader, self.faults, self.clock)
         self._epochs: dict[str, Epoch] = {}
         self._said: set[str] = set()
         self.log = RunLog()
@@ -95,13 +99,18 @@ class EvaluationStream:
         self.taken: dict[str, set[str]] = {}
         self.open = OpenEpoch(self.say_once)
 
-    def book(self, clock: Bracket) -> None:
+    def book(self, clock: Bracket | None) -> None:
         """Let a clock know for whom work is done in hooks of whichever callback comes first; until the run ends.
 
         Args:
-            clock: gives a context for the name of an action; ``unbooked`` where there is none.
+            clock: gives a context for the name of an action; None for no clock.
         """
-        self._clock = self._batches.clock = clock
+        self._booked = clock
+
+    def clock(self, action: str) -> AbstractContextManager[Any]:
+        """An action of the main thread, as it is counted, for as long as a ``with`` statement lasts."""
+        mine = self.costs.bracket(action)
+        return mine if self._booked is None else both(mine, self._booked(action))
 
     @property
     def positions(self) -> Positions:
@@ -110,11 +119,11 @@ class EvaluationStream:
 
     def leads(self, member: Member) -> bool:
         """Whether this callback, the first of all, is the one whose hooks drive the stream."""
-        return self._members[:1] == [member]
+        return self.members[:1] == [member]
 
     def ends(self, member: Member) -> bool:
         """Whether this callback is the last of all."""
-        return self._members[-1:] == [member]
+        return self.members[-1:] == [member]
 
     def begin(self, trainer: Trainer, module: LightningModule) -> None:
         """Start an epoch of the trainer's present stage, if anybody wants it."""
@@ -123,7 +132,7 @@ class EvaluationStream:
         wanted = self._readers(trainer) or self._hears(trainer) or self._hears_calls(trainer)
         if wanted and not goes_on:
             self._epochs[stage_of(trainer)] = Epoch()
-            with self._clock(READING):
+            with self.clock(READING):
                 self.reader.begin(module)
 
     def end(self, trainer: Trainer) -> None:
@@ -136,7 +145,7 @@ class EvaluationStream:
 
     def kept(self, trainer: Trainer) -> dict[str, Any]:
         """What a checkpoint takes of a training epoch that has not ended."""
-        return self.open.state(trainer, self._epochs.get("train"), self._members, self.reader)
+        return self.open.state(trainer, self._epochs.get("train"), self.members, self.reader)
 
     def resume(self, trainer: Trainer, module: LightningModule) -> None:
         """Go on with a training epoch that had its last batch before the checkpoint that the run goes on from."""
@@ -151,13 +160,13 @@ class EvaluationStream:
             source = epoch.source(trainer, loader)
             heard, calls = self._hears(trainer), self._hears_calls(trainer)
             noted = self.faults.noted(trainer, f"listen to a step of {source.key}", epoch.void, (loader, None))
-            with self._clock(READING), noted:
+            with self.clock(READING), noted:
                 taking = self._taking(trainer)
                 self.reader.listen(trainer, module, batch, taking, source.place, heard=heard, calls=calls)
 
     def pause(self, *, paused: bool) -> None:
         """Hear nothing while gradients are worked out, for which parts may run once more."""
-        with self._clock(READING):
+        with self.clock(READING):
             self.reader.listener.pause(paused=paused)
 
     def add(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, loader: int) -> None:
@@ -167,7 +176,7 @@ class EvaluationStream:
             return
         source, taking = epoch.source(trainer, loader), self._taking(trainer)
         noted = self.faults.noted(trainer, f"read a batch of {source.key}", epoch.void, (loader, None))
-        with self._clock(READING), noted:
+        with self.clock(READING), self.costs.on_device(READING), noted:
             read = self.reader.read(trainer, module, outputs, batch, taking, source.place)
             named = any(member.names_samples for member in taking)
             self._batches.fold(trainer, epoch, source, read, named=named)
@@ -178,7 +187,7 @@ class EvaluationStream:
         if epoch is None:  # the rest of an epoch that a checkpoint was taken in: its first part is not known
             return []
         if epoch.finished is None:
-            with self._clock(READING), torch.inference_mode(False), torch.no_grad():
+            with self.clock(READING), self.costs.on_device(READING), torch.inference_mode(False), torch.no_grad():
                 self.reader.told.share(trainer, stage_of(trainer), self._taking(trainer))
                 readers, told = self._readers(trainer), self.reader.told
                 epoch.finished = finished(trainer, module, epoch, readers, told, self.faults)
@@ -195,10 +204,10 @@ class EvaluationStream:
         return self.reader.readers(stage_of(trainer), self._taking(trainer))
 
     def _hears(self, trainer: Trainer) -> bool:
-        return any(member.attempt(trainer, "begin", member.hears, trainer) for member in self._members)
+        return any(member.attempt(trainer, "begin", member.hears, trainer) for member in self.members)
 
     def _hears_calls(self, trainer: Trainer) -> bool:
-        return any(member.attempt(trainer, "begin", member.hears_calls, trainer) for member in self._members)
+        return any(member.attempt(trainer, "begin", member.hears_calls, trainer) for member in self.members)
 
     def _taking(self, trainer: Trainer) -> list[Member]:
-        return [m for m in self._members if m.attempt(trainer, "begin", m.takes, trainer)]
+        return [m for m in self.members if m.attempt(trainer, "begin", m.takes, trainer)]

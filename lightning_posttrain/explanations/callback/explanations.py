@@ -21,11 +21,11 @@ from lightning_posttrain.explanations.result.explained import Explained
 from lightning_posttrain.explanations.run import ExplanationRun
 from lightning_posttrain.samples.batch import ScoredBatch
 from lightning_posttrain.samples.callback import SampleCallback
+from lightning_posttrain.samples.fit_limit import FitLimit
 from lightning_posttrain.samples.inputs import InputOptions, Inputs
 from lightning_posttrain.samples.kinds import known_kind
 from lightning_posttrain.samples.model_access import ModelAccess, ModelOptions
 from lightning_posttrain.samples.options import check_options
-from lightning_posttrain.samples.overhead import Overhead
 from lightning_posttrain.samples.sample_set import SampleSet
 from lightning_posttrain.samples.selection import Selection
 from lightning_posttrain.samples.targets import Explain, Output
@@ -70,9 +70,8 @@ class Explanations(SampleCallback, StreamCallback):
         categorical: columns of a table whose values are categories, by position or name.
         bins: of each other column, of as many rows; more make finer rules. Default: 4 for LIME, 8 for Anchors.
         every_n_epochs: also after the validations of every so many epochs of a fit. Default: at its end alone.
-        max_seconds: how long an explanation may take; what is left out then is said. None for no limit.
-        max_overhead: how long it may take in a fit, as a share of the time that the fit took until then, or 10 seconds
-            if these are more. ``validate`` and ``test`` know no such limit. None for none.
+        max_seconds: how long an explanation may take; what is left out then is said. None for no limit. In a fit it is
+            no longer than ``max_overhead`` of the time that training took until then, or than 10 seconds.
         **options: what every callback takes, see ``StreamCallback``; how inputs look, see ``InputOptions``: ``kind``,
             ``mean``, ``std``, ``bands``, ``names``, ``words``, ``display_fn``; how the model is asked, see
             ``ModelOptions``: ``forward_fn``, ``precision``, ``seed``.
@@ -103,7 +102,6 @@ class Explanations(SampleCallback, StreamCallback):
         bins: int | None = None,
         every_n_epochs: int | None = None,
         max_seconds: float | None = 120.0,
-        max_overhead: float | None = 1.0,
         **options: Unpack[SampleOptions],
     ) -> None:
         shown, asked, others = split(options, InputOptions, ModelOptions)
@@ -116,7 +114,7 @@ class Explanations(SampleCallback, StreamCallback):
         self._display = Inputs(**shown)
         kind = self._display.kind
         self._selection = Selection(samples, choose, kind, classes=False, tell=self._draws_nothing)
-        self._access = ModelAccess(self, kind, overhead=Overhead(max_overhead), **asked)
+        self._access = ModelAccess(self, kind, limit=FitLimit(self.max_overhead), **asked)
         columns = positions(categorical, self._display.names)
         how = PerturbationSettings(
             _listed(methods), parts, hidden, perturbations, background, important, threshold, exact, columns, bins,

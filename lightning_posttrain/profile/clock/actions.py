@@ -6,8 +6,8 @@ import ast
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from lightning_posttrain.core.stream.accounts import NOWHERE
 from lightning_posttrain.core.stream.booking import CALLBACK, READING
-from lightning_posttrain.profile.clock.clock import NOWHERE
 
 MEASURING = "lightning_posttrain: measuring"
 """What a profile does for its own figures, which is no part of the run."""

@@ -3,67 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
-from types import TracebackType
-from typing import Any, NamedTuple, final
+from typing import Any, final
+
+from lightning_posttrain.core.stream.accounts import Account, Accounts, Bracket, Seconds
 
 SILENT = frozenset({"PassThroughProfiler"})
 """Classes, of either Lightning namespace, of profilers that do nothing."""
 METHODS = frozenset({"profile", "start", "stop"})
 """What a profiler is told by."""
-NOWHERE = ""
-"""The action of the seconds outside of all brackets."""
-
-
-@final
-@dataclass(slots=True)
-class Account:
-    """What an action took.
-
-    Args:
-        seconds: its own, those of actions inside it taken off.
-        calls: how many there were.
-    """
-
-    seconds: float = 0.0
-    calls: int = 0
-
-
-class Seconds(NamedTuple):
-    """Of a run.
-
-    Args:
-        wall: seconds since ``place``.
-        accounts: by the name of the action; they add up to ``wall``.
-    """
-
-    wall: float
-    accounts: Mapping[str, Account]
-
-
-@final
-class Bracket:
-    """An action that lasts as long as a ``with`` statement.
-
-    Args:
-        clock: gets its seconds.
-        name: of the action.
-    """
-
-    __slots__ = ("_clock", "_name", "_outer")
-
-    def __init__(self, clock: Clock, name: str) -> None:
-        self._clock = clock
-        self._name = name
-
-    def __enter__(self) -> str:
-        self._outer = self._clock.enter(self._name)
-        return self._name
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._clock.leave(self._outer)
 
 
 @final
@@ -85,54 +34,32 @@ class Clock:
     """
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
-        self._now = now
+        self._accounts = Accounts(now)
         self._profiler: Any = None
         self._put: dict[str, Any] = {}
         self._before: dict[str, Any] = {}
         self._start_afresh()
 
     def _start_afresh(self) -> None:
-        self._at = Account(calls=1)
-        self._accounts = {NOWHERE: self._at}
+        self._accounts.begin()
         self._open: dict[str, Account] = {}
-        self._began = self._since = self._now()
         self._final: Seconds | None = None
 
     # brackets
 
     def bracket(self, name: str) -> Bracket:
         """An action of ours, of which a profiler that the user chose hears nothing."""
-        return Bracket(self, name)
-
-    def enter(self, name: str) -> Account:
-        """Begin an action; gives the one around it."""
-        now = self._now()
-        outer = self._at
-        outer.seconds += now - self._since
-        account = self._accounts.get(name)
-        if account is None:
-            account = self._accounts[name] = Account()
-        account.calls += 1
-        self._at = account
-        self._since = now
-        return outer
-
-    def leave(self, outer: Account) -> None:
-        """Go back to the action around the one that ends."""
-        now = self._now()
-        self._at.seconds += now - self._since
-        self._at = outer
-        self._since = now
+        return Bracket(self._accounts, name)
 
     def start(self, name: str) -> None:
         """Begin an action that ``stop`` ends."""
-        self._open[name] = self.enter(name)
+        self._open[name] = self._accounts.enter(name)
 
     def stop(self, name: str) -> None:
         """End an action that was started, if it was."""
         outer = self._open.pop(name, None)
         if outer is not None:
-            self.leave(outer)
+            self._accounts.leave(outer)
 
     # the place before a profiler
 
@@ -148,7 +75,7 @@ class Clock:
     def _in_front_of(self, profiler: Any) -> dict[str, Any]:
         """Methods for a profiler, which hand on to its own where these do anything."""
         if type(profiler).__name__ in SILENT and not vars(profiler).keys() & METHODS:
-            return {"profile": partial(Bracket, self), "start": self.start, "stop": self.stop}
+            return {"profile": partial(Bracket, self._accounts), "start": self.start, "stop": self.stop}
         both = {"start": partial(_start_both, self, profiler.start), "stop": partial(_stop_both, self, profiler.stop)}
         if _brackets_by_start_and_stop(profiler):
             return both
@@ -170,11 +97,7 @@ class Clock:
         """What each action took until this moment, or until ``give_back``."""
         if self._final is not None:
             return self._final
-        now = self._now()
-        self._at.seconds += now - self._since
-        self._since = now
-        copies = {name: Account(one.seconds, one.calls) for name, one in self._accounts.items()}
-        return Seconds(now - self._began, copies)
+        return self._accounts.read()
 
 
 def _brackets_by_start_and_stop(profiler: Any) -> bool:
@@ -202,7 +125,7 @@ class _BothBrackets:
     __slots__ = ("_inner", "_outer")
 
     def __init__(self, clock: Clock, profile: Callable[[str], Any], name: str) -> None:
-        self._outer = Bracket(clock, name)
+        self._outer = clock.bracket(name)
         self._inner = profile(name)
 
     def __enter__(self) -> Any:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
-from lightning_posttrain.core.stream.booking import unbooked
 from lightning_posttrain.core.stream.stream import EvaluationStream
 from lightning_posttrain.profile.clock.clock import Clock
 
@@ -47,4 +46,4 @@ def left(trainer: Any, user: object) -> None:
         shared.users.discard(user)
         if not shared.users:
             shared.clock.give_back()
-            EvaluationStream.of(trainer).book(unbooked)
+            EvaluationStream.of(trainer).book(None)

@@ -1,10 +1,11 @@
-"""Cost: how large the model is, how fast it answers, and where the seconds of the run went."""
+"""Cost: how large the model is, how fast it answers, where the seconds of the run went, and what callbacks took."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lightning_posttrain.core.output.overhead import Spending
 from lightning_posttrain.core.output.quantities import scaled, size_words
 from lightning_posttrain.report.page.figures import bar
 from lightning_posttrain.report.page.markup import Child, Markup, element
@@ -22,13 +23,15 @@ BESIDE = ("apart", "background")
 
 
 def cost(sources: Sources) -> Section | None:
-    """Figures, latency by batch size, seconds by what they went into, and layers."""
-    record = sources.record("profile", other="fit")
-    if not record:
+    """Figures, latency by batch size, seconds by what they went into, what callbacks took, and layers."""
+    record, overhead = sources.record("profile", other="fit"), sources.record("overhead", other="fit")
+    if not record and not overhead:
         return None
     items = [element("div", element("dt", name), element("dd", value)) for name, value in _figures(record)]
-    body = [element("dl", items, class_="figures"), *_latency(record), *_seconds(record), *_layers(record)]
-    notes = " ".join(dict.fromkeys(sentence(str(note)) for note in record.get("notes") or ()))
+    figures = [element("dl", items, class_="figures")] if items else []
+    body = [*figures, *_latency(record), *_seconds(record), *_overhead(overhead), *_layers(record)]
+    told = [*(record.get("notes") or ()), *(overhead.get("notes") or ())]
+    notes = " ".join(dict.fromkeys(sentence(str(note)) for note in told))
     if notes:
         body.append(element("p", notes, class_="quiet"))
     return Section(ANCHOR, "What does it cost?", "Cost", tuple(body))
@@ -71,6 +74,20 @@ def _seconds(record: Mapping[str, Any]) -> Iterator[Markup]:
             for row in sorted(spent, key=lambda row: row.get("kind") in BESIDE)
         ]
         yield table(("where the seconds went", "took", "share"), rows)
+
+
+def _overhead(record: Mapping[str, Any]) -> Iterator[Markup]:
+    rows = [row for row in record.get("rows") or () if isinstance(row, list) and len(row) == len(Spending._fields)]
+    spending = [Spending(*row) for row in rows]
+    if spending:
+        on_device = any(row.device is not None for row in spending)
+        cells: list[tuple[Child, ...]] = [
+            (row.name, took(row.main), percent(row.share), took(row.beside), *[took(row.device)] * on_device)
+            for row in spending
+        ]
+        names = ("callback", "main thread", "share of the run", "CPU, in the background", *["device"] * on_device)
+        whole = took(record.get("seconds"))
+        yield folded(f"What each callback took of {whole}", table(names, cells))
 
 
 def _share(row: Mapping[str, Any]) -> Child:

@@ -1,4 +1,4 @@
-"""How much a callback asks of the model in a fit, beside what training does."""
+"""How much a callback asks of the model at the end of a fit, beside what training did."""
 
 from __future__ import annotations
 
@@ -6,40 +6,40 @@ import math
 import time
 from typing import Any
 
-from lightning_posttrain.core.callback.options import at_least
 from lightning_posttrain.core.capture.leaves import leaves
 
 LEAST = 10.0
 """Seconds that are allowed after however short a training."""
 
 
-class Overhead:
+ROWS = 1.0
+"""Rows that explanations take through the model, at most, for each row that was trained on."""
+
+
+class FitLimit:
     """Counts the rows that training takes through the model, and those of explanations; copies count as one.
 
     Rows, where they tell: what is left out is then the same on every machine and in every run. Seconds, where a row
     costs next to nothing, as of a table.
 
     Args:
-        most: what explanations may take, as a share of what training took; None for no limit.
-
-    Raises:
-        ValueError: ``most`` is below 0.
+        share: of the seconds of training that an explanation may take; None for no limit, of rows neither.
 
     Example:
         >>> import torch
-        >>> overhead = Overhead(0.5)
-        >>> overhead.see([torch.zeros(32, 3), torch.zeros(32)], 1)
-        >>> overhead.spent += 6
-        >>> overhead.left, overhead.seconds
-        (10.0, 10.0)
+        >>> limit = FitLimit(0.5)
+        >>> limit.see([torch.zeros(32, 3), torch.zeros(32)], 1)
+        >>> limit.spent += 6
+        >>> limit.left, limit.seconds
+        (26.0, 10.0)
     """
 
-    def __init__(self, most: float | None) -> None:
-        at_least("max_overhead", 0.0 if most is None else most, 0.0)
-        self.most = math.inf if most is None else most
+    def __init__(self, share: float | None) -> None:
+        self.share = share
+        self.most = math.inf if share is None else ROWS
         self.begin()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Overhead:
+    def __deepcopy__(self, memo: dict[int, Any]) -> FitLimit:
         """Itself: what explains each of several targets shares one measure."""
         return self
 
@@ -63,4 +63,4 @@ class Overhead:
     @property
     def seconds(self) -> float:
         """How long an explanation may take after a training of this length."""
-        return math.inf if self.most == math.inf else max(LEAST, self.most * (time.monotonic() - self._began))
+        return math.inf if self.share is None else max(LEAST, self.share * (time.monotonic() - self._began))
