@@ -382,7 +382,7 @@ def test_work_for_which_there_are_too_few_passes_is_not_begun():
     seen = []
     chunks = Chunks(8, passes=30)
     chunks.run(24, seen.append)
-    with pytest.raises(OutOfTimeError, match="it takes 10 rows through the model, and max_overhead leaves 6"):
+    with pytest.raises(OutOfTimeError, match="it takes 10 rows through the model, and the fit leaves 6"):
         chunks.run(10, seen.append)
     chunks.run(18, seen.append, cost=1 / 3)
     assert sum(map(len, seen)) == 42

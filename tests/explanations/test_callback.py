@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_posttrain import Explanations
-from lightning_posttrain.samples.overhead import Overhead
+from lightning_posttrain.samples.fit_limit import FitLimit
 from tests import toys
 
 
@@ -382,7 +382,7 @@ def test_what_stands_for_hidden_values_is_the_same_for_samples_and_importance():
 
 
 def test_a_short_fit_is_explained_no_longer_than_is_allowed_and_the_limit_is_said(monkeypatch):
-    monkeypatch.setattr("lightning_posttrain.samples.overhead.LEAST", 0.0)
+    monkeypatch.setattr("lightning_posttrain.samples.fit_limit.LEAST", 0.0)
     found = run("image", fit=True, max_overhead=0.0).results["val"]
     assert "LIME, Anchors, SHAP: the time was over" in found.notes
     assert "time: 0 s are allowed in a fit; max_overhead=None and trainer.validate allow more" in found.notes
@@ -391,9 +391,9 @@ def test_a_short_fit_is_explained_no_longer_than_is_allowed_and_the_limit_is_sai
 
 
 def test_what_is_allowed_after_a_fit_grows_with_it_from_ten_seconds():
-    overhead = Overhead(2.0)
-    overhead.see(torch.zeros(4), 1)
-    assert overhead.seconds == 10.0
-    overhead._began -= 30
-    assert overhead.seconds == pytest.approx(60, abs=1)
-    assert Overhead(None).seconds == float("inf")
+    limit = FitLimit(2.0)
+    limit.see(torch.zeros(4), 1)
+    assert limit.seconds == 10.0
+    limit._began -= 30
+    assert limit.seconds == pytest.approx(60, abs=1)
+    assert FitLimit(None).seconds == float("inf")

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 from lightning_posttrain import SaliencyMaps, posttrain_suite
-from lightning_posttrain.samples.overhead import Overhead
+from lightning_posttrain.samples import fit_limit
+from lightning_posttrain.samples.fit_limit import FitLimit
 from tests import toys
 
 pytestmark = pytest.mark.slow
@@ -78,8 +79,9 @@ def test_explanations_take_no_more_rows_through_the_network_than_training(callba
     assert 0 < spent(rows, callbacks=callbacks(on_error="raise")) <= 3 * rows
 
 
-def test_a_tenth_of_the_overhead_leaves_a_tenth_of_the_rows():
-    assert 0 < spent(400, callbacks=SaliencyMaps(max_overhead=0.1, on_error="raise")) <= 120
+def test_a_limit_of_a_tenth_of_the_rows_leaves_a_tenth_of_them(monkeypatch):
+    monkeypatch.setattr(fit_limit, "ROWS", 0.1)
+    assert 0 < spent(400, callbacks=SaliencyMaps(on_error="raise")) <= 120
 
 
 def test_an_epoch_has_the_maps_of_one_pass_and_the_end_of_fit_all_of_them(tmp_path):
@@ -123,7 +125,7 @@ def test_methods_that_are_named_are_worked_out_in_each_epoch_however_few_rows_ar
     epochs, _ = seen_after_each_validation(saliency, rows=10)
     assert [set(result.maps) for result, _ in epochs] == [{"integrated_gradients", "saliency"}] * 3
     assert saliency.results["val"].maps.keys() == {"integrated_gradients", "saliency"}
-    assert "max_overhead leaves" in saliency.results["val"].skipped["faithfulness"]
+    assert "the fit leaves" in saliency.results["val"].skipped["faithfulness"]
 
 
 def test_what_is_left_out_is_said_with_the_cure_and_a_validation_has_all(caplog):
@@ -133,7 +135,7 @@ def test_what_is_left_out_is_said_with_the_cure_and_a_validation_has_all(caplog)
     end = saliency.results["val"]
     assert set(end.maps) >= ONE_PASS
     assert end.faithfulness is None
-    assert "it takes 640 rows through the model, and max_overhead leaves" in end.skipped["faithfulness"]
+    assert "it takes 640 rows through the model, and the fit leaves" in end.skipped["faithfulness"]
     assert any("faithfulness: it takes" in note for note in end.notes)
     (said,) = [r.getMessage() for r in caplog.records if "is without" in r.getMessage()]
     assert "val at the end of fit is without Integrated gradients, faithfulness: they would take more rows" in said
@@ -153,12 +155,13 @@ def test_without_a_limit_nothing_is_left_out():
 
 
 @pytest.mark.parametrize("most", [0, 0.1, 0.3, 0.5, *(1.5 + 0.05 * step for step in range(12)), 3])
-def test_wherever_the_limit_falls_what_is_left_is_whole_and_the_rest_has_a_reason(most):
-    saliency = SaliencyMaps(max_overhead=most, on_error="raise")
+def test_wherever_the_limit_falls_what_is_left_is_whole_and_the_rest_has_a_reason(most, monkeypatch):
+    monkeypatch.setattr(fit_limit, "ROWS", most)
+    saliency = SaliencyMaps(on_error="raise")
     toys.quiet(saliency).fit(Counted(), toys.loader(toys.images(100)), toys.loader())
     end = saliency.results["val"]
     assert {*end.maps, *end.skipped} >= WHOLE
-    assert all("max_overhead leaves" in reason for reason in end.skipped.values())
+    assert all("the fit leaves" in reason for reason in end.skipped.values())
     assert all(sample.baseline is not None for sample in end.samples) == ("integrated_gradients" in end.maps)
 
 
@@ -185,16 +188,11 @@ def test_where_no_method_of_one_pass_suits_the_input_the_costly_ones_are_for_eac
 
 
 def test_a_batch_counts_its_rows_and_one_that_does_not_tell_them_as_many_as_validation_has():
-    overhead = Overhead(1.0)
-    overhead.see({"weight": torch.ones(()), "x": torch.ones(5, 2), "y": torch.ones(5)}, 3)
-    overhead.see(object(), 3)
-    assert overhead.left == 8
-    overhead.spent += 100
-    assert overhead.left == 0
-    overhead.begin()
-    assert overhead.trained == overhead.spent == 0
-
-
-def test_an_overhead_below_nothing_is_refused():
-    with pytest.raises(ValueError, match="`max_overhead` is -1, wanted at least 0"):
-        SaliencyMaps(max_overhead=-1)
+    limit = FitLimit(0.1)
+    limit.see({"weight": torch.ones(()), "x": torch.ones(5, 2), "y": torch.ones(5)}, 3)
+    limit.see(object(), 3)
+    assert limit.left == 8
+    limit.spent += 100
+    assert limit.left == 0
+    limit.begin()
+    assert limit.trained == limit.spent == 0
