@@ -110,7 +110,7 @@ class Costs:
             host = main.get(owner, 0.0)
             work = None if device is None else device.get(owner, 0.0)
             rows.append(Spending(name, host, host / wall, beside.get(owner, 0.0), work))
-        return wall, tuple(sorted(rows, key=lambda row: -(row.main + row.beside)))
+        return wall, tuple(sorted(rows, key=lambda row: -row.main))
 
 
 def _by_owner(seconds: Mapping[str, float]) -> dict[str, float]:

@@ -82,12 +82,18 @@ def _overhead(record: Mapping[str, Any]) -> Iterator[Markup]:
     if spending:
         on_device = any(row.device is not None for row in spending)
         cells: list[tuple[Child, ...]] = [
-            (row.name, took(row.main), percent(row.share), took(row.beside), *[took(row.device)] * on_device)
+            (row.name, _or_nothing(row.main), percent(row.share), _or_nothing(row.beside))
+            + (_or_nothing(row.device),) * on_device
             for row in spending
         ]
-        names = ("callback", "main thread", "share of the run", "CPU, in the background", *["device"] * on_device)
-        whole = took(record.get("seconds"))
-        yield folded(f"What each callback took of {whole}", table(names, cells))
+        names = ("callback", "waited for", "share", "beside", *["device"] * on_device)
+        all_, whole = percent(sum(row.share for row in spending)), took(record.get("seconds"))
+        said = f"The callbacks took {all_} of {whole}: what each took, and drew and wrote beside the run"
+        yield folded(said, table(names, cells))
+
+
+def _or_nothing(seconds: float | None) -> str:
+    return took(seconds) if seconds else ""
 
 
 def _share(row: Mapping[str, Any]) -> Child:
