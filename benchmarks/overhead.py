@@ -4,9 +4,9 @@
 
 A fit whose epochs are a few steps of training and a validation: on a CPU a ResNet-18 over 512 images of 32 px and 10
 classes; on a GPU a ResNet-50 in bf16 over 15,000 images of 224 px and 1,000 classes that lie on the device. Seconds of
-the wall, as medians over interleaved rounds in one process, over those of the bare trainer; and from the run's own record
-what pictures, tables, intervals and explanations took of it. The last evaluation of a fit, and what it waits for until
-all is drawn, are in the seconds; ``max_overhead`` does not count these.
+the wall, as medians over interleaved rounds in one process, over those of the bare trainer; and from the run's own
+record what pictures, tables, intervals and explanations took of it. What a fit explains at its end, and what it waits
+for until all is drawn, are in the seconds; ``max_overhead`` does not count these.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -154,8 +155,11 @@ def sets(shares: Sequence[float]) -> dict[str, Callable[[], Sequence[Any]]]:
         "`ConfusionMatrix`, `ClassificationMetrics(resamples=0)`": lambda: [
             ConfusionMatrix(), ClassificationMetrics(resamples=0, curves=False)
         ],
-        **{f"`posttrain_suite(max_overhead={share:g})`": lambda s=share: posttrain_suite(max_overhead=s) for share in shares},
-        "`posttrain_suite(max_overhead=None)`": lambda: posttrain_suite(max_overhead=None),
+        **{
+            f"`posttrain_suite(max_overhead={share:g})`": partial(posttrain_suite, max_overhead=share)
+            for share in shares
+        },
+        "`posttrain_suite(max_overhead=None)`": partial(posttrain_suite, max_overhead=None),
     }  # fmt: skip
 
 
@@ -188,7 +192,7 @@ def main() -> None:
     print("|---|---|---|---|---|")
     for name, one in taken.items():
         having = f"{one.evaluations - one.left_out:.0f} of {one.evaluations:.0f}" if one.evaluations else ""
-        share = f"{one.optional / bare:.1%}" if one.evaluations else ""
+        share = f"{one.optional / bare:.1%}" if one.optional else ""
         print(f"| {name} | {one.seconds:.1f} | {one.seconds / bare - 1:+.1%} | {share} | {having} |")
 
 

@@ -41,7 +41,7 @@ class EvaluationCallback(Looks, CarriesOpenEpoch, NotesRun, Reports, Returns, Ta
             ``"raise"``: it ends the run. A configuration that would give wrong figures raises in any case, as long as
             nothing has been trained.
         pictures_every: loggers get pictures and tables of each so many-th evaluation of a fit, with 1 of all; always of
-            the first and the last. Default: of about 20, spread over ``max_epochs``. Files are always the latest.
+            the first and the last. Default: of about 20, spread over ``max_epochs``. Files are the latest drawn.
         log: which scalars loggers and the table of a test get, by what follows the stage in their tags, with ``*`` for
             any letters. Default: the few that one follows. The others can be monitored, and stand in files.
         max_overhead: share of a fit's seconds that optional work takes at most, see ``StreamCallback``.
