@@ -247,10 +247,9 @@ class Event:
     def query(self):
         return self.happened
 
-    def synchronize(self):
-        assert self.happened
-
     def elapsed_time(self, other):
+        assert self.happened
+        assert other.happened
         return 1000 * (other.at - self.at)
 
 
@@ -270,6 +269,17 @@ def test_seconds_of_a_device_are_those_between_its_events_and_wait_for_none(monk
         event.at, event.happened = at, True
     assert device.read() == {"reading": 1.0, "maps": 2.0}
     assert DeviceSeconds(torch.device("cpu")).read() is None
+
+
+def test_no_more_events_are_held_than_have_yet_to_happen(monkeypatch):
+    monkeypatch.setattr(Event, "queue", [])
+    device = DeviceSeconds(torch.device("cuda"), SimpleNamespace(Event=Event))
+    for number in range(5000):
+        with device.bracket("reading"):
+            pass
+        for event in Event.queue[2 * number :]:
+            event.at, event.happened = 0.001 * number, True
+    assert len(device._open) <= 1024
 
 
 def test_seconds_are_those_of_the_callback_whose_they_are():

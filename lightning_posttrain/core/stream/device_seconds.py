@@ -9,8 +9,8 @@ from typing import Any, final
 
 import torch
 
-AHEAD = 4096
-"""Pairs of events that may be open: beyond, the oldest are waited for, which have long happened."""
+MANY = 1024
+"""Pairs of events after which those that have happened are read."""
 _NOTHING = nullcontext()
 
 
@@ -32,17 +32,23 @@ class DeviceSeconds:
 
     def bracket(self, action: str) -> AbstractContextManager[Any]:
         """An action that lasts as long as a ``with`` statement."""
-        return _NOTHING if self._cuda is None else _Pair(self._cuda, self._open, action)
+        if self._cuda is None:
+            return _NOTHING
+        if len(self._open) >= MANY:
+            self._take()
+        return _Pair(self._cuda, self._open, action)
 
     def read(self) -> dict[str, float] | None:
         """Seconds by action, of what has happened; None without such a device."""
         if self._cuda is None:
             return None
-        while self._open and (len(self._open) > AHEAD or self._open[0][2].query()):
-            action, begin, end = self._open.popleft()
-            end.synchronize()
-            self._seconds[action] += begin.elapsed_time(end) / 1000
+        self._take()
         return dict(self._seconds)
+
+    def _take(self) -> None:
+        while self._open and self._open[0][2].query():
+            action, begin, end = self._open.popleft()
+            self._seconds[action] += begin.elapsed_time(end) / 1000
 
 
 @final
