@@ -99,7 +99,7 @@ class ByHand(Classifier):
         figure, _ = self.confusion.plot(add_text=False)
         figure.savefig(folder / "confusion.png")
         plt.close(figure)
-        with open(folder / "classes.csv", "w", newline="") as file:
+        with (folder / "classes.csv").open("w", newline="") as file:
             rows = csv.writer(file)
             rows.writerow(("class", *EACH))
             rows.writerows(zip(range(len(values["f1"])), *(values[name].tolist() for name in EACH), strict=True))
