@@ -111,7 +111,7 @@ def _pieces(logits: Iterable[Tensor], target: Tensor, task: Task) -> Iterator[Pi
     for some in logits:
         own = target[start : start + len(some)]
         start += len(some)
-        chance = some.double().sigmoid() if task == "multilabel" else some.double().softmax(1)
+        chance = some.double().sigmoid() if task == "multilabel" else some.softmax(1, dtype=torch.float64)
         yield Piece(chance, own, _losses(chance, some, own, task))
 
 

@@ -45,6 +45,14 @@ def tally(entries: Entries, place: Tensor, size: int) -> Tally:
     return Tally(sums(place), sums(place, said), sums(place, said.square()), sums(there), sums(there, said[true]))
 
 
+class _Above(NamedTuple):
+    """Probabilities above the lowest bin, whether what they are of came true, and in which bin of a column."""
+
+    said: Tensor
+    true: Tensor
+    place: Tensor
+
+
 class Sums:
     """What is summed over pieces of rows, whose probabilities are float64.
 
@@ -62,16 +70,18 @@ class Sums:
         self._columns, self._bins, self._edge, self._labels = columns, len(edges) - 1, float(edges[1]), labels
         self._whole = Tally(*torch.zeros(5, columns, dtype=torch.float64))
         self._high = torch.zeros(5, columns * self._bins, dtype=torch.float64)
-        self._above: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._above: list[_Above] = []
+        self._waiting = 0
 
     def add(self, said: Tensor, target: Tensor) -> None:
         """Add rows ``(n, K)``."""
         counted = said.where(target >= 0, 0.0) if self._labels else said
         self._add_whole(counted, target)
         self._above.append(self._high_ones(counted, target))
+        self._waiting += len(self._above[-1].said)
         self.decisions.append(_decisions(said, target, labels=self._labels))
         # a tally is as long as there are bins of columns, so it is seldom made
-        if sum(len(part[0]) for part in self._above) > _AT_ONCE:
+        if self._waiting > _AT_ONCE:
             self._count()
 
     def _add_whole(self, said: Tensor, target: Tensor) -> None:
@@ -88,17 +98,16 @@ class Sums:
         for total, part in zip((whole.rows, whole.true, whole.said_of_true), parts, strict=True):
             total.add_(part)
 
-    def _high_ones(self, said: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Probabilities above the lowest bin, whether what they are of came true, and in which bin of a column."""
+    def _high_ones(self, said: Tensor, target: Tensor) -> _Above:
         place = (said > self._edge + ROUNDING).view(-1).nonzero()[:, 0]
         values, column = said.reshape(-1)[place], place % self._columns
         own = target.reshape(-1)[place] if self._labels else target[place // self._columns]
         came = own == 1 if self._labels else own == column
-        return values, came, bin_of_probability(values, self._bins) + column * self._bins
+        return _Above(values, came, bin_of_probability(values, self._bins) + column * self._bins)
 
     def _count(self) -> None:
         values, came, place = map(torch.cat, zip(*self._above, strict=True))
-        self._above = []
+        self._above, self._waiting = [], 0
         self._high += torch.stack(tally(Entries(values, came), place, self._columns * self._bins))
 
     def tallies(self) -> Tally:
