@@ -8,7 +8,10 @@ from typing import Any, Generic, TypeVar, final, overload
 
 import torch
 
+from lightning_posttrain.core.output.result import Result
+
 Value = TypeVar("Value")
+Found = TypeVar("Found", bound=Result)
 
 
 class _Once(Generic[Value]):
@@ -99,6 +102,41 @@ class DeferredSequence(Sequence[Value]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return tuple, (tuple(self._items()),)
+
+
+@final
+class DeferredResult(Generic[Found]):
+    """A result that is worked out when it is first asked for, and is the same to all who take a result.
+
+    Args:
+        work: gives the result.
+    """
+
+    def __init__(self, work: Callable[[], Found]) -> None:
+        self._found = _Once(work)
+
+    @property
+    def found(self) -> Found:
+        """The result itself."""
+        return self._found()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Its notes."""
+        return self.found.notes
+
+    @property
+    def alerts(self) -> tuple[str, ...]:
+        """Its alerts."""
+        return self.found.alerts
+
+    def scalars(self) -> dict[str, float]:
+        """Its scalars."""
+        return self.found.scalars()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its record."""
+        return self.found.to_dict()
 
 
 @final
