@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_posttrain.classification.batch import EvalBatch
 from lightning_posttrain.classification.result.predictions import BEST, MOST, Predictions
+from lightning_posttrain.core.output.deferred import DeferredResult
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -126,7 +127,7 @@ class KeptPredictions:
     def _joined(self) -> dict[str, Tensor]:
         return {name: torch.cat([part[name] for part in self._parts]) for name in self._parts[0]}
 
-    def report(self, names: tuple[str, ...], trainer: Trainer) -> Predictions:
+    def report(self, names: tuple[str, ...], trainer: Trainer) -> DeferredResult[Predictions]:
         """What all ranks kept; every rank calls it, and has the same."""
         with torch.no_grad():
             self._drain()
@@ -135,10 +136,8 @@ class KeptPredictions:
         if trainer.world_size > 1:
             told = told * trainer.world_size
             dist.all_gather_object(told, told[trainer.global_rank])
-        reason = next((one[2] for one in told if one[2]), "")
         codes = self._of_all(trainer) if any(one[4] for one in told) and all(one[3] for one in told) else None
-        table = {} if reason else _evenly([one[0] for one in told if one[0]])
-        return _predictions(names, table, codes, reason, _rows(told, codes, table))
+        return DeferredResult(lambda: _predictions(names, told, codes))
 
     def _of_all(self, trainer: Trainer) -> Tensor | None:
         if self._size is None:
@@ -188,9 +187,10 @@ def _rows(told: list[Any], codes: Tensor | None, table: dict[str, Tensor]) -> in
     return len(table["index"]) if table and seen <= MOST else seen
 
 
-def _predictions(
-    names: tuple[str, ...], table: dict[str, Tensor], codes: Tensor | None, reason: str, rows: int
-) -> Predictions:
+def _predictions(names: tuple[str, ...], told: list[Any], codes: Tensor | None) -> Predictions:
+    reason = next((one[2] for one in told if one[2]), "")
+    table = {} if reason else _evenly([one[0] for one in told if one[0]])
+    rows = _rows(told, codes, table)
     if codes is None:
         return Predictions(names, rows, table=table, reason=reason)
     targets = torch.where(codes >= 0, codes >> 1, UNSEEN).numpy().astype("<i4")

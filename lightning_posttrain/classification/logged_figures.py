@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 
-from lightning_posttrain.classification.result.report import ClassificationReport
+from lightning_posttrain.classification.result.report import OF_A_CLASS, ClassificationReport
 from lightning_posttrain.classification.tasks import Task
 from lightning_posttrain.core.callback.charts import means
 
@@ -30,8 +30,6 @@ CHARTED: dict[Task, tuple[str, ...]] = {
 """Those of them that are for charts."""
 LARGEST_DOUBT = 1e-3
 """By how much a logged figure may be off without a warning."""
-OF_A_CLASS = "per_class/"
-"""What names of figures of classes begin with."""
 
 
 def usual(task: Task, report: ClassificationReport) -> tuple[str, ...]:
@@ -48,8 +46,8 @@ def matching(patterns: Sequence[str], report: ClassificationReport) -> dict[str,
         >>> matching(["f*_macro"], report)
         {'f1_macro': 0.4}
     """
-    figures = report.scalars() if any(map(_may_be_of_a_class, patterns)) else report.overall
-    return {name: value for name, value in figures.items() if any(means(one, name, figures) for one in patterns)}
+    figures = report.figures() if any(map(_may_be_of_a_class, patterns)) else report.overall
+    return {name: figures[name] for name in figures if any(means(one, name, figures) for one in patterns)}
 
 
 def _may_be_of_a_class(pattern: str) -> bool:
@@ -58,9 +56,9 @@ def _may_be_of_a_class(pattern: str) -> bool:
     return begin.startswith(OF_A_CLASS) or OF_A_CLASS.startswith(begin)
 
 
-def doubtful(report: ClassificationReport, logged: Iterable[str]) -> tuple[str, ...]:
+def doubtful(report: ClassificationReport, logged: Collection[str]) -> tuple[str, ...]:
     """A sentence on the logged figure that is known least, where it may be off by more than ``LARGEST_DOUBT``."""
-    doubts = report.doubts()
+    doubts = report.doubts(logged)
     off, name = max(((doubts.get(name, 0.0), name) for name in logged), default=(0.0, ""))
     if off <= LARGEST_DOUBT:
         return ()

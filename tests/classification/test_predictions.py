@@ -33,7 +33,7 @@ def kept(scores, target, sizes, *, index=True, size=None, rows=None, **others):
     place = torch.arange(len(target))
     for s, t, i in zip(scores.split(sizes), target.split(sizes), place.split(sizes), strict=True):
         found.offer(EvalBatch(s, t, index=i if index else None, **others))
-    return found.report(tuple(f"c{i}" for i in range(scores.shape[1])), Alone())
+    return found.report(tuple(f"c{i}" for i in range(scores.shape[1])), Alone()).found
 
 
 def rows_of(run, stage="test"):
@@ -92,7 +92,7 @@ def test_rows_that_enter_no_figure_are_left_out():
     valid[7] = False
     found = KeptPredictions(50)
     found.offer(EvalBatch(scores, target, valid=valid, index=torch.arange(40)))
-    found = found.report(tuple("abcdefg"), Alone())
+    found = found.report(tuple("abcdefg"), Alone()).found
     assert [row[0] for row in found.listing()] == [i for i in range(40) if i not in (3, 5, 7)]
     assert found.seen.nonzero()[:, 0].tolist() == [i for i in range(40) if i not in (3, 5, 7)]
     assert (found.rows, len(found.seen)) == (37, 50)

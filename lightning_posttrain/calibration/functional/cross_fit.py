@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from lightning_posttrain.calibration.calibrators.base import Calibrator
 from lightning_posttrain.calibration.calibrators.methods import check_method
-from lightning_posttrain.calibration.calibrators.scaling import Identity
+from lightning_posttrain.calibration.calibrators.scaling import Identity, TemperatureScaling
 from lightning_posttrain.calibration.functional.fits import fit, margin_of
+from lightning_posttrain.calibration.functional.scale import AT_ONCE, scales_without_each
 from lightning_posttrain.classification import Task
 from lightning_posttrain.core.output.result import listed
 from lightning_posttrain.core.statistics.precision import LARGEST_LOSS
@@ -122,13 +123,20 @@ def row_losses(logits: Tensor, target: Tensor, task: Task) -> Tensor:
         [[0.6931, nan]]
     """
     if task == "multiclass":
-        own = logits.double().log_softmax(dim=1).gather(1, target[:, None])
-        loss, counted = -own, torch.ones_like(own, dtype=torch.bool)
+        loss = -_own_log_chances(logits, target[:, None])
+        counted = torch.ones_like(loss, dtype=torch.bool)
     else:
         margin = margin_of(logits, task).double()
         label = target.reshape(margin.shape)
         loss, counted = -F.logsigmoid(torch.where(label == 1, margin, -margin)), label >= 0
     return loss.masked_fill(loss == torch.inf, LARGEST_LOSS).where(counted, torch.nan)
+
+
+def _own_log_chances(logits: Tensor, target: Tensor) -> Tensor:
+    """Log of the probability of each row's class ``(N, 1)`` float64, some rows at a time."""
+    step = max(1, AT_ONCE // max(logits.shape[1], 1))
+    pairs = zip(torch.split(logits, step), torch.split(target, step), strict=True)
+    return torch.cat([some.double().log_softmax(dim=1).gather(1, own) for some, own in pairs])
 
 
 def folds_of(rows: int, folds: int) -> Tensor:
@@ -139,6 +147,10 @@ def folds_of(rows: int, folds: int) -> Tensor:
 
 def _held_out(method: str, whole: Calibrator, logits: Tensor, target: Tensor, task: Task, fold: Tensor) -> Tensor:
     """Each row adjusted by a fit to the other folds, which is near that to the whole."""
+    if method == TemperatureScaling.method and task == "multiclass":
+        scales = scales_without_each(logits, target, fold, 1 / float(whole.numbers()[method]))
+        each = torch.stack([TemperatureScaling(1 / scale, task).temperature for scale in scales])
+        return logits / each.double()[fold, None]
     adjusted = torch.empty_like(logits)
     for number in range(int(fold.max()) + 1):
         left = fold == number

@@ -3,40 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from lightning_posttrain.calibration.functional.tallies import Entries, Sums, Tally, tally
 from lightning_posttrain.calibration.result import PARTS, CalibrationFigures
-from lightning_posttrain.classification import ROUNDING, bin_of_probability
+from lightning_posttrain.classification import bin_of_probability
 from lightning_posttrain.core.statistics.precision import LARGEST_LOSS
 
-_AT_ONCE = 1 << 20
+PIECE = 1 << 17
+"""Probabilities of a piece."""
 _ROUNDING = 1e-5
 
 
-class _Tally(NamedTuple):
-    """What lies in each bin: entries, those that came true, and sums of their probabilities; each ``(..., B)``."""
+class Piece(NamedTuple):
+    """Some rows.
 
-    rows: Tensor
-    said: Tensor
-    squares: Tensor
-    true: Tensor
-    said_of_true: Tensor
+    Args:
+        probabilities: of the classes ``(n, C)``, of a binary task ``(n, 2)``, of labels ``(n, L)``; float64.
+        target: class ``(n,)``; for labels 0 or 1 ``(n, L)``, and -1 where one is not to be counted.
+        losses: minus the log of the probability of what came true ``(n, 1)`` or ``(n, L)``; NaN where not counted.
+    """
 
-    @property
-    def distance(self) -> Tensor:
-        """Between the sums of what was said and of what came true."""
-        return (self.said - self.true).abs()
-
-
-class _Entries(NamedTuple):
-    """Probabilities ``(M,)`` float64 of events, and whether each came true ``(M,)`` bool."""
-
-    said: Tensor
-    true: Tensor
+    probabilities: Tensor
+    target: Tensor
+    losses: Tensor
 
 
 def calibration_figures(
@@ -90,24 +84,55 @@ def calibration_figures(
         (0.4, 0.25)
     """
     _check(probabilities, target, bins, binary=binary, multilabel=multilabel)
-    if binary:
-        probabilities, target, multilabel = probabilities[:, 1:], target[:, None], True
+    sizes = max(1, PIECE // probabilities.shape[1])
+    pieces = (
+        Piece(some.double(), own, _losses(some.double(), own, multilabel=multilabel))
+        for some, own in zip(torch.split(probabilities, sizes), torch.split(target, sizes), strict=True)
+    )
+    classes = probabilities.shape[1]
+    return figures_of_pieces(pieces, classes, bins=bins, binary=binary, multilabel=multilabel, ignored=ignored)
+
+
+def figures_of_pieces(
+    pieces: Iterable[Piece],
+    classes: int,
+    *,
+    bins: int = 15,
+    binary: bool = False,
+    multilabel: bool = False,
+    ignored: Sequence[int] = (),
+) -> CalibrationFigures:
+    """The same of rows that come some at a time, which a processor's cache holds.
+
+    Args:
+        pieces: rows, at least one piece.
+        classes: ``C``, or ``L``.
+        bins: how many.
+        binary: whether class 1 alone is spoken of.
+        multilabel: whether the columns are labels.
+        ignored: classes without rows on purpose, which are not in ``classwise_ece``.
+    """
     edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64)
-    each = _tally_columns(probabilities, target, edges, multilabel=multilabel)
-    entries = _decisions(probabilities, target, multilabel=multilabel)
-    pooled = _tally(entries, bin_of_probability(entries.said, bins), bins)
+    labels = binary or multilabel
+    sums = Sums(1 if binary else classes, edges, labels=labels)
+    for piece in pieces:
+        said, target = piece.probabilities, piece.target
+        sums.add(said[:, 1:] if binary else said, target[:, None] if binary else target)
+        sums.losses.append(piece.losses)
+    each, entries = sums.tallies(), Entries(*map(torch.cat, zip(*sums.decisions, strict=True)))
+    pooled = tally(entries, bin_of_probability(entries.said, bins), bins)
     confidence, accuracy = pooled.said / pooled.rows, pooled.true / pooled.rows
     gaps = (confidence - accuracy).abs().nan_to_num(0.0)
     parts = _brier(each)
     # of two classes that exclude each other one says all, as in scikit-learn
-    whole = parts.nanmean(dim=1) if multilabel or len(parts.T) == 2 else parts.sum(dim=1)
+    whole = parts.nanmean(dim=1) if labels or len(parts.T) == 2 else parts.sum(dim=1)
     return CalibrationFigures(
         ece=float(pooled.distance.sum() / pooled.rows.sum()),
         ace=_adaptive(entries, bins),
         classwise_ece=_classwise(each, () if binary else ignored),
         mce=float(gaps.max()) if len(entries.said) else math.nan,
         **dict(zip(("brier", *PARTS), whole.tolist(), strict=True)),
-        log_loss=_log_loss(probabilities, target, multilabel=multilabel),
+        log_loss=float(torch.cat(sums.losses).nanmean(dim=0).nanmean()),
         edges=edges,
         rows=pooled.rows.long(),
         confidence=confidence,
@@ -132,69 +157,7 @@ def _check(probabilities: Tensor, target: Tensor, bins: int, *, binary: bool, mu
             raise ValueError(f"`probabilities` holds {low:.3g} to {high:.3g}, wanted 0 to 1. Apply softmax or sigmoid.")
 
 
-def _decisions(probabilities: Tensor, target: Tensor, *, multilabel: bool) -> _Entries:
-    if multilabel:
-        counted = target >= 0
-        return _Entries(probabilities[counted].double(), target[counted] == 1)
-    if not len(probabilities):
-        return _Entries(probabilities.new_zeros(0).double(), target == 0)
-    confidence, predicted = probabilities.max(dim=1)
-    return _Entries(confidence.double(), predicted == target)
-
-
-def _tally_columns(probabilities: Tensor, target: Tensor, edges: Tensor, *, multilabel: bool) -> _Tally:
-    """What lies in each bin of each column ``(K, B)``.
-
-    Of many classes nearly all have a probability in the lowest bin, so that is what the others leave of the whole.
-    """
-    columns, bins = probabilities.shape[1], len(edges) - 1
-    step = max(1, _AT_ONCE // columns)  # in pieces, which stay in the cache
-    whole = _marginals(probabilities, target, multilabel=multilabel)
-    total = torch.zeros(len(_Tally._fields), columns * bins, dtype=torch.float64)
-    above: list[tuple[Tensor, Tensor, Tensor]] = []
-    for start in range(0, len(target), step):
-        values, actual = probabilities[start : start + step].double(), target[start : start + step]
-        values = values.where(actual >= 0, 0.0) if multilabel else values
-        whole.said.add_(values.sum(dim=0))
-        whole.squares.add_(values.square().sum(dim=0))
-        high = values > edges[1] + ROUNDING
-        entry = high.nonzero()
-        came = actual[high] == 1 if multilabel else entry[:, 1] == actual[entry[:, 0]]
-        above.append((values[high], came, bin_of_probability(values[high], bins) + entry[:, 1] * bins))
-        # a tally is as long as there are bins of columns, so it is seldom made
-        if sum(len(part[0]) for part in above) > _AT_ONCE or start + step >= len(target):
-            found, true_of, place = map(torch.cat, zip(*above, strict=True))
-            total += torch.stack(_tally(_Entries(found, true_of), place, columns * bins))
-            above = []
-    total = total.view(len(whole), columns, bins)
-    total[:, :, 0] = torch.stack(whole) - total[:, :, 1:].sum(dim=2)
-    return _Tally(*total)
-
-
-def _marginals(probabilities: Tensor, target: Tensor, *, multilabel: bool) -> _Tally:
-    """What lies in all bins of each column together ``(K,)``, the sums of all probabilities still at 0."""
-    columns = probabilities.shape[1]
-    said, squares = torch.zeros(2, columns, dtype=torch.float64)
-    if multilabel:
-        true = target == 1
-        of_true = probabilities.where(true, 0.0).double().sum(dim=0)
-        return _Tally((target >= 0).sum(dim=0).double(), said, squares, true.sum(dim=0).double(), of_true)
-    own = probabilities.gather(1, target[:, None])[:, 0].double()
-    there, of_there = (torch.bincount(target, weights, minlength=columns).double() for weights in (None, own))
-    return _Tally(torch.full_like(said, len(target)), said, squares, there, of_there)
-
-
-def _tally(entries: _Entries, place: Tensor, size: int) -> _Tally:
-    said, true = entries
-
-    def sums(at: Tensor, weights: Tensor | None = None) -> Tensor:
-        return torch.bincount(at, weights, minlength=size).double()
-
-    there = place[true]
-    return _Tally(sums(place), sums(place, said), sums(place, said.square()), sums(there), sums(there, said[true]))
-
-
-def _adaptive(entries: _Entries, bins: int) -> float:
+def _adaptive(entries: Entries, bins: int) -> float:
     """The mean, over ranges of equally many entries in the order of confidence, of the distance to accuracy."""
     rows = len(entries.said)
     ordered, order = entries.said.sort()
@@ -206,12 +169,12 @@ def _adaptive(entries: _Entries, bins: int) -> float:
     return float((apart / filled).nanmean())
 
 
-def _classwise(each: _Tally, ignored: Sequence[int]) -> float:
+def _classwise(each: Tally, ignored: Sequence[int]) -> float:
     shares = each.distance.sum(dim=1) / each.rows.sum(dim=1)
     return float(shares.index_fill(0, torch.tensor(ignored, dtype=torch.int64), torch.nan).nanmean())
 
 
-def _brier(each: _Tally) -> Tensor:
+def _brier(each: Tally) -> Tensor:
     """Brier score, reliability, resolution, uncertainty and the rest ``(5, K)`` of each column."""
     rows, said, squares, true, said_of_true = each
     number, held = rows.sum(dim=1), rows.clamp(min=1)
@@ -226,12 +189,11 @@ def _brier(each: _Tally) -> Tensor:
     return summed / number
 
 
-def _log_loss(probabilities: Tensor, target: Tensor, *, multilabel: bool) -> float:
+def _losses(said: Tensor, target: Tensor, *, multilabel: bool) -> Tensor:
+    """Minus the log of the probability of what came true, ``(n, 1)``, of labels ``(n, L)``; NaN where not counted."""
     if not multilabel:
-        return float(_loss(probabilities.gather(1, target[:, None]).double()).mean())
-    own = torch.where(target == 1, probabilities.double(), 1 - probabilities.double())
-    loss = _loss(own).where(target >= 0, torch.nan)
-    return float(loss.nanmean(dim=0).nanmean())
+        return _loss(said.gather(1, target[:, None]))
+    return _loss(torch.where(target == 1, said, 1 - said)).where(target >= 0, torch.nan)
 
 
 def _loss(own: Tensor) -> Tensor:

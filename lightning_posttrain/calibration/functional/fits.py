@@ -19,7 +19,7 @@ from lightning_posttrain.calibration.calibrators.scaling import (
     TemperatureScaling,
     VectorScaling,
 )
-from lightning_posttrain.calibration.functional.scale import RULED_OUT, best_scale, slope_of_classes
+from lightning_posttrain.calibration.functional.scale import best_scale, scale_of_classes
 from lightning_posttrain.classification import Task
 
 _STEPS = 100
@@ -98,21 +98,13 @@ def _classes(logits: Tensor, target: Tensor) -> _Classes:
     return _Classes(logits.masked_fill(ruled_out, 0.0), ruled_out, target)
 
 
-def _temperature(logits: Tensor, target: Tensor, task: Task, near: float = 1.0) -> Calibrator:
+def _temperature(logits: Tensor, target: Tensor, task: Task, near: float | None = None) -> Calibrator:
     """The log loss is convex in one over the temperature, so its slope has one zero."""
+    start = None if near is None else 1 / near
     if task == "multiclass":
-        return TemperatureScaling(1 / _scale_of_classes(logits, target, 1 / near), task)
+        return TemperatureScaling(1 / scale_of_classes(logits, target, start), task)
     margins = _margins(logits, target, task)
-    return TemperatureScaling(1 / best_scale(partial(_slope_of_margins, margins), 1 / near), task)
-
-
-def _scale_of_classes(logits: Tensor, target: Tensor, start: float = 1.0) -> float:
-    below = logits - logits.amax(dim=1, keepdim=True)  # changes no probability, and keeps numbers small
-    own = below.gather(1, target[:, None])[:, 0]
-    tells = own.isfinite()
-    if not bool(tells.all()):
-        below, own = below[tells], own[tells]
-    return best_scale(partial(slope_of_classes, below.clamp_(min=RULED_OUT), own), start)
+    return TemperatureScaling(1 / best_scale(partial(_slope_of_margins, margins), start or 1.0), task)
 
 
 def _slope_of_margins(rows: _Margins, scale: float) -> tuple[float, float]:
@@ -124,7 +116,7 @@ def _slope_of_margins(rows: _Margins, scale: float) -> tuple[float, float]:
 def _vector(logits: Tensor, target: Tensor, task: Task) -> Calibrator:
     """L-BFGS from the best temperature, so that it is no worse on these rows."""
     rows = _classes(logits, target)
-    start = _scale_of_classes(logits, target)
+    start = scale_of_classes(logits, target)
     scaled, number = start * rows.logits, max(len(rows.target), 1)
     learned = torch.stack([torch.ones(logits.shape[1]), torch.zeros(logits.shape[1])]).double()
     optimizer = torch.optim.LBFGS(

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 
 import torch
 from torch import Tensor
 
 from lightning_posttrain.calibration.calibrators.base import Calibrator
 from lightning_posttrain.calibration.calibrators.methods import check_method
-from lightning_posttrain.calibration.functional.cross_fit import NONE, CrossFit, cross_fit, log_loss
-from lightning_posttrain.calibration.functional.errors import calibration_figures
+from lightning_posttrain.calibration.functional.cross_fit import NONE, CrossFit, cross_fit, row_losses
+from lightning_posttrain.calibration.functional.errors import PIECE, Piece, figures_of_pieces
 from lightning_posttrain.calibration.result import CalibrationFigures, CalibrationReport
 from lightning_posttrain.classification import ScoreRows, Task
 
+SMALL = 1e-290
+"""A probability below which a float64 has fewer digits."""
 FITTED, FEWEST, MOST = 1 << 21, 2000, 1 << 23
 """Scores that are fitted to, rows at least, and scores of these at most: a fit to more takes seconds of each epoch."""
 
@@ -39,7 +42,8 @@ def cross_fit_rows(methods: Sequence[str], rows: ScoreRows, task: Task, folds: i
 
 def report_before(rows: ScoreRows, task: Task, *, bins: int) -> CalibrationReport:
     """Calibration errors, Brier score and log loss of the model's own probabilities."""
-    return CalibrationReport(_figures(rows.scores, rows, task, bins), rows=len(rows.target), total=rows.total)
+    figures = _figures(split(rows.scores), rows, task, bins)
+    return CalibrationReport(figures, rows=len(rows.target), total=rows.total)
 
 
 def report_cross_fitted(report: CalibrationReport, found: CrossFit, rows: ScoreRows, *, bins: int) -> CalibrationReport:
@@ -55,7 +59,7 @@ def report_cross_fitted(report: CalibrationReport, found: CrossFit, rows: ScoreR
     if not found.kept:
         return report
     unseen = rows.scores[len(found.held_out) :]
-    logits = torch.cat([found.held_out, found.calibrator(unseen)])
+    logits = chain(split(found.held_out), map(found.calibrator, split(unseen)))
     return _after(report, found.calibrator, logits, rows, bins=bins)
 
 
@@ -72,11 +76,11 @@ def report_applied(
     """
     if calibrator.method == NONE:
         return replace(report, reason="nothing that was fitted on validation did better")
-    return _after(report, calibrator, calibrator(rows.scores), rows, bins=bins)
+    return _after(report, calibrator, map(calibrator, split(rows.scores)), rows, bins=bins)
 
 
 def _after(
-    report: CalibrationReport, calibrator: Calibrator, logits: Tensor, rows: ScoreRows, *, bins: int
+    report: CalibrationReport, calibrator: Calibrator, logits: Iterable[Tensor], rows: ScoreRows, *, bins: int
 ) -> CalibrationReport:
     return replace(
         report,
@@ -88,11 +92,34 @@ def _after(
     )
 
 
-def _figures(logits: Tensor, rows: ScoreRows, task: Task, bins: int) -> CalibrationFigures:
+def split(logits: Tensor) -> tuple[Tensor, ...]:
+    """Logits in pieces that a processor's cache holds, one at least."""
+    return torch.split(logits, max(1, PIECE // max(logits.shape[1], 1)))
+
+
+def _figures(logits: Iterable[Tensor], rows: ScoreRows, task: Task, bins: int) -> CalibrationFigures:
+    """Figures of logits that come in pieces, in the order of the rows."""
     labels = task == "multilabel"
-    chance = logits.double().sigmoid() if labels else logits.double().softmax(1)
-    figures = calibration_figures(
-        chance, rows.target, bins=bins, binary=task == "binary", multilabel=labels, ignored=rows.ignored
-    )
-    # a probability may be too small for a float, its logarithm is not
-    return replace(figures, log_loss=log_loss(logits, rows.target, task))
+    return figures_of_pieces(
+        _pieces(logits, rows.target, task), rows.scores.shape[1],
+        bins=bins, binary=task == "binary", multilabel=labels, ignored=rows.ignored,
+    )  # fmt: skip
+
+
+def _pieces(logits: Iterable[Tensor], target: Tensor, task: Task) -> Iterator[Piece]:
+    start = 0
+    for some in logits:
+        own = target[start : start + len(some)]
+        start += len(some)
+        chance = some.double().sigmoid() if task == "multilabel" else some.softmax(1, dtype=torch.float64)
+        yield Piece(chance, own, _losses(chance, some, own, task))
+
+
+def _losses(chance: Tensor, logits: Tensor, target: Tensor, task: Task) -> Tensor:
+    """Log losses of rows; a probability may be too small for a float, its logarithm is not."""
+    if task != "multiclass":
+        return row_losses(logits, target, task)
+    own = chance.gather(1, target[:, None])
+    small = (own[:, 0] < SMALL).nonzero()[:, 0]
+    loss = -own.log()
+    return loss.index_copy_(0, small, row_losses(logits[small], target[small], task)) if len(small) else loss

@@ -65,7 +65,7 @@ class ScoreCurves(StreamCallback):
         """The areas and what they follow from."""
         found = ranked_of(evaluation.results.values())
         assert found is not None
-        if not len(found.counts.positives):
+        if not found.drawn:
             text = f"ScoreCurves draws no curves of {len(names)} classes; 4,096 are the most."
             EvaluationStream.of(module.trainer).say_once(text)
             return None

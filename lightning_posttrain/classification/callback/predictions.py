@@ -77,6 +77,6 @@ class KeepsPredictions(StreamCallback):
         place, suffix, names, epoch = about
         result = self.attempt(trainer, "join the predictions of all ranks", kept.report, names, trainer)
         if result is not None:
-            shown = (Tagged(TAG, predictions_table(one)) for one in [result] if one.table)
+            shown = (Tagged(TAG, predictions_table(one.found)) for one in [result] if one.found.table)
             of_fit = epoch if trainer.state.fn == "fit" else None
             self._reporter.write(trainer, place, suffix, tag=TAG, result=result, shown=shown, epoch=of_fit)

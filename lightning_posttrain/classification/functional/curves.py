@@ -10,6 +10,7 @@ from torch import Tensor
 from lightning_posttrain.classification.functional.ranking import above
 from lightning_posttrain.classification.result.curves import CurveReport
 from lightning_posttrain.classification.result.scores import RankedScores, ScoreCounts
+from lightning_posttrain.core.output.deferred import Deferred
 
 
 def curve_report(found: RankedScores, class_names: tuple[str, ...], *, binary: bool = False) -> CurveReport:
@@ -21,12 +22,26 @@ def curve_report(found: RankedScores, class_names: tuple[str, ...], *, binary: b
         binary: class 1 has the only curve.
     """
     chosen = slice(1, None) if binary else slice(None)
-    counts = ScoreCounts(*(side[:, chosen] for side in (*found.counts.sides, found.counts.edges)))
     auroc, precision = (area.value[chosen] for area in (found.auroc, found.average_precision))
-    alone = len(class_names[chosen]) == 1
-    micro = (torch.nan, torch.nan) if alone else (float(found.micro[0].value), float(found.micro[1].value))
-    ignored = tuple(class_names[k] for k in found.ignored)
-    return CurveReport(class_names[chosen], counts, found.together, auroc, precision, micro, found.within, ignored)
+    return CurveReport(
+        class_names=class_names[chosen],
+        auroc=auroc,
+        average_precision=precision,
+        binned=Deferred(lambda: {"each": _of_classes(found.counts, chosen), "together": found.together}),
+        areas=Deferred(lambda: {"micro": _micro(found, alone=len(class_names[chosen]) == 1), "within": found.within}),
+        ignored=tuple(class_names[k] for k in found.ignored),
+    )
+
+
+def _of_classes(counts: ScoreCounts, chosen: slice) -> ScoreCounts:
+    return ScoreCounts(*(side[:, chosen] for side in (*counts.sides, counts.edges)))
+
+
+def _micro(found: RankedScores, *, alone: bool) -> tuple[float, float]:
+    if alone:
+        return torch.nan, torch.nan
+    auroc, precision = found.micro
+    return float(auroc.value), float(precision.value)
 
 
 class Points(NamedTuple):

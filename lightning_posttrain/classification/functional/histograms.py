@@ -67,11 +67,15 @@ def _sum_in_any_order(shares: Tensor) -> Tensor:
 
 def all_on_axis(scores: Tensor, *, multilabel: bool) -> Tensor:
     """The same of many rows, a few at a time."""
-    return torch.cat([on_axis(some, multilabel=multilabel) for some in torch.split(scores, _rows(scores))], dim=1)
+    places = wide(scores[:0]).new_empty(scores.shape[1], len(scores))
+    for rows in _pieces(scores):
+        places[:, rows] = on_axis(scores[rows], multilabel=multilabel)
+    return places
 
 
-def _rows(scores: Tensor) -> int:
-    return max(1, CHUNK // scores.shape[1])
+def _pieces(scores: Tensor) -> list[slice]:
+    step = max(1, CHUNK // scores.shape[1])
+    return [slice(start, start + step) for start in range(0, len(scores), step)]
 
 
 def probability_on_axis(places: Tensor, *, multilabel: bool) -> Tensor:
@@ -142,8 +146,10 @@ def _bin_of_distance(u: Tensor, bins: int) -> Tensor:
 
 def bins_of_rows(scores: Tensor, axis: Tensor, bins: int, *, multilabel: bool) -> Tensor:
     """Bin ``(C, N)``, int16, of scores ``(N, C)``, a few rows at a time; arguments as of ``bin_of``."""
-    some = torch.split(scores, _rows(scores))
-    return torch.cat([bin_of_scores(part, axis, bins, multilabel=multilabel).short() for part in some], dim=1)
+    found = torch.empty(scores.shape[1], len(scores), dtype=torch.int16, device=scores.device)
+    for rows in _pieces(scores):
+        found[:, rows] = bin_of_scores(scores[rows], axis, bins, multilabel=multilabel)
+    return found
 
 
 def bin_of_scores(scores: Tensor, axis: Tensor, bins: int, *, multilabel: bool) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -26,15 +26,20 @@ from lightning_posttrain.classification.functional.histograms import (
 )
 from lightning_posttrain.classification.functional.ranking import Ends, areas
 from lightning_posttrain.classification.result.scores import Bounded, RankedScores, ScoreCounts
+from lightning_posttrain.core.output.deferred import Deferred
 
 MOST_CLASSES = 4096
 """With more classes there are no histograms: they would take hundreds of megabytes."""
 EXACT_TOGETHER = 1 << 22
 """Scores of which the areas of all classes together are exact: a sort of them takes 0.1 s."""
+AREAS = ("auroc", "average_precision")
+PARTS = ("each", "together")
+Table = tuple[Tensor, Tensor]
+"""Counts ``(2, C, T)`` of all rows and of positives, and the axis ``(C, 2)`` of their bins."""
 
 
 def ranked_rows(scores: Tensor, marks: Tensor, *, multilabel: bool, ignored: Sequence[int] = ()) -> RankedScores:
-    """From all rows.
+    """From all rows; what is not of single classes when it is first asked for, where no more than 32 MiB wait for that.
 
     Args:
         scores: logits ``(N, C)``, for multilabel log-odds.
@@ -45,25 +50,43 @@ def ranked_rows(scores: Tensor, marks: Tensor, *, multilabel: bool, ignored: Seq
     classes = scores.shape[1]
     places = all_on_axis(scores, multilabel=multilabel)
     auroc, precision = exact_areas(places, marks)
-    kept = _without(places, marks, ignored)
-    micro = exact_areas_together(*kept) if places.numel() <= EXACT_TOGETHER else None
+    few = places.numel() <= EXACT_TOGETHER
+    exact = Deferred(lambda: _named(exact_areas_together(*_without(places, marks, ignored))), AREAS)
     if classes > MOST_CLASSES:
-        return without_curves(classes, auroc, precision, micro)
-    step = fitted_step(len(scores), classes)
+        return without_curves(classes, auroc, precision, exact if few else None)
+    tables = Deferred(lambda: _tables(places, marks, ignored))
+    pooled = exact if few else _named(areas(*sides(tables["together"][0])))
+    binned = _binned(tables, multilabel=multilabel)
+    return RankedScores(auroc, precision, pooled, binned if few else dict(binned), ignored=tuple(ignored))
+
+
+def _tables(places: Tensor, marks: Tensor, ignored: Sequence[int]) -> dict[str, Table]:
+    """Scores ``(C, N)`` in bins, by class and of all together."""
+    classes = len(places)
+    step = fitted_step(places.shape[1], classes)
     axis = fitted_axis(places[:, ::step], marks[::step])
     onto = common_axis(axis[[k for k in range(classes) if k not in ignored]])
     counts, together = no_counts(classes, bins_of_curves(classes)), no_counts(1, TOGETHER)
+    kept = _without(places, marks, ignored)
     for part, own, (where, of) in ((counts, axis, (places, marks)), (together, onto, kept)):
         count_cells(part, bin_of(where, own, part.shape[2] - 1), of)
-    counts, together = counts[..., :-1], together[..., :-1]
-    each, whole = (_curves(part, own, multilabel=multilabel) for part, own in ((counts, axis), (together, onto)))
-    return RankedScores(auroc, precision, micro or areas(*sides(together)), each, whole, tuple(ignored))
+    return {"each": (counts[..., :-1], axis), "together": (together[..., :-1], onto)}
+
+
+def _binned(tables: Mapping[str, Table], *, multilabel: bool) -> Deferred[ScoreCounts]:
+    return Deferred(lambda: {name: _curves(*tables[name], multilabel=multilabel) for name in PARTS}, PARTS)
+
+
+def _named(both: tuple[Bounded, Bounded]) -> dict[str, Bounded]:
+    return dict(zip(AREAS, both, strict=True))
 
 
 def ranked_counts(
     tables: Tensor, axes: Tensor, scores: Tensor, marks: Tensor, *, multilabel: bool, ignored: Sequence[int] = ()
 ) -> RankedScores:
     """From histograms, those of each rank over an axis of its own, and rows that are in none of them.
+
+    What is not of single classes is worked out when it is first asked for.
 
     Args:
         tables: ``(R, 2, C, T)``, of all rows and of positives.
@@ -89,13 +112,20 @@ def ranked_counts(
         auroc, precision = areas(*sides(counts), Ends(sides(low), sides(high)))
     others = [k for k in range(len(axis)) if k not in ignored]
     onto = common_axis(axis[others])
-    low, together, high = (
-        moved(one[:, others], axis[others], onto, TOGETHER, position=place)
-        for one, place in zip(found, PLACES, strict=True)
-    )
-    micro = areas(*sides(together), Ends(sides(low), sides(high)))
-    each, whole = (_curves(part, own, multilabel=multilabel) for part, own in ((counts, axis), (together, onto)))
-    return RankedScores(auroc, precision, micro, each, whole, tuple(ignored))
+    ends = Deferred(lambda: _together(found, axis, others, onto))
+    both = Deferred(lambda: {"each": (counts, axis), "together": (ends["middle"], onto)})
+    pooled = Deferred(lambda: _named(_pooled_areas(**ends)), AREAS)
+    return RankedScores(auroc, precision, pooled, _binned(both, multilabel=multilabel), ignored=tuple(ignored))
+
+
+def _together(found: Sequence[Tensor], axis: Tensor, others: list[int], onto: Tensor) -> dict[str, Tensor]:
+    """Counts of all classes as of one, with scores at the lowest, the middle and the highest place in their bins."""
+    triples = zip(("low", "middle", "high"), found, PLACES, strict=True)
+    return {name: moved(one[:, others], axis[others], onto, TOGETHER, position=place) for name, one, place in triples}
+
+
+def _pooled_areas(low: Tensor, middle: Tensor, high: Tensor) -> tuple[Bounded, Bounded]:
+    return areas(*sides(middle), Ends(sides(low), sides(high)))
 
 
 def _without(places: Tensor, marks: Tensor, ignored: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -109,16 +139,17 @@ def without_curves(
     num_classes: int,
     auroc: Bounded | None = None,
     precision: Bounded | None = None,
-    micro: tuple[Bounded, Bounded] | None = None,
+    pooled: Mapping[str, Bounded] | None = None,
 ) -> RankedScores:
     """Where the classes are too many to be counted; without areas where their scores were not kept either."""
     none = Bounded(*torch.zeros(3, 0, dtype=torch.float64))
     undefined = Bounded(*torch.full((3, 1), torch.nan, dtype=torch.float64))
-    counts, together = (
-        _curves(torch.zeros(2, classes, 0, dtype=torch.int64), torch.ones(classes, 2), multilabel=False)
-        for classes in (num_classes, 1)
-    )
-    return RankedScores(auroc or none, precision or none, micro or (undefined, undefined), counts, together)
+    binned = {
+        name: _curves(torch.zeros(2, classes, 0, dtype=torch.int64), torch.ones(classes, 2), multilabel=False)
+        for name, classes in zip(PARTS, (num_classes, 1), strict=True)
+    }
+    pooled = _named((undefined, undefined)) if pooled is None else pooled
+    return RankedScores(auroc or none, precision or none, pooled, binned, drawn=False)
 
 
 def sides(counts: Tensor) -> tuple[Tensor, Tensor]:

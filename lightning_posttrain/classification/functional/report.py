@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -34,11 +34,12 @@ from lightning_posttrain.classification.result.scores import (
     Reliability,
     ranked_of,
 )
-from lightning_posttrain.core.output.deferred import Deferred
+from lightning_posttrain.core.output.deferred import Deferred, DeferredSequence, Joined
 from lightning_posttrain.core.output.result import Result, listed
 
 Named = dict[str, Tensor]
 Interval = tuple[float, float]
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,26 +101,23 @@ def classification_report(
     found = found if isinstance(found, Findings) else Findings(found)
     counts = class_counts(found.confusion)
     whole, each = _from_counts(found.confusion, counts, beta, binary=binary)
-    ranked, each_ranked = _from_scores(found, binary=binary)
-    class_bounds = {name: torch.stack([area.low, area.high]) for name, area, _ in _areas(found.ranked)}
-    bounds = {name: (float(bounded.low), float(bounded.high)) for name, bounded in ranked.items()}
+    scores = found.ranked
+    each_area = _areas(scores)
+    ranked = _from_scores(scores, found.confusion.support.double(), binary=binary)
     intervals, class_intervals = _intervals(found.confusion, beta, 0 if positions else resamples, binary=binary)
-    overall = {
-        **{name: float(value) for name, value in whole.items()},
-        **{name: float(value) for name, value in _from_rows(found, top_k, binary=binary).items()},
-        **{name: float(bounded.value) for name, bounded in ranked.items()},
-    }
+    known = {name: float(value) for name, value in whole.items()}
+    known.update(_from_rows(found, top_k, binary=binary))
     return ClassificationReport(
         class_names=found.confusion.class_names,
         support=found.confusion.support,
-        overall=overall,
-        per_class={**each, **each_ranked},
+        overall=Joined(known, *(_numbers(part, lambda area: float(area.value)) for part in ranked)),
+        per_class={**each, **{name: area.value for name, area in each_area.items()}, **_losses_of_labels(found)},
         intervals=intervals,
         class_intervals=class_intervals,
-        bounds=bounds,
-        class_bounds=class_bounds,
+        bounds=Joined(*(_numbers(part, lambda area: (float(area.low), float(area.high))) for part in ranked)),
+        class_bounds={name: torch.stack([area.low, area.high]) for name, area in each_area.items()},
         undefined=_undefined(found.confusion, counts),
-        worth=found.ranked.worth if found.ranked else (),
+        worth=DeferredSequence(lambda: scores.worth if scores else ()),
         positions=positions,
         alerts=(*found.confusion.alerts, *(found.losses.alerts if found.losses else ())),
     )
@@ -156,30 +154,45 @@ def _from_rows(found: Findings, top_k: Sequence[int], *, binary: bool) -> dict[s
     return named
 
 
-def _from_scores(found: Findings, *, binary: bool) -> tuple[dict[str, Bounded], Named]:
-    """Areas under curves of the whole set, and of each class."""
-    support = found.confusion.support.double()
-    whole: dict[str, Bounded] = {}
-    per_class: Named = {}
-    for name, each, together in _areas(found.ranked):
-        per_class[name] = each.value
+def _from_scores(found: RankedScores | None, support: Tensor, *, binary: bool) -> list[Mapping[str, Bounded]]:
+    """Areas under curves of the whole set, by name; those of all classes together when they are first asked for."""
+    parts: list[Mapping[str, Bounded]] = []
+    for name, each in _areas(found).items():
         if binary:
-            whole[name] = Bounded(*(values[1] for values in each))
-            continue
-        means = [averages({name: values}, support) for values in each]
-        for average in means[0]:
-            whole[average] = Bounded(*(mean[average] for mean in means))
-        whole[f"{name}_micro"] = Bounded(*(values[0] for values in together))
-    if found.losses is not None and len(found.losses.log_loss) > 1:
-        per_class.update(log_loss=found.losses.log_loss, brier=found.losses.brier)
-    return whole, per_class
+            parts.append({name: Bounded(*(values[1] for values in each))})
+        elif found is not None:
+            parts += [_means(name, each, support), _pooled(name, found)]
+    return parts
 
 
-def _areas(found: RankedScores | None) -> tuple[tuple[str, Bounded, Bounded], ...]:
-    """Areas under curves of each class and of all classes together, by name, where they are known."""
+def _means(name: str, each: Bounded, support: Tensor) -> dict[str, Bounded]:
+    means = [averages({name: values}, support) for values in each]
+    return {average: Bounded(*(mean[average] for mean in means)) for average in means[0]}
+
+
+def _pooled(name: str, found: RankedScores) -> Mapping[str, Bounded]:
+    pooled = f"{name}_micro"
+    return Deferred(lambda: {pooled: Bounded(*(values[0] for values in found.pooled[name]))}, (pooled,))
+
+
+def _numbers(areas: Mapping[str, Bounded], number: Callable[[Bounded], Value]) -> Mapping[str, Value]:
+    """What is told of areas, when it is first asked for where they are worked out then."""
+    if isinstance(areas, Deferred):
+        return Deferred(lambda: {name: number(area) for name, area in areas.items()}, tuple(areas))
+    return {name: number(area) for name, area in areas.items()}
+
+
+def _losses_of_labels(found: Findings) -> Named:
+    if found.losses is None or len(found.losses.log_loss) <= 1:
+        return {}
+    return {"log_loss": found.losses.log_loss, "brier": found.losses.brier}
+
+
+def _areas(found: RankedScores | None) -> dict[str, Bounded]:
+    """Areas under curves of each class, by name, where they are known."""
     if found is None or not found.known:
-        return ()
-    return (("auroc", found.auroc, found.micro[0]), ("average_precision", found.average_precision, found.micro[1]))
+        return {}
+    return {"auroc": found.auroc, "average_precision": found.average_precision}
 
 
 def _intervals(
@@ -195,16 +208,15 @@ def _intervals(
 def _bootstrap(
     confusion: Confusion | LabelConfusion, beta: float, resamples: int, *, binary: bool
 ) -> dict[str, dict[str, Any]]:
-    with torch.inference_mode(False), torch.no_grad():  # whichever thread asks
-        number = len(confusion.class_names)
-        seen = torch.arange(number) if binary else seen_classes(confusion)
-        drawn = replicates(confusion, resamples, classes=seen)
-        whole, each = zip(*(_from_counts(confusion, counts, beta, binary=binary) for counts in drawn), strict=True)
-        ends = {name: interval(torch.cat([part[name] for part in whole])) for name in whole[0]}
-        of_classes = {}
-        for name in tuple(each[0]):
-            of_classes[name] = torch.full((2, number), torch.nan, dtype=torch.float64)
-            of_classes[name][:, seen] = interval(torch.cat([part.pop(name) for part in each]))
+    number = len(confusion.class_names)
+    seen = torch.arange(number) if binary else seen_classes(confusion)
+    drawn = replicates(confusion, resamples, classes=seen)
+    whole, each = zip(*(_from_counts(confusion, counts, beta, binary=binary) for counts in drawn), strict=True)
+    ends = {name: interval(torch.cat([part[name] for part in whole])) for name in whole[0]}
+    of_classes = {}
+    for name in tuple(each[0]):
+        of_classes[name] = torch.full((2, number), torch.nan, dtype=torch.float64)
+        of_classes[name][:, seen] = interval(torch.cat([part.pop(name) for part in each]))
     return {"whole": {name: (float(low), float(high)) for name, (low, high) in ends.items()}, "each": of_classes}
 
 

@@ -21,25 +21,41 @@ class CurveReport(Counted):
 
     Args:
         class_names: ``C`` names; for a binary task that of class 1 alone.
-        counts: scores in bins.
-        together: those of all classes as of one.
         auroc: area under the ROC curve ``(C,)`` float64; chance gives 0.5; NaN where not defined.
         average_precision: ``(C,)`` float64; chance gives the share of the class.
-        micro: the two areas of all classes together; NaN for a single one.
-        within: by how much each of the two is off at most; 0 where exact.
+        binned: scores in bins, ``"each"`` of each class and ``"together"`` of all classes as of one.
+        areas: ``"micro"`` and ``"within"``, see there.
         ignored: names of classes whose rows are left out on purpose.
     """
 
     recorded_as: ClassVar[str] = "score_curves"
 
     class_names: tuple[str, ...]
-    counts: ScoreCounts
-    together: ScoreCounts
     auroc: Tensor
     average_precision: Tensor
-    micro: tuple[float, float]
-    within: tuple[float, float]
+    binned: Mapping[str, ScoreCounts]
+    areas: Mapping[str, tuple[float, float]]
     ignored: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> ScoreCounts:
+        """Scores in bins, of each class."""
+        return self.binned["each"]
+
+    @property
+    def together(self) -> ScoreCounts:
+        """Those of all classes as of one."""
+        return self.binned["together"]
+
+    @property
+    def micro(self) -> tuple[float, float]:
+        """The two areas of all classes together; NaN for a single one."""
+        return self.areas["micro"]
+
+    @property
+    def within(self) -> tuple[float, float]:
+        """By how much an area under the ROC curve, and an average precision, is off at most; 0 where exact."""
+        return self.areas["within"]
 
     @property
     def support(self) -> Tensor:
@@ -85,11 +101,14 @@ class CurveReport(Counted):
         one = ScoreCounts(positives, torch.zeros_like(positives), edges)
         return cls(
             class_names=tuple(row["class"] for row in rows),
-            counts=one,
-            together=one,
             auroc=restored(Tensor, [row["auroc"] for row in rows]),
             average_precision=restored(Tensor, [row["average_precision"] for row in rows]),
-            micro=restored(tuple[float, ...], [state["micro"][name] for name in ("auroc", "average_precision")]),
-            within=restored(tuple[float, float], state["within"]),
+            binned={"each": one, "together": one},
+            areas={
+                "micro": restored(
+                    tuple[float, float], [state["micro"][name] for name in ("auroc", "average_precision")]
+                ),
+                "within": restored(tuple[float, float], state["within"]),
+            },
             ignored=tuple(state["ignored"]),
         )

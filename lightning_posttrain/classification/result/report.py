@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
@@ -10,11 +10,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from lightning_posttrain.core.output.deferred import Joined
 from lightning_posttrain.core.output.restored import restored
 from lightning_posttrain.core.output.result import undefined_to_none
 
 Interval = tuple[float, float]
 _SENTENCES = ("worth", "undefined", "alerts", "agreements")
+OF_A_CLASS = "per_class/"
+"""What names of figures of classes begin with."""
 LISTED = 1000
 """With more classes than this, tables and files list those alone that have a figure."""
 
@@ -53,7 +56,7 @@ class ClassificationReport:
     bounds: Mapping[str, Interval] = field(default_factory=dict)
     class_bounds: Mapping[str, Tensor] = field(default_factory=dict)
     positions: bool = False
-    worth: tuple[str, ...] = ()
+    worth: Sequence[str] = ()
     undefined: tuple[str, ...] = ()
     alerts: tuple[str, ...] = ()
     agreements: tuple[str, ...] = ()
@@ -88,24 +91,31 @@ class ClassificationReport:
 
     def scalars(self) -> dict[str, float]:
         """Every figure, those of classes as ``per_class/recall/cat``."""
-        each = {
-            f"per_class/{figure}/{name}": value
-            for figure, values in self.per_class.items()
-            for name, value in zip(self.class_names, values.tolist(), strict=True)
-        }
-        return {**self.overall, **each}
+        return dict(self.figures())
 
-    def doubts(self) -> dict[str, float]:
-        """By how much figures that are not exact are off at most, by the names of ``scalars``."""
-        figures = self.scalars()
-        each = {
-            f"per_class/{figure}/{name}": ends
-            for figure, bounds in self.class_bounds.items()
-            for name, ends in zip(self.class_names, bounds.t().tolist(), strict=True)
-        }
-        ends = {**self.bounds, **each}
+    def figures(self) -> Mapping[str, float]:
+        """The same, of which each is worked out when it is first asked for."""
+        return Joined(self.overall, self._of_classes(self.per_class))
+
+    def doubts(self, among: Collection[str] | None = None) -> dict[str, float]:
+        """By how much figures that are not exact are off at most, by the names of ``scalars``.
+
+        Args:
+            among: the names that are asked of. Default: all.
+        """
+        of_classes = among is None or any(name.startswith(OF_A_CLASS) for name in among)
+        bounds = {name: ends.t() for name, ends in self.class_bounds.items()} if of_classes else {}
+        ends: Joined[Sequence[float]] = Joined(self.bounds, self._of_classes(bounds))
+        figures = self.figures() if of_classes else self.overall
+        known = {name: (figures[name], *ends[name]) for name in ends if among is None or name in among}
+        return {name: max(high - value, value - low) for name, (value, low, high) in known.items() if high > low}
+
+    def _of_classes(self, columns: Mapping[str, Tensor]) -> dict[str, Any]:
+        """What columns have of each class ``(C, ...)``, by the names of ``scalars``."""
         return {
-            name: max(high - figures[name], figures[name] - low) for name, (low, high) in ends.items() if high > low
+            f"{OF_A_CLASS}{figure}/{name}": value
+            for figure, values in columns.items()
+            for name, value in zip(self.class_names, values.tolist(), strict=True)
         }
 
     def rows(self) -> list[tuple[Any, ...]]:

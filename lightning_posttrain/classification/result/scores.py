@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -151,18 +151,33 @@ class RankedScores(Counted):
         auroc: area under the ROC curve of each class; low, value and high are one where it is exact. Empty where
             scores were not kept, as of very many classes.
         average_precision: of each class.
-        micro: the two of all classes together, each ``(1,)``.
-        counts: of each class, for curves; no bins where the classes are too many.
-        together: of all classes as of one.
+        pooled: ``"auroc"`` and ``"average_precision"`` of all classes together, each ``(1,)``.
+        binned: scores in bins, for curves, ``"each"`` of each class and ``"together"`` of all classes as of one.
+        drawn: whether there are bins; there are none where the classes are too many.
         ignored: classes whose rows are left out on purpose; they are not among all classes.
     """
 
     auroc: Bounded
     average_precision: Bounded
-    micro: tuple[Bounded, Bounded]
-    counts: ScoreCounts
-    together: ScoreCounts
+    pooled: Mapping[str, Bounded]
+    binned: Mapping[str, ScoreCounts]
+    drawn: bool = True
     ignored: tuple[int, ...] = ()
+
+    @property
+    def micro(self) -> tuple[Bounded, Bounded]:
+        """The two areas of all classes together."""
+        return self.pooled["auroc"], self.pooled["average_precision"]
+
+    @property
+    def counts(self) -> ScoreCounts:
+        """Of each class."""
+        return self.binned["each"]
+
+    @property
+    def together(self) -> ScoreCounts:
+        """Of all classes as of one."""
+        return self.binned["together"]
 
     @property
     def known(self) -> bool:
@@ -195,4 +210,4 @@ def ranked_of(results: Iterable[Result]) -> RankedScores | None:
     """Of what metrics amount to, the areas under curves that are known best."""
     found = [result for result in results if isinstance(result, RankedScores)]
     known = [one for one in found if one.known]
-    return min(known or found, key=lambda one: sum(one.within), default=None)
+    return min(known or found, key=lambda one: one.auroc.within + one.average_precision.within, default=None)
