@@ -13,9 +13,7 @@ from torch import Tensor
 from lightning_posttrain.classification.hardness import hardness, ranked
 from lightning_posttrain.classification.rows import BASIC, LEFT_OUT, RowFacts, columns, measure, measure_labels
 from lightning_posttrain.core.stream.reading import Hardness
-
-PASS = 1 << 20
-"""Scores that are looked at in one pass at most, so that a segmentation needs little memory beside its own."""
+from lightning_posttrain.core.stream.stage_sizes import stage_sizes
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,11 +96,12 @@ class EvalBatch:
         return known[0]
 
     def passes(self, wanted: Collection[str]) -> Iterator[tuple[Tensor, RowFacts]]:
-        """Its scores with the facts of their rows, some rows at a time, while both are in a processor's cache.
+        """Its scores with the facts of their rows, some rows at a time, which need little memory beside their own.
 
         Of a batch without labels they are kept for ``rows``, as long as the batch is.
         """
-        scores, marked, length = self.scores, self.marked, max(PASS // self.num_classes, 1)
+        scores, marked = self.scores, self.marked
+        length = stage_sizes(scores.device, labels=self.multilabel).passed(self.num_classes)
         places = [slice(first, first + length) for first in range(0, len(scores), length)]
         places = places if len(places) > 1 else [slice(None)]
         with torch.no_grad():

@@ -12,14 +12,13 @@ from torch import Tensor
 from lightning_posttrain.classification.batch import EvalBatch
 from lightning_posttrain.classification.result.predictions import BEST, MOST, Predictions
 from lightning_posttrain.core.output.deferred import DeferredResult
+from lightning_posttrain.core.stream.stage_sizes import stage_sizes
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
 LARGEST = 10_000_000
 """Samples of a dataset of which it is kept whether each was right, 4 bytes each."""
-STAGE = 1 << 17
-"""Scores that are gathered before they are looked at."""
 LABELS = 1000
 """Labels of a row beyond which nothing of it is kept."""
 UNSEEN = -1
@@ -56,13 +55,14 @@ class KeptPredictions:
         if self._reason:
             self._parts, self._staged, self._codes = [], [], None
             return
-        if 2 * batch.scores.numel() > STAGE:
+        most = stage_sizes(batch.scores.device, labels=batch.multilabel).chunk
+        if 2 * batch.scores.numel() > most:
             self._drain()
             self._take(batch)
             return
         first = self._staged[0] if self._staged else batch
         alike = first.scores.dtype == batch.scores.dtype and (first.index is None) == (batch.index is None)
-        if not alike or sum(one.scores.numel() for one in self._staged) + batch.scores.numel() > STAGE:
+        if not alike or sum(one.scores.numel() for one in self._staged) + batch.scores.numel() > most:
             self._drain()
         # copies, as a buffer may come in that is used again
         self._staged.append(EvalBatch(batch.scores.clone(), batch.marked.clone(), index=batch.index))

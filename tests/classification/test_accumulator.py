@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchmetrics.functional import classification as tm
 
-from lightning_posttrain.classification.accumulator import RING, STAGE, Accumulator
+from lightning_posttrain.classification.accumulator import Accumulator
 from lightning_posttrain.classification.batch import EvalBatch
 from lightning_posttrain.classification.functional.report import Findings, classification_report
 from lightning_posttrain.classification.metric.confusion import ConfusionCounts
 from lightning_posttrain.classification.metric.histograms import ScoreHistograms
 from lightning_posttrain.classification.metric.probabilities import LossSums, RankCounts, ReliabilityBins
+from lightning_posttrain.core.stream import stage_sizes
+from lightning_posttrain.core.stream.stage_sizes import HOST, accelerator_sizes
 from tests import reference
 
 KINDS = (ConfusionCounts, LossSums, RankCounts, ReliabilityBins, ScoreHistograms)
@@ -104,7 +106,7 @@ def test_the_calibration_error_equals_torchmetrics():
     assert report(accumulated(scores, target))["ece"] == pytest.approx(float(theirs), abs=1e-6)
 
 
-@pytest.mark.parametrize("rows", [STAGE // 3 + 5, RING * 3 + 7])
+@pytest.mark.parametrize("rows", [HOST.scores // 3 + 5, HOST.rows * 3 + 7])
 def test_more_rows_than_are_gathered_at_a_time(rows):
     generator = torch.Generator().manual_seed(0)
     scores, target = torch.randn(rows, 3, generator=generator), torch.randint(3, (rows,), generator=generator)
@@ -193,6 +195,33 @@ def test_an_update_is_few_kernels_and_never_waits(classes, rows, most):
             accumulator.add(batch)
         accumulator.flush()
     assert not [name for name in operations.seen if any(wait in name for wait in WAITS)]
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_an_accelerator_that_gathers_more_at_a_time_counts_the_same(labels, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(9000, 30, generator=generator)
+    target = torch.randint(2 if labels else 30, (9000, 30) if labels else (9000,), generator=generator)
+    cuts = [0, 3, 4, 900, 901, 905, 1800, 1801, 5000, 8999]
+    host = accumulated(scores, target, cuts)
+    monkeypatch.setattr(stage_sizes, "HOST", accelerator_sizes(80 << 30, labels=labels))
+    found = accumulated(scores, target, cuts)
+    assert all(found[kind].to_dict() == host[kind].to_dict() for kind in KINDS[:-1])
+    assert torch.equal(found[ScoreHistograms].auroc.value, host[ScoreHistograms].auroc.value)
+
+
+@pytest.mark.parametrize("classes", [10, 100, 1000])
+def test_on_an_accelerator_an_update_is_two_copies_and_little_else(classes, monkeypatch):
+    monkeypatch.setattr(stage_sizes, "HOST", accelerator_sizes(80 << 30))
+    accumulator = Accumulator([kind(classes) for kind in KINDS], classes)
+    batch = EvalBatch(torch.randn(256, classes), torch.zeros(256, dtype=torch.long))
+    with Operations() as operations:
+        for _ in range(60):
+            accumulator.add(batch)
+        held = sum(part.nbytes for part in accumulator._gathered)
+        accumulator.flush()
+    assert len(operations.seen) <= 8 * 60
+    assert held <= 4 * 60 * (batch.scores.nbytes + batch.target.nbytes) + HOST.scores * 8
 
 
 def test_state_does_not_grow_with_rows_and_is_small():

@@ -16,14 +16,13 @@ import torch
 from torch import Tensor
 
 from lightning_posttrain.core.statistics.precision import wide
+from lightning_posttrain.core.stream.stage_sizes import stage_sizes
 
 _HALF = -2 * math.log(2)
 FAR = 1e15
 """Distances from the centre, in scales, beyond which none is told from another."""
 PLACES = (-0.01, 0.5, 1.01)
 """Where a score may stand in its bin: at the lowest, in the middle, at the highest; rounding may have moved an edge."""
-CHUNK = 1 << 17
-"""Scores that are looked at in one pass; with what is made of them they stay in a processor's cache."""
 TOGETHER = 1 << 15
 """Bins of all classes together."""
 FITTED = 1 << 17
@@ -74,7 +73,7 @@ def all_on_axis(scores: Tensor, *, multilabel: bool) -> Tensor:
 
 
 def _pieces(scores: Tensor) -> list[slice]:
-    step = max(1, CHUNK // scores.shape[1])
+    step = max(1, stage_sizes(scores.device).chunk // scores.shape[1])
     return [slice(start, start + step) for start in range(0, len(scores), step)]
 
 

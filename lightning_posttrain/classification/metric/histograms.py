@@ -66,9 +66,11 @@ class ScoreHistograms(EvaluationMetric):
         if self.axes:
             self._bin(scores)
         else:
-            self.scores.append(scores.clone())  # a buffer may come in that is used again
+            self.scores.append(scores)
         if sum(part.nbytes for part in (*self.scores, *self.binned, *self.marks)) > self.room:
             self._count()
+        elif not self.axes:
+            self.scores[-1] = scores.clone()  # a buffer may come in that is used again
 
     def add_rows(self, rows: RowFacts) -> None:
         """Nothing: what is needed came with the scores."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import final
 
 import torch
@@ -111,15 +112,17 @@ def row_hash(scores: Tensor, marks: Tensor) -> Tensor:
     values = scores.view(torch.int32)
     values = (values >> 16).bitwise_xor_(values)  # low bits may all be zero, as those of what was bfloat16
     plain = values.sum(1, dtype=torch.int32)
-    weighted = values.mul_(_odd(values.shape[1], values.device).int()).sum(1, dtype=torch.int32)
+    weighted = values.mul_(_odd(values.shape[1], values.dtype, values.device)).sum(1, dtype=torch.int32)
     joined = (weighted.long() << 32) + plain
-    marked = _mixed((marks * _odd(marks.shape[1], marks.device)).sum(1))
+    marked = _mixed((marks * _odd(marks.shape[1], marks.dtype, marks.device)).sum(1))
     return _mixed(joined ^ marked) & NEVER
 
 
-def _odd(count: int, device: torch.device) -> Tensor:
-    """Odd numbers ``(count,)`` int64 that look random."""
-    return _mixed(torch.arange(1, count + 1, device=device) * SPREAD) | 1
+@lru_cache(64)
+def _odd(count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Odd numbers ``(count,)`` that look random, in their lowest bits; made once, not to be changed."""
+    with torch.inference_mode(False):
+        return (_mixed(torch.arange(1, count + 1, device=device) * SPREAD) | 1).to(dtype)
 
 
 def _mixed(values: Tensor) -> Tensor:
