@@ -46,7 +46,10 @@ class State(NamedTuple):
 
 
 def states_of(metrics: Iterable[StreamMetric]) -> list[State]:
-    """The states of metrics, in one order on all ranks."""
+    """The states of metrics, in one order on all ranks, as small as can be."""
+    metrics = tuple(metrics)
+    for metric in metrics:
+        metric.compact()
     return [
         State(metric, name, value, not isinstance(getattr(metric, name), Tensor))
         for metric in metrics
@@ -72,11 +75,9 @@ def joined(states: Sequence[State], rank: int, told: Tensor | None = None) -> Ex
     """
     if told is None and any(state.grows for state in states):
         told = yield Told(torch.tensor(rows_told(states)))
-    if told is not None:
-        settled = yield from _settled(states, rank, told // WIDTH)
-        if settled:
-            states = settled
-            told = yield Told(torch.tensor(rows_told(states)))
+    while told is not None and (settled := (yield from _settled(states, rank, told // WIDTH))):
+        states = settled
+        told = yield Told(torch.tensor(rows_told(states)))
     growing = [state for state in states if state.grows]
     rows = [] if told is None else [_Rows.of(state.value, told[:, k], rank) for k, state in enumerate(growing)]
     fixed = [state for state in states if not state.grows]

@@ -58,6 +58,9 @@ class StreamMetric(Metric, ABC):
             setattr(self, name, state)
         self._device = device
 
+    def compact(self) -> None:
+        """Make what was counted as small as can be, before it is sent to other ranks."""
+
     def survey(self, rank: int, rows: Tensor) -> Tensor | None:
         """Numbers, int64, whose sums over ranks tell ``settle`` what of the rows here is needed by all.
 
