@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Any, final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, final
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from lightning_posttrain.classification.batch import EvalBatch
 from lightning_posttrain.classification.result.predictions import BEST, MOST, Predictions
+from lightning_posttrain.core.stream.ranks import largest, put_together, told_by_all
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -131,14 +132,11 @@ class KeptPredictions:
         with torch.no_grad():
             self._drain()
         mine = {name: part.cpu() for name, part in self._joined().items()} if self._parts else {}
-        told: list[Any] = [(mine, self._seen, self._reason, self._positions, self._codes is not None)]
-        if trainer.world_size > 1:
-            told = told * trainer.world_size
-            dist.all_gather_object(told, told[trainer.global_rank])
-        reason = next((one[2] for one in told if one[2]), "")
-        codes = self._of_all(trainer) if any(one[4] for one in told) and all(one[3] for one in told) else None
-        table = {} if reason else _evenly([one[0] for one in told if one[0]])
-        return _predictions(names, table, codes, reason, _rows(told, codes, table))
+        told = told_by_all(trainer, _About.of(mine, self))
+        reason = next((one.reason for one in told if one.reason), "")
+        codes = self._of_all(trainer) if any(one.codes for one in told) and all(one.positions for one in told) else None
+        table = {} if reason else _evenly(_of_ranks(trainer, mine, told))
+        return _predictions(names, table, codes, reason, _rows(sum(one.seen for one in told), codes, table))
 
     def _of_all(self, trainer: Trainer) -> Tensor | None:
         if self._size is None:
@@ -146,9 +144,24 @@ class KeptPredictions:
         codes = self._codes
         if codes is None:
             codes = torch.full((self._size + 1,), UNSEEN, dtype=torch.int32, device=trainer.strategy.root_device)
-        codes = trainer.strategy.reduce(codes, reduce_op="max") if trainer.world_size > 1 else codes
-        found: Tensor = codes[:-1].cpu()
-        return found
+        return largest(trainer, codes)[:-1].cpu()
+
+
+class _About(NamedTuple):
+    """What a rank tells of what it kept."""
+
+    kept: int
+    seen: int
+    reason: str
+    positions: bool
+    codes: bool
+    kinds: dict[str, tuple[tuple[int, ...], torch.dtype]]
+
+    @classmethod
+    def of(cls, mine: dict[str, Tensor], whole: KeptPredictions) -> _About:
+        kept = len(mine["order"]) if mine else 0
+        kinds = {name: (tuple(column.shape[1:]), column.dtype) for name, column in mine.items()}
+        return cls(kept, whole._seen, whole._reason, whole._positions, whole._codes is not None, kinds)
 
 
 def _why_not(batch: EvalBatch) -> str:
@@ -167,11 +180,26 @@ def _of_labels(scores: Tensor, target: Tensor, predicted: Tensor, counted: Tenso
     return torch.where(counted, sure, torch.inf).amin(1), mean
 
 
-def _evenly(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+def _of_ranks(trainer: Trainer, mine: dict[str, Tensor], told: Sequence[_About]) -> dict[str, Tensor]:
+    """The rows of all ranks, one rank's after the other's; of far too many every second, third and so on of each."""
+    if trainer.world_size == 1:
+        return mine
+    step = max(sum(one.kept for one in told) // MOST, 1)
+    counts = [-(-one.kept // step) for one in told]
+    kinds = next((one.kinds for one in told if one.kinds), {})
+    first, last = (sum(counts[: trainer.global_rank + k]) for k in (0, 1))
+    sent = []
+    for name, (shape, dtype) in kinds.items():
+        sent.append(torch.zeros(sum(counts), *shape, dtype=dtype))
+        if first < last:
+            sent[-1][first:last] = mine[name][::step].to(dtype)
+    return dict(zip(kinds, put_together(trainer, sent), strict=True))
+
+
+def _evenly(table: dict[str, Tensor]) -> dict[str, Tensor]:
     """The rows that count, in their order, ``MOST`` at most."""
-    if not parts:
+    if not table:
         return {}
-    table = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     table = {name: column[table["taken"]] for name, column in table.items()}
     known = bool((table["index"] >= 0).all())
     order = table["index" if known else "order"].argsort(stable=True)
@@ -180,11 +208,10 @@ def _evenly(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: column[order] for name, column in table.items() if name not in ("order", "taken")}
 
 
-def _rows(told: list[Any], codes: Tensor | None, table: dict[str, Tensor]) -> int:
+def _rows(seen: int, codes: Tensor | None, table: dict[str, Tensor]) -> int:
     """How many rows there were; those that enter no figure are known only where all are."""
     if codes is not None:
         return int((codes >= 0).sum())
-    seen = sum(one[1] for one in told)
     return len(table["index"]) if table and seen <= MOST else seen
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lightning_posttrain.core.stream.exchange import Exchange, Told, joined, states_of
 from lightning_posttrain.core.stream.metric import StreamMetric
+from lightning_posttrain.core.stream.packing import packed, unpacked
 
 Found = TypeVar("Found")
 LONGEST = 6 * 3600
@@ -48,6 +49,31 @@ def _sum(trainer: Trainer, mine: Tensor) -> Tensor:
     numbers = mine.to(trainer.strategy.root_device)
     dist.all_reduce(numbers)
     return numbers.to(mine.device)
+
+
+def told_by_all(trainer: Trainer, mine: Found) -> list[Found]:
+    """What each rank tells, in plain values or a few numbers, in the order of ranks.
+
+    A rank receives as many times the longest as there are ranks.
+    """
+    every: list[Any] = [mine] * trainer.world_size
+    if trainer.world_size > 1:
+        dist.all_gather_object(every, mine)
+    return every
+
+
+def put_together(trainer: Trainer, parts: Sequence[Tensor]) -> list[Tensor]:
+    """Tensors of which each row is zero on all ranks but one, with that, on the CPU, in one message."""
+    words = _sum(trainer, packed(parts))
+    return unpacked(words.cpu(), [(part.shape, part.dtype) for part in parts])
+
+
+def largest(trainer: Trainer, mine: Tensor) -> Tensor:
+    """For each place the largest number of all ranks."""
+    if trainer.world_size > 1:
+        mine = mine.to(trainer.strategy.root_device)
+        dist.all_reduce(mine, dist.ReduceOp.MAX)
+    return mine
 
 
 def any_rank(trainer: Trainer, mine: Sequence[bool]) -> list[bool]:
