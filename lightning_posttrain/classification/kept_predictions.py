@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Any, final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, final
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from lightning_posttrain.classification.batch import EvalBatch
 from lightning_posttrain.classification.result.predictions import BEST, MOST, Predictions
 from lightning_posttrain.core.output.deferred import DeferredResult
+from lightning_posttrain.core.stream.ranks import largest, put_together, told_by_all
 from lightning_posttrain.core.stream.stage_sizes import stage_sizes
 
 if TYPE_CHECKING:
@@ -132,12 +133,11 @@ class KeptPredictions:
         with torch.no_grad():
             self._drain()
         mine = {name: part.cpu() for name, part in self._joined().items()} if self._parts else {}
-        told: list[Any] = [(mine, self._seen, self._reason, self._positions, self._codes is not None)]
-        if trainer.world_size > 1:
-            told = told * trainer.world_size
-            dist.all_gather_object(told, told[trainer.global_rank])
-        codes = self._of_all(trainer) if any(one[4] for one in told) and all(one[3] for one in told) else None
-        return DeferredResult(lambda: _predictions(names, told, codes))
+        told = told_by_all(trainer, _About.of(mine, self))
+        reason = next((one.reason for one in told if one.reason), "")
+        codes = self._of_all(trainer) if any(one.codes for one in told) and all(one.positions for one in told) else None
+        rows, seen = {} if reason else _of_ranks(trainer, mine, told), sum(one.seen for one in told)
+        return DeferredResult(lambda: _predictions(names, rows, seen, codes, reason))
 
     def _of_all(self, trainer: Trainer) -> Tensor | None:
         if self._size is None:
@@ -145,9 +145,24 @@ class KeptPredictions:
         codes = self._codes
         if codes is None:
             codes = torch.full((self._size + 1,), UNSEEN, dtype=torch.int32, device=trainer.strategy.root_device)
-        codes = trainer.strategy.reduce(codes, reduce_op="max") if trainer.world_size > 1 else codes
-        found: Tensor = codes[:-1].cpu()
-        return found
+        return largest(trainer, codes)[:-1].cpu()
+
+
+class _About(NamedTuple):
+    """What a rank tells of what it kept."""
+
+    kept: int
+    seen: int
+    reason: str
+    positions: bool
+    codes: bool
+    kinds: dict[str, tuple[tuple[int, ...], torch.dtype]]
+
+    @classmethod
+    def of(cls, mine: dict[str, Tensor], whole: KeptPredictions) -> _About:
+        kept = len(mine["order"]) if mine else 0
+        kinds = {name: (tuple(column.shape[1:]), column.dtype) for name, column in mine.items()}
+        return cls(kept, whole._seen, whole._reason, whole._positions, whole._codes is not None, kinds)
 
 
 def _why_not(batch: EvalBatch) -> str:
@@ -166,11 +181,26 @@ def _of_labels(scores: Tensor, target: Tensor, predicted: Tensor, counted: Tenso
     return torch.where(counted, sure, torch.inf).amin(1), mean
 
 
-def _evenly(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+def _of_ranks(trainer: Trainer, mine: dict[str, Tensor], told: Sequence[_About]) -> dict[str, Tensor]:
+    """The rows of all ranks, one rank's after the other's; of far too many every second, third and so on of each."""
+    if trainer.world_size == 1:
+        return mine
+    step = max(sum(one.kept for one in told) // MOST, 1)
+    counts = [-(-one.kept // step) for one in told]
+    kinds = next((one.kinds for one in told if one.kinds), {})
+    first, last = (sum(counts[: trainer.global_rank + k]) for k in (0, 1))
+    sent = []
+    for name, (shape, dtype) in kinds.items():
+        sent.append(torch.zeros(sum(counts), *shape, dtype=dtype))
+        if first < last:
+            sent[-1][first:last] = mine[name][::step].to(dtype)
+    return dict(zip(kinds, put_together(trainer, sent), strict=True))
+
+
+def _evenly(table: dict[str, Tensor]) -> dict[str, Tensor]:
     """The rows that count, in their order, ``MOST`` at most."""
-    if not parts:
+    if not table:
         return {}
-    table = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     table = {name: column[table["taken"]] for name, column in table.items()}
     known = bool((table["index"] >= 0).all())
     order = table["index" if known else "order"].argsort(stable=True)
@@ -179,20 +209,20 @@ def _evenly(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: column[order] for name, column in table.items() if name not in ("order", "taken")}
 
 
-def _rows(told: list[Any], codes: Tensor | None, table: dict[str, Tensor]) -> int:
+def _rows(seen: int, codes: Tensor | None, table: dict[str, Tensor]) -> int:
     """How many rows there were; those that enter no figure are known only where all are."""
     if codes is not None:
         return int((codes >= 0).sum())
-    seen = sum(one[1] for one in told)
     return len(table["index"]) if table and seen <= MOST else seen
 
 
-def _predictions(names: tuple[str, ...], told: list[Any], codes: Tensor | None) -> Predictions:
-    reason = next((one[2] for one in told if one[2]), "")
-    table = {} if reason else _evenly([one[0] for one in told if one[0]])
-    rows = _rows(told, codes, table)
+def _predictions(
+    names: tuple[str, ...], rows: dict[str, Tensor], seen: int, codes: Tensor | None, reason: str
+) -> Predictions:
+    table = _evenly(rows)
+    count = _rows(seen, codes, table)
     if codes is None:
-        return Predictions(names, rows, table=table, reason=reason)
+        return Predictions(names, count, table=table, reason=reason)
     targets = torch.where(codes >= 0, codes >> 1, UNSEEN).numpy().astype("<i4")
-    seen, right = codes >= 0, (codes >= 0) & (codes % 2 == 1)
-    return Predictions(names, rows, seen, right, zlib.crc32(targets.tobytes()), table, reason)
+    known, right = codes >= 0, (codes >= 0) & (codes % 2 == 1)
+    return Predictions(names, count, known, right, zlib.crc32(targets.tobytes()), table, reason)

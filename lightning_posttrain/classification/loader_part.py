@@ -13,6 +13,7 @@ from lightning_posttrain.classification.result.confusion import Confusion
 from lightning_posttrain.classification.result.scores import ScoreRows
 from lightning_posttrain.core.output.result import Result
 from lightning_posttrain.core.stream.metric import StreamMetric
+from lightning_posttrain.core.stream.packing import allocate, reports
 from lightning_posttrain.core.stream.reading import Kinds
 
 
@@ -29,7 +30,8 @@ class ClassPart:
     def __init__(self, likeness: tuple[int, ...], kinds: Kinds, device: torch.device, *, labels: bool) -> None:
         num_classes, ignored = likeness
         with torch.inference_mode(False):  # a state made in inference mode could not be changed outside it
-            self.metrics = {kind: _made(kind, num_classes, labels=labels).to(device) for kind in dict.fromkeys(kinds)}
+            self.metrics = {kind: _made(kind, num_classes, labels=labels) for kind in dict.fromkeys(kinds)}
+            allocate(self.metrics.values(), device)
         self.likeness = likeness
         self.ignored = (ignored - 1,) if ignored else ()
         for metric in self.metrics.values():
@@ -53,7 +55,7 @@ class ClassPart:
 
     def results(self) -> dict[type[StreamMetric], Result]:
         """What the metrics amount to."""
-        found = {kind: metric.report(metric.states()) for kind, metric in self.metrics.items()}
+        found = reports(self.metrics)
         return {kind: self._marked(result) for kind, result in found.items()}
 
     def _marked(self, result: Result) -> Result:

@@ -12,6 +12,7 @@ from torch import Tensor
 from lightning_posttrain.classification import EvalBatch
 from lightning_posttrain.core.output.result import Counted
 from lightning_posttrain.core.stream.metric import StreamMetric
+from lightning_posttrain.core.stream.smallest import Smallest
 
 MEMORY = 1 << 24
 """Bytes of scores that are kept of each member."""
@@ -75,6 +76,7 @@ class RowScores(StreamMetric):
         self.grow("places", 2)
         self.count("counted")
         self._samples = 0
+        self._smallest = Smallest(self.capacity)
 
     def update(self, batch: EvalBatch | list[EvalBatch]) -> None:
         """Add a batch as each member scores it."""
@@ -104,11 +106,20 @@ class RowScores(StreamMetric):
             kept = self._least({name: torch.cat(getattr(self, name)) for name in ("scores", "marks", "places")})
             self.scores, self.marks, self.places = [kept["scores"]], [kept["marks"]], [kept["places"]]
 
+    def survey(self, rank: int, rows: Tensor) -> Tensor | None:
+        """How the keys here are spread, where ranks have more rows than there is room for."""
+        seeks = self._smallest.seeks(int(rows[:, 0].sum()))
+        return self._smallest.survey(_keys(self.states()), rank, len(rows)) if seeks else None
+
+    def settle(self, total: Tensor) -> None:
+        """Leave out rows that all ranks together do not keep."""
+        states = self.states()
+        chosen = self._smallest.chosen(_keys(states), total)
+        self.scores, self.marks, self.places = ([states[name][chosen]] for name in ("scores", "marks", "places"))
+
     def _least(self, states: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The rows that are kept, in no order; those that do not count are the last to be."""
-        key = ((states["places"][:, 0] * POSITIONS + states["places"][:, 1]) * GOLDEN) & POSITIVE
-        key = key.masked_fill(~(states["marks"] > 0).any(1), POSITIVE)
-        chosen = key.argsort(stable=True)[: self.capacity]
+        chosen = _keys(states).argsort(stable=True)[: self.capacity]
         return {name: states[name][chosen] for name in ("scores", "marks", "places")}
 
     def kept(self) -> KeptScores:
@@ -129,3 +140,9 @@ class RowScores(StreamMetric):
             sample=places[order, 0] - 1,
             total=int(states["counted"]),
         )
+
+
+def _keys(states: Mapping[str, Tensor]) -> Tensor:
+    """A number of each row, by which the smallest are kept; the largest where it does not count."""
+    key = ((states["places"][:, 0] * POSITIONS + states["places"][:, 1]) * GOLDEN) & POSITIVE
+    return key.masked_fill(~(states["marks"] > 0).any(1), POSITIVE)

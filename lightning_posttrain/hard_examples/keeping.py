@@ -6,13 +6,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, S
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from lightning_posttrain.classification import ConfusedPair
 from lightning_posttrain.core.capture.target_and_inputs import describe_inputs
+from lightning_posttrain.core.stream.ranks import told_by_all
 from lightning_posttrain.core.stream.reading import PAIRS, SAID, TRUTH, Batch, Caption
 from lightning_posttrain.core.stream.top_k import UNKNOWN, Hardest, thumbnails
+from lightning_posttrain.core.stream.top_k_ranks import Offer, hardest_of_all, shapes_that_differ
 from lightning_posttrain.hard_examples.result import HardExample, HardGroup, HardReport
 from lightning_posttrain.samples.inputs import Inputs
 from lightning_posttrain.samples.kinds import Kind, channel_dim, known_kind
@@ -113,8 +114,7 @@ class Keeping:
 
     def report(self, names: tuple[str, ...], trainer: Trainer, confused: Sequence[ConfusedPair]) -> HardReport:
         """What all ranks kept, with names; every rank calls it, and has the same."""
-        self._join(trainer, {(names.index(pair.actual), names.index(pair.predicted)) for pair in confused})
-        found = {rule: hardest.take() for rule, hardest in self._kept.items()}
+        found = self._joined(trainer, {(names.index(pair.actual), names.index(pair.predicted)) for pair in confused})
         groups = tuple(self._group(rule, title, found[rule], names) for rule, title in self._rules.items())
         cells = tuple(self._cells(found.get(PAIRS, {}), names, confused))
         labels = tuple(map(str, self._display.names or ()))
@@ -122,36 +122,28 @@ class Keeping:
         classes = names if self._masks else ()
         return HardReport(groups, cells, self._kind, labels, self._samples, self._undrawn, colors, classes)
 
-    def _join(self, trainer: Trainer, pairs: Set[tuple[int, int]]) -> None:
-        """Offer what every rank kept to the first that sees it, in the order of ranks; of confused pairs, of these."""
+    def _joined(self, trainer: Trainer, pairs: Set[tuple[int, int]]) -> dict[str, dict[str, Tensor]]:
+        """What is kept of the rows of all ranks, by rule; of confused pairs, of these."""
         self._colors = self._display.colors
-        if trainer.world_size == 1:
-            return
         mine = {rule: hardest.take() for rule, hardest in self._kept.items()}
+        if trainer.world_size == 1:
+            return mine
         if mine.get(PAIRS):
             of_pairs = torch.tensor([pair in pairs for pair in _pairs(mine[PAIRS])], dtype=torch.bool)
             mine[PAIRS] = {name: column[of_pairs] for name, column in mine[PAIRS].items()}
-        everywhere: list[Any] = [None] * trainer.world_size
-        dist.all_gather_object(
-            everywhere, (mine, self._samples, self._undrawn, self._kind, self._by_pair, self._colors)
-        )
-        every = [columns for kept, *_ in everywhere for columns in kept.values() if columns]
-        shapes = {name: {c[name].shape[1:] if name in c else None for c in every} for name in SHAPED}
-        several_shapes = {name for name, found in shapes.items() if len(found) > 1 or None in found}
-        shown = "inputs" not in several_shapes
-        for kept, *_ in everywhere:
-            for rule, columns in kept.items():
-                if columns:
-                    value, place, group = (columns.pop(name) for name in ("value", "place", "group"))
-                    given = {name: column for name, column in columns.items() if name not in several_shapes}
-                    known = bool((place != UNKNOWN).all())
-                    self._kept[rule].offer(value, place if known else None, given, group)
-        self._samples = sum(samples for _, samples, *_ in everywhere)
-        several = "" if shown or not every else "inputs of several shapes are not shown"
-        self._undrawn = next((undrawn for _, _, undrawn, *_ in everywhere if undrawn), several)
-        self._kind = next((kind for _, _, _, kind, *_ in everywhere if kind), None)
-        self._by_pair = all(by_pair for *_, by_pair, _ in everywhere)
-        self._colors = next((colors for *_, colors in everywhere if colors), "")
+        about = (self._samples, self._undrawn, self._kind, self._by_pair, self._colors)
+        told = told_by_all(trainer, (about, {rule: Offer.of(columns) for rule, columns in mine.items()}))
+        offers = [of_rank for _, of_rank in told]
+        several_shapes = shapes_that_differ(offers, SHAPED)
+        shown = "inputs" not in several_shapes or not any(any(of_rank.values()) for of_rank in offers)
+        several = "" if shown else "inputs of several shapes are not shown"
+        samples, undrawn, kinds, by_pair, colors = zip(*(about for about, _ in told), strict=True)
+        self._samples = sum(samples)
+        self._undrawn = next(filter(None, undrawn), several)
+        self._kind = next(filter(None, kinds), None)
+        self._by_pair = all(by_pair)
+        self._colors = next(filter(None, colors), "")
+        return hardest_of_all(trainer, self._kept, mine, offers, without=several_shapes)
 
     def _group(self, name: str, title: str, columns: dict[str, Tensor], names: tuple[str, ...]) -> HardGroup:
         if not columns:

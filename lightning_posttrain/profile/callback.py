@@ -51,6 +51,7 @@ class ModelProfile(KeptState, StreamCallback):
     """
 
     tag = "profile"
+    finds_apart = True
     charted = ("profile/latency_ms", "profile/flops")
     several_targets = False
     stays = ("_run",)

@@ -60,6 +60,7 @@ class TorchMetrics(StreamCallback):
     """
 
     tag = "torchmetrics"
+    finds_apart = True
 
     def __init__(
         self,

@@ -18,6 +18,7 @@ from lightning_posttrain.classification.metric.confusion import ConfusionCounts
 from lightning_posttrain.classification.metric.histograms import ScoreHistograms
 from tests import reference, toys
 from tests.classification.test_accumulator import WAITS, Operations, accumulated
+from tests.played import join
 
 ALL_FIT = histograms.MEMORY
 
@@ -29,17 +30,24 @@ def ranked(scores, target, *, room=ALL_FIT, cuts=(), ranks=1, valid=None):
     for k, (a, b) in enumerate(pairwise(edges)):
         metrics[k % ranks].room = room
         metrics[k % ranks].update(EvalBatch(scores[a:b], target[a:b], None if valid is None else valid[a:b]))
-    return metrics[0].report(gathered([metric.states() for metric in metrics]))
+    before = [metric.states() for metric in metrics]
+    join([[metric] for metric in metrics])
+    found, other = (metric.report(metric.states()) for metric in (metrics[0], metrics[-1]))
+    gathered = metrics[0].report({name: torch.cat([states[name] for states in before]) for name in before[0]})
+    for same in (other, gathered):
+        assert_equal(same, found)
+    return found
 
 
-def gathered(states):
-    """States of ranks one after the other, with rows of zeros where a rank has fewer."""
-    together = {}
-    for name in states[0]:
-        most = max(len(one[name]) for one in states)
-        parts = [torch.nn.functional.pad(one[name], (0, 0, 0, most - len(one[name]))) for one in states]
-        together[name] = torch.cat(parts)
-    return together
+def assert_equal(one, other):
+    """The same areas with the same bounds, however ranks joined what they have."""
+    for a, b in zip(
+        (*one.micro, one.auroc, one.average_precision),
+        (*other.micro, other.auroc, other.average_precision),
+        strict=True,
+    ):
+        for end, same in zip(a, b, strict=True):
+            torch.testing.assert_close(end, same, rtol=1e-12, atol=1e-12, equal_nan=True)
 
 
 def wanted(scores, target):

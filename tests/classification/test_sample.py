@@ -9,6 +9,7 @@ from lightning_posttrain.classification.batch import EvalBatch
 from lightning_posttrain.classification.metric.exact import ExactScores
 from lightning_posttrain.classification.metric.sample import ScoreSample, row_hash
 from tests.classification.test_accumulator import accumulated
+from tests.played import join
 
 
 def made(rows, seed, labels):
@@ -20,15 +21,14 @@ def made(rows, seed, labels):
 
 
 def sampled(batches, capacity):
-    ranks = [ScoreSample(4, multilabel=batches[0].multilabel) for _ in range(2)]
+    ranks = [ScoreSample(4, multilabel=batches[0].multilabel) for _ in range(3)]
+    for rank in ranks:
+        rank.capacity = capacity
+        rank.reset()
     for place, batch in enumerate(batches):
-        ranks[place % 2].capacity = capacity
-        ranks[place % 2].update(batch)
-    whole = ScoreSample(4, multilabel=batches[0].multilabel)
-    whole.capacity = capacity
-    states = [rank.states() for rank in ranks]
-    joined = {name: torch.cat([s[name] for s in states]) for name in ("scores", "marks", "keys")}
-    return whole.read({**joined, "counted": states[0]["counted"] + states[1]["counted"]})
+        ranks[place % 3].update(batch)
+    join([[rank] for rank in ranks])
+    return ranks[1].read(ranks[1].states())
 
 
 @pytest.mark.parametrize("labels", [False, True])

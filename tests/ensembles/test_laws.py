@@ -10,6 +10,7 @@ from lightning_posttrain.classification import EvalBatch
 from lightning_posttrain.ensembles import entropy_parts, kept_scores, member_rows, paired_interval
 from lightning_posttrain.ensembles.kept_scores import RowScores
 from lightning_posttrain.ensembles.metric import Judged, PairSums
+from tests.played import join
 
 MEMBERS, CLASSES = 3, 4
 
@@ -111,7 +112,7 @@ def test_nothing_gives_no_figures():
 
 
 def table(task, samples, size, *, each=1, world=1, members=slice(None), extra=()):
-    """What is kept, by ranks that are gathered one after the other."""
+    """What is kept, by ranks that join what they have."""
     metrics = []
     for rank in range(world):
         count = len(range(MEMBERS)[members])
@@ -121,13 +122,9 @@ def table(task, samples, size, *, each=1, world=1, members=slice(None), extra=()
         for batch in batches(task, samples, size, each, world, rank):
             metric.update(batch[members])
         metrics.append(metric)
-    states = [metric.states() for metric in metrics]
-    most = max(len(state["marks"]) for state in states)
-    gathered = {
-        name: torch.cat([torch.nn.functional.pad(s[name], (0, 0, 0, most - len(s[name]))) for s in states])
-        for name in ("scores", "marks", "places")
-    }
-    return metrics[0].read({**gathered, "counted": sum(state["counted"] for state in states)})
+    join([[metric] for metric in metrics])
+    assert same(metrics[0].kept(), metrics[-1].kept())
+    return metrics[0].kept()
 
 
 def same(one, other):

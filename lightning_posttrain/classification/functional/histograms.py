@@ -227,3 +227,17 @@ def moved(counts: Tensor, axis: Tensor, onto: Tensor, bins: int, *, position: fl
     cells = group * bins + bin_of(places[:, None], onto[group], bins)[:, 0]
     found = counts.new_zeros(2, len(onto) * bins)
     return found.index_add_(1, cells, counts[:, k, t]).view(2, len(onto), bins)
+
+
+def moved_at_each_place(tables: Tensor, axis: Tensor, onto: Tensor) -> Tensor:
+    """Counts ``(3, 2, C, T)`` over another axis, with each score at each of ``PLACES`` in its bin.
+
+    Args:
+        tables: ``(1, 2, C, T)``, or ``(3, 2, C, T)`` of scores that were moved before.
+        axis: theirs ``(C, 2)``.
+        onto: the other.
+    """
+    if torch.equal(axis, onto):
+        return tables.expand(len(PLACES), -1, -1, -1)
+    several = zip(tables.expand(len(PLACES), -1, -1, -1), PLACES, strict=True)
+    return torch.stack([moved(counts, axis, onto, tables.shape[3], position=place) for counts, place in several])

@@ -82,34 +82,27 @@ def _named(both: tuple[Bounded, Bounded]) -> dict[str, Bounded]:
 
 
 def ranked_counts(
-    tables: Tensor, axes: Tensor, scores: Tensor, marks: Tensor, *, multilabel: bool, ignored: Sequence[int] = ()
+    tables: Tensor, axis: Tensor, scores: Tensor, marks: Tensor, *, multilabel: bool, ignored: Sequence[int] = ()
 ) -> RankedScores:
-    """From histograms, those of each rank over an axis of its own, and rows that are in none of them.
+    """From histograms, and rows that are in none of them.
 
     What is not of single classes is worked out when it is first asked for.
 
     Args:
-        tables: ``(R, 2, C, T)``, of all rows and of positives.
-        axes: ``(R, C, 2)``.
+        tables: ``(1, 2, C, T)``, of all rows and of positives; ``(3, 2, C, T)`` with scores that were moved from other
+            bins at each of ``PLACES``.
+        axis: ``(C, 2)``.
         scores: logits ``(N, C)``, for multilabel log-odds.
         marks: as of ``ranked_rows``.
         multilabel: whether each row has any number of labels.
         ignored: classes that are left out of what is said of all together.
     """
-    bins, axis = tables.shape[3], axes.double().mean(dim=0)
+    bins = tables.shape[3]
     rest = no_counts(tables.shape[2], bins)
     count_cells(rest, bins_of_rows(scores, axis, bins, multilabel=multilabel), marks)
-    found: tuple[Tensor, ...]
-    if len(tables) == 1:
-        counts = tables[0] + rest[..., :-1]
-        found = (counts, counts, counts)
-        auroc, precision = areas(*sides(counts))
-    else:
-        ranks = list(zip(tables, axes.double(), strict=True))
-        low, counts, high = found = tuple(
-            rest[..., :-1] + sum(moved(*one, axis, bins, position=place) for one in ranks) for place in PLACES
-        )
-        auroc, precision = areas(*sides(counts), Ends(sides(low), sides(high)))
+    low, counts, high = found = tuple((tables + rest[..., :-1]).expand(len(PLACES), -1, -1, -1))
+    ends = None if len(tables) == 1 else Ends(sides(low), sides(high))
+    auroc, precision = areas(*sides(counts), ends)
     others = [k for k in range(len(axis)) if k not in ignored]
     onto = common_axis(axis[others])
     ends = Deferred(lambda: _together(found, axis, others, onto))

@@ -22,7 +22,8 @@ class ConfusionCounts(EvaluationMetric):
     """Counts ``(C, C)`` of actual against predicted class, for multilabel ``(L, 2, 2)``, int64.
 
     Rows whose scores are not finite or whose target is no class are counted apart. With more than 2,048 classes only
-    the cells that are not zero are kept, 16 bytes each, and 16 bytes for each of the last million rows.
+    the cells that are not zero are kept, 16 bytes each, and 16 bytes for each of the last million rows; under DDP every
+    rank receives those of all.
 
     Example:
         >>> from lightning_posttrain.classification.batch import EvalBatch
@@ -66,6 +67,11 @@ class ConfusionCounts(EvaluationMetric):
         cells = rows.label * self.choices + rows["predicted"]
         self.cells.append(torch.stack([cells, rows.counted.long()], dim=1))
         if sum(map(len, self.cells[1:])) > LOOSE_ROWS:
+            self.cells = [merged_cells(torch.cat(self.cells))]
+
+    def compact(self) -> None:
+        """Count rows of one cell together."""
+        if self.sparse and self.cells:
             self.cells = [merged_cells(torch.cat(self.cells))]
 
     def read(self, states: Mapping[str, Tensor]) -> Confusion | LabelConfusion:

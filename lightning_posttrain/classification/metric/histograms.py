@@ -10,11 +10,13 @@ from torch import Tensor
 from torch import distributed as dist
 
 from lightning_posttrain.classification.functional.histograms import (
+    PLACES,
     bins_for,
     bins_of_rows,
     count_cells,
     fitted_axis,
     fitted_step,
+    moved_at_each_place,
     no_counts,
     on_axis,
 )
@@ -40,20 +42,22 @@ class ScoreHistograms(EvaluationMetric):
     That is 349,000 rows of 10 classes, 41,000 of 100, 4,100 of 1,000; of several ranks each keeps its share. When the
     next rows do not fit, all are counted in bins that adapt to those that came so far, up to 8,192 for each class, in
     16 MiB for up to 2,000 classes. Scores in one bin are not told apart; the bounds of the areas say what that is
-    worth, and a rank whose bins are others than those of the next one makes them wider. Under DDP every rank holds what
-    all ranks kept and counted at the end of the epoch. Over 4,096 classes nothing is kept.
+    worth. Under DDP every rank holds what all ranks kept and counted at the end of the epoch, in the bins of the first
+    rank that has some, to which those of others are moved, which makes the bounds wider. Over 4,096 classes nothing is
+    kept.
     """
 
     scores: list[Tensor]
     marks: list[Tensor]
     axes: list[Tensor]
-    tables: list[Tensor]
+    tables: list[Tensor] | Tensor
 
     def __init__(self, num_classes: int, *, multilabel: bool = False, sync_on_compute: bool = True) -> None:
         super().__init__(num_classes, multilabel=multilabel, sync_on_compute=sync_on_compute)
         self.bins = bins_for(num_classes) if num_classes <= MOST_CLASSES else 0
         self.room = MEMORY // (dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1)
         self.binned: list[Tensor] = []
+        self._first = False
         keep_rows(self)
         self.grow("axes", 2, torch.float32)
         self.grow("tables", self.bins + 1)
@@ -100,6 +104,24 @@ class ScoreHistograms(EvaluationMetric):
             self._count()
         return super().states()
 
+    def survey(self, rank: int, rows: Tensor) -> Tensor | None:
+        """The axes of the first rank that has some, bit by bit, where there are several."""
+        counted = (rows[:, 2] > 0).nonzero()[:, 0].tolist()
+        if len(counted) < 2:
+            return None
+        self._first = rank == counted[0]
+        bits = torch.zeros(self.num_classes, dtype=torch.int64, device=rows.device).to(self.device)
+        return self.axes[0].view(torch.int64)[:, 0] if self._first else bits
+
+    def settle(self, total: Tensor) -> None:
+        """Move what is counted to the axes of all, each score at the lowest, the middle and the highest of its bin."""
+        onto = total.view(torch.float32).view(-1, 2)
+        found = total.new_zeros(len(PLACES), 2, self.num_classes, self.bins + 1)
+        if self.axes:
+            own = self.tables[0].view(-1, *found.shape[1:])[..., :-1]
+            found[..., :-1] = moved_at_each_place(own, self.axes[0], onto)
+        self.axes, self.tables = [onto] if self._first else [], found.view(-1, self.bins + 1)
+
     def sync(self, *arguments: Any, **options: Any) -> None:
         """Gather the states of all ranks, with all that was binned counted."""
         if self.binned:
@@ -108,6 +130,7 @@ class ScoreHistograms(EvaluationMetric):
 
     def reset(self) -> None:
         """Forget."""
+        self.tables = []
         super().reset()
         self.binned = []
 
@@ -121,4 +144,9 @@ class ScoreHistograms(EvaluationMetric):
         if not counted.any():
             return ranked_rows(*rows, multilabel=self.multilabel, ignored=self.ignored)
         tables = states["tables"].view(-1, 2, self.num_classes, self.bins + 1)[..., :-1]
-        return ranked_counts(tables[counted], axes[counted], *rows, multilabel=self.multilabel, ignored=self.ignored)
+        if len(axes) > 1:
+            axes, tables = axes[counted], tables[counted]
+        if len(axes) > 1:
+            ranks = zip(tables, axes, strict=True)
+            tables = torch.stack([moved_at_each_place(own[None], axis, axes[0]) for own, axis in ranks]).sum(dim=0)
+        return ranked_counts(tables, axes[0].double(), *rows, multilabel=self.multilabel, ignored=self.ignored)

@@ -12,9 +12,10 @@ from torch import Tensor
 from lightning_posttrain.classification.metric.base import EvaluationMetric
 from lightning_posttrain.classification.result.scores import ScoreRows
 from lightning_posttrain.classification.rows import RowFacts
+from lightning_posttrain.core.stream.smallest import Smallest
 
 MEMORY = 1 << 26
-"""Bytes of scores that are kept, at most twice as many while an epoch lasts, and those of each rank after it."""
+"""Bytes of scores that are kept, at most twice as many while an epoch lasts and when ranks join them."""
 FEWEST = 512
 """Rows that are kept whatever the number of classes."""
 SPREAD = 0x9E3779B97F4A7C1
@@ -45,11 +46,13 @@ class ScoreSample(EvaluationMetric):
         self.grow("keys", 1)
         self.count("counted")
         self._bar: int | None = None
+        self._smallest = Smallest(self.capacity)
 
     def reset(self) -> None:
         """Begin anew."""
         super().reset()
         self._bar = None
+        self._smallest = Smallest(self.capacity)
 
     def add_scores(self, scores: Tensor, rows: RowFacts) -> None:
         """Keep rows; a row of labels of which none counts is none."""
@@ -84,6 +87,17 @@ class ScoreSample(EvaluationMetric):
         """The states; of more rows than there is room for, those that are kept."""
         states = super().states()
         return self._least(states) if len(states["keys"]) > self.capacity else states
+
+    def survey(self, rank: int, rows: Tensor) -> Tensor | None:
+        """How the keys here are spread, where ranks have more rows than there is room for."""
+        seeks = self._smallest.seeks(int(rows[:, 0].sum()))
+        return self._smallest.survey(self.states()["keys"][:, 0], rank, len(rows)) if seeks else None
+
+    def settle(self, total: Tensor) -> None:
+        """Leave out rows that are not among the sample of all ranks."""
+        states = self.states()
+        chosen = self._smallest.chosen(states["keys"][:, 0], total)
+        self.scores, self.marks, self.keys = ([states[name][chosen]] for name in ("scores", "marks", "keys"))
 
     def _least(self, states: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The rows with the smallest keys, in their order; rows that do not count come last."""

@@ -30,6 +30,9 @@ class Reports(Harmless):
     stages: tuple[str, ...]
     max_overhead: float | None
     results: dict[str, Any]
+    finds_apart: ClassVar[bool] = False
+    """Whether what there is to report comes from elsewhere than the stream, so that ranks ask each other what went
+    wrong in that too."""
 
     @abstractmethod
     def evaluations(self, trainer: Trainer, module: LightningModule) -> list[Evaluation]:
@@ -87,7 +90,8 @@ class Reports(Harmless):
 
     def _report_all(self, trainer: Trainer, module: LightningModule, *, also_out: set[str]) -> None:
         found = self.attempt(trainer, "end an epoch", self.evaluations, trainer, module, configures=True)
-        (out,) = any_rank(trainer, [stage_of(trainer) in self.out | also_out])
+        told = None if self.finds_apart else EvaluationStream.of(trainer).out_on_any(trainer, self)  # type: ignore[arg-type]
+        (out,) = any_rank(trainer, [stage_of(trainer) in self.out | also_out]) if told is None else (told,)
         for evaluation in () if out else found or ():
             self.report_one(trainer, module, evaluation)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from lightning.pytorch import Trainer
 
 from lightning_posttrain.core.capture.loaders import RowCounter, named_loaders, stage_of
-from lightning_posttrain.core.stream.evaluation import Evaluation
+from lightning_posttrain.core.stream.evaluation import Evaluation, Member
 from lightning_posttrain.core.stream.reading import Part, Reading
 
 Place = tuple[int, Reading]
@@ -47,6 +48,7 @@ class Epoch:
         parts: what was accumulated.
         looked_at: places of whose first batch it was seen whether all is as it must be.
         void: loaders, or single readings of them, of which something is missing, so that they have no figures.
+        out: callbacks that left something out on any rank, as ranks told each other; None where they have not.
         resumed: whether its batches were before the checkpoint that the run goes on from.
         finished: what there is to report, by reading, once that is worked out.
     """
@@ -55,6 +57,7 @@ class Epoch:
     parts: dict[Place, Part] = field(default_factory=dict)
     looked_at: set[Place] = field(default_factory=set)
     void: set[tuple[int, Reading | None]] = field(default_factory=set)
+    out: Sequence[Member] | None = None
     resumed: bool = False
     finished: dict[Reading, list[Evaluation]] | None = None
 

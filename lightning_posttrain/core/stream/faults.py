@@ -41,7 +41,7 @@ class Faults:
 
     def __init__(self, say: Callable[..., None], members: Iterable[Member]) -> None:
         self.say = say
-        self._members = members
+        self.members = members
 
     @contextmanager
     def noted(self, trainer: Trainer, what: str, void: set[Place], place: Place) -> Iterator[None]:
@@ -55,7 +55,7 @@ class Faults:
             yield
         except Exception as error:
             void.add(place)
-            strict = any(member.on_error == "raise" for member in self._members)
+            strict = any(member.on_error == "raise" for member in self.members)
             if strict or is_configuration(trainer, error):
                 raise
             reason = could_not("lightning_posttrain", what, error)

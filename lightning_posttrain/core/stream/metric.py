@@ -48,6 +48,36 @@ class StreamMetric(Metric, ABC):
     def update(self, batch: Any) -> None:
         """Add a batch of the family, without a synchronisation with the host."""
 
+    def fixed(self) -> dict[str, Tensor]:
+        """What the states of fixed shape are before anything is counted, zeros."""
+        return {name: state for name, state in self._defaults.items() if isinstance(state, Tensor)}
+
+    def hold(self, states: Mapping[str, Tensor], device: torch.device) -> None:
+        """Take states on a device, which may be views of one tensor; those that grow follow what is added."""
+        for name, state in states.items():
+            setattr(self, name, state)
+        self._device = device
+
+    def compact(self) -> None:
+        """Make what was counted as small as can be, before it is sent to other ranks."""
+
+    def survey(self, rank: int, rows: Tensor) -> Tensor | None:
+        """Numbers, int64, whose sums over ranks tell ``settle`` what of the rows here is needed by all.
+
+        Args:
+            rank: of this process.
+            rows: how many rows each of ``R`` ranks has of each state that grows ``(R, G)``.
+
+        Returns:
+            On every rank of one shape, or on every rank None: all rows are needed.
+        """
+
+    def settle(self, total: Tensor) -> None:
+        """Keep what is needed by all, as the sum of all surveys tells.
+
+        A state that grows may become one that sums.
+        """
+
     def states(self) -> dict[str, Tensor]:
         """The states as they are on this rank; of a state that grows, its parts in one."""
         return {name: self._as_one(name, state) for name, state in self.metric_state.items()}

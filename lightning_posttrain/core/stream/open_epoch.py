@@ -22,7 +22,7 @@ from lightning_posttrain.core.stream.epoch import Epoch, Place
 from lightning_posttrain.core.stream.evaluation import Member
 from lightning_posttrain.core.stream.fold import part_of
 from lightning_posttrain.core.stream.metric import StreamMetric
-from lightning_posttrain.core.stream.ranks import same_on_all, sum_over_ranks
+from lightning_posttrain.core.stream.ranks import sum_over_ranks, told_by_each
 from lightning_posttrain.core.stream.reading import Part, Reading
 from lightning_posttrain.core.stream.step_reader import StepReader
 
@@ -59,7 +59,8 @@ class OpenEpoch:
         copies = {place: copy.deepcopy(dict(part.metrics)) for place, part in _flushed(epoch).items()}
         metrics = [metric for kinds in copies.values() for metric in kinds.values()]
         fixed = sum(_bytes(state) for metric in metrics for state in metric.states().values())
-        if all(same_on_all(trainer, [_mark(epoch), float(fixed <= LARGEST)])):
+        told = told_by_each(trainer, torch.tensor([_mark(epoch), fixed <= LARGEST]))
+        if bool((told == told[0]).all() and told[0, 1]):
             sum_over_ranks(trainer, metrics)
             self._noted = epoch, {place: _states(kinds) for place, kinds in copies.items()}
 
@@ -168,12 +169,12 @@ def _bytes(state: Tensor) -> int:
 
 
 def _mark(epoch: Epoch) -> int:
-    """A number that two ranks share if they have the same metrics of the same loaders, and that float32 holds."""
+    """A number that two ranks share if they have the same metrics of the same loaders."""
     seen = [
         (loader, *reading.told.items(), part.likeness, [kind.__name__ for kind in part.metrics])
         for (loader, reading), part in epoch.parts.items()
     ]
-    return zlib.crc32(repr(seen).encode()) % 2**23 + 1
+    return zlib.crc32(repr(seen).encode())
 
 
 def _written(

@@ -12,7 +12,9 @@ import torch.distributed as dist
 from lightning.pytorch import Trainer
 from torch import Tensor
 
+from lightning_posttrain.core.stream.exchange import Exchange, Told, joined, states_of
 from lightning_posttrain.core.stream.metric import StreamMetric
+from lightning_posttrain.core.stream.packing import packed, unpacked
 
 Found = TypeVar("Found")
 LONGEST = 6 * 3600
@@ -20,27 +22,65 @@ LONGEST = 6 * 3600
 _meetings = itertools.count()
 
 
-def agreed(trainer: Trainer, mine: Sequence[int]) -> list[tuple[int, int]]:
-    """For each place the smallest and the largest number that ranks saw there; 0 and 0 where none saw a batch.
+def over_ranks(trainer: Trainer, exchange: Exchange[Found]) -> Found:
+    """What an exchange ends with, played with all ranks."""
+    answer: Any = None
+    while True:
+        try:
+            sent = exchange.send(answer)
+        except StopIteration as end:
+            return cast("Found", end.value)
+        answer = told_by_each(trainer, sent.numbers) if isinstance(sent, Told) else _sum(trainer, sent.numbers)
 
-    Args:
-        trainer: its strategy does the reduction.
-        mine: what this rank saw, 0 where nothing.
-    """
+
+def told_by_each(trainer: Trainer, mine: Tensor) -> Tensor:
+    """A few whole numbers ``(K,)`` of each rank ``(R, K)``, on the CPU."""
     if trainer.world_size == 1:
-        return [(number, number) for number in mine]
-    # the largest of the negated numbers is the smallest; a rank that saw nothing must not be it
-    bounds = torch.tensor([mine, [-n if n else -(2**31) for n in mine]], device=trainer.strategy.root_device)
-    largest, smallest = trainer.strategy.reduce(bounds, reduce_op="max").tolist()
-    return [(-least if most else 0, most) for most, least in zip(largest, smallest, strict=True)]
+        return mine.cpu()[None]
+    numbers = mine.to(trainer.strategy.root_device)
+    every = [torch.empty_like(numbers) for _ in range(trainer.world_size)]
+    dist.all_gather(every, numbers)
+    return torch.stack(every).cpu()
+
+
+def _sum(trainer: Trainer, mine: Tensor) -> Tensor:
+    if trainer.world_size == 1:
+        return mine
+    numbers = mine.to(trainer.strategy.root_device)
+    dist.all_reduce(numbers)
+    return numbers.to(mine.device)
+
+
+def told_by_all(trainer: Trainer, mine: Found) -> list[Found]:
+    """What each rank tells, in plain values or a few numbers, in the order of ranks.
+
+    A rank receives as many times the longest as there are ranks.
+    """
+    every: list[Any] = [mine] * trainer.world_size
+    if trainer.world_size > 1:
+        dist.all_gather_object(every, mine)
+    return every
+
+
+def put_together(trainer: Trainer, parts: Sequence[Tensor]) -> list[Tensor]:
+    """Tensors of which each row is zero on all ranks but one, with that, on the CPU, in one message."""
+    words = _sum(trainer, packed(parts))
+    return unpacked(words.cpu(), [(part.shape, part.dtype) for part in parts])
+
+
+def largest(trainer: Trainer, mine: Tensor) -> Tensor:
+    """For each place the largest number of all ranks."""
+    if trainer.world_size > 1:
+        mine = mine.to(trainer.strategy.root_device)
+        dist.all_reduce(mine, dist.ReduceOp.MAX)
+    return mine
 
 
 def any_rank(trainer: Trainer, mine: Sequence[bool]) -> list[bool]:
     """For each place whether it is so on any rank."""
     if trainer.world_size == 1 or not mine:
         return list(mine)
-    flags = torch.tensor(mine, dtype=torch.int64, device=trainer.strategy.root_device)
-    return [bool(flag) for flag in trainer.strategy.reduce(flags, reduce_op="max").tolist()]
+    return [found > 0 for found in summed(trainer, mine)]
 
 
 def as_first(trainer: Trainer, mine: Sequence[bool]) -> list[bool]:
@@ -52,44 +92,13 @@ def summed(trainer: Trainer, mine: Sequence[int]) -> list[int]:
     """For each place the sum over ranks."""
     if trainer.world_size == 1:
         return list(mine)
-    numbers = torch.tensor(mine, dtype=torch.int64, device=trainer.strategy.root_device)
-    return [int(number) for number in trainer.strategy.reduce(numbers, reduce_op="sum").tolist()]
-
-
-def same_on_all(trainer: Trainer, mine: Sequence[float]) -> list[bool]:
-    """For each place whether all ranks have the same number there, and not 0."""
-    bounds = torch.tensor([mine, [-value for value in mine]], device=trainer.strategy.root_device)
-    largest, smallest = trainer.strategy.reduce(bounds, reduce_op="max").tolist()
-    return [bool(most) and most == -least for most, least in zip(largest, smallest, strict=True)]
+    return [int(number) for number in _sum(trainer, torch.tensor(mine, dtype=torch.int64)).tolist()]
 
 
 def sum_over_ranks(trainer: Trainer, metrics: Sequence[StreamMetric]) -> None:
-    """Sum every state of every metric over ranks, all states of a dtype in one collective."""
-    if trainer.world_size == 1:
-        return
-    states = [(metric, name, state) for metric in metrics for name, state in metric.states().items()]
-    fixed = [entry for entry in states if entry[1] not in entry[0].growing]
-    for dtype in dict.fromkeys(state.dtype for *_, state in fixed):
-        chosen = [entry for entry in fixed if entry[2].dtype == dtype]
-        flat = torch.cat([state.reshape(-1) for *_, state in chosen])
-        pieces = trainer.strategy.reduce(flat, reduce_op="sum").split([state.numel() for *_, state in chosen])
-        for (metric, name, state), piece in zip(chosen, pieces, strict=True):
-            setattr(metric, name, piece.view_as(state))
-    for metric, name, state in states:
-        if name in metric.growing:
-            setattr(metric, name, [_gathered(trainer, state)])
-
-
-def _gathered(trainer: Trainer, state: Tensor) -> Tensor:
-    """The rows of all ranks; ranks with fewer give rows of zeros, which count nothing.
-
-    A rank that has none does not know of what width the others' numbers are: the widest is taken.
-    """
-    mine = torch.tensor([len(state), state.element_size()], device=trainer.strategy.root_device)
-    most, width = trainer.strategy.reduce(mine, reduce_op="max").tolist()
-    same = state if state.element_size() == width else state.double()
-    padded = torch.nn.functional.pad(same, (0, 0, 0, most - len(state)))
-    return torch.cat(list(trainer.strategy.all_gather(padded)))
+    """Sum every state of every metric over ranks, all in one message where none grows."""
+    if trainer.world_size > 1:
+        over_ranks(trainer, joined(states_of(metrics), trainer.global_rank))
 
 
 def of_first_rank(trainer: Trainer, found: Found | None) -> Found | None:

@@ -193,6 +193,11 @@ class EvaluationStream:
                 epoch.finished = finished(trainer, module, epoch, readers, told, self.faults)
         return epoch.finished.get(reading, [])
 
+    def out_on_any(self, trainer: Trainer, member: Member) -> bool | None:
+        """Whether a callback left something out on any rank; None where ranks have not told each other."""
+        epoch = self._epochs.get(stage_of(trainer))
+        return None if epoch is None or epoch.out is None else any(one is member for one in epoch.out)
+
     def say_once(self, text: str, key: str = "") -> None:
         """Warn, unless the same has been said in this run."""
         if (key or text) not in self._said:
