@@ -31,7 +31,7 @@ class Occlusion(Method):
 
     def attribute(self, problem: Problem) -> Tensor:
         """Maps ``(K, *spatial)``."""
-        windows = self._windows(problem.spatial).to(problem.inputs.device)
+        windows = problem.beside(self._windows(problem.spatial))
         count = len(problem)
 
         def rows(numbers: Tensor) -> tuple[Tensor, Tensor]:
