@@ -27,7 +27,7 @@ class Occlusion(Method):
 
     window: int | None = None
     stride: int | None = None
-    name, title, valid = "occlusion", "Occlusion", "any model, one forward for each window"
+    name, title, valid, by_row = "occlusion", "Occlusion", "any model, one forward for each window", True
 
     def attribute(self, problem: Problem) -> Tensor:
         """Maps ``(K, *spatial)``."""

@@ -28,7 +28,7 @@ class IntegratedGradients(Method):
 
     steps: int = 16
     most: int = 128
-    name, title, complete = "integrated_gradients", "Integrated gradients", True
+    name, title, complete, by_row = "integrated_gradients", "Integrated gradients", True, True
     instead = "another baseline, or more points as by IntegratedGradients(most=500)"
 
     def attribute(self, problem: Problem) -> Tensor:
@@ -36,7 +36,7 @@ class IntegratedGradients(Method):
         steps, values = self.steps, self._along(problem, self.steps, problem.all)
         while steps < self.most:
             steps = min(2 * steps, self.most)
-            short = [row for row, missing in enumerate(gap(values, problem.change)) if missing > GAP]
+            short = [row for row, missing in enumerate(gap(values, problem.change).tolist()) if missing > GAP]
             if not 0 < steps * len(short) <= problem.chunks.allows():
                 break
             rows = problem.beside(torch.tensor(short))
@@ -71,7 +71,7 @@ class SmoothGrad(Method):
 
     draws: int = 16
     noise: float = 0.15
-    name, title, signed = "smoothgrad", "SmoothGrad", False
+    name, title, signed, by_row = "smoothgrad", "SmoothGrad", False, True
 
     def attribute(self, problem: Problem) -> Tensor:
         """Mean gradient."""

@@ -196,12 +196,16 @@ class Problem:
         return values[:count] - values[count:]
 
 
-def gap(values: Tensor, change: Tensor) -> list[float]:
-    """The share of the change in output that attributed values leave out or add, of each sample ``(K,)``."""
-    values, change = values.flatten(1).double(), change.double()
+def gap(values: Tensor, change: Tensor) -> Tensor:
+    """The share ``(K,)`` float64 of the change in output that attributed values leave out or add, of each sample."""
+    values, change = wide(values.flatten(1)), wide(change)
     scale = torch.maximum(change.abs(), 0.01 * values.abs().sum(1)).clamp(min=1e-12)
-    shares: list[float] = ((values.sum(1) - change).abs() / scale).tolist()
-    return shares
+    return (values.sum(1) - change).abs() / scale
+
+
+def wide(values: Tensor) -> Tensor:
+    """In float64, where they are; on the CPU where a device has none."""
+    return (values.cpu() if values.device.type == "mps" else values).double()
 
 
 @contextmanager
