@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 from lightning_posttrain.attribution.cams import GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM
@@ -14,7 +15,7 @@ from lightning_posttrain.attribution.layers import spread
 from lightning_posttrain.attribution.methods import InputXGradient, Method, Saliency
 from lightning_posttrain.attribution.occlusion import Occlusion
 from lightning_posttrain.attribution.path_methods import GradientShap, IntegratedGradients, SmoothGrad
-from lightning_posttrain.attribution.problem import GAP, NotApplicableError, Problem, gap
+from lightning_posttrain.attribution.problem import GAP, NotApplicableError, Problem, gap, wide
 from lightning_posttrain.attribution.rule_methods import (
     LRP,
     AttentionRollout,
@@ -143,15 +144,18 @@ def map_of(method: Method, problem: Problem) -> Tensor:
 
 
 def _keep(found: Attributed, method: Method, problem: Problem, values: Tensor) -> None:
-    if not bool(values.isfinite().all()):
-        raise NotApplicableError(f"it gives values that are not finite; take {method.instead}")
+    known = [wide(values.isfinite().reshape(len(values), -1).all(1))]
     if method.complete:
-        gaps = gap(values, problem.change)
-        found.gaps[method.name] = tuple(gaps)
-        size = values.flatten(1).abs().sum(1).double() / problem.change.double().abs().clamp(min=1e-12)
-        reasons = enumerate(_why_refused(*pair, method.instead) for pair in zip(gaps, size.tolist(), strict=True))
+        size = wide(values.flatten(1).abs().sum(1)) / wide(problem.change).abs().clamp(min=1e-12)
+        known += [gap(values, problem.change), size]
+    finite, *shares = torch.stack(known).tolist()  # read at once, as each time stops an accelerator's queue
+    if not all(finite):
+        raise NotApplicableError(f"it gives values that are not finite; take {method.instead}")
+    if shares:
+        found.gaps[method.name] = tuple(shares[0])
+        reasons = enumerate(_why_refused(*pair, method.instead) for pair in zip(shares[0], shares[1], strict=True))
         found.refused[method.name] = refused = {row: reason for row, reason in reasons if reason}
-        if len(refused) == len(gaps):
+        if len(refused) == len(finite):
             found.skipped[method.name] = next(iter(refused.values()))
             return
     found.maps[method.name] = to_map(values, problem, signed=method.signed).float().cpu()

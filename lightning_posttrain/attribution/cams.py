@@ -19,6 +19,7 @@ class ActivationMap(Method):
 
     signed: ClassVar[bool] = False
     one_pass: ClassVar[bool] = True
+    by_row: ClassVar[bool] = True
     wants: ClassVar[frozenset[str]] = frozenset({"layer"})
     valid: ClassVar[str] = "convolutional networks, and transformers over patches or tokens"
 

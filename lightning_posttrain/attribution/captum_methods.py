@@ -57,7 +57,7 @@ class Captum(Method):
         parts: list[Tensor] = []
 
         def add(rows: Tensor) -> None:
-            which = rows.to(problem.inputs.device)
+            which = problem.beside(rows)
             arguments = {name: value[which] for name, value in more.items()} | dict(self.arguments)
             found = explainer.attribute(
                 problem.inputs[which].clone().requires_grad_(), additional_forward_args=(which,), **arguments

@@ -10,12 +10,16 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from lightning_posttrain.attribution.device_memory import DeviceMemory
+
 FIRST, PIECE = 32, 1 / 16
 """Where the time is limited: rows of the first chunk, by which the speed is known, and the share of a later one."""
 FEW = 8
 """A pass of fewer rows takes as long, and counts as so many."""
 FORWARD = 1 / 3
 """What a row's forward alone costs, of a pass: a backward, as training makes it, is the work of two forwards."""
+MOST = 1024
+"""Rows to which chunks grow: more are no faster, and some kernels count no more than 2^31 values."""
 
 
 class OutOfTimeError(Exception):
@@ -28,13 +32,17 @@ class OutOfTimeError(Exception):
 class Chunks:
     """Runs work over many rows, so many at a time as memory allows.
 
+    On an accelerator chunks double while twice the rows are sure to fit by what the last chunk took, and are wanted;
+    where memory is short after all, they are halved.
+
     Args:
-        size: rows at a time, at most.
+        size: rows at a time, to begin with.
         seconds: how long all work may take, from now on; None for no limit.
         passes: how many rows may go through the model, a forward without a backward being a third of one; None for no
             limit. Unlike seconds it leaves the same on every machine.
         advance: told of each chunk that is done, for a progress bar.
         expect: told of the rows that are to come.
+        device: that computes. Default: the CPU.
 
     Example:
         >>> seen = []
@@ -51,8 +59,10 @@ class Chunks:
         passes: float | None = None,
         advance: Callable[[int], object] | None = None,
         expect: Callable[[int], object] | None = None,
+        device: torch.device | None = None,
     ) -> None:
         self.size = max(1, size)
+        self._memory = DeviceMemory(device or torch.device("cpu"))
         self.note = ""
         self.spent = 0.0
         self._until = None if seconds is None else time.monotonic() + seconds
@@ -78,10 +88,11 @@ class Chunks:
         self._expect(total)
         while first < total:
             self.check()
+            self._grow(total - first, cost)
             rows = torch.arange(first, min(first + self.step, total))
             began = time.monotonic()
             try:
-                work(rows)
+                self._work(work, rows, cost)
             except RuntimeError as error:
                 if not _is_memory(error) or self.size == 1:
                     raise
@@ -140,6 +151,18 @@ class Chunks:
             yield
         finally:
             self._until = until
+
+    def _work(self, work: Callable[[Tensor], None], rows: Tensor, cost: float) -> None:
+        with self._memory.measured(len(rows)) if cost >= 1.0 else contextlib.nullcontext():
+            work(rows)
+
+    def _grow(self, wanted: int, cost: float) -> None:
+        """More rows at a time where they fit; by what gradients took, which forwards alone do not need."""
+        if self.note or cost < 1.0 or wanted <= self.size:
+            return
+        fit = min(self._memory.rows, MOST)
+        while 2 * self.size <= fit and self.size < wanted:
+            self.size *= 2
 
     def _halve(self) -> None:
         self.size = max(1, self.size // 2)

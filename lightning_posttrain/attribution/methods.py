@@ -26,6 +26,7 @@ class Method(ABC):
         signed: whether positive speaks for, negative against; else only the magnitude counts.
         wants: whose gradients at the samples it reads: ``"inputs"``, ``"layer"``.
         one_pass: whether it takes no more than a forward and a backward of each sample.
+        by_row: whether a sample's map is the same whatever other samples are beside it.
         complete: whether its values add up to the change of the output from the baseline.
         instead: what to try where it fails, in words.
     """
@@ -36,6 +37,7 @@ class Method(ABC):
     signed: ClassVar[bool] = True
     wants: ClassVar[frozenset[str]] = frozenset()
     one_pass: ClassVar[bool] = False
+    by_row: ClassVar[bool] = False
     complete: ClassVar[bool] = False
     instead: ClassVar[str] = "integrated gradients"
 
@@ -53,7 +55,7 @@ class Method(ABC):
 class Saliency(Method):
     """Gradient (Simonyan et al., 2013, arXiv:1312.6034): where a small change would matter most."""
 
-    name, title, signed, one_pass = "saliency", "Saliency", False, True
+    name, title, signed, one_pass, by_row = "saliency", "Saliency", False, True, True
     wants = frozenset({"inputs"})
 
     def attribute(self, problem: Problem) -> Tensor:
@@ -66,7 +68,7 @@ class Saliency(Method):
 class InputXGradient(Method):
     """Input times gradient (Shrikumar et al., 2016, arXiv:1605.01713)."""
 
-    name, title, one_pass = "input_x_gradient", "Input × gradient", True
+    name, title, one_pass, by_row = "input_x_gradient", "Input × gradient", True, True
     wants = frozenset({"inputs"})
 
     def attribute(self, problem: Problem) -> Tensor:

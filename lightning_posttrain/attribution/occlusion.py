@@ -27,11 +27,11 @@ class Occlusion(Method):
 
     window: int | None = None
     stride: int | None = None
-    name, title, valid = "occlusion", "Occlusion", "any model, one forward for each window"
+    name, title, valid, by_row = "occlusion", "Occlusion", "any model, one forward for each window", True
 
     def attribute(self, problem: Problem) -> Tensor:
         """Maps ``(K, *spatial)``."""
-        windows = self._windows(problem.spatial).to(problem.inputs.device)
+        windows = problem.beside(self._windows(problem.spatial))
         count = len(problem)
 
         def rows(numbers: Tensor) -> tuple[Tensor, Tensor]:

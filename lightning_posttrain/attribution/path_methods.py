@@ -28,7 +28,7 @@ class IntegratedGradients(Method):
 
     steps: int = 16
     most: int = 128
-    name, title, complete = "integrated_gradients", "Integrated gradients", True
+    name, title, complete, by_row = "integrated_gradients", "Integrated gradients", True, True
     instead = "another baseline, or more points as by IntegratedGradients(most=500)"
 
     def attribute(self, problem: Problem) -> Tensor:
@@ -36,12 +36,11 @@ class IntegratedGradients(Method):
         steps, values = self.steps, self._along(problem, self.steps, problem.all)
         while steps < self.most:
             steps = min(2 * steps, self.most)
-            short = torch.tensor(gap(values, problem.change), device=values.device) > GAP
-            points = steps * int(short.sum())
-            if not 0 < points <= problem.chunks.allows():
+            short = [row for row, missing in enumerate(gap(values, problem.change).tolist()) if missing > GAP]
+            if not 0 < steps * len(short) <= problem.chunks.allows():
                 break
-            finer = self._along(problem, steps, problem.all[short])
-            values = torch.where(short.view(-1, *(1,) * (values.ndim - 1)), finer, values)
+            rows = problem.beside(torch.tensor(short))
+            values = values.index_copy(0, rows, self._along(problem, steps, rows)[rows])
         return values
 
     def coarse(self) -> IntegratedGradients:
@@ -51,7 +50,7 @@ class IntegratedGradients(Method):
     def _along(self, problem: Problem, steps: int, samples: Tensor) -> Tensor:
         points, weights = np.polynomial.legendre.leggauss(steps)
         # points of the path as a share of the way, in the precision of the inputs
-        place = torch.from_numpy((points + 1) / 2).to(problem.inputs)
+        place = problem.beside(torch.from_numpy((points + 1) / 2).to(problem.inputs.dtype))
         step = problem.inputs - problem.baseline
 
         def point(steps: Tensor, which: Tensor) -> Tensor:
@@ -72,7 +71,7 @@ class SmoothGrad(Method):
 
     draws: int = 16
     noise: float = 0.15
-    name, title, signed = "smoothgrad", "SmoothGrad", False
+    name, title, signed, by_row = "smoothgrad", "SmoothGrad", False, True
 
     def attribute(self, problem: Problem) -> Tensor:
         """Mean gradient."""
@@ -103,14 +102,14 @@ class GradientShap(Method):
         """Mean of gradient times difference to a background input."""
         background = problem.inputs if problem.background is None else problem.background
         generator = torch.Generator().manual_seed(problem.seed)
-        chosen = torch.randint(len(background), (self.draws,), generator=generator).to(problem.inputs.device)
-        share = torch.rand(self.draws, generator=generator).to(problem.inputs)
+        chosen = problem.beside(torch.randint(len(background), (self.draws,), generator=generator))
+        share = problem.beside(torch.rand(self.draws, generator=generator).to(problem.inputs.dtype))
         total = torch.zeros_like(problem.inputs)
         spread = self.noise * (problem.inputs.amax() - problem.inputs.amin())
         count = len(problem)
 
         def add(rows: Tensor) -> None:
-            rows = rows.to(problem.inputs.device)
+            rows = problem.beside(rows)
             draw, which = rows // count, rows % count
             start = background[chosen[draw]]
             end = problem.inputs[which] + spread * _noise(problem, draw)
@@ -131,4 +130,4 @@ def _noise(problem: Problem, draws: Tensor) -> Tensor:
         draw: torch.randn(shape, generator=torch.Generator().manual_seed(problem.seed + 7919 * draw))
         for draw in dict.fromkeys(draws.tolist())
     }
-    return torch.stack([made[draw] for draw in draws.tolist()]).to(problem.inputs)
+    return problem.beside(torch.stack([made[draw] for draw in draws.tolist()]).to(problem.inputs.dtype))

@@ -77,11 +77,15 @@ class Problem:
         """The numbers of the samples ``(K,)``."""
         return torch.arange(len(self), device=self.inputs.device)
 
+    def beside(self, values: Tensor) -> Tensor:
+        """Numbers of the host where the inputs are, without a wait for what runs there."""
+        return values.to(self.inputs.device, non_blocking=True)
+
     @cached_property
     def gradients(self) -> Gradients:
         """Of all samples, by one forward and one backward, however many methods ask."""
         parts: list[Gradients] = []
-        self.chunks.run(len(self), lambda rows: parts.append(self._pass(rows.to(self.inputs.device))))
+        self.chunks.run(len(self), lambda rows: parts.append(self._pass(self.beside(rows))))
         joined: list[Any] = [None if c[0] is None else torch.cat(c) for c in zip(*parts, strict=True)]
         return Gradients(*joined)
 
@@ -145,17 +149,17 @@ class Problem:
             samples: numbers of those that are wanted; zeros for the others.
         """
         samples = self.all if samples is None else samples
-        count, total = len(samples), torch.zeros_like(self.inputs)
+        count, total, weight = len(samples), torch.zeros_like(self.inputs), self.beside(weight.to(self.inputs.dtype))
 
         def add(rows: Tensor) -> None:
-            rows = rows.to(self.inputs.device)
+            rows = self.beside(rows)
             step, which = rows // count, samples[rows % count]
             leaf = point(step, which).detach().requires_grad_()
             value = self.score(leaf.clone(), which)
             self.need_gradient(value)
             gradient = _defined(torch.autograd.grad(value.sum(), leaf, allow_unused=True)[0], leaf)
             shape = (-1, *(1,) * (leaf.ndim - 1))
-            total.index_add_(0, which, gradient * weight.to(gradient)[step].view(shape))
+            total.index_add_(0, which, gradient * weight[step].view(shape))
 
         self.chunks.run(steps * count, add)
         return total
@@ -172,7 +176,7 @@ class Problem:
         def add(numbers: Tensor) -> None:
             # not inference mode: what a module caches in it could not be differentiated afterwards
             with torch.no_grad():
-                made, which = rows(numbers.to(self.inputs.device))
+                made, which = rows(self.beside(numbers))
                 found.append(self.score(made, which).detach())
 
         self.chunks.run(total, add, cost=FORWARD)
@@ -192,12 +196,16 @@ class Problem:
         return values[:count] - values[count:]
 
 
-def gap(values: Tensor, change: Tensor) -> list[float]:
-    """The share of the change in output that attributed values leave out or add, of each sample ``(K,)``."""
-    values, change = values.flatten(1).double(), change.double()
+def gap(values: Tensor, change: Tensor) -> Tensor:
+    """The share ``(K,)`` float64 of the change in output that attributed values leave out or add, of each sample."""
+    values, change = wide(values.flatten(1)), wide(change)
     scale = torch.maximum(change.abs(), 0.01 * values.abs().sum(1)).clamp(min=1e-12)
-    shares: list[float] = ((values.sum(1) - change).abs() / scale).tolist()
-    return shares
+    return (values.sum(1) - change).abs() / scale
+
+
+def wide(values: Tensor) -> Tensor:
+    """In float64, where they are; on the CPU where a device has none."""
+    return (values.cpu() if values.device.type == "mps" else values).double()
 
 
 @contextmanager

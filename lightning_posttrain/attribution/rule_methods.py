@@ -22,7 +22,7 @@ class GuidedBackprop(Method):
     Sharp, and much the same for every class and any weights.
     """
 
-    name, title, signed = "guided_backprop", "Guided backprop", False
+    name, title, signed, by_row = "guided_backprop", "Guided backprop", False, True
     valid = "networks with ReLU, as module, function, in place or used twice"
     instead = "SmoothGrad"
 
@@ -37,7 +37,7 @@ class GuidedBackprop(Method):
 class DeepLift(Method):
     """Differences to the baseline, passed back by slopes (Shrikumar et al., 2017, arXiv:1704.02685), rescale rule."""
 
-    name, title, complete = "deep_lift", "DeepLIFT", True
+    name, title, complete, by_row = "deep_lift", "DeepLIFT", True, True
     valid = "convolutional, residual and transformer networks; not fused recurrent layers"
 
     def attribute(self, problem: Problem) -> Tensor:
@@ -56,7 +56,7 @@ class LRP(Method):
     """
 
     gamma: float = 0.25
-    name, title = "lrp", "LRP γ"
+    name, title, by_row = "lrp", "LRP γ", True
     valid = "convolutional, residual and transformer networks; not recurrent ones"
 
     def attribute(self, problem: Problem) -> Tensor:
@@ -70,7 +70,7 @@ class LRP(Method):
 class AttentionRollout(Method):
     """Attention through all layers (Abnar and Zuidema, 2020, arXiv:2005.00928); the same for every class."""
 
-    name, title, signed, one_pass = "attention_rollout", "Attention rollout", False, True
+    name, title, signed, one_pass, by_row = "attention_rollout", "Attention rollout", False, True, True
     valid, instead = "transformers whose layers look at the same tokens", "HiResCAM"
 
     def attribute(self, problem: Problem) -> Tensor:
@@ -83,7 +83,7 @@ class AttentionRollout(Method):
 class GradientRollout(Method):
     """Attention times its gradient through all layers (Chefer et al., 2021, arXiv:2103.15679)."""
 
-    name, title, signed, one_pass = "gradient_rollout", "Gradient rollout", False, True
+    name, title, signed, one_pass, by_row = "gradient_rollout", "Gradient rollout", False, True, True
     valid, instead = "transformers whose layers look at the same tokens", "HiResCAM"
 
     def attribute(self, problem: Problem) -> Tensor:

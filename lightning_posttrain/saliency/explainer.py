@@ -66,7 +66,7 @@ class Explainer:
     def problem(self, module: nn.Module, targets: Targets, inputs: Tensor, chunks: Chunks) -> tuple[Problem, Kind]:
         """What is explained: ``inputs (K, ...)`` are those of the chosen samples, where the model takes them."""
         kind = self.display.kind or kind_of(inputs) or "tabular"
-        inputs = inputs[targets.rows.to(inputs.device)]
+        inputs = inputs[targets.rows.to(inputs.device, non_blocking=True)]
         score = targets.score
         dim = channel_dim(inputs.shape, kind)
         if kind == "tokens" and not inputs.is_floating_point():

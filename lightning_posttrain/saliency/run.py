@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
 
 MEASURED = 4
 """Samples that methods are measured on."""
+ROWS, BATCHES, VALUES = 64, 4, 1 << 20
+"""Rows at a time, at first: no more than so many, so many batches of the user's, or so many values of inputs."""
 
 
 class SaliencyRun:
@@ -62,6 +63,7 @@ class SaliencyRun:
         """A run begins."""
         self._evolutions: dict[str, Evolution] = {}
         self._last: dict[str, list[Key]] = {}
+        self._fits = 0
         self.access.forget()
         self.explainer.forget()
 
@@ -194,9 +196,18 @@ class SaliencyRun:
         with guarded, self.access.session(sample_set.module), self._chunks(sample_set, limited=limited) as chunks:
             yield chunks
 
-    def _chunks(self, sample_set: SampleSet, *, limited: bool) -> AbstractContextManager[Chunks]:
-        size = max(min(8, sample_set.rows), sample_set.rows // 2)
-        return self.access.chunks(size, sample_set.module.trainer, seconds=self.max_seconds, limited=limited)
+    @contextlib.contextmanager
+    def _chunks(self, sample_set: SampleSet, *, limited: bool) -> Iterator[Chunks]:
+        """As many rows at a time as were found to fit, or half a batch; more where rows are small and batches too."""
+        rows, values = sample_set.rows, sample_set.chosen.inputs[0].numel()
+        few = min(ROWS, BATCHES * rows, VALUES // max(1, values))
+        size = self._fits or max(min(8, rows), rows // 2, few)
+        asked = self.access.chunks(size, sample_set.module.trainer, seconds=self.max_seconds, limited=limited)
+        with asked as chunks:
+            try:
+                yield chunks
+            finally:
+                self._fits = chunks.size
 
     def film(self, evaluation: Evaluation, result: Saliency) -> dict[str, Any] | None:
         """What a filmstrip is drawn from; None where there are not two epochs."""

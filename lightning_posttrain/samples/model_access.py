@@ -121,7 +121,8 @@ class ModelAccess:
         """
         passes = self.limit.left if limited and trainer.state.fn == "fit" else None
         with progress(trainer, self.owner) as advance:
-            chunks = Chunks(size, seconds=seconds, passes=passes, advance=advance, expect=advance.expect)
+            device = trainer.strategy.root_device
+            chunks = Chunks(size, seconds=seconds, passes=passes, advance=advance, expect=advance.expect, device=device)
             try:
                 yield chunks
             finally:

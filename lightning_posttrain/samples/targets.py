@@ -57,7 +57,7 @@ def of_classes(
     classes = torch.tensor([question.explained for question in asked])
     rivals = torch.tensor([_against(question.explained, question.rival, chosen) for question in asked])
     rows, samples = torch.tensor([question.row for question in asked]), tuple(question.sample for question in asked)
-    return Targets(_logits(scorer, classes, rivals, rows), rows, samples)
+    return Targets(_logits(scorer, classes, rivals, rows, inputs.device), rows, samples)
 
 
 class Question(NamedTuple):
@@ -73,7 +73,7 @@ def questions(logits: Tensor, chosen: Chosen, how: Explain, names: Sequence[str]
     """What is asked about samples with these logits ``(K, C)``, and what is known of them; ``how`` is as above."""
     assert chosen.target is not None
     labels = chosen.target.ndim == 2
-    chance = logits.sigmoid() if labels else logits.softmax(1)
+    values, chances = logits.tolist(), (logits.sigmoid() if labels else logits.softmax(1)).tolist()
     order = logits.nan_to_num(-torch.inf).sort(dim=1, descending=True, stable=True).indices
     asked = []
     for row, (ranked, target) in enumerate(zip(order.tolist(), chosen.target.tolist(), strict=True)):
@@ -81,10 +81,10 @@ def questions(logits: Tensor, chosen: Chosen, how: Explain, names: Sequence[str]
             against = "" if rival is None else f" rather than {names[rival]}"
             actual, predicted = _said(target, logits[row], ranked[0], names)
             other = _against(class_, rival, chosen)
-            value = logits[row, class_] - (0 if other < 0 else logits[row, other])
+            value = values[row][class_] - (0.0 if other < 0 else values[row][other])
             nothing = labels and predicted == NO_LABEL
-            probability = None if nothing else float(chance[row, ranked[0]])
-            about = (chosen.index[row], f"{names[class_]}{against}", float(value), actual, predicted, probability)
+            probability = None if nothing else chances[row][ranked[0]]
+            about = (chosen.index[row], f"{names[class_]}{against}", value, actual, predicted, probability)
             asked.append(Question(row, class_, rival, Sample(*about)))
     return asked
 
@@ -113,15 +113,17 @@ def _said(target: Any, logits: Tensor, top: int, names: Sequence[str]) -> tuple[
     return labels_there(target, names), labels_there((logits > 0).tolist(), names)
 
 
-def _logits(scorer: Callable[..., Tensor], classes: Tensor, rivals: Tensor, of: Tensor) -> Score:
+def _logits(scorer: Callable[..., Tensor], classes: Tensor, rivals: Tensor, of: Tensor, device: torch.device) -> Score:
     against = bool((rivals >= 0).any())
+    # there once, and not at each forward
+    classes, rivals, of = (numbers.to(device, non_blocking=True) for numbers in (classes, rivals, of))
 
     def score(rows: Tensor, which: Tensor) -> Tensor:
-        logits = scorer(rows, of.to(which.device)[which])
-        value = logits.gather(1, classes.to(which.device)[which][:, None])[:, 0]
+        logits = scorer(rows, of[which])
+        value = logits.gather(1, classes[which][:, None])[:, 0]
         if not against:
             return value
-        rival = rivals.to(which.device)[which]
+        rival = rivals[which]
         other = logits.gather(1, rival.clamp(min=0)[:, None])[:, 0]
         return value - other * (rival >= 0).to(other.dtype)
 

@@ -10,9 +10,10 @@ from lightning_posttrain.attribution.attribute import as_method, attribute
 from lightning_posttrain.attribution.chunks import Chunks
 from lightning_posttrain.attribution.problem import Problem
 from lightning_posttrain.attribution.session import gradient_session
-from lightning_posttrain.saliency.faithfulness import faithfulness_of, shuffled_weights
+from lightning_posttrain.saliency.faithfulness import faithfulness_of
 from lightning_posttrain.saliency.functional.faithfulness import infidelity_of_hiding, max_sensitivity
 from lightning_posttrain.saliency.functional.maps import rank_correlation
+from lightning_posttrain.saliency.method_measures import shuffled_weights
 from tests.attribution.problems import problem_of
 
 

@@ -50,7 +50,7 @@ def _rolled(problem: Problem, *, weighted: bool) -> Tensor:
     parts: list[Tensor] = []
 
     def add(rows: Tensor) -> None:
-        which = rows.to(problem.inputs.device)
+        which = problem.beside(rows)
         leaf = problem.inputs[which].detach().clone().requires_grad_()
         mode = AttentionRules()
         with mode:

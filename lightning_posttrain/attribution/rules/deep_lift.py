@@ -46,7 +46,7 @@ def deep_lift(problem: Problem) -> Tensor:
     total = torch.zeros_like(problem.inputs)
 
     def add(rows: Tensor) -> None:
-        which = rows.to(problem.inputs.device)
+        which = problem.beside(rows)
         mode = References(RESCALE)
         with torch.no_grad(), mode:
             problem.score(problem.baseline[which], which)

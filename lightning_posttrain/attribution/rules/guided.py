@@ -43,7 +43,7 @@ def guided_backprop(problem: Problem) -> Tensor:
     total, mode = torch.zeros_like(problem.inputs), GuidedRules()
 
     def add(rows: Tensor) -> None:
-        which = rows.to(problem.inputs.device)
+        which = problem.beside(rows)
         leaf = problem.inputs[which].detach().clone().requires_grad_()
         with mode:
             value = problem.score(leaf.clone(), which)

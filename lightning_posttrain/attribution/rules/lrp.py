@@ -54,7 +54,7 @@ def lrp(problem: Problem, gamma: float) -> Tensor:
     total = torch.zeros_like(problem.inputs)
 
     def add(rows: Tensor) -> None:
-        which = rows.to(problem.inputs.device)
+        which = problem.beside(rows)
         leaf = problem.inputs[which].detach().clone().requires_grad_()
         with RelevanceRules(gamma):
             value = problem.score(leaf.clone(), which)

@@ -67,7 +67,8 @@ def infidelity(
     at_once = max(1, chunk // max(1, len(inputs)))
     for first in range(0, draws, at_once):
         numbers = range(first, min(first + at_once, draws))
-        shifts = [sigma * torch.randn(inputs.shape, generator=_generator(seed, n)).to(inputs) for n in numbers]
+        drawn = (torch.randn(inputs.shape, generator=_generator(seed, n)) for n in numbers)
+        shifts = [sigma * _beside(noise, inputs) for noise in drawn]
         # for one draw at a time, so that the sums are added up alike whatever the chunk
         told += [(shift * attribution).flatten(1).sum(dim=1) for shift in shifts]
         after.append(scored(score, torch.cat([inputs - s for s in shifts]), every.repeat(len(shifts)), chunk))
@@ -131,7 +132,7 @@ def hiding(
     seed: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """What each draw hides ``(draws, *spatial)``, and how much the score loses by it ``(draws, K)``, for any map."""
-    hidden = _hidden(spatial, draws, seed).to(inputs.device)
+    hidden = _hidden(spatial, draws, seed).to(inputs.device, non_blocking=True)
     baseline, count = baseline.expand_as(inputs), len(inputs)
     numbers = torch.arange((draws + 1) * count, device=inputs.device)
     values = []
@@ -200,15 +201,23 @@ def max_sensitivity(
     """
     # a fresh view each time: some methods mark what they are given as in need of a gradient
     inputs = inputs.detach()
-    width = radius * _reach(inputs)
     before = explain(inputs.detach()).detach().flatten(1)
+    near = changed_a_little(inputs, radius=radius, draws=draws, seed=seed)
+    return relative_change(before, torch.stack([explain(rows).detach().flatten(1) for rows in near]))
+
+
+def changed_a_little(inputs: Tensor, *, radius: float = 0.02, draws: int = 4, seed: int = 0) -> Tensor:
+    """Inputs ``(draws, K, ...)`` near those ``(K, ...)`` that ``max_sensitivity`` compares with."""
+    inputs = inputs.detach()
+    noise = torch.stack([torch.rand(inputs.shape, generator=_generator(seed, draw)) for draw in range(draws)])
+    return inputs + radius * _reach(inputs) * (2 * _beside(noise, inputs) - 1)
+
+
+def relative_change(before: Tensor, after: Tensor) -> Tensor:
+    """The largest change of maps ``(K, N)`` among others ``(draws, K, N)``, over their size; NaN for a map of zeros."""
     # in units of the largest value of the map, as squares of tiny gradients underflow
     unit = before.abs().amax(dim=1, keepdim=True)
-    worst = before.new_zeros(len(inputs))
-    for draw in range(draws):
-        noise = 2 * torch.rand(inputs.shape, generator=_generator(seed, draw)).to(inputs) - 1
-        change = explain(inputs + width * noise).detach().flatten(1) - before
-        worst = torch.maximum(worst, (change / unit).square().sum(dim=1))
+    worst = ((after - before) / unit).square().sum(dim=2).amax(dim=0)
     return (worst / (before / unit).square().sum(dim=1)).sqrt()
 
 
@@ -221,6 +230,11 @@ def _reach(inputs: Tensor) -> Tensor:
     """The range of values of each sample, to be multiplied with ``inputs``."""
     flat = inputs.flatten(1)
     return (flat.amax(dim=1) - flat.amin(dim=1)).view(-1, *[1] * (inputs.dim() - 1))
+
+
+def _beside(values: Tensor, inputs: Tensor) -> Tensor:
+    """Where inputs are and in their precision, without a wait for what runs there."""
+    return values.to(inputs.dtype).to(inputs.device, non_blocking=True)
 
 
 def _generator(seed: int, draw: int) -> torch.Generator:

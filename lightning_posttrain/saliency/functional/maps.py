@@ -240,7 +240,8 @@ def _share(weights: Tensor, mask: Tensor) -> Tensor:
 
 def _shuffled(importance: Tensor) -> Tensor:
     positions = math.prod(importance.shape[1:])
-    return torch.randperm(positions, generator=torch.Generator().manual_seed(0)).to(importance.device)
+    order = torch.randperm(positions, generator=torch.Generator().manual_seed(0))
+    return order.to(importance.device, non_blocking=True)
 
 
 def _wide(values: Tensor) -> Tensor:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 Memory = tuple[torch.device, int]
+TOGETHER = 1 << 18
+"""Values up to which a tensor is copied to be compared beside others."""
 
 
 class TensorValues:
@@ -33,18 +35,41 @@ class TensorValues:
             for bits, value in self._changed():
                 bits.copy_(value)
 
-    def _changed(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _changed(self) -> list[tuple[Tensor, Tensor]]:
         """By value, as batch normalisation writes its statistics without a new version of the tensor."""
-        flags: dict[torch.device, list[tuple[Tensor, Tensor, Tensor]]] = {}
+        found, elsewhere = [], dict[torch.device, list[tuple[Tensor, Tensor]]]()
         for _, _, bits, value in self._kept:
-            if bits.device.type == "cpu":
-                if not torch.equal(bits, value):
-                    yield bits, value
-            else:
-                flags.setdefault(bits.device, []).append((bits, value, (bits != value).any()))
-        for found in flags.values():  # one wait for each device
-            differ = torch.stack([flag for _, _, flag in found]).tolist()
-            yield from ((bits, value) for (bits, value, _), changed in zip(found, differ, strict=True) if changed)
+            if bits.device.type != "cpu":
+                elsewhere.setdefault(bits.device, []).append((bits, value))
+            elif not torch.equal(bits, value):
+                found.append((bits, value))
+        return found + [pair for pairs in elsewhere.values() for pair in unequal(pairs)]
+
+
+def unequal(pairs: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    """Those pairs of tensors of one device that differ, by one wait where all are equal, and by two where not.
+
+    Small ones are compared together, by a few launches however many they are.
+
+    Example:
+        >>> pairs = [(torch.zeros(2), torch.zeros(2)), (torch.zeros(3), torch.ones(3))]
+        >>> [len(a) for a, _ in unequal(pairs)]
+        [3]
+    """
+    small: dict[torch.dtype, list[tuple[Tensor, Tensor]]] = {}
+    flags = []
+    for a, b in pairs:
+        if a.numel() > TOGETHER:
+            flags.append((a != b).any())
+        else:
+            small.setdefault(a.dtype, []).append((a, b))
+    for some in small.values():
+        first, second = (torch.cat([part.reshape(-1) for part in side]) for side in zip(*some, strict=True))
+        flags.append((first != second).any())
+    if not flags or not bool(torch.stack(flags).any()):
+        return []
+    differ = torch.stack([(a != b).any() for a, b in pairs]).tolist()
+    return [pair for pair, differs in zip(pairs, differ, strict=True) if differs]
 
 
 def as_plain(tensor: Tensor) -> Tensor | None:
