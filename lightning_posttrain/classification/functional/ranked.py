@@ -105,9 +105,9 @@ def ranked_counts(
     auroc, precision = areas(*sides(counts), ends)
     others = [k for k in range(len(axis)) if k not in ignored]
     onto = common_axis(axis[others])
-    ends = Deferred(lambda: _together(found, axis, others, onto))
-    both = Deferred(lambda: {"each": (counts, axis), "together": (ends["middle"], onto)})
-    pooled = Deferred(lambda: _named(_pooled_areas(**ends)), AREAS)
+    as_one = Deferred(lambda: _together(found, axis, others, onto))
+    both = Deferred(lambda: {"each": (counts, axis), "together": (as_one["middle"], onto)})
+    pooled = Deferred(lambda: _named(_pooled_areas(**as_one)), AREAS)
     return RankedScores(auroc, precision, pooled, _binned(both, multilabel=multilabel), ignored=tuple(ignored))
 
 
