@@ -72,7 +72,7 @@ def test_callbacks_of_another_share_have_a_budget_of_their_own_and_without_a_sha
     own.charge(None, "all", 100.0)
     own.decide("now", [0.1, 0.2], elapsed=90.0)
     assert [own.allows(share) for share in (0.1, 0.2, None)] == [False, True, True]
-    assert own.spent == 100
+    assert own.spent == 200
 
 
 def test_what_is_decided_for_an_evaluation_holds_for_all_that_is_reported_of_it():

@@ -38,7 +38,7 @@ class Overhead(Counted):
     Args:
         seconds: of the run, until this was written.
         rows: one for each callback, the most first, and one for what is done for all of them.
-        optional: seconds that pictures, tables, intervals and explanations took, which keep to a share of a fit.
+        optional: seconds that pictures, tables, intervals and explanations took, main thread and background together.
         limits: shares of a fit that optional work keeps to, as ``max_overhead`` has them.
         evaluations: of a fit, in which it could have been done.
         left_out: in which it was not.

@@ -34,24 +34,23 @@ class Budget:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._spent: dict[float, float] = {}
-        self._last: dict[tuple[float, str], float] = {}
+        self._spent: dict[float | None, float] = {}
+        self._last: dict[tuple[float | None, str], float] = {}
         self._moment: Hashable = None
         self._allowed: dict[float, bool] = {}
         self.asked, self.left_out = 0, 0
 
     def charge(self, share: float | None, work: str, seconds: float) -> None:
-        """Count what some work took; any thread may. What keeps to no share is not counted.
+        """Count what some work took; any thread may.
 
         Args:
-            share: that it keeps to.
+            share: that it keeps to, or None.
             work: its name, by which the next is expected to take as long.
             seconds: of it.
         """
-        if share is not None:
-            with self._lock:
-                self._spent[share] = self._spent.get(share, 0.0) + seconds
-                self._last[share, work] = seconds
+        with self._lock:
+            self._spent[share] = self._spent.get(share, 0.0) + seconds
+            self._last[share, work] = seconds
 
     @property
     def spent(self) -> float:
