@@ -114,7 +114,7 @@ class Hardest:
         if self.each is not None:
             if self._times is not None:
                 order = order[self._times[found["group"][order] % BUCKETS].argsort(descending=True, stable=True)]
-            rank = _rank_in_group(found["group"][order])
+            rank = rank_in_group(found["group"][order])
             # those that are too many of their group come last
             order = order[(rank >= self.each).long().argsort(stable=True)]
         return order[: self.count]
@@ -131,11 +131,11 @@ class Hardest:
         found.setdefault("group", torch.zeros_like(found["place"]))
         wanted = found["value"] > -torch.inf
         if self.each is not None:
-            wanted &= _rank_in_group(found["group"]) < self.each
+            wanted &= rank_in_group(found["group"]) < self.each
         return {name: column[wanted] for name, column in found.items()}
 
 
-def _rank_in_group(group: Tensor) -> Tensor:
+def rank_in_group(group: Tensor) -> Tensor:
     """How many rows of the same group come before each ``(N,)``."""
     order = group.argsort(stable=True)
     sorted_ = group[order]
