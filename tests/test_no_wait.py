@@ -22,6 +22,23 @@ from lightning_posttrain import (
     Surrogate,
     posttrain_suite,
 )
+from lightning_posttrain.classification.accumulator import Accumulator
+from lightning_posttrain.classification.batch import EvalBatch
+from lightning_posttrain.classification.kept_predictions import KeptPredictions
+from lightning_posttrain.classification.metric.confusion import ConfusionCounts
+from lightning_posttrain.classification.metric.exact import ExactScores
+from lightning_posttrain.classification.metric.histograms import ScoreHistograms
+from lightning_posttrain.classification.metric.probabilities import LossSums, RankCounts, ReliabilityBins
+from lightning_posttrain.classification.metric.sample import ScoreSample
+from lightning_posttrain.core.stream import stage_sizes
+from lightning_posttrain.core.stream.stage_sizes import accelerator_sizes
+from lightning_posttrain.ensembles.kept_scores import RowScores
+from lightning_posttrain.ensembles.metric import Judged, PairSums
+from lightning_posttrain.hard_examples.keeping import OF_MEMBERS, RULES, Keeping
+from lightning_posttrain.label_errors.functional.history import HistoryTable
+from lightning_posttrain.samples.inputs import Inputs
+from lightning_posttrain.samples.reservoir import RankedSamples
+from lightning_posttrain.samples.slots import Positions
 from tests import toys
 from tests.waits import watched
 
@@ -62,8 +79,8 @@ def _watching(run, hook, calls, seen, found):
     def watching(callback, trainer, *rest):
         place = id(callback), hook, trainer.state.stage
         calls[place] += 1
-        # what a sampler draws in an epoch goes to the device once an epoch
-        of_epoch = isinstance(callback, HardExampleMining) and rest[-1:] == (0,)
+        # once an epoch, what a sampler draws goes to the device, and weights get a mark by which they are known
+        of_epoch = isinstance(callback, (HardExampleMining, CheckpointEnsemble)) and rest[-1:] == (0,)
         if calls[place] == 1 or of_epoch or trainer.sanity_checking:
             return run(callback, trainer, *rest)
         seen[hook] += 1
@@ -109,3 +126,91 @@ class Labels(toys.Net):
 
     def training_step(self, batch, batch_idx):
         return self.step(batch, "train")
+
+
+# where values lie out of reach: on the meta device whoever reads one gets an error, and what is copied is seen
+
+NOWHERE = torch.device("meta")
+KINDS = (ConfusionCounts, LossSums, RankCounts, ReliabilityBins, ScoreHistograms, ExactScores, ScoreSample)
+ROWS, COLUMNS, MANY = 40, 6, 60
+
+
+def out_of_reach(number, labels=False):
+    """A batch of an epoch."""
+    target = torch.zeros((ROWS, COLUMNS) if labels else ROWS, dtype=torch.int64, device=NOWHERE)
+    index = torch.arange(number * ROWS, (number + 1) * ROWS, device=NOWHERE)
+    scores, inputs = torch.zeros(ROWS, COLUMNS, device=NOWHERE), torch.zeros(ROWS, 1, 8, 8, device=NOWHERE)
+    valid = torch.ones_like(target, dtype=torch.bool)
+    return EvalBatch(scores, target, valid, index, inputs, disagreement=torch.zeros(ROWS, device=NOWHERE))
+
+
+def counting(labels):
+    accumulator = Accumulator([kind(COLUMNS, multilabel=labels).to(NOWHERE) for kind in KINDS], COLUMNS, multilabel=labels)
+    yield from (accumulator.add(out_of_reach(number, labels)) for number in range(MANY))
+    yield accumulator.flush()
+
+
+def hard_examples(labels):
+    keeping = Keeping(4, 3, 2, Inputs(), list, rules=(*RULES, *OF_MEMBERS))
+    yield from (keeping.offer(out_of_reach(number, labels)) for number in range(MANY))
+
+
+def predictions(labels):
+    kept = KeptPredictions(MANY * ROWS)
+    yield from (kept.offer(out_of_reach(number, labels)) for number in range(MANY))
+
+
+def samples(labels):
+    chosen = Positions([3, 70]) if labels else RankedSamples(4)
+    for number in range(MANY):
+        batch = out_of_reach(number)
+        yield chosen.take([batch.inputs], batch.index, batch.counted) if labels else chosen.offer(batch)
+
+
+def rows_of_ensembles(labels):
+    rows = RowScores(2, COLUMNS, labels=labels).to(NOWHERE)
+    rows.capacity = 100
+    pairs = PairSums(2, 2).to(NOWHERE)
+    for number in range(MANY):
+        batches = [out_of_reach(number, labels) for _ in range(2)]
+        yield rows.update(batches)
+        entropy = torch.zeros(2, ROWS * (COLUMNS if labels else 1), device=NOWHERE)
+        yield pairs.update(Judged(batches, batches, entropy))
+
+
+def histories(labels):
+    table = HistoryTable(MANY * ROWS, COLUMNS, keep_probabilities=labels, device=NOWHERE)
+    for number in range(MANY):
+        batch = out_of_reach(number)
+        rows = batch.rows(("own", "others", "others_norm"))
+        chances = batch.scores.softmax(1) if labels else None
+        yield table.add(batch.index, rows["target"], rows["predicted"], rows.log_loss, chances, rows.counted)
+
+
+@pytest.mark.parametrize("labels", [False, True])
+@pytest.mark.parametrize("run", [counting, hard_examples, predictions, samples, rows_of_ensembles, histories])
+def test_what_looks_at_batches_needs_no_value_and_copies_none(run, labels, monkeypatch):
+    small = accelerator_sizes(1 << 20)._replace(scores=2048, rows=600, at_once=2048, chunk=2048, inputs=1 << 17)
+    monkeypatch.setattr(stage_sizes, "accelerator_sizes", lambda memory, labels=False: small)
+    found, steps = [], run(labels)
+    next(steps)
+    with watched(found):
+        assert len(list(steps)) >= MANY - 1
+    assert sorted(set(found)) == []
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda x: x.sum().item(), lambda x: bool((x > 0).any()), lambda x: x[x > 0], lambda x: x.nonzero(),
+        lambda x: x.unique(), lambda x: torch.bincount(x.long()), lambda x: x.cpu(), lambda x: x.to("cpu"),
+        lambda x: x.tolist(), lambda x: torch.tensor([1.0, 2.0]) + x, lambda x: x.masked_select(x > 0),
+        lambda x: torch.equal(x, x), lambda x: x.repeat_interleave(x.long()), lambda x: float(x[0]),
+        lambda x: x.clone().__setitem__(torch.tensor([0]).new_zeros(1), True),
+    ],
+)  # fmt: skip
+def test_the_watch_knows_what_waits(wait):
+    found = []
+    with watched(found):
+        wait(torch.ones(2))
+    assert found
