@@ -10,7 +10,7 @@ from torch import Tensor
 from lightning_posttrain.classification.batch import EvalBatch
 from lightning_posttrain.classification.metric.base import EvaluationMetric
 from lightning_posttrain.classification.rows import BASIC, RowFacts, columns, measure
-from lightning_posttrain.core.stream.stage_sizes import HOST, StageSizes, stage_sizes
+from lightning_posttrain.core.stream.stage_sizes import HOST
 
 FIRST = 16
 """Batches for which there is room at first; room is made for more as they come."""
@@ -42,7 +42,7 @@ class Accumulator:
     def add(self, batch: EvalBatch) -> None:
         """Take a batch."""
         scores, target = batch.scores, batch.marked
-        most = self._sizes_for(scores).gathered(self.num_classes)
+        most = batch.sizes.gathered(self.num_classes)
         if 2 * len(scores) > most:
             self._add_large(batch)
             return
@@ -70,9 +70,6 @@ class Accumulator:
         self._gathered = larger
         return larger
 
-    def _sizes_for(self, scores: Tensor) -> StageSizes:
-        return stage_sizes(scores.device, labels=self.multilabel)
-
     @torch.no_grad()
     def flush(self) -> None:
         """Bring all that was gathered into the metrics."""
@@ -81,7 +78,7 @@ class Accumulator:
 
     def _add_large(self, batch: EvalBatch) -> None:
         """Take a batch that need not be gathered; one of many rows need not wait to be counted either."""
-        sizes = self._sizes_for(batch.scores)
+        sizes = batch.sizes
         if self.multilabel or 2 * len(batch.scores) > sizes.rows:
             for scores, rows in batch.passes(self._wanted):
                 self._add_scores(scores, rows)
@@ -99,9 +96,10 @@ class Accumulator:
             self._look(scores[:staged], target[:staged])
 
     def _look(self, scores: Tensor, target: Tensor) -> None:
-        ring = self._sizes_for(scores).rows
+        batch = EvalBatch(scores, target)
+        ring = batch.sizes.rows
         if self.multilabel or 2 * len(scores) > ring:
-            rows = EvalBatch(scores, target).rows(self._wanted)
+            rows = batch.rows(self._wanted)
             self._add_scores(scores, rows)
             self._add_rows(rows)
             return

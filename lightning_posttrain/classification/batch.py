@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor
 from lightning_posttrain.classification.hardness import hardness, ranked
 from lightning_posttrain.classification.rows import BASIC, LEFT_OUT, RowFacts, columns, measure, measure_labels
 from lightning_posttrain.core.stream.reading import Hardness
-from lightning_posttrain.core.stream.stage_sizes import stage_sizes
+from lightning_posttrain.core.stream.stage_sizes import StageSizes, stage_sizes
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +82,41 @@ class EvalBatch:
         """``target``, with ``LEFT_OUT`` where not ``valid``."""
         return self.target if self.valid is None else self.target.masked_fill(~self.valid, LEFT_OUT)
 
+    # what is asked of it to be joined with others
+
+    @property
+    def sizes(self) -> StageSizes:
+        """How much is gathered, and looked at in one pass, where it lies."""
+        return stage_sizes(self.scores.device, labels=self.multilabel)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of scores and targets."""
+        return self.scores.nbytes + self.target.nbytes
+
+    @property
+    def form(self) -> tuple[Any, ...] | None:
+        """What is equal in batches that can be joined; None where a sample has many rows."""
+        known = tuple(part is not None for part in (self.index, self.disagreement))
+        return None if self.samples is not None else (self.scores.dtype, self.scores.shape[1:], *known)
+
+    @cached_property
+    def held(self) -> EvalBatch:
+        """Scores, targets, positions and disagreement, in memory that no later step changes."""
+        target = self.target.clone() if self.valid is None else self.marked
+        scores = self.scores.detach().clone()
+        return EvalBatch(scores, target, index=self.index, ignored=self.ignored, disagreement=self.disagreement)
+
+    def joined(self, others: Sequence[EvalBatch]) -> EvalBatch:
+        """The rows of batches that are ``held``, one after the other."""
+        parts = [self, *others]
+        scores, target = torch.cat([one.scores for one in parts]), torch.cat([one.target for one in parts])
+        index, apart = (
+            None if getattr(self, name) is None else torch.cat([getattr(one, name) for one in parts])
+            for name in ("index", "disagreement")
+        )
+        return EvalBatch(scores, target, index=index, ignored=self.ignored, disagreement=apart)
+
     def rows(self, wanted: Collection[str]) -> RowFacts:
         """Facts of its rows, those wanted and the basic ones; a row for each label of a multilabel batch."""
         known = self._facts
@@ -101,7 +136,7 @@ class EvalBatch:
         Of a batch without labels they are kept for ``rows``, as long as the batch is.
         """
         scores, marked = self.scores, self.marked
-        length = stage_sizes(scores.device, labels=self.multilabel).passed(self.num_classes)
+        length = self.sizes.passed(self.num_classes)
         places = [slice(first, first + length) for first in range(0, len(scores), length)]
         places = places if len(places) > 1 else [slice(None)]
         with torch.no_grad():

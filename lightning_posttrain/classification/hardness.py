@@ -54,10 +54,12 @@ def hardness(batch: EvalBatch) -> ClassHardness:
         return values.view(samples, -1) if samples else values.view(0, 1)
 
     counted = per(rows.counted)
-    number = counted.sum(1).clamp(min=1)
+    each_alone = batch.samples is None and not batch.multilabel
+    number = None if each_alone else counted.sum(1).clamp(min=1)
 
     def mean(values: Tensor) -> Tensor:
-        return torch.where(counted, per(values), 0.0).sum(1) / number
+        known = torch.where(counted, per(values), 0.0)
+        return known[:, 0] if number is None else known.sum(1) / number
 
     loss, wrong = mean(rows.log_loss), mean((~rows.right).to(rows.log_loss.dtype))
     sure = mean(rows.confidence)
@@ -69,7 +71,8 @@ def hardness(batch: EvalBatch) -> ClassHardness:
         worst = torch.where(errors, each, -torch.inf).amax(1)
         sure = torch.where(errors.any(1), worst, torch.where(counted, each, torch.inf).amin(1))
     actual, predicted = (torch.where(counted, per(rows[name]), UNKNOWN) for name in ("target", "predicted"))
-    return ClassHardness(loss, sure, wrong, counted.any(1), actual, predicted)
+    counts = counted[:, 0] if each_alone else counted.any(1)
+    return ClassHardness(loss, sure, wrong, counts, actual, predicted)
 
 
 def ranked(batch: EvalBatch) -> Hardness:
@@ -82,13 +85,14 @@ def ranked(batch: EvalBatch) -> Hardness:
     }
     if batch.disagreement is not None and len(batch.disagreement) == len(found.loss):
         rules["disagreement"] = batch.disagreement.to(found.loss)
+    columns = {name: column for name, column in found._asdict().items() if name != "counted"}
     if batch.multilabel or batch.samples is not None:
-        columns = {**found._asdict(), **(masks(batch) if len(batch.sides) == 2 else {})}
-        return Hardness(found.loss, found.counted, rules, columns)
+        shown = masks(batch) if len(batch.sides) == 2 and not batch.multilabel else {}
+        return Hardness(found.loss, found.counted, rules, {**columns, **shown})
     classes = batch.num_classes
     cell = found.actual[:, 0].clamp(0, classes - 1) * classes + found.predicted[:, 0]
-    rules[PAIRS] = torch.where(wrong, found.loss, torch.full_like(found.loss, -torch.inf))
-    return Hardness(found.loss, found.counted, rules, found._asdict(), cell)
+    rules[PAIRS] = torch.where(wrong, found.loss, never)
+    return Hardness(found.loss, found.counted, rules, columns, cell)
 
 
 def masks(batch: EvalBatch) -> dict[str, Tensor]:

@@ -12,8 +12,8 @@ from torch import Tensor
 from lightning_posttrain.classification.batch import EvalBatch
 from lightning_posttrain.classification.result.predictions import BEST, MOST, Predictions
 from lightning_posttrain.core.output.deferred import DeferredResult
+from lightning_posttrain.core.stream.gathered import Gathered
 from lightning_posttrain.core.stream.ranks import largest, put_together, told_by_all
-from lightning_posttrain.core.stream.stage_sizes import stage_sizes
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -42,7 +42,7 @@ class KeptPredictions:
     def __init__(self, size: int | None, rows: int | None = None, *, rank: int = 0, world: int = 1) -> None:
         self._size, self._rank, self._world = size, rank, world
         self._stride = max(-(-(rows or 0) // MOST), 1)
-        self._staged: list[EvalBatch] = []
+        self._gathered = Gathered()
         self._seen, self._held = 0, 0
         self._parts: list[dict[str, Tensor]] = []
         self._codes: Tensor | None = None
@@ -54,27 +54,10 @@ class KeptPredictions:
         """Look at a batch."""
         self._reason = self._reason or _why_not(batch)
         if self._reason:
-            self._parts, self._staged, self._codes = [], [], None
+            self._parts, self._gathered, self._codes = [], Gathered(), None
             return
-        most = stage_sizes(batch.scores.device, labels=batch.multilabel).chunk
-        if 2 * batch.scores.numel() > most:
-            self._drain()
-            self._take(batch)
-            return
-        first = self._staged[0] if self._staged else batch
-        alike = first.scores.dtype == batch.scores.dtype and (first.index is None) == (batch.index is None)
-        if not alike or sum(one.scores.numel() for one in self._staged) + batch.scores.numel() > most:
-            self._drain()
-        # copies, as a buffer may come in that is used again
-        self._staged.append(EvalBatch(batch.scores.clone(), batch.marked.clone(), index=batch.index))
-
-    def _drain(self) -> None:
-        staged, self._staged = self._staged, []
-        if not staged:
-            return
-        index = None if staged[0].index is None else torch.cat([one.index for one in staged if one.index is not None])
-        scores, target = torch.cat([one.scores for one in staged]), torch.cat([one.target for one in staged])
-        self._take(EvalBatch(scores, target, index=index))
+        for due, _ in self._gathered.add(batch):
+            self._take(due)
 
     def _take(self, batch: EvalBatch) -> None:
         rows, start = len(batch.target), self._seen
@@ -131,7 +114,8 @@ class KeptPredictions:
     def report(self, names: tuple[str, ...], trainer: Trainer) -> DeferredResult[Predictions]:
         """What all ranks kept; every rank calls it, and has the same."""
         with torch.no_grad():
-            self._drain()
+            for due, _ in self._gathered.flush():
+                self._take(due)
         mine = {name: part.cpu() for name, part in self._joined().items()} if self._parts else {}
         told = told_by_all(trainer, _About.of(mine, self))
         reason = next((one.reason for one in told if one.reason), "")

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from lightning_posttrain.classification import ConfusedPair
 from lightning_posttrain.core.capture.target_and_inputs import describe_inputs
+from lightning_posttrain.core.stream.gathered import Gathered
+from lightning_posttrain.core.stream.packed_columns import Layout, packed, unpacked
 from lightning_posttrain.core.stream.ranks import told_by_all
 from lightning_posttrain.core.stream.reading import PAIRS, SAID, TRUTH, Batch, Caption
 from lightning_posttrain.core.stream.top_k import UNKNOWN, Hardest, thumbnails
@@ -75,25 +77,39 @@ class Keeping:
         self._samples = 0
         self._by_pair = True
         self._masks: dict[str, torch.Size] = {}
+        self._gathered = Gathered()
+        self._layout: Layout = {}
 
     def offer(self, batch: Batch) -> None:
-        """Look at a batch, without a synchronisation."""
+        """Take a batch, without a synchronisation; small ones are looked at together."""
         self._samples += batch.size
+        for due, inputs in self._gathered.add(batch, self._inputs(batch.inputs, batch.size)):
+            self._look(due, inputs)
+
+    @torch.no_grad()
+    def _look(self, batch: Batch, inputs: Tensor | None) -> None:
         found = batch.hardness()
         self._by_pair &= PAIRS in found.rules
-        columns = {"loss": found.loss, **found.columns, **self._inputs(batch.inputs, batch.size)}
+        columns = {"loss": found.loss, **found.columns, **({} if inputs is None else {"inputs": inputs})}
         for name in MASKS & columns.keys():
             if self._masks.setdefault(name, columns[name].shape[1:]) != columns[name].shape[1:]:
                 del columns[name]
+        tables, self._layout = packed(columns, alone=SHAPED)
         never = torch.full_like(found.loss, -torch.inf)
         index = batch.index if batch.index is not None and len(batch.index) == batch.size else None
         for rule, kept in self._kept.items():
             value = found.loss if rule == LOSS else found.rules.get(rule)
             if value is not None:
                 group = found.pair if rule == PAIRS else None
-                kept.offer(torch.where(found.counted, value, never), index, columns, group)
+                kept.offer(torch.where(found.counted, value, never), index, tables, group)
 
-    def _inputs(self, inputs: Any, samples: int) -> dict[str, Tensor]:
+    def _taken(self) -> dict[str, dict[str, Tensor]]:
+        """What was kept by each rule, with all that was gathered."""
+        for due, inputs in self._gathered.flush():
+            self._look(due, inputs)
+        return {rule: unpacked(hardest.take(), self._layout) for rule, hardest in self._kept.items()}
+
+    def _inputs(self, inputs: Any, samples: int) -> Tensor | None:
         """What is kept of inputs for the eye."""
         kind = self._kind = self._kind or known_kind(inputs, self._display.kind)
         if kind is None:
@@ -102,7 +118,7 @@ class Keeping:
         elif len(inputs) != samples:
             self._undrawn = self._undrawn or f"inputs are not shown: there are {len(inputs)} for {samples} targets"
         if self._undrawn or kind is None:
-            return {}
+            return None
         kept = thumbnails(inputs, channel_dim(inputs.shape, kind)) if kind in ("image", "spectrogram") else inputs
         if self._shape is None:
             self._shape = kept.shape[1:]
@@ -110,7 +126,7 @@ class Keeping:
             self._undrawn = "inputs of several shapes are not shown"
         elif kept[:1].numel() > LARGEST * 4:
             self._undrawn = f"inputs of {kept[:1].numel():,} numbers are too large to be shown"
-        return {} if self._undrawn else {"inputs": kept}
+        return None if self._undrawn else kept
 
     def report(self, names: tuple[str, ...], trainer: Trainer, confused: Sequence[ConfusedPair]) -> HardReport:
         """What all ranks kept, with names; every rank calls it, and has the same."""
@@ -125,7 +141,7 @@ class Keeping:
     def _joined(self, trainer: Trainer, pairs: Set[tuple[int, int]]) -> dict[str, dict[str, Tensor]]:
         """What is kept of the rows of all ranks, by rule; of confused pairs, of these."""
         self._colors = self._display.colors
-        mine = {rule: hardest.take() for rule, hardest in self._kept.items()}
+        mine = self._taken()
         if trainer.world_size == 1:
             return mine
         if mine.get(PAIRS):

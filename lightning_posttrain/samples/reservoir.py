@@ -9,7 +9,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from lightning_posttrain.core.stream.top_k import rank_in_group
 from lightning_posttrain.samples.batch import ScoredBatch
+from lightning_posttrain.samples.slots import Positions, Slots
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +52,7 @@ class FixedSamples:
     """The same in every epoch: as many of each class as there is room for, in order of class.
 
     The first epoch chooses; later ones change nothing. So the choice depends on the loader's first order alone, and
-    no second loader is read. Reads targets on the host until it is full.
+    no second loader is read. Values are looked at after the first batch, which may fill it, and at the end.
 
     Args:
         count: how many.
@@ -58,65 +60,95 @@ class FixedSamples:
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._kept: list[tuple[int, Chosen]] = []
-        self._spare: list[tuple[int, Chosen]] = []
+        self._slots = Slots(2 * count)  # the second half for repeats of a class
+        self._single = False
+        self._of_class: Tensor | None = None
+        self._held: Tensor | None = None
+        self._chosen: Chosen | None = None
         self._closed = False
 
+    @torch.no_grad()
     def offer(self, batch: ScoredBatch) -> None:
         """Take rows of classes that are still missing."""
-        if self._closed or _other_shape(batch, [kept for _, kept in self._kept[:1] or self._spare[:1]]):
+        columns = _columns(batch)
+        if self._closed or not self._fits(columns):
             return
-        quota = -(-self._count // batch.num_classes)
-        labels = batch.target.float().argmax(1) if batch.multilabel else batch.target
-        usable = batch.counted.any(1) if batch.multilabel else batch.counted
-        for i, (label, fine) in enumerate(zip(labels.tolist(), usable.tolist(), strict=True)):
-            wanted = sum(kept == label for kept, _ in self._kept) < quota
-            place = self._kept if wanted else self._spare
-            if fine and len(place) < self._count:
-                place.append((label, _rows(batch, i)))
-            if len(self._kept) == self._count:
-                self._close()
-                return
+        if self._of_class is not None:
+            self._take(batch, columns)
+            return
+        self._single = batch.single
+        with torch.inference_mode(False):
+            self._of_class = batch.target.new_zeros(batch.num_classes)
+            self._held = batch.target.new_zeros(2)
+        self._take(batch, columns)
+        if int(self._held[0]) == self._count:
+            self._close()
+
+    def _fits(self, columns: Sequence[Tensor]) -> bool:
+        """Whether rows can stand beside those kept; the first that is kept says how they look."""
+        fits = self._slots.fits(columns)
+        if not fits and self._held is not None and not bool(self._held.any()):
+            self._slots, self._of_class, fits = Slots(2 * self._count), None, True
+        return fits
+
+    def _take(self, batch: ScoredBatch, columns: Sequence[Tensor]) -> None:
+        assert self._of_class is not None
+        assert self._held is not None
+        usable, label = _usable(batch), columns[4].clamp(0, batch.num_classes - 1)
+        before = self._of_class[label] + rank_in_group(torch.where(usable, label, batch.num_classes))
+        missing = before < -(-self._count // batch.num_classes)
+        places = torch.stack([usable & missing, usable & ~missing])  # in either half
+        number = self._held[:, None] + places.cumsum(1) - 1
+        first, second = torch.where(places & (number < self._count), number, 2 * self._count)
+        slots = torch.minimum(first, second + self._count).clamp(max=2 * self._count)
+        rows = slots.argsort(stable=True)[: 2 * self._count]
+        self._slots.put(columns, rows, slots[rows])
+        self._of_class.index_add_(0, label, places[0].long())
+        self._held = (self._held + places.sum(1)).clamp(max=self._count)
 
     def _close(self) -> None:
         """End the choice: where classes are missing, others fill their room."""
-        room = self._count - len(self._kept)
-        self._kept = sorted([*self._kept, *self._spare[:room]], key=lambda pair: pair[0])
-        self._spare, self._closed = [], True
+        self._closed = True
+        if self._held is None:
+            return
+        kept, spare = self._held.tolist()
+        others = range(self._count, self._count + min(spare, self._count - kept))
+        columns = self._slots.read([*range(kept), *others])
+        if len(columns[0]):
+            with torch.inference_mode(False):  # a copy made in it could not be differentiated
+                order = columns[4].argsort(stable=True)
+                self._chosen = _chosen([column[order] for column in columns], single=self._single)
+        self._slots = Slots(0)
 
     def chosen(self) -> Chosen | None:
         """In order of class."""
         if not self._closed:
             self._close()
-        return joined([kept for _, kept in self._kept])
+        return self._chosen
 
 
 class IndexedSamples:
     """Those at some positions of the dataset, in that order."""
 
     def __init__(self, positions: Collection[int]) -> None:
-        self._wanted = tuple(positions)
-        self._found: dict[int, Chosen] = {}
+        self._positions = Positions(tuple(positions))
+        self._single = False
 
     def offer(self, batch: ScoredBatch) -> None:
         """Take the rows that are wanted and not found yet."""
-        if batch.index is None or len(self._found) == len(self._wanted):
-            return
-        if _other_shape(batch, list(self._found.values())[:1]):
-            return
-        usable = batch.counted.any(1) if batch.multilabel else batch.counted
-        for i, (position, fine) in enumerate(zip(batch.index.tolist(), usable.tolist(), strict=True)):
-            if fine and position in self._wanted and position not in self._found:
-                self._found[position] = _rows(batch, i)
+        if batch.index is not None:
+            self._single = batch.single
+            self._positions.take(_columns(batch), batch.index, _usable(batch))
 
     @property
     def missing(self) -> list[int]:
         """Positions that did not come by with a class."""
-        return [position for position in self._wanted if position not in self._found]
+        return self._positions.missing
 
     def chosen(self) -> Chosen | None:
         """Those that came by."""
-        return joined([self._found[position] for position in self._wanted if position in self._found])
+        found, columns = self._positions.read()
+        return _chosen(columns, single=self._single) if found else None
 
 
 class RankedSamples:
@@ -159,29 +191,32 @@ class RankedSamples:
         if not kept:
             return None
         real = kept[0].isfinite()
-        scores, target, index, inputs, *context = (_own(column[real]) for column in kept[1:])
+        scores, target, index, inputs, *context = (own(column[real]) for column in kept[1:])
         if not len(inputs):
             return None
         position = tuple(None if i < 0 else i for i in index.tolist())
         return Chosen(inputs, position, scores, target, tuple(context), self._single)
 
 
-def _other_shape(batch: ScoredBatch, kept: Sequence[Chosen]) -> bool:
-    """Whether inputs cannot stand beside those kept; the shape of the first counts."""
-    if not kept:
-        return False
-    before, now = (kept[0].inputs, *kept[0].context), (batch.inputs, *batch.context)
-    return [part.shape[1:] for part in before] != [part.shape[1:] for part in now]
+def _columns(batch: ScoredBatch) -> list[Tensor]:
+    """Inputs, scores, targets, positions or -1, labels of one number, and what the network was given beside."""
+    label = batch.target.float().argmax(1) if batch.multilabel else batch.target
+    index = torch.full_like(label, -1) if batch.index is None else batch.index
+    return [batch.inputs, batch.scores, batch.target, index, label, *batch.context]
 
 
-def _rows(batch: ScoredBatch, i: int) -> Chosen:
-    position = None if batch.index is None else int(batch.index[i])
-    inputs, scores, target = (_own(part[i : i + 1]) for part in (batch.inputs, batch.scores, batch.target))
-    context = tuple(_own(part[i : i + 1]) for part in batch.context)
-    return Chosen(inputs, (position,), scores, target, context, batch.single)
+def _usable(batch: ScoredBatch) -> Tensor:
+    return batch.counted.any(1) if batch.multilabel else batch.counted
 
 
-def _own(tensor: Tensor) -> Tensor:
+def _chosen(columns: Sequence[Tensor], *, single: bool) -> Chosen:
+    inputs, scores, target, index, _, *context = columns
+    positions = tuple(None if position < 0 else position for position in index.tolist())
+    return Chosen(inputs, positions, scores, target, tuple(context), single)
+
+
+def own(tensor: Tensor) -> Tensor:
+    """A copy on the CPU, of values alone."""
     with torch.inference_mode(False):  # a copy made in it could not be differentiated
         return tensor.detach().cpu().clone()
 
@@ -195,41 +230,3 @@ def joined(parts: Sequence[Chosen]) -> Chosen | None:
     scores, target = ([getattr(part, name) for part in parts] for name in ("scores", "target"))
     context = tuple(map(torch.cat, zip(*(part.context for part in parts), strict=True)))
     return Chosen(inputs, index, torch.cat(scores), torch.cat(target), context, parts[0].single)
-
-
-class FirstSamples:
-    """The first of an epoch that is no classification, or some positions; the same in every epoch.
-
-    Args:
-        samples: how many, or positions in the dataset.
-    """
-
-    def __init__(self, samples: int | Sequence[int]) -> None:
-        self._count = samples if isinstance(samples, int) else len(samples)
-        self._wanted = None if isinstance(samples, int) else tuple(samples)
-        self._kept: list[tuple[int | None, Tensor]] = []
-
-    def take(self, inputs: Tensor, index: Tensor | None = None) -> None:
-        """Look at a batch, of which it may be known where it stands in the dataset."""
-        if len(self._kept) == self._count or (self._kept and self._kept[0][1].shape[1:] != inputs.shape[1:]):
-            return
-        positions = [None] * len(inputs) if index is None else index.tolist()
-        there = {position for position, _ in self._kept}
-        for i, position in enumerate(positions):
-            wanted = self._wanted is None or (position in self._wanted and position not in there)
-            if wanted and len(self._kept) < self._count:
-                self._kept.append((position, _own(inputs[i : i + 1])))
-
-    @property
-    def missing(self) -> list[int]:
-        """Positions that did not come by."""
-        found = {position for position, _ in self._kept}
-        return [position for position in self._wanted or () if position not in found]
-
-    def chosen(self) -> Chosen | None:
-        """In order of appearance, or as the positions are given."""
-        if not self._kept:
-            return None
-        if self._wanted is not None:
-            self._kept.sort(key=lambda pair: self._wanted.index(pair[0]))  # type: ignore[union-attr]
-        return Chosen(torch.cat([inputs for _, inputs in self._kept]), tuple(position for position, _ in self._kept))

@@ -11,8 +11,9 @@ from lightning_posttrain.core.callback.options import one_of
 from lightning_posttrain.core.capture.loaders import RowCounter, Rows
 from lightning_posttrain.core.capture.target_and_inputs import describe_inputs
 from lightning_posttrain.samples.batch import ScoredBatch
+from lightning_posttrain.samples.first_samples import FirstSamples
 from lightning_posttrain.samples.kinds import Kind, is_unclear, known_kind
-from lightning_posttrain.samples.reservoir import Chosen, FirstSamples, FixedSamples, RankedSamples
+from lightning_posttrain.samples.reservoir import Chosen, FixedSamples, RankedSamples
 from lightning_posttrain.samples.selectors import ErrorsElseFixed, selector_of
 
 OF_CLASSES = 64

@@ -161,6 +161,7 @@ def test_labels_that_are_ignored_one_alone_and_those_of_positions():
     maps = TensorDataset(x, (torch.rand(12, 3, 8, 8) < 0.5).long())
     toys.quiet(dense).validate(Masks(), toys.loader(maps), verbose=False)
     assert dense.results["val"].rows == 12
+    assert all(group.truth is None for group in dense.results["val"].groups)  # a position has no one class
 
 
 def test_training_is_kept_while_a_validation_runs_in_between():

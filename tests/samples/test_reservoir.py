@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from lightning_posttrain.classification.batch import EvalBatch
-from lightning_posttrain.samples.reservoir import FirstSamples, FixedSamples, IndexedSamples, RankedSamples
+from lightning_posttrain.samples.first_samples import FirstSamples
+from lightning_posttrain.samples.reservoir import FixedSamples, IndexedSamples, RankedSamples
 from lightning_posttrain.samples.selection import why_not
 from lightning_posttrain.samples.selectors import ErrorsElseFixed, selector_of
 

@@ -122,6 +122,7 @@ class RowCounter:
         self._known = _in_order(loader) and isinstance(self._sampler, (SequentialSampler, DistributedSampler))
         # of the running epoch, whoever else iterates the loader meanwhile
         self._drawn = attribute(self._sampler, "positions", ())
+        self._placed: Tensor | None = None
         # of the whole dataset, where ranks share it
         self._length = length(self._sampler.dataset) if _strided(self._sampler) else None
         self._next = 0
@@ -144,7 +145,7 @@ class RowCounter:
         first, self._next = self._next, self._next + rows
         sampler, self._known = self._sampler, self._known and self._as_drawn(first, rows)
         if _tells(sampler):
-            drawn = torch.tensor(self._drawn[first : self._next], device=device)
+            drawn = self._drawn_on(device)[first : self._next]
             return Rows(None, drawn if self._known and len(drawn) == rows else None)
         if self._length is not None:
             step = sampler.num_replicas
@@ -157,6 +158,13 @@ class RowCounter:
             return Rows(valid, position if plain and self._known else None)
         known = self._known and isinstance(sampler, SequentialSampler)
         return Rows(None, torch.arange(first, self._next, device=device) if known else None)
+
+    def _drawn_on(self, device: torch.device) -> Tensor:
+        """What is drawn in the epoch, on a device: to bring a batch's there by itself would make the host wait."""
+        if self._placed is None or (len(self._placed) < self._next and len(self._placed) < len(self._drawn)):
+            with torch.inference_mode(False):
+                self._placed = torch.tensor(self._drawn, dtype=torch.int64, device=device)
+        return self._placed
 
     def skip(self) -> None:
         """Pass over a batch of as many rows as are drawn for each; where that is not fixed, no position is known on."""

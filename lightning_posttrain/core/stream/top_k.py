@@ -55,28 +55,48 @@ class Hardest:
                 given any more is kept of none.
             group: of each row ``(N,)``, int64.
         """
+        if not len(value):
+            return
         known = index is not None
         place = index if index is not None else torch.full((len(value),), UNKNOWN, device=value.device)
-        group = torch.zeros_like(place) if group is None else group
-        found = {"value": value.detach(), "place": place, "group": group}
+        found = {"value": value, "place": place}
+        if self.each is not None or self.often:
+            found["group"] = torch.zeros_like(place) if group is None else group
         self._count(found)
-        best = self._best(found, known=known)
-        found = {name: column[best] for name, column in found.items()}
+        before = self._facts
+        both = {name: torch.cat([before[name], column]) for name, column in found.items()} if before else found
+        order = self._best(both, known=known)
+        slot = self._slots(order)
+        self._put(columns, order, slot, len(value))
+        self._facts = {**{name: column[order] for name, column in both.items()}, "slot": slot}
+
+    def _slots(self, order: Tensor) -> Tensor:
+        """The slot of each row that is kept: its own, or a free one."""
+        if not self._facts:
+            return torch.arange(len(order), device=order.device)
+        before = self._facts["slot"]
+        old, own = order < len(before), before[order.clamp(max=len(before) - 1)]
+        # the last slot is nobody's: to choose rows by a mask would make the host wait
+        taken = torch.zeros(self.count + 1, dtype=torch.int64, device=order.device)
+        taken.scatter_(0, torch.where(old, own, self.count), 1)
+        free = taken[: self.count].argsort(stable=True)
+        return torch.where(old, own, free[(~old).cumsum(0) - 1])
+
+    def _put(self, columns: Columns, order: Tensor, slot: Tensor, rows: int) -> None:
+        """Put the columns of the rows that are kept into their slots, and others into the last, which is nobody's."""
         if not self._facts:
             with torch.inference_mode(False):
-                self._facts = {name: column.new_empty(0) for name, column in found.items()}
-                self._facts["slot"] = place.new_empty(0)
-                # the last slot takes what is not kept: to choose rows by a mask would make the host wait
                 self._store = {name: c.new_zeros(self.count + 1, *c.shape[1:]) for name, c in columns.items()}
-        before = len(self._facts["slot"])
-        both = {name: torch.cat([self._facts[name], column]) for name, column in found.items()}
-        order = self._best(both, known=known)
-        slot = self._slots(order, before, len(best))
+        kept = len(self._facts["slot"]) if self._facts else 0
         self._store = {name: store for name, store in self._store.items() if name in columns}
+        if rows <= self.count:
+            chosen = None
+            into = torch.full((kept + rows,), self.count, device=order.device).scatter_(0, order, slot)[kept:]
+        else:
+            chosen, into = (order - kept).clamp_(min=0), torch.where(order < kept, self.count, slot)
         for name, store in self._store.items():
-            store[slot] = columns[name].detach()[best].to(store.dtype)
-        both["slot"] = torch.cat([self._facts["slot"], slot])
-        self._facts = {name: column[order] for name, column in both.items()}
+            column = columns[name].detach()
+            store.index_copy_(0, into, (column if chosen is None else column[chosen]).to(store.dtype))
 
     def _count(self, found: Columns) -> None:
         """How often each group came so far."""
@@ -86,16 +106,6 @@ class Hardest:
                     self._times = torch.zeros(BUCKETS, dtype=torch.int32, device=found["value"].device)
             self._times.index_add_(0, found["group"] % BUCKETS, (found["value"] > -torch.inf).int())
 
-    def _slots(self, order: Tensor, before: int, new: int) -> Tensor:
-        """A free slot for each new row that is kept, the last for each that is not."""
-        kept = torch.zeros(before + new, dtype=torch.bool, device=order.device)
-        kept[order] = True
-        taken = torch.zeros(self.count + 1, dtype=torch.bool, device=order.device)
-        taken[torch.where(kept[:before], self._facts["slot"], self.count)] = True
-        free = taken[: self.count].long().argsort(stable=True)
-        number = (kept[before:].long().cumsum(0) - 1).clamp(min=0)
-        return torch.where(kept[before:], free[number], self.count)
-
     def _best(self, found: Columns, *, known: bool) -> Tensor:
         """The rows to keep, the largest first; where positions are not known, what came first comes first."""
         value = found["value"]
@@ -104,7 +114,7 @@ class Hardest:
         if self.each is not None:
             if self._times is not None:
                 order = order[self._times[found["group"][order] % BUCKETS].argsort(descending=True, stable=True)]
-            rank = _rank_in_group(found["group"][order])
+            rank = rank_in_group(found["group"][order])
             # those that are too many of their group come last
             order = order[(rank >= self.each).long().argsort(stable=True)]
         return order[: self.count]
@@ -118,21 +128,19 @@ class Hardest:
             found = {name: column.cpu().clone() for name, column in facts.items()}
             slot = found.pop("slot")
             found.update({name: column.cpu()[slot].clone() for name, column in store.items()})
+        found.setdefault("group", torch.zeros_like(found["place"]))
         wanted = found["value"] > -torch.inf
         if self.each is not None:
-            wanted &= _rank_in_group(found["group"]) < self.each
+            wanted &= rank_in_group(found["group"]) < self.each
         return {name: column[wanted] for name, column in found.items()}
 
 
-def _rank_in_group(group: Tensor) -> Tensor:
+def rank_in_group(group: Tensor) -> Tensor:
     """How many rows of the same group come before each ``(N,)``."""
     order = group.argsort(stable=True)
     sorted_ = group[order]
-    number = torch.arange(len(group), device=group.device)
-    begins = torch.ones_like(sorted_, dtype=torch.bool)
-    begins[1:] = sorted_[1:] != sorted_[:-1]
-    first = torch.where(begins, number, 0).cummax(0).values
-    return torch.empty_like(number).scatter_(0, order, number - first)
+    number = torch.arange(len(group), device=group.device) - torch.searchsorted(sorted_, sorted_)
+    return torch.empty_like(number).scatter_(0, order, number)
 
 
 def thumbnails(images: Tensor, dim: int | None) -> Tensor:

@@ -43,7 +43,8 @@ class RowSample:
 
     def __init__(self, most: int = 10_000, memory: int = 1 << 26, seed: int = 0) -> None:
         self._most, self._memory = most, memory
-        self._generator = torch.Generator().manual_seed(seed)
+        self._seed = seed
+        self._generator: torch.Generator | None = None
         self._kept: list[tuple[Tensor, ...]] = []
         self._keys: list[Tensor] = []
         self._has: tuple[bool, bool] | None = None
@@ -58,9 +59,18 @@ class RowSample:
         given = (inputs, *(part for part in (scores, target) if part is not None))
         with torch.inference_mode(False):
             self._kept.append(tuple(part.detach().clone() for part in given))
-            self._keys.append(torch.rand(len(inputs), generator=self._generator, dtype=torch.float64))
+            self._keys.append(self._drawn(inputs))
         if sum(map(len, self._keys)) > 2 * self.room:
             self._thin(self.room)
+
+    def _drawn(self, inputs: Tensor) -> Tensor:
+        """A random number of each row, on the device of the rows, as to bring it there would make the host wait."""
+        device = inputs.device
+        if self._generator is None:
+            where = device if device.type in ("cpu", "cuda", "mps") else "cpu"
+            self._generator = torch.Generator(where).manual_seed(self._seed)
+        kind = torch.float64 if self._generator.device.type != "mps" else torch.float32
+        return torch.rand(len(inputs), generator=self._generator, dtype=kind, device=self._generator.device)
 
     @property
     def room(self) -> int:
