@@ -141,9 +141,7 @@ def bin_of(places: Tensor, axis: Tensor, bins: int) -> Tensor:
 def all_bins(places: Tensor, axis: Tensor, bins: int) -> Tensor:
     """The same of many places, some classes at a time."""
     found = torch.empty(places.shape, dtype=torch.int32, device=places.device)
-    step = max(1, CHUNK // max(places.shape[1], 1))
-    for start in range(0, len(places), step):
-        some = slice(start, start + step)
+    for some in _pieces(places) if places.shape[1] else ():
         found[some] = bin_of(places[some], axis[some] if len(axis) > 1 else axis, bins)
     return found
 
