@@ -110,6 +110,7 @@ class Calibration(FittedOnValidation, StreamCallback):
     def summarize(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> CalibrationReport:
         """Figures before and after; on validation of what is fitted now, on test of what was fitted then."""
         rows: ScoreRows = evaluation.result(ScoreSample)
+        rows = rows if self.reading.task == "multiclass" and self.methods == ("temperature",) else rows.on_cpu
         report = report_before(rows, self.reading.task, bins=self.bins)
         if self.fits(evaluation):
             found = cross_fit_rows(self.methods, rows, self.reading.task, self.folds)
@@ -118,7 +119,7 @@ class Calibration(FittedOnValidation, StreamCallback):
         columns = rows.scores.shape[1]
         if self.for_these(module, columns) is None:
             return replace(report, reason=self.say_not_fitted(evaluation, columns))
-        return report_applied(report, self.calibrator, rows, bins=self.bins)
+        return report_applied(report, self.calibrator.to(rows.scores.device), rows, bins=self.bins)
 
     def scalars(self, result: CalibrationReport) -> dict[str, float]:
         """The main figures, before and after, and the temperature; in every epoch, as monitors want it."""

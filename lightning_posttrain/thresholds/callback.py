@@ -125,7 +125,7 @@ class DecisionThresholds(FittedOnValidation, StreamCallback):
             names = names[1:] if self.reading.task == "binary" else names
             frozen = None if fits else kept.get("thresholds", torch.full((len(names),), torch.nan))
             report = threshold_report(
-                *_decisions(rows, self.reading.task), self.objective, class_names=names, frozen=frozen,
+                *_decisions(rows.on_cpu, self.reading.task), self.objective, class_names=names, frozen=frozen,
                 abstention=abstention, total=rows.total,
             )  # fmt: skip
             if not fits and "thresholds" not in kept:
@@ -137,7 +137,8 @@ class DecisionThresholds(FittedOnValidation, StreamCallback):
     @staticmethod
     def _abstention(rows: ScoreRows, max_risk: float | None, frozen: float | None) -> RiskCoverage:
         confidence, predicted = confidences(rows.scores)
-        return risk_coverage(confidence, predicted == rows.target, max_risk=max_risk, frozen=frozen)
+        right = predicted == rows.target
+        return risk_coverage(confidence.cpu(), right.cpu(), max_risk=max_risk, frozen=frozen)
 
     def scalars(self, result: ThresholdReport | RiskCoverage) -> dict[str, float]:
         """The objective at 0.5 and at the thresholds, what is won, and the area under the risk."""

@@ -13,7 +13,8 @@ from lightning_posttrain.calibration.calibrators.base import Calibrator
 from lightning_posttrain.calibration.calibrators.methods import check_method
 from lightning_posttrain.calibration.calibrators.scaling import Identity, TemperatureScaling
 from lightning_posttrain.calibration.functional.fits import fit, margin_of
-from lightning_posttrain.calibration.functional.scale import AT_ONCE, scales_without_each
+from lightning_posttrain.calibration.functional.passes import split_both
+from lightning_posttrain.calibration.functional.scale import scales_without_each
 from lightning_posttrain.classification import Task
 from lightning_posttrain.core.output.result import listed
 from lightning_posttrain.core.statistics.precision import LARGEST_LOSS
@@ -81,7 +82,7 @@ def cross_fit(methods: Sequence[str], logits: Tensor, target: Tensor, task: Task
         logits, target = logits.to(torch.float64, copy=True), target.clone()
         fold = folds_of(len(logits), folds)
         losses = {NONE: log_loss(logits, target, task)}
-        tried, said = possible_methods(methods, logits, target, task, fold, folds)
+        tried, said = possible_methods(methods, logits, target.cpu(), task, fold, folds)
         fits = {method: fit(method, logits, target, task) for method in tried}
         adjusted = {method: _held_out(method, fits[method], logits, target, task, fold) for method in tried}
         losses.update({method: log_loss(values, target, task) for method, values in adjusted.items()})
@@ -134,8 +135,7 @@ def row_losses(logits: Tensor, target: Tensor, task: Task) -> Tensor:
 
 def _own_log_chances(logits: Tensor, target: Tensor) -> Tensor:
     """Log of the probability of each row's class ``(N, 1)`` float64, some rows at a time."""
-    step = max(1, AT_ONCE // max(logits.shape[1], 1))
-    pairs = zip(torch.split(logits, step), torch.split(target, step), strict=True)
+    pairs = split_both(logits, target)
     return torch.cat([some.double().log_softmax(dim=1).gather(1, own) for some, own in pairs])
 
 
@@ -150,7 +150,7 @@ def _held_out(method: str, whole: Calibrator, logits: Tensor, target: Tensor, ta
     if method == TemperatureScaling.method and task == "multiclass":
         scales = scales_without_each(logits, target, fold, 1 / float(whole.numbers()[method]))
         each = torch.stack([TemperatureScaling(1 / scale, task).temperature for scale in scales])
-        return logits / each.double()[fold, None]
+        return logits / each.double()[fold, None].to(logits.device)
     adjusted = torch.empty_like(logits)
     for number in range(int(fold.max()) + 1):
         left = fold == number

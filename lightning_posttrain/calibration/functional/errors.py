@@ -9,13 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_posttrain.calibration.functional.tallies import Entries, Sums, Tally, tally
+from lightning_posttrain.calibration.functional.passes import split_both
+from lightning_posttrain.calibration.functional.tallies import Entries, Sums, Tally, joined, tally
 from lightning_posttrain.calibration.result import PARTS, CalibrationFigures
 from lightning_posttrain.classification import bin_of_probability
 from lightning_posttrain.core.statistics.precision import LARGEST_LOSS
 
-PIECE = 1 << 17
-"""Probabilities of a piece."""
 _ROUNDING = 1e-5
 
 
@@ -84,10 +83,9 @@ def calibration_figures(
         (0.4, 0.25)
     """
     _check(probabilities, target, bins, binary=binary, multilabel=multilabel)
-    sizes = max(1, PIECE // probabilities.shape[1])
     pieces = (
         Piece(some.double(), own, _losses(some.double(), own, multilabel=multilabel))
-        for some, own in zip(torch.split(probabilities, sizes), torch.split(target, sizes), strict=True)
+        for some, own in split_both(probabilities, target)
     )
     classes = probabilities.shape[1]
     return figures_of_pieces(pieces, classes, bins=bins, binary=binary, multilabel=multilabel, ignored=ignored)
@@ -114,12 +112,14 @@ def figures_of_pieces(
     """
     edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64)
     labels = binary or multilabel
-    sums = Sums(1 if binary else classes, edges, labels=labels)
+    sums = None
     for piece in pieces:
         said, target = piece.probabilities, piece.target
+        sums = sums or Sums(1 if binary else classes, edges, labels=labels, device=said.device)
         sums.add(said[:, 1:] if binary else said, target[:, None] if binary else target)
         sums.losses.append(piece.losses)
-    each, entries = sums.tallies(), Entries(*map(torch.cat, zip(*sums.decisions, strict=True)))
+    assert sums is not None
+    each, entries = sums.tallies(), Entries(*joined(sums.decisions))
     pooled = tally(entries, bin_of_probability(entries.said, bins), bins)
     confidence, accuracy = pooled.said / pooled.rows, pooled.true / pooled.rows
     gaps = (confidence - accuracy).abs().nan_to_num(0.0)

@@ -12,7 +12,8 @@ from torch import Tensor
 from lightning_posttrain.calibration.calibrators.base import Calibrator
 from lightning_posttrain.calibration.calibrators.methods import check_method
 from lightning_posttrain.calibration.functional.cross_fit import NONE, CrossFit, cross_fit, row_losses
-from lightning_posttrain.calibration.functional.errors import PIECE, Piece, figures_of_pieces
+from lightning_posttrain.calibration.functional.errors import Piece, figures_of_pieces
+from lightning_posttrain.calibration.functional.passes import split
 from lightning_posttrain.calibration.result import CalibrationFigures, CalibrationReport
 from lightning_posttrain.classification import ScoreRows, Task
 
@@ -90,11 +91,6 @@ def _after(
         words=calibrator.describe(),
         parameters=calibrator.numbers(),
     )
-
-
-def split(logits: Tensor) -> tuple[Tensor, ...]:
-    """Logits in pieces that a processor's cache holds, one at least."""
-    return torch.split(logits, max(1, PIECE // max(logits.shape[1], 1)))
 
 
 def _figures(logits: Iterable[Tensor], rows: ScoreRows, task: Task, bins: int) -> CalibrationFigures:

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from lightning_posttrain.calibration.calibrators.scaling import COLDEST, HOTTEST
+from lightning_posttrain.calibration.functional.passes import split, split_both
 
-AT_ONCE = 1 << 17
-"""Logits that are looked at in one pass, which a processor's cache holds."""
 RULED_OUT = -1e30
 """What stands for the logit of a class that is ruled out: its probability is 0, and 0 times it is 0."""
 CLOSE = 1e-8
@@ -96,7 +95,7 @@ def scale_of_classes(logits: Tensor, target: Tensor, start: float | None = None)
     """
     if start is None:
         some = slice(None, None, SAMPLE)
-        start = scale_of_classes(logits[some], target[some], 1.0) if logits.numel() > SAMPLE * AT_ONCE else 1.0
+        start = scale_of_classes(logits[some], target[some], 1.0) if len(split(logits)) > SAMPLE else 1.0
     return best_scale(partial(_derivatives, logits, target), start)
 
 
@@ -117,8 +116,8 @@ def scales_without_each(logits: Tensor, target: Tensor, fold: Tensor, whole: flo
     outside = (rows.sum(dim=1, keepdim=True) - inside).t().tolist()
     near = [zero_near(derivatives, whole) for derivatives in outside]
     return [
-        step if sure and _LOWEST < step < _HIGHEST else scale_of_classes(logits[fold != k], target[fold != k], whole)
-        for k, (step, sure) in enumerate(near)
+        step if sure and _LOWEST < step < _HIGHEST else scale_of_classes(logits[others], target[others], whole)
+        for (step, sure), others in zip(near, ((fold != k).to(logits.device) for k in range(folds)), strict=True)
     ]
 
 
@@ -138,12 +137,8 @@ def derivatives_of_rows(logits: Tensor, target: Tensor, scale: float) -> Tensor:
         target: class ``(N,)``.
         scale: what they are multiplied by.
     """
-    found = torch.zeros(ORDERS, len(logits), dtype=torch.float64)
-    step = max(1, AT_ONCE // max(logits.shape[1], 1))
-    for start in range(0, len(logits), step):
-        rows = slice(start, start + step)
-        found[:, rows] = _of_some(logits[rows].double(), target[rows], scale)
-    return found
+    pieces = [_of_some(some.double(), own, scale) for some, own in split_both(logits, target)]
+    return torch.cat(pieces, dim=1).cpu()
 
 
 def _of_some(logits: Tensor, target: Tensor, scale: float) -> Tensor:

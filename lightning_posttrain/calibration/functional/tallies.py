@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -62,13 +63,15 @@ class Sums:
         columns: ``K``.
         edges: of the bins ``(B + 1,)``.
         labels: whether the columns are labels, or class 1 alone.
+        device: where the rows are; what is sorted into bins is brought from there, a few numbers a row.
     """
 
-    def __init__(self, columns: int, edges: Tensor, *, labels: bool) -> None:
+    def __init__(self, columns: int, edges: Tensor, *, labels: bool, device: torch.device) -> None:
         self.decisions: list[Entries] = []
         self.losses: list[Tensor] = []
         self._columns, self._bins, self._edge, self._labels = columns, len(edges) - 1, float(edges[1]), labels
-        self._whole = Tally(*torch.zeros(5, columns, dtype=torch.float64))
+        self._whole = Tally(*torch.zeros(5, columns, dtype=torch.float64, device=device))
+        self._own: list[tuple[Tensor, Tensor]] = []
         self._high = torch.zeros(5, columns * self._bins, dtype=torch.float64)
         self._above: list[_Above] = []
         self._waiting = 0
@@ -90,13 +93,12 @@ class Sums:
         whole.squares.add_(torch.linalg.vecdot(said, said, dim=0))
         if self._labels:
             true = target == 1
-            parts = (target >= 0).sum(dim=0), true.sum(dim=0), said.where(true, 0.0).sum(dim=0)
+            whole.rows.add_((target >= 0).sum(dim=0))
+            whole.true.add_(true.sum(dim=0))
+            whole.said_of_true.add_(said.where(true, 0.0).sum(dim=0))
         else:
-            own = said.gather(1, target[:, None])[:, 0]
-            there, of_there = (torch.bincount(target, weights, minlength=self._columns) for weights in (None, own))
-            parts = torch.tensor(len(target)), there, of_there
-        for total, part in zip((whole.rows, whole.true, whole.said_of_true), parts, strict=True):
-            total.add_(part)
+            whole.rows.add_(len(target))
+            self._own.append((target, said.gather(1, target[:, None])[:, 0]))
 
     def _high_ones(self, said: Tensor, target: Tensor) -> _Above:
         place = (said > self._edge + ROUNDING).view(-1).nonzero()[:, 0]
@@ -106,16 +108,26 @@ class Sums:
         return _Above(values, came, bin_of_probability(values, self._bins) + column * self._bins)
 
     def _count(self) -> None:
-        values, came, place = map(torch.cat, zip(*self._above, strict=True))
+        values, came, place = joined(self._above)
         self._above, self._waiting = [], 0
         self._high += torch.stack(tally(Entries(values, came), place, self._columns * self._bins))
 
     def tallies(self) -> Tally:
         """What lies in each bin of each column ``(K, B)``."""
         self._count()
-        total = self._high.view(len(self._whole), self._columns, self._bins)
-        total[:, :, 0] = torch.stack(self._whole) - total[:, :, 1:].sum(dim=2)
+        whole = Tally(*torch.stack(self._whole).cpu())
+        if self._own:
+            target, own = joined(self._own)
+            for total, weights in ((whole.true, None), (whole.said_of_true, own)):
+                total.add_(torch.bincount(target, weights, minlength=self._columns))
+        total = self._high.view(len(whole), self._columns, self._bins)
+        total[:, :, 0] = torch.stack(whole) - total[:, :, 1:].sum(dim=2)
         return Tally(*total)
+
+
+def joined(parts: Iterable[Iterable[Tensor]]) -> list[Tensor]:
+    """Columns of pieces, each one after the other, on the CPU."""
+    return [torch.cat(column).cpu() for column in zip(*parts, strict=True)]
 
 
 def _decisions(said: Tensor, target: Tensor, *, labels: bool) -> Entries:

@@ -137,6 +137,14 @@ def bin_of(places: Tensor, axis: Tensor, bins: int) -> Tensor:
     return _bin_of_distance((places - centre).div_(scale), bins)
 
 
+def all_bins(places: Tensor, axis: Tensor, bins: int) -> Tensor:
+    """The same of many places, some classes at a time."""
+    found = torch.empty(places.shape, dtype=torch.int32, device=places.device)
+    for some in _pieces(places) if places.shape[1] else ():
+        found[some] = bin_of(places[some], axis[some] if len(axis) > 1 else axis, bins)
+    return found
+
+
 def _bin_of_distance(u: Tensor, bins: int) -> Tensor:
     """Bin, int32, of distances from the centre in scales, which are changed; a NaN is in some bin."""
     u.clamp_(-FAR, FAR)

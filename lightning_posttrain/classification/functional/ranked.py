@@ -11,8 +11,8 @@ from lightning_posttrain.classification.functional.exact import exact_areas, exa
 from lightning_posttrain.classification.functional.histograms import (
     PLACES,
     TOGETHER,
+    all_bins,
     all_on_axis,
-    bin_of,
     bins_of_curves,
     bins_of_rows,
     common_axis,
@@ -69,7 +69,7 @@ def _tables(places: Tensor, marks: Tensor, ignored: Sequence[int]) -> dict[str, 
     counts, together = no_counts(classes, bins_of_curves(classes)), no_counts(1, TOGETHER)
     kept = _without(places, marks, ignored)
     for part, own, (where, of) in ((counts, axis, (places, marks)), (together, onto, kept)):
-        count_cells(part, bin_of(where, own, part.shape[2] - 1), of)
+        count_cells(part, all_bins(where, own, part.shape[2] - 1), of)
     return {"each": (counts[..., :-1], axis), "together": (together[..., :-1], onto)}
 
 

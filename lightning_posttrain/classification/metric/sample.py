@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import final
@@ -106,13 +107,20 @@ class ScoreSample(EvaluationMetric):
         chosen = keys.argsort(stable=True)[: self.capacity]
         return {**states, **{name: states[name][chosen] for name in ("scores", "marks", "keys")}}
 
+    def report(self, states: Mapping[str, Tensor]) -> ScoreRows:
+        """The rows; those of a GPU stay there while it has room, as what follows from all scores is fast there."""
+        if self.device.type == "cuda":
+            with contextlib.suppress(torch.cuda.OutOfMemoryError):
+                return self.read(states)
+        return self.read({name: state.cpu() for name, state in states.items()})
+
     def read(self, states: Mapping[str, Tensor]) -> ScoreRows:
-        """The rows that count, in the order of their hashes."""
+        """The rows that count, in the order of their hashes, on the device of the states."""
         least = self._least(states)
         scores, marks = least["scores"], least["marks"]
-        real = int((marks > 0).any(1).sum())
+        real, total = torch.stack([(marks > 0).any(1).sum(), states["counted"]]).tolist()  # one wait for both
         target = marks[:real] - 1
-        return ScoreRows(scores[:real], target if self.multilabel else target[:, 0], int(states["counted"]))
+        return ScoreRows(scores[:real], target if self.multilabel else target[:, 0], total)
 
 
 def row_hash(scores: Tensor, marks: Tensor) -> Tensor:

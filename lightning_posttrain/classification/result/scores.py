@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -80,7 +81,7 @@ def _calibration_error(true: Tensor, false: Tensor, said: Tensor) -> float:
 
 @dataclass(frozen=True, eq=False)
 class ScoreRows(Counted):
-    """Rows with their scores, all of them or a random sample.
+    """Rows with their scores, all of them or a random sample; where a GPU had them they are still there.
 
     Args:
         scores: logits ``(N, C)`` float32; for multilabel log-odds ``(N, L)``.
@@ -93,6 +94,15 @@ class ScoreRows(Counted):
     target: Tensor
     total: int
     ignored: tuple[int, ...] = ()
+
+    @cached_property
+    def on_cpu(self) -> ScoreRows:
+        """The same on the CPU."""
+        return (
+            self
+            if self.scores.device.type == "cpu"
+            else replace(self, scores=self.scores.cpu(), target=self.target.cpu())
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """How many; the rows themselves stay in the fields."""

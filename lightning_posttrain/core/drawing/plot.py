@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from lightning_posttrain.core.drawing.canvas import INK, PALE, Canvas, Color
 
 GRID: Color = (228, 230, 233)
 Marks: TypeAlias = Sequence[tuple[float, str]]
+Places = TypeVar("Places", float, NDArray[np.float64])
 DOT = 2.5
 """By how much the radius of a dot is larger than the width of its line."""
 FINE = 3
@@ -75,8 +76,8 @@ class Axes:
     x_marks: Marks | None = None
     y_marks: Marks | None = None
 
-    def place(self, x: float, y: float) -> tuple[float, float]:
-        """Where a point lies, from the box's upper left corner."""
+    def place(self, x: Places, y: Places) -> tuple[Places, Places]:
+        """Where a point lies, or each of many, from the box's upper left corner."""
         (x0, x1), (y0, y1) = self.x_range, self.y_range
         return (x - x0) / (x1 - x0) * self.width, (y1 - y) / (y1 - y0) * self.height
 
@@ -103,17 +104,16 @@ class Axes:
         return [(value, _short(value)) for value in ticks(*ends, least=least)] if marks is None else marks
 
     def _line(self, brush: ImageDraw.ImageDraw, line: Line) -> None:
-        piece: list[tuple[float, float]] = []
-        for x, y in [*zip(line.x, line.y, strict=True), (math.nan, math.nan)]:
-            if math.isfinite(x) and math.isfinite(y):
-                across, down = self.place(x, y)
-                piece.append((across * FINE, down * FINE))
-            elif piece:
-                brush.line(piece, fill=line.color, width=round(line.width * FINE), joint="curve")
-                radius = (line.width + DOT) * FINE if line.dots or len(piece) == 1 else 0
-                for a, b in piece if radius else ():
-                    brush.ellipse((a - radius, b - radius, a + radius, b + radius), fill=line.color)
-                piece = []
+        points = np.stack(self.place(np.asarray(line.x, np.float64), np.asarray(line.y, np.float64)), axis=1) * FINE
+        breaks = np.flatnonzero(~np.isfinite(points).all(axis=1))
+        for part in np.split(points, breaks):
+            piece = [(a, b) for a, b in part.tolist() if math.isfinite(a) and math.isfinite(b)]
+            if not piece:
+                continue
+            brush.line(piece, fill=line.color, width=round(line.width * FINE), joint="curve")
+            radius = (line.width + DOT) * FINE if line.dots or len(piece) == 1 else 0
+            for a, b in piece if radius else ():
+                brush.ellipse((a - radius, b - radius, a + radius, b + radius), fill=line.color)
 
 
 def ticks(low: float, high: float, *, most: int = 6, least: float = 0.0) -> list[float]:

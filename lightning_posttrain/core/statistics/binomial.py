@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import lru_cache
+from statistics import NormalDist
 
 SMALLEST = 1e-300
 
@@ -23,28 +23,31 @@ def upper_bound(errors: float, rows: float, *, level: float = 0.95) -> float:
     """
     if not rows or errors == rows:
         return 1.0 if rows else math.nan
-    return _root(lambda share: incomplete_beta(errors + 1, rows - errors, share) - level, errors / rows, 1.0)
+    return max(_beta_quantile(errors + 1, rows - errors, level), errors / rows)
 
 
-def _root(rising: Callable[[float], float], low: float, high: float) -> float:
-    """Where a rising function is 0 between two ends, by false position.
-
-    With the halving of Illinois (Dowell and Jarratt, 1971, doi:10.1007/BF01934364).
-    """
-    below, above, side = rising(low), rising(high), 0
-    if below >= 0:
-        return low
-    middle = high
+def _beta_quantile(a: float, b: float, level: float) -> float:
+    """Below which a beta distribution has a share ``level``: Newton's steps within a bracket that each narrows."""
+    low, high = 0.0, 1.0
+    mean = a / (a + b)
+    place = mean + NormalDist().inv_cdf(level) * math.sqrt(mean * (1 - mean) / (a + b + 1))
+    place = min(max(place, mean / 2), (1 + mean) / 2)
     for _ in range(200):
-        middle = (low * above - high * below) / (above - below)
-        value = rising(middle)
+        value = incomplete_beta(a, b, place) - level
+        low, high = (place, high) if value < 0 else (low, place)
         if abs(value) < 1e-15 or high - low < 1e-15:
             break
-        if value < 0:
-            low, below, above, side = middle, value, above / 2 if side < 0 else above, -1
-        else:
-            high, above, below, side = middle, value, below / 2 if side > 0 else below, 1
-    return middle
+        density = math.exp(_log_density(a, b, place))
+        step = place - value / density if density > 0 else low
+        if abs(step - place) < 1e-8 * min(place, 1 - place):  # the error of a step is about its square
+            return step
+        place = step if low < step < high else (low + high) / 2
+    return place
+
+
+def _log_density(a: float, b: float, x: float) -> float:
+    size = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
+    return size + (a - 1) * math.log(x) + (b - 1) * math.log1p(-x)
 
 
 def wilson_interval(share: float, rows: float, *, z: float = 1.959964) -> tuple[float, float]:

@@ -15,6 +15,8 @@ from lightning_posttrain.thresholds.result.abstention import RiskCoverage
 POINTS = 512
 AT_ONCE = 1 << 18
 """Logits that are looked at in one pass, which a cache holds."""
+LAUNCHED = 1 << 22
+"""The same on a GPU, where they must be many for few launches."""
 
 
 class RiskAt(NamedTuple):
@@ -33,7 +35,8 @@ def confidences(logits: Tensor) -> tuple[Tensor, Tensor]:
         [0.5, 1.0]
     """
     top, predicted = logits.max(dim=1)
-    total, step = torch.empty_like(top, dtype=torch.float64), max(1, AT_ONCE // logits.shape[1])
+    total = torch.empty_like(top, dtype=torch.float64)
+    step = max(1, (AT_ONCE if logits.device.type == "cpu" else LAUNCHED) // logits.shape[1])
     for start in range(0, len(logits), step):
         rows = slice(start, start + step)
         total[rows] = (logits[rows].double() - top[rows, None].double()).exp_().sum(dim=1)
