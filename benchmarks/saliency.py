@@ -65,7 +65,7 @@ def of_class(net: nn.Module, x: Tensor, target: Tensor, chunk: int = 64) -> Prob
     def score(rows: Tensor, which: Tensor) -> Tensor:
         return net(rows).gather(1, target[which][:, None])[:, 0]
 
-    return Problem(score, x, torch.zeros_like(x), 1, net, layer=LAST_BLOCK, chunks=Chunks(chunk))
+    return Problem(score, x, torch.zeros_like(x), 1, net, layer=LAST_BLOCK, chunks=Chunks(chunk, device=x.device))
 
 
 def speed(device: str, rounds: int) -> None:

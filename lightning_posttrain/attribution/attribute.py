@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -114,20 +116,22 @@ def attribute(
     """
     chosen = as_methods(methods)
     problem = wanted(chosen, problem)
-    found = Attributed()
+    found, worked = Attributed(), list[_Worked]()
     for method in chosen:
         try:
             problem.chunks.check()
-            _keep(found, method, problem, method.attribute(problem).detach())
-        except NotApplicableError as reason:
-            found.skipped[method.name] = str(reason)
-        except OutOfTimeError as reason:
+            worked.append(_worked(method, problem, method.attribute(problem).detach()))
+        except (NotApplicableError, OutOfTimeError) as reason:
             found.skipped[method.name] = str(reason)
         except Exception as error:
             if failed is None:
                 raise
             found.skipped[method.name] = f"{type(error).__name__}: {error}"
             failed(method.name, error)
+    # read when all is on its way, as each time stops an accelerator's queue
+    figures = torch.cat([figure for one in worked for figure in one.figures]).tolist() if worked else []
+    for one in worked:
+        _keep(found, one, [figures.pop(0) for _ in one.figures])
     return found
 
 
@@ -143,26 +147,45 @@ def map_of(method: Method, problem: Problem) -> Tensor:
     return to_map(method.attribute(problem).detach(), problem, signed=method.signed)
 
 
-def _keep(found: Attributed, method: Method, problem: Problem, values: Tensor) -> None:
-    known = [wide(values.isfinite().reshape(len(values), -1).all(1))]
+class _Worked(NamedTuple):
+    """What a method gave, where the inputs are, and what is asked of it before it is kept.
+
+    ``figures`` are ``(1, K)`` each: the largest magnitude, the share that is missing, the size of all in changes.
+    """
+
+    method: Method
+    figures: list[Tensor]
+    map_: Tensor
+    by_channel: Tensor | None
+
+
+def _worked(method: Method, problem: Problem, values: Tensor) -> _Worked:
+    flat = values.reshape(len(values), -1)
+    figures = [wide(torch.linalg.vector_norm(flat, torch.inf, 1))]  # not finite where one value is not
     if method.complete:
-        size = wide(values.flatten(1).abs().sum(1)) / wide(problem.change).abs().clamp(min=1e-12)
-        known += [gap(values, problem.change), size]
-    finite, *shares = torch.stack(known).tolist()  # read at once, as each time stops an accelerator's queue
-    if not all(finite):
-        raise NotApplicableError(f"it gives values that are not finite; take {method.instead}")
+        size = wide(flat.abs().sum(1)) / wide(problem.change).abs().clamp(min=1e-12)
+        figures += [gap(values, problem.change), size]
+    map_, dim, each = to_map(values, problem, signed=method.signed).float(), problem.channel_dim, None
+    if dim is not None and values.ndim == 3 and values.shape == problem.inputs.shape and 1 < values.shape[dim] <= LANES:
+        each = (values if method.signed else values.abs()).movedim(dim, 1).float()
+    return _Worked(method, [figure[None] for figure in figures], map_, each)
+
+
+def _keep(found: Attributed, worked: _Worked, figures: list[list[float]]) -> None:
+    method, (largest, *shares) = worked.method, figures
+    if not all(map(math.isfinite, largest)):
+        found.skipped[method.name] = f"it gives values that are not finite; take {method.instead}"
+        return
     if shares:
         found.gaps[method.name] = tuple(shares[0])
         reasons = enumerate(_why_refused(*pair, method.instead) for pair in zip(shares[0], shares[1], strict=True))
         found.refused[method.name] = refused = {row: reason for row, reason in reasons if reason}
-        if len(refused) == len(finite):
+        if len(refused) == len(largest):
             found.skipped[method.name] = next(iter(refused.values()))
             return
-    found.maps[method.name] = to_map(values, problem, signed=method.signed).float().cpu()
-    dim = problem.channel_dim
-    if dim is not None and values.ndim == 3 and values.shape == problem.inputs.shape and 1 < values.shape[dim] <= LANES:
-        each = values if method.signed else values.abs()
-        found.by_channel[method.name] = each.movedim(dim, 1).float().cpu()
+    found.maps[method.name] = worked.map_.cpu()
+    if worked.by_channel is not None:
+        found.by_channel[method.name] = worked.by_channel.cpu()
 
 
 def _why_refused(missing: float, size: float, instead: str) -> str:

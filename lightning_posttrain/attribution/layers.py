@@ -144,7 +144,7 @@ def _over_the_input(maps: Tensor, leaf: Tensor, problem: Problem) -> bool:
         lines = [maps.select(side + 2, place).square().sum() for place in places]
         found = [_centre(torch.autograd.grad(line, leaf, retain_graph=True)[0], side, problem) for line in lines]
         meant = torch.tensor([(place + 0.5) / length for place in places], dtype=torch.float64)
-        centres = torch.stack(found).double()
+        centres = torch.stack(found).cpu().double()
         steps = centres - centres.mean()
         slope = (steps * (meant - meant.mean())).sum() / (meant - meant.mean()).square().sum()
         if not bool(slope > LEAST_SLOPE) or not bool(torch.corrcoef(torch.stack([centres, meant]))[0, 1] > LEAST_TIE):
@@ -154,10 +154,10 @@ def _over_the_input(maps: Tensor, leaf: Tensor, problem: Problem) -> bool:
 
 def _centre(gradient: Tensor, side: int, problem: Problem) -> Tensor:
     """Where along a side the magnitude of gradients lies, 0 to 1."""
-    sizes = gradient.detach().abs().cpu()
+    sizes = gradient.detach().abs()
     sizes = sizes if problem.channel_dim is None else sizes.sum(problem.channel_dim)
     along = sizes.movedim(side + 1, 0).flatten(1).sum(1)
-    places = (torch.arange(len(along)) + 0.5) / len(along)
+    places = (torch.arange(len(along), device=along.device) + 0.5) / len(along)
     return (along * places).sum() / along.sum()
 
 

@@ -78,8 +78,10 @@ class SmoothGrad(Method):
         flat = problem.inputs.flatten(1)
         spread = self.noise * (flat.amax(1) - flat.amin(1)).view(-1, *(1,) * (problem.inputs.ndim - 1))
 
+        noise = _noise(problem, self.draws)
+
         def point(draws: Tensor, which: Tensor) -> Tensor:
-            return problem.inputs[which] + spread[which] * _noise(problem, draws)
+            return problem.inputs[which] + spread[which] * noise[draws]
 
         return problem.mean_gradient(self.draws, point, torch.full((self.draws,), 1 / self.draws))
 
@@ -106,13 +108,13 @@ class GradientShap(Method):
         share = problem.beside(torch.rand(self.draws, generator=generator).to(problem.inputs.dtype))
         total = torch.zeros_like(problem.inputs)
         spread = self.noise * (problem.inputs.amax() - problem.inputs.amin())
-        count = len(problem)
+        count, noise = len(problem), _noise(problem, self.draws)
 
         def add(rows: Tensor) -> None:
             rows = problem.beside(rows)
             draw, which = rows // count, rows % count
             start = background[chosen[draw]]
-            end = problem.inputs[which] + spread * _noise(problem, draw)
+            end = problem.inputs[which] + spread * noise[draw]
             leaf = (start + share[draw].view(-1, *(1,) * (start.ndim - 1)) * (end - start)).detach().requires_grad_()
             value = problem.score(leaf.clone(), which)
             problem.need_gradient(value)
@@ -123,11 +125,8 @@ class GradientShap(Method):
         return total
 
 
-def _noise(problem: Problem, draws: Tensor) -> Tensor:
-    """Standard normal noise of the shape of a sample, of each draw; the same in chunks of any size."""
-    shape = problem.inputs.shape[1:]
-    made = {
-        draw: torch.randn(shape, generator=torch.Generator().manual_seed(problem.seed + 7919 * draw))
-        for draw in dict.fromkeys(draws.tolist())
-    }
-    return problem.beside(torch.stack([made[draw] for draw in draws.tolist()]).to(problem.inputs.dtype))
+def _noise(problem: Problem, draws: int) -> Tensor:
+    """Standard normal noise ``(draws, ...)`` of the shape of a sample; a draw is the same however many there are."""
+    shape, seeds = problem.inputs.shape[1:], (problem.seed + 7919 * draw for draw in range(draws))
+    made = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+    return problem.beside(made.to(problem.inputs.dtype))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -39,7 +39,8 @@ def gradient_session(
         >>> torch.equal(gradient, net.weight)
         True
     """
-    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    parts, parameters = list(module.modules()), list(module.parameters())
+    device = next((p.device for p in parameters), torch.device("cpu"))
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
@@ -47,27 +48,27 @@ def gradient_session(
         if "torch._dynamo" in sys.modules:  # or nothing is compiled, and importing it takes seconds
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(slow_attention())
-        if any(isinstance(part, nn.RNNBase) for part in module.modules()):  # cuDNN has no backward in eval mode
+        if any(isinstance(part, nn.RNNBase) for part in parts):  # cuDNN has no backward in eval mode
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
         stack.enter_context(kept_state(module, seed=seed, gradients=True))
-        stack.enter_context(_frozen(module))
+        stack.enter_context(_frozen(parts, parameters))
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", module="captum.*")
         yield
 
 
 @contextlib.contextmanager
-def _frozen(module: nn.Module) -> Iterator[None]:
+def _frozen(parts: Sequence[nn.Module], parameters: Sequence[nn.Parameter]) -> Iterator[None]:
     """Eval mode and frozen parameters inside; gradients put back after, as ``kept_state`` does the training flags."""
-    parameters = [(p, p.requires_grad, p.grad) for p in module.parameters()]
+    before = [(p, p.requires_grad, p.grad) for p in parameters]
     try:
-        for part in module.modules():
+        for part in parts:
             part.training = False
-        for parameter, _, _ in parameters:
+        for parameter in parameters:
             parameter.requires_grad_(False)
             parameter.grad = None  # a backward would add to it in place
         yield
     finally:
-        for parameter, requires_grad, grad in parameters:
+        for parameter, requires_grad, grad in before:
             parameter.requires_grad_(requires_grad)
             parameter.grad = grad

@@ -70,6 +70,10 @@ class _Lookups(TorchFunctionMode):
         """Told of a table; the rows to put in the place of what is looked up, or None."""
         raise NotImplementedError
 
+    def _same(self, ids: Tensor) -> bool:
+        # by value last, for which an accelerator would be waited for
+        return ids is self.ids or (ids.shape == self.ids.shape and torch.equal(ids, self.ids))
+
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
@@ -77,7 +81,7 @@ class _Lookups(TorchFunctionMode):
         if func not in (F.embedding, F.embedding_bag, torch.embedding):
             return func(*args, **kwargs)
         weight, ids = _table_and_tokens(func, args, kwargs)
-        rows = self.found(weight) if ids.shape == self.ids.shape and torch.equal(ids, self.ids) else None
+        rows = self.found(weight) if self._same(ids) else None
         if rows is None:
             return func(*args, **kwargs)
         return _pooled(rows, args, kwargs) if func is F.embedding_bag else rows

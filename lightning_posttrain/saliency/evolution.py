@@ -165,9 +165,11 @@ def class_means(
         >>> counts, maps.tolist()
         ((2, 0), [[2.0], [nan]])
     """
-    groups = [target == i for i in range(len(names))]
+    groups: list[list[int]] = [[] for _ in names]
+    for row, label in enumerate(target.tolist()):
+        groups[label].append(row)
     images, means = (torch.stack([part[group].mean(0) for group in groups]) for part in (shown, maps))
-    return tuple(int(group.sum()) for group in groups), images, means
+    return tuple(map(len, groups)), images, means
 
 
 def regions_of(kind: str, spatial: tuple[int, ...], suspect: Tensor | None) -> dict[str, Tensor]:

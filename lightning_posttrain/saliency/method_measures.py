@@ -126,5 +126,6 @@ def shuffled_weights(module: nn.Module, seed: int) -> Iterator[None]:
 
 def _shuffled(parameter: nn.Parameter, generator: torch.Generator) -> nn.Parameter:
     # where the weights are, as to send the order of millions takes longer than to draw it
-    order = torch.randperm(parameter.numel(), generator=generator, device=parameter.device)
-    return nn.Parameter(parameter.detach().flatten()[order].view_as(parameter), requires_grad=False)
+    size, dtype = parameter.numel(), torch.int32 if parameter.numel() < 1 << 31 else torch.int64
+    order = torch.randperm(size, generator=generator, device=parameter.device, dtype=dtype)
+    return nn.Parameter(parameter.detach().flatten().index_select(0, order).view_as(parameter), requires_grad=False)

@@ -138,7 +138,7 @@ class ModelAccess:
         forward_fn, module, reading = self.forward_fn, sample_set.module, self.callback.reading
         if forward_fn is not None:
             return lambda inputs, _samples=None: reading.as_read(forward_fn(module, inputs))
-        context = [part.to(module.device) for part in sample_set.chosen.context]
+        context = [part.to(module.device, non_blocking=True) for part in sample_set.chosen.context]
 
         def score(inputs: Tensor, samples: Tensor | None = None) -> Tensor:
             rows = slice(None) if samples is None else samples

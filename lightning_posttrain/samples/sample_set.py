@@ -43,7 +43,8 @@ class SampleSet:
         """Those of the samples, where and as the model takes them."""
         inputs, module = self.chosen.inputs, self.module
         tokens = (kind or kind_of(inputs)) == "tokens"
-        return inputs.to(module.device) if tokens else inputs.to(module.device, dtype_of(module))
+        inputs = inputs if tokens else inputs.to(dtype_of(module))
+        return inputs.to(module.device, non_blocking=True)
 
 
 def dtype_of(module: LightningModule) -> torch.dtype:

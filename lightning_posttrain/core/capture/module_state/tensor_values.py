@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from itertools import chain
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,63 +14,74 @@ TOGETHER = 1 << 18
 """Values up to which a tensor is copied to be compared beside others."""
 
 
+class Copied(NamedTuple):
+    """Tensors of one type on one device, and their values one after the other."""
+
+    tensors: list[Tensor]
+    values: Tensor
+
+    @property
+    def changed(self) -> Tensor:
+        """Whether any has another value, where they are."""
+        return (joined(self.tensors) != self.values).any()
+
+    def put_back(self) -> None:
+        """Write to those that have another value."""
+        split = torch.split(self.values, [tensor.numel() for tensor in self.tensors])
+        parts = [part.view_as(tensor) for tensor, part in zip(self.tensors, split, strict=True)]
+        differ = torch.stack([(t != part).any() for t, part in zip(self.tensors, parts, strict=True)]).tolist()
+        for tensor, part, differs in zip(self.tensors, parts, differ, strict=True):
+            if differs:
+                tensor.copy_(part)
+
+
 class TensorValues:
-    """Copies of tensors; what a forward changed of them since is put back."""
+    """Copies of tensors; what a forward changed of them since is put back.
+
+    Small ones are copied and compared together, by a few launches and one wait for each device, however many they are.
+    """
 
     def __init__(self) -> None:
-        self._kept: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        self._kept: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._copies: list[Copied] = []
 
     def keep(self, tensor: Tensor) -> None:
-        """Copy a tensor; nothing is kept of what a forward cannot change in place by the usual means."""
+        """Note a tensor; nothing is kept of what a forward cannot change in place by the usual means."""
         plain = as_plain(tensor)
         if plain is not None:
-            bits = _bits(_written(plain))
-            self._kept.append((tensor, plain, bits, bits.clone()))
+            self._kept.append((tensor, plain, _bits(_written(plain))))
+
+    def copy(self) -> None:
+        """Copy the values of all that was noted, before anything has changed them."""
+        groups: dict[tuple[torch.device, torch.dtype, int], list[Tensor]] = {}
+        for place, (_, _, bits) in enumerate(self._kept):
+            alone = place if bits.numel() > TOGETHER else -1
+            groups.setdefault((bits.device, bits.dtype, alone), []).append(bits)
+        self._copies = [Copied(tensors, joined(tensors, copy=True)) for tensors in groups.values()]
 
     def put_back(self) -> None:
         """Give each tensor its memory and its value again, if it has others."""
         with torch.no_grad():
-            for tensor, plain, _, _ in self._kept:
+            for tensor, plain, _ in self._kept:
                 if _has_moved(tensor, plain):
                     tensor.data = plain
-            for bits, value in self._changed():
-                bits.copy_(value)
+            for copied in self._changed():
+                copied.put_back()
 
-    def _changed(self) -> list[tuple[Tensor, Tensor]]:
+    def _changed(self) -> list[Copied]:
         """By value, as batch normalisation writes its statistics without a new version of the tensor."""
-        found, elsewhere = [], dict[torch.device, list[tuple[Tensor, Tensor]]]()
-        for _, _, bits, value in self._kept:
-            if bits.device.type != "cpu":
-                elsewhere.setdefault(bits.device, []).append((bits, value))
-            elif not torch.equal(bits, value):
-                found.append((bits, value))
-        return found + [pair for pairs in elsewhere.values() for pair in unequal(pairs)]
+        devices = dict.fromkeys(copied.values.device for copied in self._copies)
+        there = [[copied for copied in self._copies if copied.values.device == device] for device in devices]
+        flags = [torch.stack([copied.changed for copied in copies]).tolist() for copies in there]
+        pairs = zip(chain(*there), chain(*flags), strict=True)
+        return [copied for copied, changed in pairs if changed]
 
 
-def unequal(pairs: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
-    """Those pairs of tensors of one device that differ, by one wait where all are equal, and by two where not.
-
-    Small ones are compared together, by a few launches however many they are.
-
-    Example:
-        >>> pairs = [(torch.zeros(2), torch.zeros(2)), (torch.zeros(3), torch.ones(3))]
-        >>> [len(a) for a, _ in unequal(pairs)]
-        [3]
-    """
-    small: dict[torch.dtype, list[tuple[Tensor, Tensor]]] = {}
-    flags = []
-    for a, b in pairs:
-        if a.numel() > TOGETHER:
-            flags.append((a != b).any())
-        else:
-            small.setdefault(a.dtype, []).append((a, b))
-    for some in small.values():
-        first, second = (torch.cat([part.reshape(-1) for part in side]) for side in zip(*some, strict=True))
-        flags.append((first != second).any())
-    if not flags or not bool(torch.stack(flags).any()):
-        return []
-    differ = torch.stack([(a != b).any() for a, b in pairs]).tolist()
-    return [pair for pair, differs in zip(pairs, differ, strict=True) if differs]
+def joined(tensors: list[Tensor], *, copy: bool = False) -> Tensor:
+    """The values of tensors one after the other; those of one alone are not copied unless asked for."""
+    if len(tensors) == 1:
+        return tensors[0].reshape(-1).clone() if copy else tensors[0].reshape(-1)
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])
 
 
 def as_plain(tensor: Tensor) -> Tensor | None:

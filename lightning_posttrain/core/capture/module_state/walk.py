@@ -58,6 +58,7 @@ class StateWalk:
         for part in self._root.modules():
             if not self._is_seen(part):
                 self._part(part, Item(part, None, None, (None, "", part)))
+        self._values.copy()
 
     def put_back(self) -> None:
         """Make all as it was; where something fails, the rest is put back nevertheless."""
