@@ -28,7 +28,8 @@ class ClassPart:
 
     def __init__(self, likeness: tuple[int, ...], kinds: Kinds, device: torch.device, *, labels: bool) -> None:
         num_classes, ignored = likeness
-        with torch.inference_mode(False):  # a state made in inference mode could not be changed outside it
+        # a state made in inference mode could not be changed outside it, and one made elsewhere would have to be copied
+        with torch.inference_mode(False), device:
             self.metrics = {kind: _made(kind, num_classes, labels=labels).to(device) for kind in dict.fromkeys(kinds)}
         self.likeness = likeness
         self.ignored = (ignored - 1,) if ignored else ()
