@@ -25,6 +25,7 @@ from lightning_posttrain import (
 from lightning_posttrain.classification.accumulator import Accumulator
 from lightning_posttrain.classification.batch import EvalBatch
 from lightning_posttrain.classification.kept_predictions import KeptPredictions
+from lightning_posttrain.classification.loader_part import ClassPart
 from lightning_posttrain.classification.metric.confusion import ConfusionCounts
 from lightning_posttrain.classification.metric.exact import ExactScores
 from lightning_posttrain.classification.metric.histograms import ScoreHistograms
@@ -215,3 +216,12 @@ def test_the_watch_knows_what_waits(wait):
     with watched(found):
         wait(torch.ones(2))
     assert found
+
+
+def test_states_are_made_where_they_are_and_not_copied_there():
+    found = []
+    with watched(found):
+        part = ClassPart((COLUMNS, 0), KINDS, NOWHERE, labels=False)
+        part.add(out_of_reach(0))
+    assert found == []
+    assert {state.device for metric in part.metrics.values() for state in metric.states().values()} == {NOWHERE}

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 import lightning_posttrain
 
 OURS = str(Path(lightning_posttrain.__file__).parent)
-READ = ("_local_scalar_dense", "is_nonzero", "equal.default", "lift_fresh")
+READ = ("_local_scalar_dense", "is_nonzero", "equal.default")
 SIZED = ("nonzero", "masked_select", "unique", "bincount", "argwhere", "nonzero_numpy")
 METHODS = (
     "item", "tolist", "numpy", "cpu", "__bool__", "__int__", "__float__", "__index__", "__array__", "__contains__",
@@ -35,7 +35,8 @@ def reason(name, args, kwargs):
     devices = {part.device.type for part in tree_leaves((args, kwargs)) if isinstance(part, Tensor)}
     to = {torch.device(kwargs["device"]).type} if name.startswith("_to_copy") and kwargs.get("device") else set()
     reasons = {
-        "a value is read, or a Python value copied to the device": name.startswith(READ),
+        "a value is read": name.startswith(READ),
+        "Python values are copied to the device": name.startswith("lift_fresh") and args[0].numel() > 0,
         "the size of the result depends on values": sizes or any(kind in name for kind in SIZED),
         "rows are chosen by a mask": rows and bool(_kinds(args[1]) & {torch.bool, torch.uint8}),
         "a Python number is copied to the device": rows and "put" in name and args[2].ndim == 0,
@@ -74,7 +75,7 @@ class _Methods(TorchFunctionMode):
         to_host = name == "to" and "cpu" in [part for part in given if isinstance(part, str)]
         if name in METHODS or to_host:
             _note(self.found, f"Tensor.{name}: a value is read")
-        elif func in MADE_OF_PYTHON and not isinstance(args[0], Tensor):
+        elif func in MADE_OF_PYTHON and not isinstance(args[0], Tensor) and args[0] != []:
             _note(self.found, f"{name}: Python values are copied to the device")
         return func(*args, **(kwargs or {}))
 

@@ -216,7 +216,7 @@ def _chosen(columns: Sequence[Tensor], *, single: bool) -> Chosen:
 
 
 def own(tensor: Tensor) -> Tensor:
-    """A copy on the CPU, of values alone."""
+    """A copy on the CPU that nothing else changes."""
     with torch.inference_mode(False):  # a copy made in it could not be differentiated
         return tensor.detach().cpu().clone()
 
