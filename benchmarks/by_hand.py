@@ -4,9 +4,9 @@
 
 Seconds of a CPU of one `trainer.validate` over the bare run, of the main thread and of all threads, files and pictures
 included, as medians over interleaved rounds in one process, and how many times ours the other is. By hand the module
-has eleven metrics with torchmetrics' defaults, of which areas under curves are exact, as ours are; it saves the confusion
-matrix as torchmetrics draws it, without numbers in the cells, which would take minutes, and the figures of each class
-as CSV.
+has eleven metrics with torchmetrics' defaults, of which areas under curves are exact, as ours are; it saves the
+confusion matrix as torchmetrics draws it, without numbers in the cells, which would take minutes, and the figures of
+each class as CSV.
 """
 
 from __future__ import annotations
