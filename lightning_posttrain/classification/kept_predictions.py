@@ -22,6 +22,8 @@ LARGEST = 10_000_000
 """Samples of a dataset of which it is kept whether each was right, 4 bytes each."""
 LABELS = 1000
 """Labels of a row beyond which nothing of it is kept."""
+SCORES = 1 << 24
+"""Bytes of scores of the rows that are kept at most; of more what they say is worked out in the epoch, and kept."""
 UNSEEN = -1
 SPREAD, WIDTH = 2654435761, 1 << 30
 
@@ -77,20 +79,16 @@ class KeptPredictions:
         counted, device = batch.counted[chosen], scores.device
         order = torch.arange(start, start + len(batch.target), device=device)[chosen] * self._world + self._rank
         index = torch.full_like(order, UNSEEN) if batch.index is None else batch.index[chosen]
-        label = torch.where(counted, target, UNSEEN)
-        if batch.multilabel:
-            said, loss = _of_labels(scores, target, predicted, counted)
-        else:
-            whole = scores.logsumexp(1)
-            loss = whole - scores.gather(1, target.clamp(0, scores.shape[1] - 1)[:, None])[:, 0]
-            said = (scores.gather(1, predicted[:, None])[:, 0] - whole).exp()
-        best, top = scores.topk(min(BEST, scores.shape[1]), dim=1)
-        best = best.sigmoid() if batch.multilabel else (best - whole[:, None]).exp()
-        taken = counted.any(1) if batch.multilabel else counted
-        return {
-            "order": order, "index": index, "taken": taken, "actual": label, "predicted": predicted,
-            "probability": said, "loss": loss, "top": top, "p": best,
-        }  # fmt: skip
+        columns = {
+            "order": order,
+            "index": index,
+            "taken": counted.any(1) if batch.multilabel else counted,
+            "actual": torch.where(counted, target, UNSEEN),
+            "predicted": predicted,
+        }
+        if self._world == 1 and 2 * MOST * scores.shape[1] * scores.element_size() <= SCORES:
+            return {**columns, "scores": scores.clone()}
+        return {**columns, **_said(scores, columns["actual"], predicted)}
 
     def _note(self, batch: EvalBatch) -> None:
         """Whether each row was right, and a number of what it is, at its position."""
@@ -157,6 +155,18 @@ def _why_not(batch: EvalBatch) -> str:
     return ""
 
 
+def _said(scores: Tensor, actual: Tensor, predicted: Tensor) -> dict[str, Tensor]:
+    """What scores say of each row: of its prediction, of its own class, and the most probable classes."""
+    best, top = scores.topk(min(BEST, scores.shape[1]), dim=1)
+    if actual.ndim == 2:
+        said, loss = _of_labels(scores, actual, predicted, actual != UNSEEN)
+        return {"probability": said, "loss": loss, "top": top, "p": best.sigmoid()}
+    whole = scores.logsumexp(1)
+    loss = whole - scores.gather(1, actual.clamp(0, scores.shape[1] - 1)[:, None])[:, 0]
+    said = (scores.gather(1, predicted[:, None])[:, 0] - whole).exp()
+    return {"probability": said, "loss": loss, "top": top, "p": (best - whole[:, None]).exp()}
+
+
 def _of_labels(scores: Tensor, target: Tensor, predicted: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
     """Of rows with labels the probability of what was said of the least sure one, and the mean loss."""
     sure = torch.where(predicted == 1, scores, -scores).sigmoid()
@@ -190,7 +200,9 @@ def _evenly(table: dict[str, Tensor]) -> dict[str, Tensor]:
     order = table["index" if known else "order"].argsort(stable=True)
     if len(order) > MOST:
         order = order[torch.linspace(0, len(order) - 1, MOST, dtype=torch.float64).round().long()]
-    return {name: column[order] for name, column in table.items() if name not in ("order", "taken")}
+    chosen = {name: column[order] for name, column in table.items() if name not in ("order", "taken")}
+    scores = chosen.pop("scores", None)
+    return chosen if scores is None else {**chosen, **_said(scores, chosen["actual"], chosen["predicted"])}
 
 
 def _rows(seen: int, codes: Tensor | None, table: dict[str, Tensor]) -> int:

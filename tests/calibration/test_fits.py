@@ -9,14 +9,16 @@ from sklearn.linear_model import LogisticRegression
 from torch.nn import functional as F
 
 from lightning_posttrain.calibration.calibrators.scaling import Identity, TemperatureScaling
-from lightning_posttrain.calibration.functional import report
+from lightning_posttrain.calibration.functional import passes, report, scale
 from lightning_posttrain.calibration.functional.cross_fit import cross_fit, log_loss
 from lightning_posttrain.calibration.functional.errors import calibration_figures
 from lightning_posttrain.calibration.functional.fits import fit
+from lightning_posttrain.calibration.functional.scale import ORDERS, derivatives_of_rows
 from lightning_posttrain.classification import ScoreRows
 
 EVERY = {"multiclass": ["temperature", "vector"], "binary": ["temperature", "platt", "isotonic"]}
 EVERY["multilabel"] = ["temperature", "platt"]
+TWO = {task: TemperatureScaling(2.0, task) for task in EVERY}
 
 
 def drawn(rows=2000, number=5, temperature=1.0, seed=0):
@@ -357,3 +359,48 @@ def test_of_very_many_classes_few_rows_are_fitted_to_and_it_is_said(monkeypatch)
     assert len(found.held_out) == 30
     said = report.report_cross_fitted(report.report_before(rows, "multiclass", bins=15), found, rows, bins=15)
     assert (said.fitted, "fitted to 30 of these rows" in said.notes) == (30, True)
+
+
+def test_derivatives_by_the_scale_are_those_of_autograd():
+    logits, target = drawn(40, 6)
+    logits[3, (int(target[3]) + 1) % 6] = -torch.inf  # ruled out
+    factor = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    found = derivatives_of_rows(logits, target, 0.7)
+    for row in range(0, 40, 3):
+        kept = logits[row].isfinite()
+        own = int(kept[: int(target[row])].sum())
+        value = F.cross_entropy(factor * logits[row, kept].double()[None], torch.tensor([own]))
+        for order in range(ORDERS):
+            (value,) = torch.autograd.grad(value, factor, create_graph=True)
+            assert float(found[order, row]) == pytest.approx(float(value.detach()), rel=1e-7, abs=1e-7)
+
+
+def test_a_row_whose_own_class_is_ruled_out_has_no_derivative():
+    assert derivatives_of_rows(torch.tensor([[-torch.inf, 0.0, 1.0]]), torch.tensor([0]), 1.0).tolist() == [[0.0]] * 6
+
+
+def test_all_folds_follow_from_few_looks_at_the_rows(monkeypatch):
+    seen = []
+    monkeypatch.setattr(scale, "derivatives_of_rows", lambda *given: seen.append(1) or derivatives_of_rows(*given))
+    logits, target = drawn(20_000, 4, 2.0)
+    whole = scale.scale_of_classes(logits, target)
+    assert len(seen) <= 5
+    fold, looks = torch.arange(20_000) % 5, len(seen)
+    found = scale.scales_without_each(logits, target, fold, whole)
+    assert len(seen) == looks + 1
+    for number in range(5):
+        alone = scale.scale_of_classes(logits[fold != number], target[fold != number])
+        assert found[number] == pytest.approx(alone, rel=2e-8)
+
+
+@pytest.mark.parametrize("task", list(EVERY))
+def test_figures_are_the_same_whatever_the_pieces(monkeypatch, task):
+    logits, target = data(task, 500)
+    rows = ScoreRows(logits, target, 500)
+    found = []
+    for most in (1 << 17, 64):
+        monkeypatch.setattr(passes, "CACHED", most)
+        found.append(report.report_applied(report.report_before(rows, task, bins=15), TWO[task], rows, bins=15))
+    for one, other in ((getattr(each, name) for each in found) for name in ("before", "after")):
+        assert one.figures() == pytest.approx(other.figures(), rel=1e-12)
+        assert torch.equal(one.rows, other.rows)

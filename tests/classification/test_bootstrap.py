@@ -72,3 +72,15 @@ def test_a_matrix_with_very_many_cells_gets_fewer_replicates():
     counts = torch.ones(150, 150, dtype=torch.int64)
     drawn = replicates(Confusion(counts, tuple(map(str, range(150)))), 1000)
     assert sum(len(part.true_positive) for part in drawn) == 100
+
+
+def test_few_rows_of_many_cells_are_drawn_as_binomial_draws_would_be():
+    generator = torch.Generator().manual_seed(0)
+    counts = torch.randint(3, (30, 30), generator=generator)
+    drawn = replicates(Confusion(counts, tuple(map(str, range(30)))), 1000)
+    support = torch.cat([part.support for part in drawn])
+    rows, share = int(counts.sum()), counts.sum(dim=1) / counts.sum()
+    assert bool((support.sum(dim=1) == rows).all())
+    spread = (rows * share * (1 - share)).sqrt()
+    assert bool(((support.mean(dim=0) - counts.sum(dim=1)).abs() < 5 * spread / len(support) ** 0.5).all())
+    assert torch.allclose(support.std(dim=0), spread.double(), rtol=0.15)

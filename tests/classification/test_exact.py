@@ -5,9 +5,13 @@ import torch
 from lightning_posttrain import ClassificationMetrics
 from lightning_posttrain.classification.batch import EvalBatch
 from lightning_posttrain.classification.functional import ranked
+from lightning_posttrain.classification.functional.histograms import all_bins, bin_of
+from lightning_posttrain.classification.logged_figures import LOGGED, doubtful, matching
 from lightning_posttrain.classification.metric import histograms
+from lightning_posttrain.classification.metric.confusion import ConfusionCounts
 from lightning_posttrain.classification.metric.exact import ExactScores
 from lightning_posttrain.classification.metric.histograms import ScoreHistograms
+from lightning_posttrain.classification.report_plan import ReportPlan
 from lightning_posttrain.classification.result.scores import ranked_of
 from tests import reference, toys
 from tests.classification.test_accumulator import accumulated
@@ -71,3 +75,25 @@ def test_it_is_asked_for_by_one_argument_and_forgets_between_epochs():
     report = metrics.results["val"]
     assert report["auroc_macro"] == pytest.approx(wanted.mean(), abs=1e-6)
     assert report.bounds["auroc_macro"] == (report["auroc_macro"],) * 2
+
+
+def test_what_is_not_logged_is_worked_out_when_it_is_asked_for(monkeypatch):
+    scores, target = torch.randn(60, 3), torch.arange(60) % 3
+    counted = accumulated(scores, target, kinds=(ConfusionCounts, ScoreHistograms))
+    report = ReportPlan("multiclass", curves=True).report(counted.values())
+    monkeypatch.setattr(ranked, "exact_areas_together", lambda *_: pytest.fail("worked out"))
+    assert list(matching(LOGGED["multiclass"], report)) == [
+        "accuracy", "balanced_accuracy", "mcc", "f1_macro", "f1_weighted", "auroc_macro",
+    ]  # fmt: skip
+    assert not doubtful(report, ["auroc_macro", "per_class/auroc/0"])
+    assert "auroc_micro" in report.overall
+    with pytest.raises(pytest.fail.Exception, match="worked out"):
+        report["auroc_micro"]
+
+
+def test_bins_of_many_places_are_those_of_each_class():
+    places = torch.randn(7, 50_000, dtype=torch.float64)
+    axis = histograms.fitted_axis(places, torch.ones(50_000, 1))
+    for own in (axis, axis[:1]):
+        assert torch.equal(all_bins(places, own, 4096), bin_of(places, own, 4096))
+    assert all_bins(places[:, :0], axis, 16).shape == (7, 0)

@@ -270,3 +270,15 @@ def test_two_ranks_keep_each_row_once(tmp_path):
     assert [stage for stage, _ in lines[4:]] == ["test"]
     assert {stage: one["rows"] for stage, one in run.run["stages"].items()} == {"val": 21, "fit": 37, "test": 37}
     assert run.run["ranks"] == 2
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_what_scores_say_is_the_same_behind_the_epoch_as_in_it(monkeypatch, labels):
+    scores, target = random(300)
+    target = (scores + torch.randn(300, 7) > 0).long() if labels else target
+    behind = kept(scores, target, 64)
+    monkeypatch.setattr(kept_predictions, "SCORES", 0)
+    within = kept(scores, target, 64)
+    assert list(behind.table) == list(within.table)
+    for name, column in behind.table.items():
+        assert torch.equal(column, within.table[name]), name

@@ -61,7 +61,7 @@ def _of_largest(log_others: Tensor) -> tuple[Tensor, Tensor]:
 def _sum_in_any_order(shares: Tensor) -> Tensor:
     """Sum over the first dimension of numbers up to 1, rounded so that no order of them changes it: ties stay ties."""
     unit = torch.finfo(shares.dtype).eps * (1 << len(shares).bit_length())
-    return shares.div_(unit).round_().sum(dim=0).mul_(unit)
+    return shares.mul_(1 / unit).round_().sum(dim=0).mul_(unit)  # the unit is a power of two
 
 
 def all_on_axis(scores: Tensor, *, multilabel: bool) -> Tensor:
