@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_posttrain.attribution.chunks import FORWARD, Chunks
+from lightning_posttrain.core.capture.sending import sent
 
 Score = Callable[[Tensor, Tensor], Tensor]
 """From rows ``(n, ...)`` and the sample that each belongs to ``(n,)`` to one number a row ``(n,)``."""
@@ -79,7 +80,7 @@ class Problem:
 
     def beside(self, values: Tensor) -> Tensor:
         """Numbers of the host where the inputs are, without a wait for what runs there."""
-        return values.to(self.inputs.device, non_blocking=True)
+        return sent(values, self.inputs.device)
 
     @cached_property
     def gradients(self) -> Gradients:
