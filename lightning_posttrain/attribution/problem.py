@@ -87,6 +87,8 @@ class Problem:
         """Of all samples, by one forward and one backward, however many methods ask."""
         parts: list[Gradients] = []
         self.chunks.run(len(self), lambda rows: parts.append(self._pass(self.beside(rows))))
+        if len(parts) == 1:
+            return parts[0]
         joined: list[Any] = [None if c[0] is None else torch.cat(c) for c in zip(*parts, strict=True)]
         return Gradients(*joined)
 
@@ -205,8 +207,8 @@ def gap(values: Tensor, change: Tensor) -> Tensor:
 
 
 def wide(values: Tensor) -> Tensor:
-    """In float64, where they are; on the CPU where a device has none."""
-    return (values.cpu() if values.device.type == "mps" else values).double()
+    """In float64, where the device has it."""
+    return values if values.device.type == "mps" else values.double()
 
 
 @contextmanager
