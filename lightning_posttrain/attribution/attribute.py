@@ -161,7 +161,7 @@ class _Worked(NamedTuple):
 
 def _worked(method: Method, problem: Problem, values: Tensor) -> _Worked:
     flat = values.reshape(len(values), -1)
-    figures = [wide(torch.linalg.vector_norm(flat, torch.inf, 1))]  # not finite where one value is not
+    figures = [torch.linalg.vector_norm(flat, torch.inf, 1)]  # not finite where one value is not
     if method.complete:
         size = wide(flat.abs().sum(1)) / wide(problem.change).abs().clamp(min=1e-12)
         figures += [gap(values, problem.change), size]

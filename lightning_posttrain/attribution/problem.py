@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_posttrain.attribution.chunks import FORWARD, Chunks
+from lightning_posttrain.core.capture.sending import sent
 
 Score = Callable[[Tensor, Tensor], Tensor]
 """From rows ``(n, ...)`` and the sample that each belongs to ``(n,)`` to one number a row ``(n,)``."""
@@ -79,13 +80,15 @@ class Problem:
 
     def beside(self, values: Tensor) -> Tensor:
         """Numbers of the host where the inputs are, without a wait for what runs there."""
-        return values.to(self.inputs.device, non_blocking=True)
+        return sent(values, self.inputs.device)
 
     @cached_property
     def gradients(self) -> Gradients:
         """Of all samples, by one forward and one backward, however many methods ask."""
         parts: list[Gradients] = []
         self.chunks.run(len(self), lambda rows: parts.append(self._pass(self.beside(rows))))
+        if len(parts) == 1:
+            return parts[0]
         joined: list[Any] = [None if c[0] is None else torch.cat(c) for c in zip(*parts, strict=True)]
         return Gradients(*joined)
 
@@ -204,8 +207,8 @@ def gap(values: Tensor, change: Tensor) -> Tensor:
 
 
 def wide(values: Tensor) -> Tensor:
-    """In float64, where they are; on the CPU where a device has none."""
-    return (values.cpu() if values.device.type == "mps" else values).double()
+    """In float64, where the device has it."""
+    return values if values.device.type == "mps" else values.double()
 
 
 @contextmanager

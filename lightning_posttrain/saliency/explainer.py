@@ -25,6 +25,7 @@ from lightning_posttrain.attribution import (
     score_of_embeddings,
     wanted,
 )
+from lightning_posttrain.core.capture.sending import sent
 from lightning_posttrain.saliency.result import Saliency
 from lightning_posttrain.samples.inputs import Inputs
 from lightning_posttrain.samples.kinds import Kind, channel_dim, kind_of
@@ -66,7 +67,7 @@ class Explainer:
     def problem(self, module: nn.Module, targets: Targets, inputs: Tensor, chunks: Chunks) -> tuple[Problem, Kind]:
         """What is explained: ``inputs (K, ...)`` are those of the chosen samples, where the model takes them."""
         kind = self.display.kind or kind_of(inputs) or "tabular"
-        inputs = inputs[targets.rows.to(inputs.device, non_blocking=True)]
+        inputs = inputs[sent(targets.rows, inputs.device)]
         score = targets.score
         dim = channel_dim(inputs.shape, kind)
         if kind == "tokens" and not inputs.is_floating_point():

@@ -14,6 +14,7 @@ from lightning_posttrain.attribution import FORWARD, Chunks, gradient_session
 from lightning_posttrain.core.callback.callback import EvaluationCallback
 from lightning_posttrain.core.callback.options import one_of
 from lightning_posttrain.core.capture.forward import muted
+from lightning_posttrain.core.capture.sending import sent
 from lightning_posttrain.core.stream.ranks import of_first_rank
 from lightning_posttrain.samples.fit_limit import FitLimit
 from lightning_posttrain.samples.kinds import Kind
@@ -138,7 +139,7 @@ class ModelAccess:
         forward_fn, module, reading = self.forward_fn, sample_set.module, self.callback.reading
         if forward_fn is not None:
             return lambda inputs, _samples=None: reading.as_read(forward_fn(module, inputs))
-        context = [part.to(module.device, non_blocking=True) for part in sample_set.chosen.context]
+        context = [sent(part, module.device) for part in sample_set.chosen.context]
 
         def score(inputs: Tensor, samples: Tensor | None = None) -> Tensor:
             rows = slice(None) if samples is None else samples

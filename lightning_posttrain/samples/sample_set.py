@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from lightning_posttrain.core.capture.sending import sent
 from lightning_posttrain.core.stream.evaluation import Evaluation
 from lightning_posttrain.core.stream.stream import EvaluationStream
 from lightning_posttrain.samples.kinds import Kind, kind_of
@@ -44,7 +45,7 @@ class SampleSet:
         inputs, module = self.chosen.inputs, self.module
         tokens = (kind or kind_of(inputs)) == "tokens"
         inputs = inputs if tokens else inputs.to(dtype_of(module))
-        return inputs.to(module.device, non_blocking=True)
+        return sent(inputs, module.device)
 
 
 def dtype_of(module: LightningModule) -> torch.dtype:

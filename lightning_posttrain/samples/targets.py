@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_posttrain.attribution import Score
+from lightning_posttrain.core.capture.sending import sent
 from lightning_posttrain.core.output.labels import NO_LABEL, labels_there
 from lightning_posttrain.samples.reservoir import Chosen
 from lightning_posttrain.samples.result import Sample
@@ -116,7 +117,7 @@ def _said(target: Any, logits: Tensor, top: int, names: Sequence[str]) -> tuple[
 def _logits(scorer: Callable[..., Tensor], classes: Tensor, rivals: Tensor, of: Tensor, device: torch.device) -> Score:
     against = bool((rivals >= 0).any())
     # there once, and not at each forward
-    classes, rivals, of = (numbers.to(device, non_blocking=True) for numbers in (classes, rivals, of))
+    classes, rivals, of = (sent(numbers, device) for numbers in (classes, rivals, of))
 
     def score(rows: Tensor, which: Tensor) -> Tensor:
         logits = scorer(rows, of[which])

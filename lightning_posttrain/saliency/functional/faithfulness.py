@@ -13,6 +13,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from lightning_posttrain.core.capture.sending import sent
 from lightning_posttrain.saliency.functional.maps import over_channels
 
 Score: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -132,7 +133,7 @@ def hiding(
     seed: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """What each draw hides ``(draws, *spatial)``, and how much the score loses by it ``(draws, K)``, for any map."""
-    hidden = _hidden(spatial, draws, seed).to(inputs.device, non_blocking=True)
+    hidden = sent(_hidden(spatial, draws, seed), inputs.device)
     baseline, count = baseline.expand_as(inputs), len(inputs)
     numbers = torch.arange((draws + 1) * count, device=inputs.device)
     values = []
@@ -234,7 +235,7 @@ def _reach(inputs: Tensor) -> Tensor:
 
 def _beside(values: Tensor, inputs: Tensor) -> Tensor:
     """Where inputs are and in their precision, without a wait for what runs there."""
-    return values.to(inputs.dtype).to(inputs.device, non_blocking=True)
+    return sent(values.to(inputs.dtype), inputs.device)
 
 
 def _generator(seed: int, draw: int) -> torch.Generator:

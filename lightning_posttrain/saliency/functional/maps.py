@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lightning_posttrain.core.capture.sending import sent
+
 
 @torch.no_grad()
 def order(importance: Tensor) -> Tensor:
@@ -241,7 +243,7 @@ def _share(weights: Tensor, mask: Tensor) -> Tensor:
 def _shuffled(importance: Tensor) -> Tensor:
     positions = math.prod(importance.shape[1:])
     order = torch.randperm(positions, generator=torch.Generator().manual_seed(0))
-    return order.to(importance.device, non_blocking=True)
+    return sent(order, importance.device)
 
 
 def _wide(values: Tensor) -> Tensor:
