@@ -163,3 +163,13 @@ def test_ranks_that_go_on_from_the_end_of_a_validation_have_what_they_would_have
     assert [pair["epoch"] for pair in found[0]["gap"]["history"]["accuracy"]] == [0, 1, 2]
     assert [event[0] for event in found[0]["events"]] == [0, 1, 2]
     assert sum(map(sum, found[0]["counts"])) == 40
+
+
+def test_what_fails_on_one_rank_is_left_out_on_all_and_an_epoch_is_a_few_messages(folder):
+    found = [json.loads((folder / f"apart.rank{rank}.json").read_text()) for rank in (0, 1)]
+    assert found[0] == found[1]
+    assert found[0]["results"].count(False) == 1
+    # what ranks are told, all counts and scores; of predictions how many there are, whether each was right, and rows;
+    # whether samples are there to be explained
+    predictions = ["all_gather_object", "all_reduce", "all_reduce"]
+    assert found[0]["called"] == ["all_gather", "all_reduce", *predictions, "all_reduce"]
