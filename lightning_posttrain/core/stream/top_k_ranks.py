@@ -32,7 +32,7 @@ class Offer(NamedTuple):
     @classmethod
     def of(cls, columns: Columns) -> Offer | None:
         """From what ``Hardest.take`` gave; None where it kept nothing."""
-        if not columns:
+        if not columns or not len(columns["value"]):
             return None
         others = {name: (tuple(c.shape[1:]), c.dtype) for name, c in columns.items() if name not in FACTS}
         return cls({name: columns[name] for name in FACTS}, others)
