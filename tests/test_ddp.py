@@ -174,3 +174,13 @@ def test_all_ranks_leave_out_what_the_first_has_no_room_for_and_no_figure_that_c
     assert len(first["monitored"]) == 3
     record = json.loads((folder / "room" / "posttrain" / "val" / "saliency.json").read_text())
     assert record["epoch"] == 2
+
+
+def test_what_fails_on_one_rank_is_left_out_on_all_and_an_epoch_is_a_few_messages(folder):
+    found = [json.loads((folder / f"apart.rank{rank}.json").read_text()) for rank in (0, 1)]
+    assert found[0] == found[1]
+    assert found[0]["results"].count(False) == 1
+    # what ranks are told, all counts and scores; of predictions how many there are, whether each was right, and rows;
+    # whether samples are there to be explained
+    predictions = ["all_gather_object", "all_reduce", "all_reduce"]
+    assert found[0]["called"] == ["all_gather", "all_reduce", *predictions, "all_reduce"]

@@ -24,11 +24,13 @@ from lightning_posttrain import (
     ConfusionMatrix,
     GeneralizationGap,
     HardExampleMining,
+    HardExamples,
     HardExampleSampler,
     LabelErrors,
     TorchMetrics,
     posttrain_suite,
 )
+from lightning_posttrain.core.stream import ranks
 from lightning_posttrain.core.stream.budget import Budget
 from lightning_posttrain.core.stream.stream import EvaluationStream
 from tests import toys
@@ -328,6 +330,44 @@ def resume(folder):
         trainer.fit(Mined(), loader, val, ckpt_path=path)
 
 
+class Counting:
+    """``torch.distributed``, with the names of what was called."""
+
+    def __init__(self):
+        self.called = []
+
+    def __getattr__(self, name):
+        found = getattr(dist, name)
+        if name not in ("all_gather", "all_reduce", "all_gather_object"):
+            return found
+
+        def call(*args, **options):
+            self.called.append(name)
+            return found(*args, **options)
+
+        return call
+
+
+def apart(folder):
+    """A validation in which a callback fails on the second rank alone."""
+
+    class Save(Callback):
+        def on_validation_end(self, trainer, pl_module):
+            found = {"results": [bool(callback.results) for callback in suite], "called": ranks.dist.called}
+            (folder / f"apart.rank{trainer.global_rank}.json").write_text(json.dumps(found))
+
+    def observe(key, batch):
+        if dist.get_rank() == 1:
+            raise RuntimeError("only here")
+
+    suite = posttrain_suite()
+    hard = next(callback for callback in suite if isinstance(callback, HardExamples))
+    hard.observe, before, ranks.dist = observe, ranks.dist, Counting()
+    trainer = toys.quiet([*suite, Save()], strategy="ddp_fork", devices=2, default_root_dir=folder / "apart")
+    trainer.validate(toys.Net(), toys.loader(data(37), batch_size=4), verbose=False)
+    ranks.dist = before
+
+
 def train(folder, watched):
     class Save(Callback):
         def on_train_end(self, trainer, pl_module):
@@ -394,6 +434,7 @@ def main(folder):
     for world in (1, 2):
         mine(folder, world)
     resume(folder)
+    apart(folder)
     for watched in (False, True):
         train(folder, watched)
     save_room(folder)

@@ -51,7 +51,6 @@ class ModelProfile(KeptState, StreamCallback):
     """
 
     tag = "profile"
-    finds_apart = True
     charted = ("profile/latency_ms", "profile/flops")
     several_targets = False
     stays = ("_run",)

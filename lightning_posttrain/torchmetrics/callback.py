@@ -60,7 +60,6 @@ class TorchMetrics(StreamCallback):
     """
 
     tag = "torchmetrics"
-    finds_apart = True
 
     def __init__(
         self,

@@ -33,7 +33,7 @@ def test_the_smallest_of_all_ranks_are_kept_and_hardly_more(sizes, spread, base,
     found, _ = kept(ranks, count)
     wanted = torch.cat(ranks).sort().values[:count]
     assert torch.equal(torch.cat(found).sort().values[:count], wanted)
-    assert sum(map(len, found)) <= max(2 * count, 0)
+    assert sum(map(len, found)) <= 1.25 * count
 
 
 def test_keys_that_are_spread_evenly_are_settled_in_two_sums():
@@ -41,4 +41,4 @@ def test_keys_that_are_spread_evenly_are_settled_in_two_sums():
     ranks = [torch.randint(LARGEST, (5000,), generator=generator) for _ in range(20)]
     found, times = kept(ranks, 1000)
     assert times <= 2
-    assert 1000 <= sum(map(len, found)) <= 2000
+    assert 1000 <= sum(map(len, found)) <= 1250

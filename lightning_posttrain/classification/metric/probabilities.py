@@ -18,6 +18,8 @@ from lightning_posttrain.core.statistics.precision import LARGEST_LOSS, wide
 FINE = 2.0**32
 COARSE = 2.0**24
 MOST = 2.0**40
+# and fine ones as two numbers, of which the second has so many bits, so that 64 bits hold those of 2 ** 46 rows
+LOW = 16
 
 
 def fixed(values: Tensor, parts: float, counted: Tensor) -> Tensor:
@@ -25,11 +27,22 @@ def fixed(values: Tensor, parts: float, counted: Tensor) -> Tensor:
     return (wide(values) * parts).round().long() * counted
 
 
+def halves(whole: Tensor) -> tuple[Tensor, Tensor]:
+    """Whole numbers in two parts, to be summed apart."""
+    return whole >> LOW, whole & ((1 << LOW) - 1)
+
+
+def of_fine(high: Tensor, low: Tensor) -> Tensor:
+    """The sum, float64, whose halves in fine parts were summed."""
+    return (high.double() * 2.0**LOW + low.double()) / FINE
+
+
 @final
 class LossSums(EvaluationMetric):
     """Sums of log loss and Brier score, for each label of a multilabel task.
 
     Each row is rounded to 2 ** -24 and 2 ** -32: the mean is within 3e-8 and 1.2e-10. A loss counts 2 ** 40 at most.
+    There is room for 5e11 rows.
     """
 
     reads = LOSS
@@ -37,7 +50,7 @@ class LossSums(EvaluationMetric):
 
     def __init__(self, num_classes: int, *, multilabel: bool = False, sync_on_compute: bool = True) -> None:
         super().__init__(num_classes, multilabel=multilabel, sync_on_compute=sync_on_compute)
-        self.count("sums", 5, self.groups)
+        self.count("sums", 6, self.groups)
 
     def add_rows(self, rows: RowFacts) -> None:
         """Add rows."""
@@ -47,7 +60,7 @@ class LossSums(EvaluationMetric):
         terms = (
             fixed(whole, 1.0, rows.counted),
             fixed(loss - whole, COARSE, rows.counted),
-            fixed(rows.brier, FINE, rows.counted),
+            *halves(fixed(rows.brier, FINE, rows.counted)),
             rows.counted.long(),
             (rows.counted & infinite).long(),
         )
@@ -59,8 +72,8 @@ class LossSums(EvaluationMetric):
 
     def read(self, states: Mapping[str, Tensor]) -> Losses:
         """The means."""
-        whole, rest, brier, rows, infinite = states["sums"].clone()
-        return Losses((whole + rest.double() / COARSE) / rows, brier.double() / FINE / rows, infinite)
+        whole, rest, high, low, rows, infinite = states["sums"].clone()
+        return Losses((whole + rest.double() / COARSE) / rows, of_fine(high, low) / rows, infinite)
 
 
 @final
@@ -98,22 +111,23 @@ class ReliabilityBins(EvaluationMetric):
 
     def __init__(self, num_classes: int, *, multilabel: bool = False, sync_on_compute: bool = True) -> None:
         super().__init__(num_classes, multilabel=multilabel, sync_on_compute=sync_on_compute)
-        self.count("bins", 6 if self.choices == 2 else 3, self.BINS)
+        self.count("bins", 8 if self.choices == 2 else 4, self.BINS)
 
     def add_rows(self, rows: RowFacts) -> None:
         """Add rows."""
-        self._add(self.bins[:3], rows.confidence, rows.right, rows.counted)
+        self._add(self.bins[:4], rows.confidence, rows.right, rows.counted)
         if self.choices == 2:
-            self._add(self.bins[3:], rows.of_one, rows.label == 1, rows.counted)
+            self._add(self.bins[4:], rows.of_one, rows.label == 1, rows.counted)
 
     def _add(self, bins: Tensor, said: Tensor, true: Tensor, counted: Tensor) -> None:
         place = bin_of_probability(said.nan_to_num(0), self.BINS)
         bins[0].index_add_(0, place, (counted & true).long())
         bins[1].index_add_(0, place, (counted & ~true).long())
-        bins[2].index_add_(0, place, fixed(said, FINE, counted))
+        for bin_sums, part in zip(bins[2:], halves(fixed(said, FINE, counted)), strict=True):
+            bin_sums.index_add_(0, place, part)
 
     def read(self, states: Mapping[str, Tensor]) -> Reliability:
         """The counts."""
-        right, wrong, confidence, *of_one = states["bins"].clone()
-        decided = (of_one[0], of_one[1], of_one[2].double() / FINE) if of_one else None
-        return Reliability(right, wrong, confidence.double() / FINE, decided)
+        right, wrong, high, low, *of_one = states["bins"].clone()
+        decided = (of_one[0], of_one[1], of_fine(of_one[2], of_one[3])) if of_one else None
+        return Reliability(right, wrong, of_fine(high, low), decided)

@@ -30,9 +30,6 @@ class Reports(Harmless):
     stages: tuple[str, ...]
     max_overhead: float | None
     results: dict[str, Any]
-    finds_apart: ClassVar[bool] = False
-    """Whether what there is to report comes from elsewhere than the stream, so that ranks ask each other what went
-    wrong in that too."""
 
     @abstractmethod
     def evaluations(self, trainer: Trainer, module: LightningModule) -> list[Evaluation]:
@@ -90,10 +87,14 @@ class Reports(Harmless):
 
     def _report_all(self, trainer: Trainer, module: LightningModule, *, also_out: set[str]) -> None:
         found = self.attempt(trainer, "end an epoch", self.evaluations, trainer, module, configures=True)
-        told = None if self.finds_apart else EvaluationStream.of(trainer).out_on_any(trainer, self)  # type: ignore[arg-type]
+        told = EvaluationStream.of(trainer).out_on_any(trainer, self) if self._of_stream() else None  # type: ignore[arg-type]
         (out,) = any_rank(trainer, [stage_of(trainer) in self.out | also_out]) if told is None else (told,)
         for evaluation in () if out else found or ():
             self.report_one(trainer, module, evaluation)
+
+    def _of_stream(self) -> bool:
+        """Whether what there is to report is of the stream alone; what finds more may fail once ranks have told."""
+        return type(self).evaluations.__module__.startswith(f"{__package__}.")
 
     def report_one(self, trainer: Trainer, module: LightningModule, evaluation: Evaluation) -> None:
         """Keep, log and write what one evaluation amounts to; all ranks together."""

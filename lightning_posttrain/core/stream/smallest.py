@@ -11,6 +11,8 @@ BITS = 63
 """Of a key, which is not negative."""
 DIGIT = 12
 """Bits that one sum over ranks settles."""
+SPARE = 4
+"""One part in so many may be sent beyond what is wanted."""
 
 
 @final
@@ -30,8 +32,8 @@ class Smallest:
         self._settled = False
 
     def seeks(self, keys: int) -> bool:
-        """Whether all ranks together have far more keys than are wanted."""
-        return keys > 2 * self.count and not self._settled
+        """Whether all ranks together have more keys than are wanted, and than are worth another sum."""
+        return keys > self.count + self.count // SPARE and not self._settled
 
     def survey(self, keys: Tensor, rank: int, ranks: int) -> Tensor:
         """How many of this rank's keys ``(N,)`` have each next digit, or, of equal ones, how many there are by rank.
