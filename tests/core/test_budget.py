@@ -31,7 +31,7 @@ def spent_of(costs, epoch, share, epochs):
     own, elapsed, done = Budget(), 0.0, 0
     for number in range(epochs):
         elapsed += epoch
-        own.decide(number, [share], elapsed=elapsed)
+        own.settle(own.propose(number, [share], elapsed=elapsed))
         done += own.allows(share)
         for work, cost in costs.items() if own.allows(share) else ():
             own.charge(share, work, cost())
@@ -53,7 +53,7 @@ def test_what_is_spent_keeps_to_the_share_once_the_first_evaluation_is_paid_for(
 def test_nothing_but_the_first_and_the_last_is_done_for_a_share_of_nothing():
     own, done = Budget(), []
     for number in range(9):
-        own.decide(number, [0.0], elapsed=1e6, last=number == 8)
+        own.settle(own.propose(number, [0.0], elapsed=1e6, last=number == 8))
         done.append(own.allows(0.0))
         own.charge(0.0, "maps", 1e-3)
     assert done == [True] + 7 * [False] + [True]
@@ -70,16 +70,16 @@ def test_callbacks_of_another_share_have_a_budget_of_their_own_and_without_a_sha
     own = Budget()
     own.charge(0.1, "maps", 100.0)
     own.charge(None, "all", 100.0)
-    own.decide("now", [0.1, 0.2], elapsed=90.0)
+    own.settle(own.propose("now", [0.1, 0.2], elapsed=90.0))
     assert [own.allows(share) for share in (0.1, 0.2, None)] == [False, True, True]
     assert own.spent == 200
 
 
 def test_what_is_decided_for_an_evaluation_holds_for_all_that_is_reported_of_it():
     own = Budget()
-    own.decide("epoch 0", [0.1], elapsed=1.0)
+    own.settle(own.propose("epoch 0", [0.1], elapsed=1.0))
     own.charge(0.1, "maps", 1e6)
-    own.decide("epoch 0", [0.1], elapsed=1.0)
+    assert own.propose("epoch 0", [0.1], elapsed=1.0) is None
     assert own.allows(0.1)
     assert own.asked == 1
 
@@ -87,7 +87,8 @@ def test_what_is_decided_for_an_evaluation_holds_for_all_that_is_reported_of_it(
 def test_other_ranks_do_what_the_first_decides():
     own = Budget()
     own.charge(0.1, "maps", 1e6)
-    own.decide("now", [0.1, 0.2], elapsed=1.0, agree=lambda mine: [True, False])
+    assert own.propose("now", [0.1, 0.2], elapsed=1.0) == [False, True]
+    own.settle([True, False])
     assert own.allows(0.1)
     assert not own.allows(0.2)
 

@@ -16,7 +16,7 @@ from lightning_posttrain.core.callback.looking import Looks
 from lightning_posttrain.core.callback.namespaces import AnyCallback
 from lightning_posttrain.core.callback.open_epoch import CarriesOpenEpoch
 from lightning_posttrain.core.callback.options import at_least, one_of
-from lightning_posttrain.core.callback.overhead import SHARE, conclude, decide
+from lightning_posttrain.core.callback.overhead import SHARE, conclude
 from lightning_posttrain.core.callback.reporting import Reporter
 from lightning_posttrain.core.callback.reports import Reports
 from lightning_posttrain.core.callback.returned import Returns
@@ -190,7 +190,6 @@ class EvaluationCallback(Looks, CarriesOpenEpoch, NotesRun, Reports, Returns, Ta
     def _report(self, trainer: Trainer, pl_module: LightningModule) -> None:
         stage = stage_of(trainer)
         if not trainer.sanity_checking and stage in self.stages:
-            decide(trainer)
             # a program may go on with the tensors of a result
             with torch.inference_mode(False), torch.no_grad():
                 for part in self.parts():

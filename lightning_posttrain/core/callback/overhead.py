@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 from lightning.pytorch.utilities import rank_zero_info
@@ -16,7 +15,7 @@ from lightning_posttrain.core.output.overhead import TAG, Overhead
 from lightning_posttrain.core.output.recorded import with_record
 from lightning_posttrain.core.stream.evaluation import Member
 from lightning_posttrain.core.stream.ranks import as_first
-from lightning_posttrain.core.stream.run import progress
+from lightning_posttrain.core.stream.room import proposed
 from lightning_posttrain.core.stream.stream import EvaluationStream
 
 if TYPE_CHECKING:
@@ -27,17 +26,11 @@ SHARE = 0.1
 
 
 def decide(trainer: Trainer) -> None:
-    """Decide whether optional work is done in the present evaluation of a fit; all ranks together."""
+    """Decide whether optional work is done in an evaluation that the stream has not read; all ranks together."""
     stream = EvaluationStream.of(trainer)
-    if trainer.state.fn == "fit" and not trainer.sanity_checking:
-        shares = sorted({member.max_overhead for member in stream.members if member.max_overhead is not None})
-        stream.costs.budget.decide(
-            (trainer.current_epoch, trainer.global_step),
-            shares,
-            elapsed=stream.costs.elapsed(),
-            last=progress(trainer) == 1.0,
-            agree=partial(as_first, trainer),
-        )
+    mine = proposed(trainer, stream.costs, stream.members)
+    if mine is not None:
+        stream.costs.budget.settle(as_first(trainer, mine))
 
 
 def affords(trainer: Trainer, share: float | None) -> bool:

@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from lightning_posttrain.core.callback.charts import uncharted
 from lightning_posttrain.core.callback.harmless import Harmless
-from lightning_posttrain.core.callback.overhead import affords
+from lightning_posttrain.core.callback.overhead import affords, decide
 from lightning_posttrain.core.capture.loaders import stage_of
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.output.result import Result
@@ -87,6 +87,7 @@ class Reports(Harmless):
 
     def _report_all(self, trainer: Trainer, module: LightningModule, *, also_out: set[str]) -> None:
         found = self.attempt(trainer, "end an epoch", self.evaluations, trainer, module, configures=True)
+        decide(trainer)
         told = EvaluationStream.of(trainer).out_on_any(trainer, self) if self._of_stream() else None  # type: ignore[arg-type]
         (out,) = any_rank(trainer, [stage_of(trainer) in self.out | also_out]) if told is None else (told,)
         for evaluation in () if out else found or ():

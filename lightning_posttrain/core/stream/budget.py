@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from threading import Lock
 from typing import final
 
 SHORT = 60.0
 """Seconds that a run is taken to last at least: what a shorter one may spend is no less."""
-Agree = Callable[[Sequence[bool]], Sequence[bool]]
-"""What all ranks do, from what this one would."""
 
 
 @final
@@ -22,12 +20,12 @@ class Budget:
 
     Example:
         >>> budget = Budget()
-        >>> budget.decide(1, [0.1], elapsed=100.0)
+        >>> budget.settle(budget.propose("epoch 1", [0.1], elapsed=100.0))
         >>> budget.charge(0.1, "maps", 8.0)
-        >>> budget.decide(2, [0.1], elapsed=110.0)
+        >>> budget.settle(budget.propose("epoch 2", [0.1], elapsed=110.0))
         >>> budget.allows(0.1)
         False
-        >>> budget.decide(3, [0.1], elapsed=170.0)
+        >>> budget.settle(budget.propose("epoch 3", [0.1], elapsed=170.0))
         >>> budget.allows(0.1), budget.asked, budget.left_out
         (True, 3, 1)
     """
@@ -37,6 +35,7 @@ class Budget:
         self._spent: dict[float | None, float] = {}
         self._last: dict[tuple[float | None, str], float] = {}
         self._moment: Hashable = None
+        self._shares: tuple[float, ...] = ()
         self._allowed: dict[float, bool] = {}
         self.asked, self.left_out = 0, 0
 
@@ -58,22 +57,25 @@ class Budget:
         with self._lock:
             return sum(self._spent.values())
 
-    def decide(
-        self, moment: Hashable, shares: Sequence[float], *, elapsed: float, last: bool = False, agree: Agree = list
-    ) -> None:
-        """Decide for an evaluation; all ranks together.
+    def propose(
+        self, moment: Hashable, shares: Sequence[float], *, elapsed: float, last: bool = False
+    ) -> list[bool] | None:
+        """For each share whether there is room in an evaluation, for ``settle``; None where that is settled.
 
         Args:
-            moment: tells it from others: of the same one it was decided already.
-            shares: that callbacks of the run keep to, the same on all ranks.
+            moment: tells it from others.
+            shares: that callbacks of the run keep to.
             elapsed: seconds that the run took without such work.
             last: no other follows, so that it is done.
-            agree: what all ranks do.
         """
         if moment == self._moment:
-            return
-        allowed = agree([last or self._has_room(share, elapsed) for share in shares])
-        self._moment, self._allowed = moment, dict(zip(shares, allowed, strict=True))
+            return None
+        self._moment, self._shares = moment, tuple(shares)
+        return [last or self._has_room(share, elapsed) for share in shares]
+
+    def settle(self, allowed: Sequence[bool]) -> None:
+        """Do what was proposed, on this rank or, where there are several, on the first."""
+        self._allowed = dict(zip(self._shares, map(bool, allowed), strict=True))
         self.asked += 1
         self.left_out += not all(allowed)
 

@@ -50,6 +50,8 @@ class Epoch:
         void: loaders, or single readings of them, of which something is missing, so that they have no figures.
         out: callbacks that left something out on any rank, as ranks told each other; None where they have not.
         resumed: whether its batches were before the checkpoint that the run goes on from.
+        room: of the first rank, for each share that optional work keeps to, whether a fit has room for it, before that
+            as this rank would have it; None where it is not asked, or decided.
         finished: what there is to report, by reading, once that is worked out.
     """
 
@@ -59,6 +61,7 @@ class Epoch:
     void: set[tuple[int, Reading | None]] = field(default_factory=set)
     out: Sequence[Member] | None = None
     resumed: bool = False
+    room: list[bool] | None = None
     finished: dict[Reading, list[Evaluation]] | None = None
 
     def source(self, trainer: Trainer, number: int) -> Source:

@@ -68,10 +68,12 @@ def join(
     void = call.add(epoch.is_void(place) for place in places)
     out = call.add(stage_of(trainer) in {*member.out, *part.out} for member, part in owners)
     likeness = {place: call.add(_likeness(epoch, place)) for place in places}
+    room = call.add(epoch.room or ())
     seen = {place: call.add([mark_of_rows(epoch.parts.get(place))]) for place in places}
     rows = {place: call.add(_rows(states.get(place, []))) for place in places}
     call.answered(trainer)
     epoch.out = [part for (_, part), any_rank in zip(owners, call.of(out).any(0).tolist(), strict=True) if any_rank]
+    epoch.room = None if epoch.room is None else call.of(room)[0].bool().tolist()
     epoch.void |= {place for place, any_rank in zip(places, call.of(void).any(0).tolist(), strict=True) if any_rank}
     for place in places:
         if not epoch.is_void(place):

@@ -29,6 +29,7 @@ from lightning_posttrain.core.stream.finish import finished
 from lightning_posttrain.core.stream.fold import BatchFolder
 from lightning_posttrain.core.stream.open_epoch import OpenEpoch
 from lightning_posttrain.core.stream.reading import Reading
+from lightning_posttrain.core.stream.room import proposed
 from lightning_posttrain.core.stream.run import run_folder
 from lightning_posttrain.core.stream.step_reader import Readers, StepReader
 
@@ -190,7 +191,12 @@ class EvaluationStream:
             with self.clock(READING), self.costs.on_device(READING), torch.inference_mode(False), torch.no_grad():
                 self.reader.told.share(trainer, stage_of(trainer), self._taking(trainer))
                 readers, told = self._readers(trainer), self.reader.told
-                epoch.finished = finished(trainer, module, epoch, readers, told, self.faults)
+                epoch.room = proposed(trainer, self.costs, self.members)
+                try:
+                    epoch.finished = finished(trainer, module, epoch, readers, told, self.faults)
+                finally:
+                    if epoch.room is not None:
+                        self.costs.budget.settle(epoch.room)
         return epoch.finished.get(reading, [])
 
     def out_on_any(self, trainer: Trainer, member: Member) -> bool | None:
