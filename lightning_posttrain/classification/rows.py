@@ -154,8 +154,8 @@ def _norm(values: Tensor, into: Tensor) -> None:
 
 def _rank(scores: Tensor, own: Tensor, label: Tensor, into: Tensor) -> None:
     """How many columns come before each row's own: larger scores, and equal ones of earlier columns, as for argmax."""
-    columns = numbers(scores.shape[1], torch.int64, scores.device)
-    # comparisons into floats: those into bools are not vectorised on a CPU
+    columns = numbers(scores.shape[1], torch.float32, scores.device)  # which holds whole numbers up to 16 million
+    # comparisons of floats into floats: others are not vectorised on a CPU
     before, equal, earlier = (torch.empty_like(scores) for _ in range(3))
     torch.gt(scores, own, out=before)
     torch.eq(scores, own, out=equal)
