@@ -56,7 +56,7 @@ class Positions:
         self._slots = Slots(len(self.wanted))
         self._positions: Tensor | None = None
         self._there: Tensor | None = None
-        self._complete = False
+        self._begun = self._complete = False
 
     @torch.no_grad()
     def take(self, columns: Sequence[Tensor], index: Tensor, usable: Tensor | None = None) -> None:
@@ -79,8 +79,10 @@ class Positions:
     def _fit(self, columns: Sequence[Tensor]) -> bool:
         """Whether rows can stand beside those that were found; the first that is found says how they look."""
         fits = self._slots.fits(columns)
-        if not fits and not self.found():
-            self._slots, fits = Slots(self._slots.count), True
+        if not fits and not self._begun:
+            self._begun = bool(self.found())
+            if not self._begun:
+                self._slots, fits = Slots(self._slots.count), True
         return fits
 
     def found(self) -> list[int]:
