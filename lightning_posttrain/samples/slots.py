@@ -40,7 +40,8 @@ class Slots:
     def read(self, slots: Sequence[int]) -> tuple[Tensor, ...]:
         """The columns of some slots, on the CPU."""
         with torch.inference_mode(False):  # a copy made in it could not be differentiated
-            return tuple(column[torch.tensor(slots, device=column.device)].cpu().clone() for column in self._columns)
+            rows = torch.tensor(slots, dtype=torch.int64)
+            return tuple(column[rows.to(column.device)].cpu().clone() for column in self._columns)
 
 
 @final
