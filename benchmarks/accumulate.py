@@ -34,6 +34,7 @@ from lightning_posttrain.classification.metric.confusion import ConfusionCounts
 from lightning_posttrain.classification.metric.exact import ExactScores
 from lightning_posttrain.classification.metric.histograms import ScoreHistograms
 from lightning_posttrain.classification.metric.probabilities import LossSums, RankCounts, ReliabilityBins
+from lightning_posttrain.core.stream import stage_sizes
 
 COUNTS = (ConfusionCounts, LossSums, RankCounts, ReliabilityBins)
 LARGEST = 1 << 21
@@ -319,6 +320,22 @@ def kernels(classes: int, size: int, device: str) -> None:
     print(f"  C = {classes:5,}, batch {size:4}: " + ", ".join(rows))
 
 
+def launches(classes: int, size: int) -> None:
+    """Operations a batch over an epoch of 60, with what is gathered on accelerators of 8 and of 80 GiB."""
+    data, host, rows = batches(60 * size, classes, size, "cpu"), stage_sizes.HOST, []
+    for memory in (8, 80):
+        stage_sizes.HOST = stage_sizes.accelerator_sizes(memory << 30)
+        for name, kinds in (("counts", COUNTS), ("with curves", (*COUNTS, ScoreHistograms))):
+            one = Ours(classes, "cpu", kinds)
+            with Kernels() as counted:
+                for scores, target in data:
+                    one.update(scores, target)
+                one.accumulator.flush()
+            rows.append(f"{memory} GiB {name} {counted.seen / len(data):.1f}")
+    stage_sizes.HOST = host
+    print(f"  C = {classes:5,}, batch {size:4}: " + ", ".join(rows))
+
+
 def growth(device: str, rounds: int) -> None:
     """Ours over rows and classes."""
     print(f"\nGrowth\n{'':8}" + "".join(f"{f'N = {rows:,}':>22}" for rows in (1_000, 10_000, 50_000)))
@@ -412,6 +429,9 @@ def main() -> None:
     print("\nOperations an update")
     for classes, size in ((10, 64), (1000, 256)):
         kernels(classes, size, device)
+    print("\nOperations a batch of an epoch with the sizes of accelerators, counted on a CPU")
+    for classes in (10, 100, 1000):
+        launches(classes, 256)
     growth(device, rounds)
     constant(device)
     beside_a_network(device, rounds)

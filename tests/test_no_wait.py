@@ -1,6 +1,7 @@
 """No batch hook of any callback waits for the device after the first batch of a loader."""
 
 from collections import defaultdict
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -65,19 +66,19 @@ HOOKS = [f"on_{stage}_batch_{end}" for stage in ("train", "validation", "test") 
 HOOKS += ["on_before_backward", "on_after_backward", "on_before_zero_grad", "on_before_optimizer_step"]
 
 
-def watch(monkeypatch, callbacks, found):
+def watch(monkeypatch, callbacks, watching):
     """Watch the hooks of callbacks, but for the first batch of each stage and run; how often each was watched."""
     calls, seen = defaultdict(int), defaultdict(int)
     kinds = {kind for one in callbacks for kind in type(one).__mro__}
     for kind in (kind for kind in kinds if kind.__module__.startswith("lightning_posttrain")):
         for hook in HOOKS:
             if hook in vars(kind):
-                monkeypatch.setattr(kind, hook, _watching(vars(kind)[hook], hook, calls, seen, found))
+                monkeypatch.setattr(kind, hook, _watched(vars(kind)[hook], hook, calls, seen, watching))
     return seen
 
 
-def _watching(run, hook, calls, seen, found):
-    def watching(callback, trainer, *rest):
+def _watched(run, hook, calls, seen, watching):
+    def call(callback, trainer, *rest):
         place = id(callback), hook, trainer.state.stage
         calls[place] += 1
         # once an epoch, what a sampler draws goes to the device, and weights get a mark by which they are known
@@ -85,10 +86,10 @@ def _watching(run, hook, calls, seen, found):
         if calls[place] == 1 or of_epoch or trainer.sanity_checking:
             return run(callback, trainer, *rest)
         seen[hook] += 1
-        with watched(found):
+        with watching():
             return run(callback, trainer, *rest)
 
-    return watching
+    return call
 
 
 def loaders(name):
@@ -102,21 +103,42 @@ def loaders(name):
     return DataLoader(data, batch_size=6, sampler=sampler), DataLoader(data, batch_size=6)
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", CALLBACKS)
-def test_no_batch_hook_waits_after_the_first_batch(name, monkeypatch):
+def run_watched(name, monkeypatch, watching, **options):
+    """A fit of two epochs and a test."""
     made = CALLBACKS[name]()
     callbacks = made if isinstance(made, list) else [made]
-    found = []
-    seen = watch(monkeypatch, callbacks, found)
+    seen = watch(monkeypatch, callbacks, watching)
     keeps = any(isinstance(one, ModelCheckpoint) for one in callbacks)
-    trainer = toys.quiet(callbacks, max_epochs=2, enable_checkpointing=keeps)
+    trainer = toys.quiet(callbacks, max_epochs=2, enable_checkpointing=keeps, **options)
     train, evaluated = loaders(name)
     module = Labels() if "labels" in name else toys.Net()
     trainer.fit(module, train, evaluated)
     trainer.test(module, evaluated, verbose=False)
     assert seen["on_validation_batch_end"] >= 18
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", CALLBACKS)
+def test_no_batch_hook_waits_after_the_first_batch(name, monkeypatch):
+    found = []
+    run_watched(name, monkeypatch, lambda: watched(found))
     assert sorted(set(found)) == []
+
+
+@contextmanager
+def waits_are_errors():
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="wants a CUDA device")
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", sorted(set(CALLBACKS) - {"CheckpointEnsemble", "ModelExport"}))  # these ask again
+def test_on_cuda_no_batch_hook_waits_after_the_first_batch(name, monkeypatch):
+    run_watched(name, monkeypatch, waits_are_errors, accelerator="gpu", devices=1)
 
 
 class Labels(toys.Net):

@@ -65,7 +65,7 @@ class FixedSamples:
         self._of_class: Tensor | None = None
         self._held: Tensor | None = None
         self._chosen: Chosen | None = None
-        self._closed = False
+        self._begun = self._closed = False
 
     @torch.no_grad()
     def offer(self, batch: ScoredBatch) -> None:
@@ -81,14 +81,18 @@ class FixedSamples:
             self._of_class = batch.target.new_zeros(batch.num_classes)
             self._held = batch.target.new_zeros(2)
         self._take(batch, columns)
-        if int(self._held[0]) == self._count:
+        kept, spare = self._held.tolist()
+        self._begun = kept + spare > 0
+        if kept == self._count:
             self._close()
 
     def _fits(self, columns: Sequence[Tensor]) -> bool:
         """Whether rows can stand beside those kept; the first that is kept says how they look."""
         fits = self._slots.fits(columns)
-        if not fits and self._held is not None and not bool(self._held.any()):
-            self._slots, self._of_class, fits = Slots(2 * self._count), None, True
+        if not fits and not self._begun and self._held is not None:
+            self._begun = bool(self._held.any())
+            if not self._begun:
+                self._slots, self._of_class, fits = Slots(2 * self._count), None, True
         return fits
 
     def _take(self, batch: ScoredBatch, columns: Sequence[Tensor]) -> None:

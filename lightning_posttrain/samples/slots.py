@@ -40,10 +40,8 @@ class Slots:
     def read(self, slots: Sequence[int]) -> tuple[Tensor, ...]:
         """The columns of some slots, on the CPU."""
         with torch.inference_mode(False):  # a copy made in it could not be differentiated
-            return tuple(
-                column[torch.tensor(slots, dtype=torch.int64, device=column.device)].cpu().clone()
-                for column in self._columns
-            )
+            rows = torch.tensor(slots, dtype=torch.int64)
+            return tuple(column[rows.to(column.device)].cpu().clone() for column in self._columns)
 
 
 @final
@@ -59,7 +57,7 @@ class Positions:
         self._slots = Slots(len(self.wanted))
         self._positions: Tensor | None = None
         self._there: Tensor | None = None
-        self._complete = False
+        self._begun = self._complete = False
 
     @torch.no_grad()
     def take(self, columns: Sequence[Tensor], index: Tensor, usable: Tensor | None = None) -> None:
@@ -82,8 +80,10 @@ class Positions:
     def _fit(self, columns: Sequence[Tensor]) -> bool:
         """Whether rows can stand beside those that were found; the first that is found says how they look."""
         fits = self._slots.fits(columns)
-        if not fits and not self.found():
-            self._slots, fits = Slots(self._slots.count), True
+        if not fits and not self._begun:
+            self._begun = bool(self.found())
+            if not self._begun:
+                self._slots, fits = Slots(self._slots.count), True
         return fits
 
     def found(self) -> list[int]:

@@ -357,3 +357,25 @@ def test_a_pair_of_which_no_sample_was_kept_says_so():
     assert [(cell.title, cell.examples) for cell in report.cells] == [
         ("cat taken for dog, 7 times; no sample was kept", ())
     ]
+
+
+def test_batches_that_wait_are_as_they_came_when_their_buffer_is_used_again():
+    from lightning_posttrain.classification import ClassReading, EvalBatch
+    from lightning_posttrain.hard_examples.keeping import Keeping
+    from lightning_posttrain.samples.inputs import Inputs
+
+    keeping = Keeping(9, 0, 1, Inputs(kind="tabular"), ClassReading().captions)
+    scores, inputs, target = torch.zeros(2, 3), torch.zeros(2, 5), torch.zeros(2, dtype=torch.int64)
+    for number in range(3):
+        scores[:, 1] = float(number)
+        inputs.fill_(number)
+        target.fill_(number)
+        keeping.offer(EvalBatch(scores, target, index=torch.arange(2) + 2 * number, inputs=inputs))
+    group = keeping.report(tuple("abc"), toys.quiet(), []).groups[0]
+    assert len(group.examples) == 6
+    for example, shown in zip(group.examples, group.shown, strict=True):
+        number = example.index // 2
+        assert example.actual == "abc"[number]
+        assert shown.tolist() == [number] * 5
+        wanted = F.cross_entropy(torch.tensor([[0.0, number, 0.0]]), torch.tensor([number]))
+        assert example.loss == pytest.approx(float(wanted), rel=1e-6)

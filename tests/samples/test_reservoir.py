@@ -70,6 +70,16 @@ def test_the_batch_may_be_changed_afterwards():
     assert found.index == (None,)
 
 
+@pytest.mark.parametrize("make", [lambda: FixedSamples(2), lambda: IndexedSamples([0, 1])])
+def test_the_first_that_is_kept_says_how_inputs_look(make):
+    left_out = EvalBatch(torch.zeros(2, 2), torch.tensor([-1, 5]), index=torch.arange(2), inputs=torch.zeros(2, 7))
+    found = chosen(make(), [left_out, *batches([0, 1], classes=2), left_out])
+    assert found.inputs[:, 0].tolist() == [0, 1]
+    assert chosen(make(), [left_out]) is None
+    other = EvalBatch(torch.zeros(2, 2), torch.tensor([0, 1]), index=torch.tensor([0, 1]), inputs=torch.zeros(2, 7))
+    assert chosen(make(), [*batches([0], classes=2), other]).inputs.shape == (1, 1)
+
+
 def test_positions_are_taken_in_the_order_in_which_they_are_asked_for():
     found = chosen(IndexedSamples([5, 1, 99]), batches([0, 1, 2, 0, 1, 2]))
     assert found.index == (5, 1)

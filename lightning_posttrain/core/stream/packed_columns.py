@@ -46,6 +46,6 @@ def unpacked(tables: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
     found = {}
     for name, (table, first, end, shape) in layout.items():
         if table in tables:
-            found[name] = tables[table][:, first:end].reshape(len(tables[table]), *shape)
+            found[name] = tables[table][:, first:end].reshape(len(tables[table]), *shape).contiguous()
     used = {place.table for place in layout.values()}
     return {**found, **{name: column for name, column in tables.items() if name not in used}}

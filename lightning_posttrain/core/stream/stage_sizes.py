@@ -62,7 +62,7 @@ def accelerator_sizes(memory: int, *, labels: bool = False) -> StageSizes:
     scores = 1 << min(max((memory >> 12).bit_length() - 1, 20), 24)
     if labels:
         scores >>= 3
-    return StageSizes(scores, MOST_ROWS, scores, scores >> 1, max(memory >> 8, 1 << 24))
+    return StageSizes(scores, MOST_ROWS, scores, min(scores, 1 << 23), max(memory >> 8, 1 << 24))
 
 
 @lru_cache(64)

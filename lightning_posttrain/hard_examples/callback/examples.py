@@ -37,6 +37,7 @@ class HardExamples(StreamCallback):
     pairs of classes. As galleries and tables in TensorBoard, as CSV and a folder of pictures on disk. Exact whatever
     the batches and ranks, pairs as long as there are 64 at most; of equal ones the smaller position in the dataset
     comes first. Inputs that are no images are listed with their values or words. Images are kept at 128 pixels a side.
+    Small batches are gathered and looked at together: 16 MiB of inputs on a CPU, 1 in 256 of an accelerator's memory.
 
     Args:
         k: samples of each rule.
