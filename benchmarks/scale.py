@@ -11,6 +11,7 @@ its rows to the most that one has and sent them to all.
 from __future__ import annotations
 
 import argparse
+import gc
 import pickle
 import resource
 import sys
@@ -33,7 +34,7 @@ from lightning_posttrain.core.stream.packing import packed
 from lightning_posttrain.core.stream.top_k import LARGEST_SIDE, Hardest
 from lightning_posttrain.core.stream.top_k_ranks import Offer, hardest_of_all
 
-ROWS = {1000: 256, 100_000: 32}
+ROWS = {1000: 64, 100_000: 8}
 """Rows that each rank has read, by the number of classes."""
 BASES = 16
 """Matrices of scores, which ranks share but for a number that they add to each row."""
@@ -50,7 +51,7 @@ class Ranks:
 
     def __init__(self, ranks: int, classes: int) -> None:
         self.ranks, self.classes = ranks, classes
-        self.rows = ROWS.get(classes, 256)
+        self.rows = ROWS.get(classes, 64)
         generator = torch.Generator().manual_seed(0)
         self._bases = [3 * torch.randn(self.rows, classes, generator=generator) for _ in range(BASES)]
         self._kinds = [kind for callback in posttrain_suite() for kind in callback.metrics()]
@@ -100,7 +101,9 @@ def joined_states(ranks: Ranks) -> dict[str, float]:
         told = isinstance(sent, Told)
         mine, total = sent.numbers.clone(), sent.numbers.clone()
         rows = [mine]
-        for other in others:
+        for number, other in enumerate(others):
+            if number % 16 == 0:
+                gc.collect()  # torchmetrics' metrics hold themselves
             message, _ = after(other, answers)
             rows += [message.numbers.clone()] if told else []
             total += 0 if told else message.numbers
