@@ -242,8 +242,7 @@ def _share(weights: Tensor, mask: Tensor) -> Tensor:
 
 def _shuffled(importance: Tensor) -> Tensor:
     positions = math.prod(importance.shape[1:])
-    order = torch.randperm(positions, generator=torch.Generator().manual_seed(0))
-    return sent(order, importance.device)
+    return sent(torch.randperm(positions, generator=torch.Generator().manual_seed(0)), importance.device)
 
 
 def _wide(values: Tensor) -> Tensor:
