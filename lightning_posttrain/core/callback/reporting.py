@@ -132,7 +132,8 @@ class Reporter:
         job = stream.costs.beside(report.do, self.action, self.max_overhead, own)
         stream.outlet.postponed.pop(own, None)
         if at_once:
-            stream.writer.submit(own, job)
+            with stream.costs.waiting(self.max_overhead, own):
+                stream.writer.submit(own, job)
         else:
             stream.outlet.postponed[own] = job
         self._close(trainer, stage.split("/", maxsplit=1)[0], loggers)

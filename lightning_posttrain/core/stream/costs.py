@@ -20,7 +20,8 @@ from lightning_posttrain.core.stream.device_seconds import DeviceSeconds
 
 EXPLAINING = ".explain"
 """How the names of actions end in which samples are explained."""
-SHARED = "reading of batches, once for all"
+WAITING = "lightning_posttrain: waiting for pictures"
+SHARED, WAITED = "reading of batches, once for all", "waiting for what is drawn"
 
 
 @final
@@ -65,6 +66,14 @@ class Costs:
             yield
         self.budget.charge(share, owner + EXPLAINING, self._now() - began)
 
+    @contextlib.contextmanager
+    def waiting(self, share: float | None, tag: str) -> Iterator[None]:
+        """The main thread may wait for what is drawn under a tag, which is no part of the run without it either."""
+        began = self._now()
+        with self.bracket(WAITING):
+            yield
+        self.budget.charge(share, f"waiting for {tag}", self._now() - began)
+
     def beside(
         self, job: Callable[[], list[Remark]], owner: str, share: float | None, tag: str
     ) -> Callable[[], list[Remark]]:
@@ -89,9 +98,9 @@ class Costs:
                 self._beside[owner] = self._beside.get(owner, 0.0) + seconds
 
     def elapsed(self) -> float:
-        """Seconds of the run without those in which samples were explained."""
+        """Seconds of the run without those in which samples were explained, or pictures waited for."""
         wall, accounts = self._main.read()
-        return wall - sum(one.seconds for action, one in accounts.items() if action.endswith(EXPLAINING))
+        return wall - sum(one.seconds for action, one in accounts.items() if action.endswith((EXPLAINING, WAITING)))
 
     def read(self, names: Iterable[tuple[str, str]]) -> tuple[float, tuple[Spending, ...]]:
         """Seconds of the run, and what each callback took of them, the most first.
@@ -106,7 +115,7 @@ class Costs:
         with self._lock:
             beside = dict(self._beside)
         rows = []
-        for owner, name in {READING: SHARED, **dict(names)}.items():
+        for owner, name in {READING: SHARED, WAITING: WAITED, **dict(names)}.items():
             host = main.get(owner, 0.0)
             work = None if device is None else device.get(owner, 0.0)
             rows.append(Spending(name, host, host / wall, beside.get(owner, 0.0), work))
