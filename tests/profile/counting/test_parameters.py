@@ -88,6 +88,7 @@ def test_bytes_go_by_the_type():
     assert parameter_count(nn.BatchNorm1d(4)).buffer_bytes == 4 * 4 + 4 * 4 + 8
 
 
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
 def test_quantised_convolutions_have_their_bytes_told():
     net = nn.Sequential(nn.Conv2d(1, 2, 3))
     net[0] = torch.ao.nn.quantized.Conv2d(1, 2, 3)
