@@ -379,6 +379,22 @@ def test_a_row_whose_own_class_is_ruled_out_has_no_derivative():
     assert derivatives_of_rows(torch.tensor([[-torch.inf, 0.0, 1.0]]), torch.tensor([0]), 1.0).tolist() == [[0.0]] * 6
 
 
+@pytest.mark.parametrize("wrong", [0, 1, 3])
+@pytest.mark.parametrize("start", [0.02, 0.5, 1.0, 30.0])
+def test_rows_of_which_hardly_one_is_wrong_have_the_scale_where_the_slope_is_zero_or_the_largest(wrong, start):
+    generator = torch.Generator().manual_seed(wrong)
+    target = torch.randint(3, (200,), generator=generator)
+    said = torch.where(torch.arange(200) < wrong, (target + 1) % 3, target)
+    logits = (2 + torch.rand(200, 1, generator=generator).double()) * torch.nn.functional.one_hot(said, 3)
+    low, high = 0.01, 100.0
+    for _ in range(80):  # halving, by the mean of the slope
+        middle = (low * high) ** 0.5
+        chance = (middle * logits).softmax(1)
+        slope = ((chance * logits).sum(1) - logits.gather(1, target[:, None])[:, 0]).mean()
+        low, high = (middle, high) if slope < 0 else (low, middle)
+    assert scale.scale_of_classes(logits, target, start) == pytest.approx(high if wrong else 100, rel=1e-6)
+
+
 def test_all_folds_follow_from_few_looks_at_the_rows(monkeypatch):
     seen = []
     monkeypatch.setattr(scale, "derivatives_of_rows", lambda *given: seen.append(1) or derivatives_of_rows(*given))

@@ -61,16 +61,18 @@ def zero_near(derivatives: Sequence[float], scale: float) -> tuple[float, bool]:
         >>> zero_near([-1.0, 2.0], 1.0)
         (1.5, False)
     """
+    first, second = derivatives[:2]
     steps = [_zero(derivatives[:terms]) for terms in (len(derivatives) - 1, len(derivatives)) if terms > 1]
-    sure = len(steps) == 2 and abs(steps[1] - steps[0]) <= CLOSE * scale
-    return scale + steps[-1], sure
+    sure = len(steps) == 2 and abs(steps[1] - steps[0]) <= CLOSE * scale  # never where there is no zero
+    step = steps[-1] if math.isfinite(steps[-1]) else -first / second if second > 0 else math.inf
+    return scale + step, sure
 
 
 def _zero(derivatives: Sequence[float]) -> float:
-    """The zero nearest 0 of a polynomial with these derivatives there."""
+    """The zero nearest 0 of a polynomial with these derivatives there, by Newton's steps; NaN where they find none."""
     first, second = derivatives[:2]
     if not second > 0:
-        return math.inf
+        return math.nan
     terms = [value / math.factorial(power) for power, value in enumerate(derivatives)]
     step = -first / second
     for _ in range(20):
@@ -78,11 +80,11 @@ def _zero(derivatives: Sequence[float]) -> float:
         for term in reversed(terms):
             value, slope = value * step + term, slope * step + value
         if not slope > 0:
-            return -first / second
+            return math.nan
         step -= value / slope
-        if abs(value / slope) <= 1e-15 * abs(step):
-            break
-    return step
+        if abs(value / slope) <= 1e-12 * abs(step):
+            return step
+    return math.nan
 
 
 def scale_of_classes(logits: Tensor, target: Tensor, start: float | None = None) -> float:

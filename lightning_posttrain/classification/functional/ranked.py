@@ -20,10 +20,10 @@ from lightning_posttrain.classification.functional.histograms import (
     edge_at,
     fitted_axis,
     fitted_step,
-    moved,
     no_counts,
     probability_on_axis,
 )
+from lightning_posttrain.classification.functional.moved_histograms import moved
 from lightning_posttrain.classification.functional.ranking import Ends, areas
 from lightning_posttrain.classification.result.scores import Bounded, RankedScores, ScoreCounts
 from lightning_posttrain.core.output.deferred import Deferred

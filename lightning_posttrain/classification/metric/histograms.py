@@ -16,10 +16,10 @@ from lightning_posttrain.classification.functional.histograms import (
     count_cells,
     fitted_axis,
     fitted_step,
-    moved_at_each_place,
     no_counts,
     on_axis,
 )
+from lightning_posttrain.classification.functional.moved_histograms import moved_at_each_place
 from lightning_posttrain.classification.functional.ranked import (
     MOST_CLASSES,
     ranked_counts,
