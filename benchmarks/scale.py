@@ -126,20 +126,28 @@ def joined_states(ranks: Ranks) -> dict[str, float]:
     return found
 
 
+def _facts(count: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    place = torch.randint(1 << 40, (count,), generator=generator)
+    value = torch.rand(count, generator=generator).sort(descending=True).values
+    return {"value": value, "place": place, "group": torch.zeros_like(place)}
+
+
+def _kept(count: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    hardest, facts = Hardest(count), _facts(count, generator)
+    inputs = torch.zeros(count, 3, LARGEST_SIDE, LARGEST_SIDE)
+    hardest.offer(facts["value"], facts["place"], {"inputs": inputs})
+    return hardest.take()
+
+
 def hard_examples(ranks: int) -> dict[str, float]:
     """Join the pictures that ranks keep of the hardest rows."""
-    mine, told = {}, []
     generator = torch.Generator().manual_seed(0)
-    for _ in range(ranks):
-        kept = {}
-        for rule, count in PICTURES.items():
-            hardest = Hardest(count)
-            inputs = torch.zeros(count, 3, LARGEST_SIDE, LARGEST_SIDE)
-            place = torch.randint(1 << 40, (count,), generator=generator)
-            hardest.offer(torch.rand(count, generator=generator), place, {"inputs": inputs})
-            kept[rule] = hardest.take()
-        mine = mine or kept
-        told.append({rule: Offer.of(columns) for rule, columns in kept.items()})
+    mine = {rule: _kept(count, generator) for rule, count in PICTURES.items()}
+    first = {rule: Offer.of(columns) for rule, columns in mine.items()}
+    told = [first]
+    for _ in range(1, ranks):  # ranks tell facts of pictures and not these
+        facts = {rule: _facts(count, generator) for rule, count in PICTURES.items()}
+        told.append({rule: offer and offer._replace(facts=facts[rule]) for rule, offer in first.items()})
     words = []
 
     class FirstRank:

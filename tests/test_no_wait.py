@@ -118,7 +118,9 @@ def run_watched(name, monkeypatch, watching, **options):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", CALLBACKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if "suite" in name else pytest.mark.slow) for name in CALLBACKS]
+)
 def test_no_batch_hook_waits_after_the_first_batch(name, monkeypatch):
     found = []
     run_watched(name, monkeypatch, lambda: watched(found))

@@ -23,7 +23,7 @@ from lightning_posttrain.core.stream.costs import Costs, owner_of
 from lightning_posttrain.core.stream.device_seconds import DeviceSeconds
 from tests import toys
 
-EPOCHS = 40
+EPOCHS = 24
 
 
 def spent_of(costs, epoch, share, epochs):
