@@ -118,7 +118,7 @@ def main() -> None:
     for name, times in taken.items():
         fit, test = (median(part) for part in zip(*times, strict=True))
         base = fit if base is None else base
-        print(f"| {name} | {fit:.1f} | {fit / base:.2f} | {test:.1f} |")
+        print(f"| {name} | {fit:.1f} | {fit / base:.2f} | {test:.2f} |")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from lightning_posttrain.core.stream.packing import packed
 from lightning_posttrain.core.stream.top_k import LARGEST_SIDE, Hardest
 from lightning_posttrain.core.stream.top_k_ranks import Offer, hardest_of_all
 
-ROWS = {1000: 64, 100_000: 8}
+ROWS = {1000: 16, 100_000: 1}
 """Rows that each rank has read, by the number of classes."""
 BASES = 16
 """Matrices of scores, which ranks share but for a number that they add to each row."""

@@ -8,9 +8,11 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
-from lightning_posttrain.core.callback.reporting import PACKAGE, Reporter, import_all, writes
+from lightning_posttrain.core.callback.overhead import affords
+from lightning_posttrain.core.callback.reporting import PACKAGE, Reporter, writes
 from lightning_posttrain.core.callback.reports import Reports
 from lightning_posttrain.core.output.artifacts import Tagged
+from lightning_posttrain.core.output.imports import import_all
 from lightning_posttrain.core.stream.run import progress
 from lightning_posttrain.core.stream.stream import EvaluationStream
 
@@ -27,11 +29,11 @@ def lay_out_charts(trainer: Trainer, reporter: Reporter) -> None:
 
 def draw_at_a_glance(trainer: Trainer, reporter: Reporter) -> None:
     """Draw the curves of a training so far, at the steps at which loggers get pictures; on the first rank."""
-    outlet = EvaluationStream.of(trainer).outlet
-    if writes(trainer) and outlet.files.disk and outlet.steps.chosen("results", None, progress(trainer)):
+    outlet, room = EvaluationStream.of(trainer).outlet, affords(trainer, reporter.max_overhead)
+    if room and writes(trainer) and outlet.files.disk and outlet.steps.chosen("results", None, progress(trainer)):
         import_all(f"{PACKAGE}report.render")
         curves = importlib.import_module(f"{PACKAGE}report.closing").at_a_glance(outlet.files.disk)
-        reporter.write_files(trainer, "results", curves, loggers=reporter.sinks(trainer))
+        reporter.write_files(trainer, "results", curves, loggers=reporter.sinks(trainer), optional=True)
 
 
 def announce_final_metrics(trainer: Trainer, module: LightningModule) -> None:

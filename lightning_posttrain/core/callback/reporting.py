@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import pkgutil
+import importlib
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
-from PIL import Image as PILImage
 
 from lightning_posttrain.core.callback.logger_names import log_apart
 from lightning_posttrain.core.callback.scalars import epoch_of, log_scalars, step_of
 from lightning_posttrain.core.output.artifacts import Tagged
 from lightning_posttrain.core.output.background import Remark
+from lightning_posttrain.core.output.imports import import_all
 from lightning_posttrain.core.output.outlet import Closing
 from lightning_posttrain.core.output.recorded import with_record
 from lightning_posttrain.core.output.report import Report, Voice
@@ -139,11 +138,22 @@ class Reporter:
         self._close(trainer, stage.split("/", maxsplit=1)[0], loggers)
 
     def write_files(
-        self, trainer: Trainer, own: str, artifacts: Iterable[Tagged], *, loggers: Sequence[Sink] = ()
+        self,
+        trainer: Trainer,
+        own: str,
+        artifacts: Iterable[Tagged],
+        *,
+        loggers: Sequence[Sink] = (),
+        optional: bool = False,
     ) -> None:
-        """Submit files of the run as a whole, whose tags are their names, on the first rank."""
-        report = self.report(trainer, own, artifacts, loggers=loggers)
-        EvaluationStream.of(trainer).writer.submit(own, report.do)
+        """Submit files of the run as a whole, whose tags are their names, on the first rank.
+
+        Those that are optional count for what the callback may take of a run.
+        """
+        job: Callable[[], list[Remark]] = self.report(trainer, own, artifacts, loggers=loggers).do
+        stream = EvaluationStream.of(trainer)
+        job = stream.costs.beside(job, self.action, self.max_overhead, own) if optional else job
+        stream.writer.submit(own, job)
 
     def report(
         self, trainer: Trainer, own: str, artifacts: Iterable[Tagged], *, loggers: Sequence[Sink] | None = None
@@ -231,16 +241,3 @@ def _said(line: Callable[[str, str], str], home: str, stage: str) -> Iterator[Re
     """What the terminal is told at the end of a run."""
     with contextlib.suppress(OSError, ValueError):  # the folder is gone
         yield partial(rank_zero_info, line(home, stage))
-
-
-@cache
-def import_all(room: str) -> None:
-    """Import a room, where there is one, and what Pillow loads when it first writes a file, in the main thread.
-
-    A process that is forked while another thread imports a module, as a loader's workers are at the next epoch's
-    start, would wait for ever to import that module itself.
-    """
-    if importlib.util.find_spec(room) is not None:
-        for module in pkgutil.iter_modules(getattr(importlib.import_module(room), "__path__", ())):
-            importlib.import_module(f"{room}.{module.name}")
-    PILImage.preinit()
