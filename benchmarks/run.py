@@ -65,7 +65,7 @@ def _joined(classes: str) -> str:
 
 FIGURES = (
     Figure(
-        "eleven torchmetrics by hand, with a picture and a table, of 24,000 rows × 120 classes: times ours, main thread",
+        "eleven torchmetrics by hand, with a picture and a table, of 24,000 rows × 120 classes: times ours",
         "by_hand",
         (rf"ClassificationMetrics, ConfusionMatrix \| [\d.]+ \| {NUMBER} ×",),
         "{} ×",
