@@ -98,6 +98,6 @@ def _embedded(picture: Image.Image, side: int, *, by_width: bool = False) -> Emb
     if flat and (picture.getcolors(4096) is not None or not by_width):
         picture.save(file, FORMAT, lossless=True, method=3)
     else:
-        picture.save(file, FORMAT, quality=76, method=3)
+        picture.save(file, FORMAT, quality=76, method=2)  # half the time of 3, for 3 % more bytes
     address = f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
     return Embedded(address, picture.width, picture.height)
