@@ -55,7 +55,6 @@ class SampleCallback(EvaluationCallback):
     def start(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         """Begin a run; samples are chosen anew in each."""
         self._names: tuple[str, ...] = ()
-        self._logged: set[str] = set()
         self._pending: dict[str, tuple[SampleSet | None, int]] = {}
         self._learned: set[str] = set()
         self._selection.forget()
@@ -86,13 +85,6 @@ class SampleCallback(EvaluationCallback):
     def observe(self, key: str, batch: ScoredBatch) -> None:
         """Choose samples."""
         self._selection.offer(key, batch, self._names)
-
-    def report_one(self, trainer: Trainer, module: LightningModule, evaluation: Evaluation) -> None:
-        """Report it, and remember which figures it logs."""
-        super().report_one(trainer, module, evaluation)
-        result = self.results.get(evaluation.label)
-        found = {} if result is None else self.scalars(result)
-        self._logged |= {self._reporter.tag(self.place(evaluation), key, evaluation.suffix) for key in found}
 
     def see(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, loader: int) -> None:
         """Choose samples where no class scores are explained; count what is trained on."""
@@ -144,7 +136,7 @@ class SampleCallback(EvaluationCallback):
 
     def _has_room(self, trainer: Trainer) -> bool:
         """Whether the run has room for an explanation; one with figures that somebody monitors is never left out."""
-        return affords(trainer, self.max_overhead) or bool(self._logged & set(monitored(trainer)))
+        return affords(trainer, self.max_overhead) or bool(self._reporter.logged & set(monitored(trainer)))
 
     def _case(self, module: LightningModule, evaluation: Evaluation, names: tuple[str, ...]) -> SampleSet | None:
         selection, key = self._selection, evaluation.key

@@ -80,7 +80,8 @@ class StreamCallback(EvaluationCallback):
             ``"raise"``: it ends the run. A configuration that would give wrong figures raises in any case, as long as
             nothing has been trained.
         pictures_every: loggers get pictures and tables of each so many-th evaluation of a fit, with 1 of all; always of
-            the first and the last. Default: of about 20, spread over ``max_epochs``. Files are the latest drawn.
+            the first and the last, and of no more than ``max_overhead`` has room for. Default: of about 20, spread over
+            ``max_epochs``. Files are the latest drawn.
         log: which scalars loggers and the table of a test get, by what follows the stage in their tags, with ``*`` for
             any letters, as ``["calibration/*"]``. Default: the few that one follows. The others can be monitored all
             the same, as ``ModelCheckpoint(monitor="val/calibration/ace")``, and stand in files.

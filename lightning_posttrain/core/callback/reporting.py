@@ -43,6 +43,9 @@ class Reporter:
         pictures_every: for loggers, or None.
         action: how what the callback does is called before a clock.
         max_overhead: share of the run that what it draws and writes keeps to, or None.
+
+    Attributes:
+        logged: names of scalars that others may monitor.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Reporter:
         self.on_error = on_error
         self.pictures_every = pictures_every
         self.action = action
+        self.logged: set[str] = set()
         self.max_overhead = max_overhead
 
     @classmethod
@@ -84,6 +88,7 @@ class Reporter:
         if scalars and not trainer.barebones:
             tags = {key: self.tag(stage, key, suffix) for key in scalars}
             named = {tags[key]: value for key, value in scalars.items()}
+            self.logged.update(named)
             if apart := log_scalars(trainer, module, named, {tags[key] for key in unshown}):
                 with self.guarded(trainer, "log to a logger", "Check the loggers."):
                     log_apart(trainer, apart, step_of(trainer))
