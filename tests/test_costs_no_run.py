@@ -79,7 +79,7 @@ def test_all_that_the_base_asks_of_a_callback_is_in_the_table():
     assert public - hooks - of_lightning - own - NOT_ASKED - set(ASKED) == set()
 
 
-ALWAYS = {"CheckpointEnsemble", "ClassificationMetrics", "HardExamples"}
+ALWAYS = {"ClassificationMetrics"}
 """One of each base and shape, which are looked at in every run of the tests; the others in the slow ones."""
 
 

@@ -233,7 +233,6 @@ def test_callbacks_are_thin_shells():
     [
         ("import lightning_posttrain", {"captum", "matplotlib", "lightning"}),
         ("import lightning_posttrain.functional", {"captum", "matplotlib", "lightning"}),
-        ("import lightning_posttrain.attribution", {"captum", "matplotlib", "lightning"}),
         ("from lightning_posttrain.attribution import lime, shapley, anchor", {"captum", "matplotlib", "lightning"}),
         ("import lightning_posttrain.calibrators", {"captum", "matplotlib", "lightning"}),
         ("import lightning_posttrain.core.output.sinks", {"captum", "matplotlib", "lightning", "tensorboard"}),

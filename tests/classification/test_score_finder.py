@@ -57,7 +57,10 @@ def test_low_and_high_precision(precision, stage):
 @pytest.mark.parametrize(
     "stage", ["fit", *(pytest.param(other, marks=pytest.mark.slow) for other in ("validate", "test"))]
 )
-@pytest.mark.parametrize("call", ["self(x)", "self.model(x)", "self.forward(x)"])
+@pytest.mark.parametrize(
+    "call",
+    ["self(x)", *(pytest.param(other, marks=pytest.mark.slow) for other in ("self.model(x)", "self.forward(x)"))],
+)
 def test_a_compiled_module(call, stage):
     torch._dynamo.reset()
     net, data = toys.Net(call=call), toys.images()

@@ -472,11 +472,11 @@ print(late)
 """
 
 
-KINDS = sorted({type(callback).__name__ for callback in public_api.callbacks()} - {"LabelErrors"})
+KINDS = sorted({type(callback).__name__ for callback in public_api.callbacks()})
 SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
 
 
-@pytest.mark.parametrize("kind", ["LabelErrors", *SLOW])
+@pytest.mark.parametrize("kind", SLOW)
 def test_nothing_of_ours_is_imported_beside_the_main_thread(kind, tmp_path):
     """Workers that are forked meanwhile would wait for ever to import it."""
     root = Path(__file__).parents[2]

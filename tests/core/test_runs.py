@@ -175,6 +175,7 @@ def test_out_of_memory_is_told_apart(error):
     assert reason_of(error).startswith(f"out of memory: {type(error).__name__}")
 
 
+@pytest.mark.slow
 def test_what_a_failed_run_held_is_let_go():
     held = []
 
