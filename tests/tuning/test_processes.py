@@ -54,7 +54,7 @@ def test_a_trial_on_two_ranks_is_pruned_on_both(tmp_path, strategy):
     worker = searches.worker(folder, build="falling_behind", trials=6, trainer=trainer, **options)
     searches.ended([worker], folder)
     study = searches.run(folder, searches.FallingBehind, trials=6, **options)
-    assert [trial.status for trial in study.trials] == ["complete"] * 5 + ["pruned"]
+    assert [trial.status for trial in study.trials] == ["complete"] * 5 + ["pruned"], study.trials[-1].reason
     assert study.trials[5].curve == {3: 2.0, 6: 2.0}
     assert study.trials[5].figures == {"val_loss": 2.0}
     assert [(folder / "trial_0005" / f"rank{rank}.txt").read_text() for rank in (0, 1)] == ["6", "6"]
