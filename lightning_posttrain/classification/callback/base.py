@@ -140,7 +140,7 @@ class StreamCallback(EvaluationCallback):
     def rename(self, name: str) -> None:
         """Take another name, which goes before the quantity in tags."""
         self.name = name
-        self._reporter = Reporter.of(self)
+        self._reporter = Reporter(self)
 
     def check(self, module: LightningModule, batch: EvalBatch) -> None:
         """Raise where the arguments do not go with the first batch."""

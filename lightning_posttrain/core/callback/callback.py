@@ -85,7 +85,7 @@ class EvaluationCallback(Looks, CarriesOpenEpoch, NotesRun, Reports, Returns, Ta
         self.results: dict[str, Any] = {}
         self.action = f"{CALLBACK}{self.state_key}"
         self.max_overhead = max_overhead
-        self._reporter = Reporter.of(self)
+        self._reporter = Reporter(self)
 
     @property
     def slot(self) -> tuple[str, str | None]:

@@ -37,43 +37,22 @@ class Reporter:
     """Reports the results of one callback.
 
     Args:
-        owner: the callback's class, whose name stands in warnings, and whose wing has the renderers.
-        name: what goes before a quantity in tags, or None.
-        on_error: ``"warn"`` or ``"raise"``.
-        pictures_every: for loggers, or None.
-        action: how what the callback does is called before a clock.
-        max_overhead: share of the run that what it draws and writes keeps to, or None.
+        callback: whose class's name stands in warnings, and whose wing has the renderers.
 
     Attributes:
         logged: names of scalars that others may monitor.
     """
 
-    def __init__(
-        self,
-        owner: type,
-        name: str | None,
-        on_error: Literal["warn", "raise"],
-        pictures_every: int | None = None,
-        *,
-        action: str = "",
-        max_overhead: float | None = None,
-    ) -> None:
-        self.owner = owner.__name__
-        self.wings = [kind.__module__.split(".")[1] for kind in owner.__mro__ if kind.__module__.startswith(PACKAGE)]
-        self.name = name
-        self.on_error = on_error
-        self.pictures_every = pictures_every
-        self.action = action
+    def __init__(self, callback: Any) -> None:
+        kind: type = type(callback)
+        self.owner = kind.__name__
+        self.wings = [part.__module__.split(".")[1] for part in kind.__mro__ if part.__module__.startswith(PACKAGE)]
+        self.name: str | None = callback.name
+        self.on_error: Literal["warn", "raise"] = callback.on_error
+        self.pictures_every: int | None = callback.pictures_every
+        self.action: str = callback.action
+        self.max_overhead: float | None = callback.max_overhead
         self.logged: set[str] = set()
-        self.max_overhead = max_overhead
-
-    @classmethod
-    def of(cls, callback: Any) -> Reporter:
-        """That of a callback."""
-        return cls(
-            type(callback), callback.name, callback.on_error, callback.pictures_every, action=callback.action,
-            max_overhead=callback.max_overhead,
-        )  # fmt: skip
 
     def log(
         self,

@@ -63,7 +63,7 @@ class TargetCopies:
         if part is None:
             part = copy.deepcopy(self, {id(self.results): self.results, id(self.targets): {}})
             part.name, part._of_target = f"{self.name}/{name}" if self.name else name, name
-            part.__dict__["_reporter"] = Reporter.of(part)
+            part.__dict__["_reporter"] = Reporter(part)
         part._as_said, part.reading = reading, reading
         return part
 
